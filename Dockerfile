@@ -1,0 +1,58 @@
+# The server in a container: python -m venv in the first stage, nothing but its result in the second.
+#
+#   docker build -t trialogue .
+#   docker run -p 127.0.0.1:8000:8000 -p 127.0.0.1:9000:9000 -p 127.0.0.1:9001:9001 \
+#       -v trialogue:/data -e OPENAI_API_KEY --stop-timeout 30 trialogue
+#
+# Runs as uid 1000, with a read-only root, without capabilities; writes to /data alone.
+ARG BASE=python:3.13-slim-bookworm
+
+FROM ${BASE} AS builder
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ROOT_USER_ACTION=ignore
+RUN python -m venv --without-pip /opt/trialogue
+WORKDIR /build
+COPY requirements.lock ./
+RUN python -m pip --python /opt/trialogue/bin/python install \
+        --require-hashes --no-deps --only-binary :all: -r requirements.lock
+COPY . ./
+RUN python -m pip wheel --no-deps --wheel-dir dist . \
+    && python -m pip --python /opt/trialogue/bin/python install --no-deps --no-index dist/*.whl
+
+FROM ${BASE}
+LABEL org.opencontainers.image.title="Trialogue" \
+      org.opencontainers.image.description="A server that owns the conversation: one history, live on REST, gRPC, websocket and OpenAI's API" \
+      org.opencontainers.image.licenses="MIT"
+
+# The base ships its standard library without bytecode, and nobody may write it later.
+RUN python -m pip uninstall --yes --quiet --root-user-action ignore pip \
+    && rm -rf /usr/local/lib/python3.*/ensurepip \
+    && python -m compileall -q -j 0 /usr/local/lib/python3.* \
+    && useradd --uid 1000 --no-create-home --home-dir /data --shell /usr/sbin/nologin trialogue \
+    && install -d -o trialogue -g trialogue -m 0700 /data
+COPY --from=builder /opt/trialogue /opt/trialogue
+
+ENV PATH=/opt/trialogue/bin:${PATH} \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    TRIALOGUE_HOST=0.0.0.0 \
+    TRIALOGUE_DATABASE=sqlite:////data/trialogue.db
+USER 1000:1000
+WORKDIR /data
+VOLUME /data
+EXPOSE 8000 9000 9001
+STOPSIGNAL SIGTERM
+
+# http.client and not urllib.request, which would ask a proxy that the environment names.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["python", "-Ic", "\
+import http.client, os, ssl, sys\n\
+door = dict(host='127.0.0.1', port=int(os.environ.get('TRIALOGUE_HTTP_PORT') or 8000), timeout=4)\n\
+tls = os.environ.get('TRIALOGUE_TLS_CERT')\n\
+line = (http.client.HTTPSConnection(**door, context=ssl._create_unverified_context()) if tls\n\
+else http.client.HTTPConnection(**door))\n\
+line.request('GET', '/healthz')\n\
+sys.exit(line.getresponse().status != 200)"]
+
+ENTRYPOINT ["trialogue"]
+CMD ["serve"]

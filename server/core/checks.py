@@ -1,0 +1,125 @@
+"""What a question may look like, whichever wire brings it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from server.core.errors import InvalidRequestError
+from server.upstream.port import text_of
+from storage.model import Content
+
+MOST_STOPS = 4
+LARGEST_METADATA = 16 << 10
+LONGEST_TITLE = 200
+LONGEST_NAME = 256
+LONGEST_KEY = 255
+LARGEST_PAGE = 100
+LARGEST_INTEGER = 1 << 63
+
+
+def text(value: str, param: str) -> str:
+    """Return text that every wire and the database can carry, or refuse it."""
+    if "\x00" in value:
+        raise InvalidRequestError(f"{param} must not contain NUL characters.", param)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequestError(
+            f"{param} must be valid Unicode: it has half of a surrogate pair.", param
+        ) from None
+    return value
+
+
+def short_text(value: str, param: str, longest: int) -> str:
+    if len(value) > longest:
+        raise InvalidRequestError(f"{param} must be at most {longest} characters.", param)
+    return text(value, param)
+
+
+def name(value: str, param: str) -> str:
+    """Return a name such as a model's: one line, not empty."""
+    if not value.strip() or not value.isprintable():
+        raise InvalidRequestError(f"{param} must be a name.", param)
+    return short_text(value, param, LONGEST_NAME)
+
+
+def content(value: Content, param: str = "prompt") -> Content:
+    """Return a question's content, or refuse it; empty is refused, white space alone too."""
+    if isinstance(value, str):
+        if not value.strip():
+            raise InvalidRequestError(f"{param} must not be empty.", param)
+        return text(value, param)
+    if not value:
+        raise InvalidRequestError("content must have at least one part.", "content")
+    parts = [_part(part, f"content[{place}]") for place, part in enumerate(value)]
+    if not any(part["type"] != "text" or str(part["text"]).strip() for part in parts):
+        raise InvalidRequestError("content must not be empty.", "content")
+    return parts
+
+
+def _part(value: Mapping[str, Any], param: str) -> dict[str, Any]:
+    match value:
+        case {"type": "text", "text": str(words)}:
+            return {"type": "text", "text": text(words, param)}
+        case {"type": "image_url", "image_url": {"url": str(url), **more}}:
+            detail = more.get("detail", "auto")
+            if more.keys() - {"detail"} or detail not in ("auto", "low", "high"):
+                raise InvalidRequestError(f"{param}.image_url takes url and detail.", param)
+            return {
+                "type": "image_url",
+                "image_url": {"url": text(url, param), "detail": detail},
+            }
+    raise InvalidRequestError(
+        f'{param} must be {{"type": "text", "text": …}} or '
+        '{"type": "image_url", "image_url": {"url": …}}.',
+        param,
+    )
+
+
+def number(
+    value: float | None, param: str, least: float, most: float, *, whole: bool = False
+) -> None:
+    """Refuse a number out of bounds; None is no number and fine."""
+    if value is None:
+        return
+    kind = "a whole number" if whole else "a number"
+    if not least <= value <= most:
+        raise InvalidRequestError(f"{param} must be {kind} from {least:g} to {most:g}.", param)
+
+
+def stops(value: Sequence[str]) -> tuple[str, ...]:
+    if len(value) > MOST_STOPS or not all(value):
+        raise InvalidRequestError(f"stop must be at most {MOST_STOPS} non-empty strings.", "stop")
+    return tuple(text(one, "stop") for one in value)
+
+
+def metadata(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return metadata, any JSON object of at most 16 KiB, or refuse it."""
+    try:
+        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    except (UnicodeEncodeError, ValueError, TypeError, RecursionError):
+        raise InvalidRequestError("metadata must be a JSON object.", "metadata") from None
+    if size > LARGEST_METADATA:
+        raise InvalidRequestError("metadata must be at most 16 KiB.", "metadata")
+    return dict(value)
+
+
+def limit(value: int) -> int:
+    number(value, "limit", 1, LARGEST_PAGE, whole=True)
+    return value
+
+
+def cursor(value: int) -> int:
+    number(value, "after", 0, LARGEST_INTEGER - 1, whole=True)
+    return value
+
+
+def title_of(question: Content) -> str:
+    """Return the start of a question, on one line, as a conversation's title."""
+    words = " ".join(text_of(question)[:400].split())
+    if len(words) <= 60:
+        return words
+    cut = words[:60]
+    return (cut.rsplit(" ", 1)[0] if " " in cut[20:] else cut) + "…"

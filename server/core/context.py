@@ -1,0 +1,45 @@
+"""What of a history fits a model's window: pure sums over counted tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from storage.model import Message, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A model's window, in tokens; the budget is what a prompt may use of it."""
+
+    size: int
+    reserved: int
+    budget: int
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A message with all the tokens that sending it takes, its overhead included."""
+
+    message: Message
+    cost: int
+
+
+def trim(history: Iterable[Weighed], room: int) -> list[Weighed]:
+    """Return the newest whole turns that fit into `room` tokens.
+
+    `history` comes newest first and so does what is returned. A turn is a user's message with all
+    that follows it; what stands before the first user's message goes with the root.
+    """
+    kept: list[Weighed] = []
+    turn: list[Weighed] = []
+    left = room
+    for weighed in history:
+        turn.append(weighed)
+        left -= weighed.cost
+        if left < 0:
+            break
+        if weighed.message.role is Role.USER or weighed.message.parent_id is None:
+            kept += turn
+            turn = []
+    return kept

@@ -1,0 +1,279 @@
+"""The one door to conversations: every wire asks, follows, watches and cancels here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from server.core import checks
+from server.core.asking import Asking, Defaults
+from server.core.bell import Bell
+from server.core.errors import InvalidRequestError
+from server.core.ids import NEW, check_id
+from server.core.prompts import Prompts
+from server.core.questions import Ask, OnDisconnect, Regenerate
+from server.core.running import Running
+from server.core.turns import Ended, TurnEvent, replay
+from server.upstream.port import Upstream
+from storage.model import Conversation, Message, Page, Status, Turn
+from storage.port import Outcome, Store
+
+
+def microseconds() -> int:
+    """Return the time now, in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+class Conversations:
+    """Async context manager; owns the tasks of running turns.
+
+    The first word of every call is the owner: whose conversations they are. Raises what
+    `errors.CODES` lists, and nothing else that a caller has to know.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        upstream: Upstream,
+        defaults: Defaults,
+        *,
+        now: Callable[[], int] = microseconds,
+    ) -> None:
+        self._store = store
+        self._now = now
+        self._defaults = defaults
+        self._bell = Bell()
+        self._prompts = Prompts(store, defaults.counting)
+        self._running = Running(store, upstream, self._prompts, now)
+        self._asking = Asking(store, self._prompts, self._running, self._bell, defaults, now)
+        self._drained = False
+
+    async def __aenter__(self) -> Conversations:
+        await self._recover()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.drain(0)
+
+    @property
+    def draining(self) -> bool:
+        return self._asking.draining
+
+    @property
+    def running(self) -> int:
+        """How many turns are being written."""
+        return len(self._running)
+
+    # Turns
+
+    async def ask(self, owner: str, conversation_id: str, question: Ask) -> Turn:
+        """Keep a question, begin its turn, and return at once. The turn outlives its asker.
+
+        The id may be "new". The same idempotency key and question give the same turn.
+        """
+        return await self._asking.ask(owner, conversation_id, question)
+
+    async def regenerate(self, owner: str, conversation_id: str, again: Regenerate) -> Turn:
+        """Begin another answer to a question: a sibling of the one there is."""
+        return await self._asking.regenerate(owner, conversation_id, again)
+
+    async def follow(
+        self,
+        owner: str,
+        turn_id: str,
+        *,
+        after: int = 0,
+        on_leave: OnDisconnect = OnDisconnect.CONTINUE,
+    ) -> AsyncGenerator[TurnEvent, None]:
+        """Yield a turn's events from a cursor, live or long after: Started, Delta*, Ended.
+
+        Closing it stops the following; the turn too where `on_leave` is CANCEL.
+        """
+        checks.cursor(after)
+        live = self._running.find(owner, turn_id)
+        if live is None:
+            turn = await self._store.turn(owner, turn_id)
+            async for event in replay(turn, after):
+                yield event
+            return
+        heard_the_end = False
+        try:
+            async with aclosing(live.follow(after)) as events:
+                async for event in events:
+                    heard_the_end = isinstance(event, Ended)
+                    yield event
+        finally:
+            if on_leave is OnDisconnect.CANCEL and not heard_the_end:
+                live.stop(Status.CANCELLED)
+
+    async def watch(
+        self, owner: str, conversation_id: str, *, after: tuple[str, int] | None = None
+    ) -> AsyncGenerator[TurnEvent, None]:
+        """Yield the events of every turn of a conversation: the one that runs, and all to come.
+
+        `after` is the turn and the cursor of the last event seen, to go on behind it. A watcher is
+        a position in the conversation's turns: it misses none, however slowly it reads.
+        """
+        last, turn, cursor = await self._watch_from(owner, conversation_id, after)
+        while not self._drained:
+            place = (owner, conversation_id)
+            heard = self._bell.listen(place)
+            try:
+                turn = turn or await self._store.next_turn(owner, conversation_id, last)
+                if turn is None:
+                    await heard
+                    continue
+            finally:
+                self._bell.leave(place, heard)
+            async with aclosing(self.follow(owner, turn.id, after=cursor)) as events:
+                async for event in events:
+                    yield event
+            last, turn, cursor = turn.id, None, 0
+
+    async def cancel(self, owner: str, turn_id: str) -> Turn:
+        """Stop the writing of an answer and return the turn as it ended."""
+        live = self._running.find(owner, turn_id)
+        if live is None:
+            return await self._store.turn(owner, turn_id)
+        live.stop(Status.CANCELLED)
+        return await live.ended()
+
+    async def turn(self, owner: str, turn_id: str) -> Turn:
+        """Return a turn; a running one with its answer so far."""
+        live = self._running.find(owner, turn_id)
+        return live.snapshot() if live else await self._store.turn(owner, turn_id)
+
+    # Conversations
+
+    async def create(
+        self,
+        owner: str,
+        *,
+        id: str | None = None,  # noqa: A002 - the caller's word for it
+        title: str = "",
+        system_prompt: str | None = None,
+        model: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Conversation:
+        """Keep a new, empty conversation."""
+        self._asking.refuse_if_draining()
+        given = {"title": title, "metadata": metadata or {}}
+        given |= {"system_prompt": system_prompt} if system_prompt else {}
+        given |= {"model": model} if model else {}
+        changes = _checked(given)
+        now = self._now()
+        conversation = Conversation(
+            id=self._asking.ids.new("conv") if id in (None, "", NEW) else check_id(str(id), "id"),
+            title=changes["title"],
+            system_prompt=system_prompt or self._defaults.system_prompt,
+            model=model or None,
+            metadata=changes["metadata"],
+            created_at=now,
+            updated_at=now,
+        )
+        return await self._store.create(owner, conversation)
+
+    async def get(self, owner: str, conversation_id: str) -> Conversation:
+        return await self._store.conversation(owner, check_id(conversation_id, "conversation_id"))
+
+    async def page(
+        self, owner: str, *, limit: int = 20, after: str | None = None, q: str | None = None
+    ) -> Page[Conversation]:
+        """Return a page of conversations, newest first."""
+        checks.limit(limit)
+        return await self._store.conversations(owner, limit=limit, after=after, q=q)
+
+    async def update(
+        self, owner: str, conversation_id: str, changes: Mapping[str, Any]
+    ) -> Conversation:
+        """Change title, system_prompt, model, metadata, head_id or truncation."""
+        check_id(conversation_id, "conversation_id")
+        return await self._store.update(owner, conversation_id, _checked(changes), self._now())
+
+    async def delete(self, owner: str, conversation_id: str) -> None:
+        """Delete a conversation; a turn that runs in it is cancelled first."""
+        await self.get(owner, conversation_id)
+        await self._asking.clear(owner, conversation_id)
+
+    async def messages(
+        self,
+        owner: str,
+        conversation_id: str,
+        *,
+        leaf: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> Page[Message]:
+        """Return one branch, oldest first: the last `limit` messages, or those above `before`."""
+        checks.limit(limit)
+        conversation = await self.get(owner, conversation_id)
+        last = leaf or conversation.head_id
+        if before is not None:
+            last = (await self._store.message(owner, conversation_id, before)).parent_id
+        found = await self._store.branch(owner, conversation_id, last, limit=limit)
+        more = bool(found) and found[-1].parent_id is not None
+        return Page(tuple(reversed(found)), more)
+
+    # Life
+
+    async def drain(self, grace: float) -> None:
+        """Refuse asks, let running turns end, interrupt them after `grace` seconds."""
+        await self._asking.drain()
+        await self._running.drain(grace)
+        self._drained = True
+        self._bell.ring_all()
+
+    async def _recover(self) -> None:
+        """End every turn that a crash left running, with the text that was checkpointed."""
+        for owner, turn in await self._store.running():
+            tokens = await self._prompts.count(turn.model, turn.answer)
+            outcome = Outcome(
+                status=Status.INTERRUPTED,
+                text=turn.answer,
+                answer_id=self._asking.ids.new("msg"),
+                tokens=tokens,
+                encoding=self._prompts.encoding_of(turn.model).name,
+                ended_at=self._now(),
+            )
+            await self._store.end(owner, turn.id, outcome)
+
+    async def _watch_from(
+        self, owner: str, conversation_id: str, after: tuple[str, int] | None
+    ) -> tuple[str | None, Turn | None, int]:
+        """Return the last turn seen whole, the one to go on with, and the cursor in it."""
+        if after is not None:
+            turn = await self.turn(owner, after[0])
+            seen = turn.status is not Status.RUNNING and after[1] >= len(turn.answer)
+            return (turn.id, None, 0) if seen else (None, turn, after[1])
+        last = await self._store.last_turn(owner, check_id(conversation_id, "conversation_id"))
+        if last is not None and last.status is Status.RUNNING:
+            return None, last, 0
+        return last.id if last else None, None, 0
+
+
+def _checked(changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what may be changed of a conversation, or refuse it."""
+    checked: dict[str, Any] = {}
+    for field, value in changes.items():
+        match field, value:
+            case "title", str():
+                checked[field] = checks.short_text(value, field, checks.LONGEST_TITLE)
+            case "system_prompt", None | "":
+                checked[field] = None
+            case "system_prompt", str():
+                checked[field] = checks.text(value, field)
+            case "model", None | "":
+                checked[field] = None
+            case "model", str():
+                checked[field] = checks.name(value, field)
+            case "metadata", Mapping():
+                checked[field] = checks.metadata(value)
+            case "head_id", str():
+                checked[field] = value
+            case "truncation", "trim":
+                checked[field] = value
+            case _:
+                raise InvalidRequestError(f"{field} cannot be changed to that.", field)
+    return checked

@@ -1,0 +1,102 @@
+"""What callers ask for: a question, or another answer to one; checked the same on every wire."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+
+from server.core import checks
+from storage.model import Content
+from storage.port import Claim
+
+#: In place of a parent's id: no parent, a new first message.
+ROOT = "root"
+
+
+class IfBusy(StrEnum):
+    """What an ask does while another turn of its conversation runs."""
+
+    WAIT = "wait"
+    REJECT = "reject"
+    INTERRUPT = "interrupt"
+
+
+class OnDisconnect(StrEnum):
+    """What becomes of a turn when its asker's connection is lost."""
+
+    CONTINUE = "continue"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class Regenerate:
+    """A wish for another answer; `message_id` is an answer or its question, None the head.
+
+    What is None is left to the conversation and the upstream.
+    """
+
+    message_id: str | None = None
+    model: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    if_busy: IfBusy = IfBusy.WAIT
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question, and how it is to be answered.
+
+    `parent_id` is the message to ask under: None the head, ROOT none. What else is None is left to
+    the conversation and the upstream.
+    """
+
+    content: Content
+    parent_id: str | None = None
+    model: str | None = None
+    system_prompt: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    if_busy: IfBusy = IfBusy.WAIT
+    idempotency_key: str | None = None
+
+
+def check_ask(question: Ask) -> Ask:
+    """Return a question as it is kept, or refuse it."""
+    _check_sampling(question)
+    if question.system_prompt is not None:
+        checks.text(question.system_prompt, "system_prompt")
+    if question.idempotency_key is not None:
+        checks.short_text(question.idempotency_key, "idempotency-key", checks.LONGEST_KEY)
+    return replace(question, content=checks.content(question.content))
+
+
+def check_regenerate(again: Regenerate) -> Regenerate:
+    """Return a wish for another answer, or refuse it."""
+    _check_sampling(again)
+    return again
+
+
+def claim_of(conversation_id: str, question: Ask, now: int) -> Claim | None:
+    """Return the claim that a question's idempotency key makes on all that it asks."""
+    if not question.idempotency_key:
+        return None
+    asked = json.dumps([conversation_id, asdict(question)], sort_keys=True, ensure_ascii=False)
+    return Claim(question.idempotency_key, hashlib.sha256(asked.encode()).digest(), now)
+
+
+def _check_sampling(of: Ask | Regenerate) -> None:
+    if of.model is not None:
+        checks.name(of.model, "model")
+    checks.number(of.max_tokens, "max_tokens", 1, 1 << 31, whole=True)
+    checks.number(of.temperature, "temperature", 0, 2)
+    checks.number(of.top_p, "top_p", 0, 1)
+    checks.number(of.seed, "seed", -checks.LARGEST_INTEGER, checks.LARGEST_INTEGER - 1, whole=True)
+    checks.stops(of.stop)

@@ -1,0 +1,179 @@
+"""The turns that are being written now: reads their upstream, checkpoints and records them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import replace
+
+import structlog
+
+from server.core.errors import Problem, problem_of
+from server.core.prompts import Prompts
+from server.core.turns import LiveTurn
+from server.upstream.port import Finish, Prompt, Upstream, UpstreamFailedError
+from storage.model import Failure, Status, Turn, Usage
+from storage.port import Outcome, Store, UnavailableError
+
+log = structlog.get_logger("trialogue.turns")
+
+#: Seconds between checkpoints: with the commit behind it, well within the second promised.
+CHECKPOINT_SECONDS = 0.4
+#: Seconds between tries to keep an end while the database is out of reach, at first and at most.
+RETRY_SECONDS = (0.1, 2.0)
+
+
+class Running:
+    """Owns a task for every running turn, and the one that checkpoints them all."""
+
+    def __init__(
+        self, store: Store, upstream: Upstream, prompts: Prompts, now: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._upstream = upstream
+        self._prompts = prompts
+        self._now = now
+        self._live: dict[tuple[str, str], LiveTurn] = {}
+        self._of_conversation: dict[tuple[str, str], LiveTurn] = {}
+        self._tasks: dict[LiveTurn, asyncio.Task[None]] = {}
+        self._checkpoints: asyncio.Task[None] | None = None
+        self._giving_up = False
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def find(self, owner: str, turn_id: str) -> LiveTurn | None:
+        return self._live.get((owner, turn_id))
+
+    def in_conversation(self, owner: str, conversation_id: str) -> LiveTurn | None:
+        return self._of_conversation.get((owner, conversation_id))
+
+    def admit(self, live: LiveTurn) -> None:
+        """Let a turn be found; done before it is stored, since whoever sees it there looks here."""
+        self._live[live.owner, live.turn.id] = live
+        self._of_conversation[live.owner, live.turn.conversation_id] = live
+
+    def forget(self, live: LiveTurn) -> None:
+        del self._live[live.owner, live.turn.id]
+        del self._of_conversation[live.owner, live.turn.conversation_id]
+
+    def start(
+        self, live: LiveTurn, prompt: Prompt, answer_id: str, done: Callable[[], None]
+    ) -> None:
+        """Begin to read the answer; `done` is called once its end is kept and announced."""
+        self._tasks[live] = asyncio.create_task(
+            self._run(live, prompt, answer_id, done), name=live.turn.id
+        )
+        if self._checkpoints is None:
+            self._checkpoints = asyncio.create_task(self._checkpoint_for_ever(), name="checkpoints")
+
+    async def drain(self, grace: float) -> None:
+        """Let the answers end; interrupt what still runs after `grace` seconds; keep all ends."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks.values()), timeout=grace)
+        for live in list(self._tasks):
+            live.stop(Status.INTERRUPTED)
+        self._giving_up = True
+        while self._tasks:
+            await asyncio.wait(set(self._tasks.values()))
+        if self._checkpoints is not None:
+            self._checkpoints.cancel()
+            await asyncio.wait([self._checkpoints])
+
+    async def _run(
+        self, live: LiveTurn, prompt: Prompt, answer_id: str, done: Callable[[], None]
+    ) -> None:
+        try:
+            finish, problem = await self._answer(live, prompt)
+            outcome = await self._outcome(live, answer_id, finish, problem)
+            live.end(await self._record(live, outcome))
+        except Exception as error:
+            # A bug of ours: followers must hear an end all the same.
+            log.exception("turn broke", turn=live.turn.id)
+            live.end(_unkept(live.snapshot(), self._now(), problem_of(error)))
+        finally:
+            self.forget(live)
+            self._tasks.pop(live, None)
+            done()
+
+    async def _answer(self, live: LiveTurn, prompt: Prompt) -> tuple[Finish | None, Problem | None]:
+        """Read the whole answer in a task of its own, which is all that `stop` cancels."""
+        reader = live.read(self._read(live, prompt))
+        await asyncio.wait([reader])
+        if reader.cancelled():
+            return None, None
+        if (error := reader.exception()) is not None:
+            problem = problem_of(error)
+            # The text of an upstream's error may quote the prompt: its kind is all that is logged.
+            log.warning(
+                "turn failed", turn=live.turn.id, code=problem.code, error=type(error).__name__
+            )
+            return None, problem
+        return reader.result(), None
+
+    async def _read(self, live: LiveTurn, prompt: Prompt) -> Finish:
+        async with aclosing(self._upstream.complete(prompt)) as answer:  # type: ignore[type-var]
+            async for piece in answer:
+                if isinstance(piece, Finish):
+                    return piece
+                live.append(piece)
+        raise UpstreamFailedError("The upstream's answer was cut off.")
+
+    async def _outcome(
+        self, live: LiveTurn, answer_id: str, finish: Finish | None, problem: Problem | None
+    ) -> Outcome:
+        text = live.text()
+        tokens = await self._prompts.count(live.turn.model, text)
+        status, error = live.stopped_as or Status.INTERRUPTED, None
+        if finish is not None:
+            status = Status.COMPLETED
+        elif problem is not None:
+            status = Status.FAILED
+            error = Failure(problem.code, problem.message, problem.status)
+        counted = Usage(live.turn.context.prompt_tokens, tokens)
+        return Outcome(
+            status=status,
+            text=text,
+            answer_id=answer_id,
+            tokens=tokens,
+            encoding=self._prompts.encoding_of(live.turn.model).name,
+            ended_at=self._now(),
+            finish_reason=finish.reason if finish else None,
+            usage=(finish.usage if finish else None) or counted,
+            error=error,
+        )
+
+    async def _record(self, live: LiveTurn, outcome: Outcome) -> Turn:
+        """Keep an end, however long the database is away; a drain alone gives up on it."""
+        pause, longest = RETRY_SECONDS
+        while True:
+            try:
+                return await self._store.end(live.owner, live.turn.id, outcome)
+            except UnavailableError as error:
+                log.error("the end of a turn could not be kept", turn=live.turn.id)
+                if self._giving_up:
+                    return _unkept(live.snapshot(), outcome.ended_at, problem_of(error))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
+
+    async def _checkpoint_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(CHECKPOINT_SECONDS)
+            found = [(live, live.unkept()) for live in self._live.values()]
+            pieces = [(live, piece) for live, piece in found if piece is not None]
+            if not pieces:
+                continue
+            try:
+                await self._store.checkpoint([piece for _, piece in pieces])
+            except UnavailableError:
+                log.error("a checkpoint could not be kept", turns=len(pieces))
+                continue
+            for live, piece in pieces:
+                live.kept(piece)
+
+
+def _unkept(turn: Turn, now: int, problem: Problem) -> Turn:
+    """Return a turn whose end could not be kept, as its followers are told of it."""
+    error = Failure(problem.code, problem.message)
+    return replace(turn, status=Status.FAILED, error=error, ended_at=now)

@@ -1,0 +1,175 @@
+"""A turn while it is live: one growing answer; every follower is a position in it."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any
+
+from server.upstream.port import Finish
+from storage.model import Status, Turn
+from storage.port import Piece
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """First for every follower; `cursor` is where it begins to read."""
+
+    turn: Turn
+    cursor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """The next piece of an answer; `cursor` is the position after it, in characters."""
+
+    conversation_id: str
+    turn_id: str
+    cursor: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Last event of every turn, whatever its status."""
+
+    turn: Turn
+    cursor: int
+
+
+TurnEvent = Started | Delta | Ended
+
+
+class LiveTurn:
+    """The answer so far, append-only. Followers wait for it to grow past their cursor."""
+
+    def __init__(self, owner: str, turn: Turn) -> None:
+        self.owner = owner
+        self.turn = turn
+        self.stopped_as: Status | None = None
+        self._reader: asyncio.Task[Finish] | None = None
+        self._pieces: list[str] = []
+        self._ends: list[int] = []
+        self._kept = 0
+        self._ended: Ended | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+        self._newest: Delta | None = None
+
+    @property
+    def length(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def text(self, after: int = 0) -> str:
+        """Return the answer so far from a cursor; its cost is what it returns."""
+        if after >= self.length:
+            return ""
+        first = bisect_right(self._ends, after)
+        skip = after - (self._ends[first - 1] if first else 0)
+        pieces = self._pieces[first:]
+        return "".join(pieces)[skip:] if len(pieces) > 1 else pieces[0][skip:]
+
+    def append(self, text: str) -> None:
+        """Let the answer grow and wake whoever waits for it."""
+        self._pieces.append(text)
+        self._ends.append(self.length + len(text))
+        self._wake()
+
+    def read(self, answer: Coroutine[Any, Any, Finish]) -> asyncio.Task[Finish]:
+        """Start the task that reads the upstream."""
+        self._reader = asyncio.create_task(answer, name=f"{self.turn.id} reader")
+        if self.stopped_as is not None:  # stopped before it began
+            self._reader.cancel()
+        return self._reader
+
+    def stop(self, status: Status) -> None:
+        """Cancel the reading, and that alone: whoever records the outcome goes on."""
+        if self.stopped_as is None:
+            self.stopped_as = status
+            if self._reader is not None:
+                self._reader.cancel()
+
+    def end(self, turn: Turn) -> None:
+        """Announce an end that the store has kept."""
+        self.turn = turn
+        self._ended = Ended(turn, len(turn.answer))
+        self._wake()
+
+    async def ended(self) -> Turn:
+        """Wait until the end is kept, and return the turn as it was kept."""
+        while self._ended is None:
+            await self._growth()
+        return self._ended.turn
+
+    def snapshot(self) -> Turn:
+        """Return the turn with its answer so far."""
+        return self.turn if self._ended else replace(self.turn, answer=self.text())
+
+    def unkept(self) -> Piece | None:
+        """Return the text that no checkpoint has yet; `kept` says that one has."""
+        text = self.text(self._kept)
+        return (
+            Piece(self.owner, self.turn.id, self._kept, text) if text and not self._ended else None
+        )
+
+    def kept(self, piece: Piece) -> None:
+        """Note that a checkpoint holds this piece."""
+        self._kept = piece.position + len(piece.text)
+
+    async def follow(self, after: int = 0) -> AsyncGenerator[TurnEvent, None]:
+        """Yield the answer from a cursor as it grows, then its end."""
+        cursor = after
+        yield Started(started(self.turn), cursor)
+        while True:
+            if cursor < self.length:
+                delta = self._delta(cursor)
+                cursor = delta.cursor
+                yield delta
+            elif self._ended is not None:
+                yield self._ended
+                return
+            else:
+                await self._growth()
+
+    def _delta(self, after: int) -> Delta:
+        # Followers that keep up stand at the same cursor: they share one event.
+        newest = self._newest
+        if newest and newest.cursor == self.length and newest.cursor - len(newest.text) == after:
+            return newest
+        text = self.text(after)
+        self._newest = Delta(self.turn.conversation_id, self.turn.id, after + len(text), text)
+        return self._newest
+
+    async def _growth(self) -> None:
+        grown = asyncio.get_running_loop().create_future()
+        self._waiting.append(grown)
+        await grown
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for grown in waiting:
+            if not grown.done():  # one that left is cancelled
+                grown.set_result(None)
+
+
+def started(turn: Turn) -> Turn:
+    """Return a turn as it was when it started, which is what every `Started` shows."""
+    return replace(
+        turn,
+        status=Status.RUNNING,
+        answer_id=None,
+        answer="",
+        finish_reason=None,
+        usage=None,
+        error=None,
+        ended_at=None,
+    )
+
+
+async def replay(turn: Turn, after: int = 0) -> AsyncGenerator[TurnEvent, None]:
+    """Yield the events of a turn that has ended, from a cursor."""
+    yield Started(started(turn), after)
+    if text := turn.answer[after:]:
+        yield Delta(turn.conversation_id, turn.id, len(turn.answer), text)
+    yield Ended(turn, len(turn.answer))

@@ -1,0 +1,97 @@
+"""A websocket connection whose peer cannot make it cost more than a bounded amount of memory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from websockets.asyncio.server import ServerConnection
+from websockets.protocol import OPEN
+
+#: What a peer may leave unread of the pongs that its own pings ask for.
+MAX_UNREAD_PONGS = 1024 * 1024
+#: How long a peer that is behind may read nothing at all, in seconds.
+PATIENCE = 30.0
+#: Until a peer was let in, its frames hold no more than a key.
+MAX_STRANGERS_FRAME = 64 * 1024
+
+
+class GuardedConnection(ServerConnection):
+    """Sends wait for a peer that is behind; one that never reads is cut off.
+
+    The library alone bounds neither the pongs that it owes, nor the time that a full write buffer
+    may stay full: its keepalive ping then waits in that same buffer.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._unread_pongs = 0
+        self._impatience: asyncio.TimerHandle | None = None
+        self._max_frame = self.protocol.max_message_size
+        self.protocol.max_message_size = MAX_STRANGERS_FRAME
+
+    def trust(self) -> None:
+        """Let frames be as large as the settings say, now that the peer was let in."""
+        self.protocol.max_message_size = self._max_frame
+
+    async def push(self, text: bytes) -> bool:
+        """Send one text frame once the peer keeps up; return whether it is still there."""
+        while self.paused:
+            await self.drain()
+        if self.protocol.state is not OPEN or self.transport.is_closing():
+            return False
+        self.protocol.send_text(text)
+        self.send_data()
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        super().data_received(data)
+        self._unread_pongs += max(0, self.transport.get_write_buffer_size() - unsent)
+        if self._unread_pongs > MAX_UNREAD_PONGS:
+            self.transport.abort()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._lose_patience(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        self._stop_waiting()
+        self._unread_pongs = 0
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _lose_patience(self, unsent: int) -> None:
+        self._impatience = self.loop.call_later(PATIENCE, self._judge, unsent)
+
+    def _judge(self, unsent_before: int) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent >= unsent_before:
+            self.transport.abort()
+        else:
+            self._lose_patience(unsent)
+
+    def _stop_waiting(self) -> None:
+        if self._impatience is not None:
+            self._impatience.cancel()
+            self._impatience = None
+
+
+def one_line(record: logging.LogRecord) -> bool:
+    """Turn a record's traceback into the name of its exception."""
+    if record.exc_info and record.exc_info[0]:
+        record.msg = f"{record.getMessage()}: {record.exc_info[0].__name__}"
+        record.args, record.exc_info = (), None
+    return True
+
+
+def wire_logger() -> logging.Logger:
+    """Return a logger for the library: errors alone, in one line, and never what a frame says."""
+    logger = logging.getLogger(f"{__name__}.wire")
+    logger.setLevel(logging.ERROR)
+    logger.addFilter(one_line)
+    return logger

@@ -1,0 +1,259 @@
+"""Have answers written by OpenAI, or by whatever speaks its API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+import orjson
+
+from server.upstream import template
+from server.upstream.letters import whole
+from server.upstream.models import model
+from server.upstream.openai_answer import Answer, Bounds
+from server.upstream.openai_errors import (
+    BREAKS,
+    UpstreamBrokeError,
+    break_error,
+    complaint_of,
+    status_error,
+)
+from server.upstream.port import (
+    Finish,
+    Prompt,
+    PromptMessage,
+    UpstreamRateLimitedError,
+    UpstreamTimeoutError,
+)
+from server.upstream.scrub import Scrubber
+
+_OPENAI = "https://api.openai.com/v1"
+#: hosts on which `max_tokens` has given way to `max_completion_tokens`
+_OWN_HOSTS = (".api.openai.com", ".openai.azure.com", ".services.ai.azure.com")
+#: what a server that wants no key is sent in its place
+_NO_KEY = "none"
+_CONNECT = 10.0
+_KEEP_ALIVE = 30.0
+#: so much of a refusal's body is read
+_REFUSAL_BYTES = 64 * 1024
+_LONGEST_BACKOFF = 8.0
+_HEADERS: Final = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+
+
+class OpenAIUpstream:
+    """Writes answers by asking `base_url`, OpenAI's own if None; opens no connection before a call.
+
+    Times are in seconds: `timeout` is for a whole call with its retries, `first_byte_timeout` for
+    each try until its first event, `between_timeout` from one event to the next. A try that failed
+    before the first piece is repeated up to `retries` times, after `backoff` that doubles, or
+    after what the upstream asks for if that is no more than `longest_wait`.
+    """
+
+    name = "openai"
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None,
+        base_url: str | None,
+        timeout: float = 600.0,
+        first_byte_timeout: float = 60.0,
+        between_timeout: float = 60.0,
+        retries: int = 2,
+        backoff: float = 0.5,
+        longest_wait: float = 60.0,
+        max_answer_chars: int = 8 * 1024 * 1024,
+        max_event_bytes: int = 1024 * 1024,
+    ) -> None:
+        if not api_key and not base_url:
+            raise ValueError("an upstream needs a key, or the address of a server that wants none")
+        if api_key and not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
+            raise ValueError("the upstream's key has characters that no header can carry")
+        address = base_url or _OPENAI
+        host = f".{urlsplit(address).hostname or ''}"
+        self._limit_name = "max_completion_tokens" if host.endswith(_OWN_HOSTS) else "max_tokens"
+        self._bounds = Bounds(
+            timeout, first_byte_timeout, between_timeout, max_answer_chars, max_event_bytes
+        )
+        self._retries = retries
+        self._backoff = backoff
+        self._longest_wait = longest_wait
+        self._scrub = Scrubber(api_key, address)
+        self._reports_usage = True
+        self._client = openai.AsyncOpenAI(
+            api_key=api_key or _NO_KEY, base_url=address, max_retries=0, http_client=_http_client()
+        )
+
+    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
+        """Yield the answer's pieces as they come, then its Finish; see Upstream."""
+        answer = await self._begin(prompt)
+        try:
+            while pieces := await answer.pieces():
+                for piece in pieces:
+                    yield piece
+            yield answer.finish
+            await answer.drain()
+        finally:
+            await answer.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.close()
+
+    async def _begin(self, prompt: Prompt) -> Answer:
+        """Return an answer that has begun, after as many tries as it takes and are allowed."""
+        deadline = _clock() + self._bounds.total
+        tries = 0
+        while True:
+            try:
+                return await self._try(prompt, deadline)
+            except (UpstreamBrokeError, UpstreamRateLimitedError) as error:
+                wait = self._wait(error.retry_after, tries)
+                if wait is None or _clock() + wait >= deadline:
+                    raise
+            tries += 1
+            await asyncio.sleep(wait)
+
+    def _wait(self, asked: float | None, tries: int) -> float | None:
+        """Return how long to wait before another try, None if there shall be none."""
+        if tries >= self._retries:
+            return None
+        if asked:
+            return asked if asked <= self._longest_wait else None
+        return min(self._backoff * (1 << tries), _LONGEST_BACKOFF) * random.uniform(0.75, 1)  # noqa: S311
+
+    async def _try(self, prompt: Prompt, deadline: float) -> Answer:
+        first_by = _clock() + self._bounds.first_byte
+        chat = model(prompt.model).chat
+        response = await self._ask(prompt, chat, min(first_by, deadline))
+        answer = Answer(response, self._bounds, self._scrub, deadline, continuation=not chat)
+        try:
+            await answer.begin(first_by)
+        except BaseException:
+            await answer.close()
+            raise
+        return answer
+
+    async def _ask(self, prompt: Prompt, chat: bool, by: float) -> httpx2.Response:
+        """Return the upstream's response once its headers have come."""
+        try:
+            async with asyncio.timeout_at(by) as timeout:
+                return await self._post_as_understood(prompt, chat)
+        except openai.APIStatusError as refusal:
+            raise status_error(refusal, self._scrub) from None
+        except BREAKS as error:
+            if timeout.expired():
+                raise UpstreamTimeoutError("the upstream did not answer in time") from None
+            raise break_error(error) from None
+
+    async def _post_as_understood(self, prompt: Prompt, chat: bool) -> httpx2.Response:
+        """Ask for usage, unless this server is known, or now found, not to know how."""
+        if self._reports_usage:
+            try:
+                return await self._post(prompt, chat)
+            except openai.APIStatusError as refusal:
+                if not _is_about_usage(refusal, self._scrub):
+                    raise
+            self._reports_usage = False
+        return await self._post(prompt, chat)
+
+    async def _post(self, prompt: Prompt, chat: bool) -> httpx2.Response:
+        response = await self._client.post(
+            "/chat/completions" if chat else "/completions",
+            cast_to=httpx2.Response,
+            content=_json(self._body(prompt, chat)),
+            options={"headers": _HEADERS},
+            stream=True,
+            stream_cls=openai.AsyncStream[object],
+        )
+        return cast("httpx2.Response", response)
+
+    def _body(self, prompt: Prompt, chat: bool) -> dict[str, Any]:
+        asked = {
+            self._limit_name if chat else "max_tokens": prompt.max_tokens,
+            "temperature": prompt.temperature,
+            "top_p": prompt.top_p,
+            "seed": prompt.seed,
+        }
+        body = {"model": prompt.model, **(_messages(prompt) if chat else _text(prompt))}
+        body |= {name: value for name, value in asked.items() if value is not None}
+        body["stream"] = True
+        if self._reports_usage:
+            body["stream_options"] = {"include_usage": True}
+        return body
+
+
+class _Capped(httpx2.AsyncByteStream):
+    """The beginning of a body, as long as a refusal may be."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = _REFUSAL_BYTES
+        async for piece in self._stream:
+            yield piece[:left]
+            left -= len(piece)
+            if left <= 0:
+                return
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _cap_refusal(response: httpx2.Response) -> None:
+    """Bound the body of a response that the client will read whole to make an error of it."""
+    if not response.is_success and isinstance(response.stream, httpx2.AsyncByteStream):
+        response.stream = _Capped(response.stream)
+
+
+def _http_client() -> httpx2.AsyncClient:
+    """Return a client that leaves patience to us and follows no redirect: it would take the key."""
+    return openai.DefaultAioHttpClient(
+        timeout=httpx2.Timeout(None, connect=_CONNECT),
+        limits=httpx2.Limits(max_connections=1000, keepalive_expiry=_KEEP_ALIVE),
+        follow_redirects=False,
+        event_hooks={"response": [_cap_refusal]},
+    )
+
+
+def _messages(prompt: Prompt) -> dict[str, Any]:
+    body: dict[str, Any] = {"messages": [_message(message) for message in prompt.messages]}
+    return body | {"stop": list(prompt.stop)} if prompt.stop else body
+
+
+def _message(message: PromptMessage) -> dict[str, Any]:
+    said = {"role": message.role.value, "content": message.content}
+    return said if message.name is None else said | {"name": message.name}
+
+
+def _text(prompt: Prompt) -> dict[str, Any]:
+    return {"prompt": template.render(prompt.messages), "stop": template.stops(prompt.stop)}
+
+
+def _json(body: dict[str, Any]) -> bytes:
+    """Write JSON; what the fast writer refuses (half a pair, a large number) is written slowly."""
+    try:
+        return orjson.dumps(body, default=dict)
+    except TypeError:
+        return whole(json.dumps(body, default=dict, ensure_ascii=False)).encode()
+
+
+def _is_about_usage(refusal: openai.APIStatusError, scrub: Scrubber) -> bool:
+    if refusal.status_code not in (400, 422):
+        return False
+    complaint = complaint_of(refusal.body, scrub)
+    return any(
+        "stream_options" in (word or "") or "include_usage" in (word or "")
+        for word in (complaint.param, complaint.message)
+    )
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,98 @@
+"""What an upstream is: whoever writes answers, and the ways in which it can fail."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from storage.model import Content, Role, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class PromptMessage:
+    """One message as an upstream is sent it."""
+
+    role: Role
+    content: Content
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Everything an upstream needs to write one answer. None leaves a choice to the upstream."""
+
+    model: str
+    messages: tuple[PromptMessage, ...]
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end of an answer that came whole; `usage` is None where the upstream does not say."""
+
+    reason: str = "stop"
+    usage: Usage | None = None
+
+
+class Upstream(Protocol):
+    """Writes answers. Closing the iterator stops the work at once, upstream included."""
+
+    name: str
+
+    def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
+        """Yield the answer's text piece by piece (none empty, no lone surrogate), then one Finish.
+
+        Raises an UpstreamError, before the first piece or after any; nothing else.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class UpstreamError(Exception):
+    """An answer could not be had; the text is fit for the caller to read (no key, no address)."""
+
+
+@dataclass
+class UpstreamRejectedError(UpstreamError):
+    """The upstream refused the request, with this 4xx status and its own code."""
+
+    message: str
+    status: int
+    code: str | None = None
+    param: str | None = None
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass
+class UpstreamRateLimitedError(UpstreamError):
+    """The upstream asks to wait; `retry_after` is in seconds where it said how long."""
+
+    message: str
+    retry_after: float | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UpstreamFailedError(UpstreamError):
+    """The upstream broke: a 5xx, no connection, a cut or unreadable stream."""
+
+
+class UpstreamTimeoutError(UpstreamError):
+    """The upstream did not answer in time."""
+
+
+def text_of(content: Content) -> str:
+    """Return the text of a message, parts that are no text left out."""
+    if isinstance(content, str):
+        return content
+    return "\n".join(str(part.get("text") or "") for part in content if part.get("type") == "text")

@@ -1,0 +1,126 @@
+"""One SQLite connection that does all writes, whose waiting writers share a commit."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from storage.port import StoreError, UnavailableError
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], Any]
+
+
+class Connection(aiosqlite.Connection):
+    """An aiosqlite connection that runs a whole function on its thread: one hop, not one a row."""
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` there and return its result."""
+        result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+        return result
+
+
+class GroupCommit:
+    """Runs writes in order of arrival; those that wait at the same moment share one fsync.
+
+    Each write is a function of the connection in a savepoint of its own: one that fails harms no
+    other. A result is given out after the commit that keeps it.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
+        self._arrived = asyncio.Event()
+        self._pump = asyncio.create_task(self._commit_for_ever(), name="group commit")
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` and return its result once it is durable.
+
+        A caller that is cancelled stops waiting; its write is kept all the same.
+        """
+        if self._closed:
+            raise UnavailableError("The database is closed.")
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((work, done))
+        self._arrived.set()
+        return await done
+
+    async def close(self) -> None:
+        """Commit what waits, then stop."""
+        self._closed = True
+        self._arrived.set()
+        await self._pump
+
+    async def _commit_for_ever(self) -> None:
+        while not (self._closed and not self._waiting):
+            await self._arrived.wait()
+            self._arrived.clear()
+            batch, self._waiting = self._waiting, []
+            if batch:
+                await self._commit(batch)
+
+    async def _commit(self, batch: Sequence[tuple[Work, asyncio.Future[Any]]]) -> None:
+        works = [work for work, _ in batch]
+        try:
+            outcomes: Sequence[Any] = await self._connection.run(lambda c: commit(c, works))
+        except Exception as error:  # noqa: BLE001 - given to whoever waits, who raises it
+            outcomes = [_Failed(error)] * len(batch)
+        for (_, done), outcome in zip(batch, outcomes, strict=True):
+            if done.done():
+                continue
+            if isinstance(outcome, _Failed):
+                done.set_exception(renamed(outcome.error))
+            else:
+                done.set_result(outcome)
+
+
+class _Failed:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def commit(connection: sqlite3.Connection, works: Sequence[Work]) -> list[Any]:
+    """Run all works in one transaction; return a result or a _Failed for each."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        outcomes = [_attempt(connection, work) for work in works]
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return outcomes
+
+
+def _attempt(connection: sqlite3.Connection, work: Work) -> Any:
+    connection.execute("SAVEPOINT work")
+    try:
+        result = work(connection)
+    except Exception as error:
+        if not connection.in_transaction:  # a full disk may have rolled all of it back
+            raise
+        connection.execute("ROLLBACK TO work")
+        result = _Failed(error)
+    connection.execute("RELEASE work")
+    return result
+
+
+def renamed(error: Exception) -> Exception:
+    """Return SQLite's troubles as ours; errors of our own and bugs as they are."""
+    match error:
+        case StoreError() | sqlite3.IntegrityError() | sqlite3.ProgrammingError():
+            return error
+        case sqlite3.DatabaseError():
+            return UnavailableError(f"The database cannot be used now: {error}.")
+        case ValueError() if "closed" in str(error):  # aiosqlite's word for a closed connection
+            return UnavailableError("The database is closed.")
+    return error

@@ -1,0 +1,137 @@
+"""The nouns of a conversation, frozen; this module imports nothing of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+#: What a message says: text, or a list of parts in OpenAI's shape where it is more than text.
+Content = str | Sequence[Mapping[str, Any]]
+
+T = TypeVar("T")
+
+
+class Role(StrEnum):
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+class Status(StrEnum):
+    RUNNING = "running"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Messages in a tree under one system prompt. Times are microseconds since 1970, UTC."""
+
+    id: str
+    title: str
+    system_prompt: str | None
+    model: str | None
+    metadata: Mapping[str, Any]
+    created_at: int
+    updated_at: int
+    message_count: int = 0
+    head_id: str | None = None
+    truncation: str = "trim"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One utterance kept in history.
+
+    `tokens` counts its content alone in `encoding`; `depth` is 1 for a message without a parent.
+    """
+
+    id: str
+    conversation_id: str
+    parent_id: str | None
+    role: Role
+    content: Content
+    tokens: int
+    encoding: str
+    model: str | None
+    turn_id: str | None
+    created_at: int
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a turn took: as the upstream said, else as we counted."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What of the history was sent for a turn, in tokens and messages."""
+
+    window: int
+    budget: int
+    prompt_tokens: int
+    messages_included: int
+    messages_trimmed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a turn failed: a code of the error table, and a sentence for people."""
+
+    code: str
+    message: str
+    #: the HTTP status an upstream answered with, where it was the upstream that refused
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question and the answer written to it."""
+
+    id: str
+    conversation_id: str
+    status: Status
+    model: str
+    parent_id: str | None
+    question_id: str
+    answer_id: str | None
+    answer: str
+    context: Sent
+    created_at: int
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    error: Failure | None = None
+    ended_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key that lets its owner in; only its digest is kept."""
+
+    id: str
+    owner: str
+    digest: bytes
+    created_at: int
+    expires_at: int | None = None
+    revoked_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list, and whether there is more behind it."""
+
+    items: tuple[T, ...] = field(default=())
+    has_more: bool = False

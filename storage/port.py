@@ -1,0 +1,183 @@
+"""The port to where history is kept: the promises every adapter gives, and its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from storage.model import (
+    Conversation,
+    Failure,
+    Message,
+    Page,
+    Status,
+    Turn,
+    Usage,
+)
+
+
+class StoreError(Exception):
+    """Something the store could not do; the text is fit for the caller to read."""
+
+    param: str | None = None
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class NotFoundError(StoreError):
+    """There is no such thing, or it belongs to somebody else."""
+
+
+class AlreadyExistsError(StoreError):
+    """That id is taken."""
+
+
+class BusyError(StoreError):
+    """A turn is running in that conversation."""
+
+
+class IdempotencyMismatchError(StoreError):
+    """That idempotency key was used for another request."""
+
+
+class UnavailableError(StoreError):
+    """The database is locked, full, read-only or gone; trying later may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An idempotency key with a digest of the request that it stands for; it lasts a day."""
+
+    key: str
+    fingerprint: bytes
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a turn ended. An answer message is kept where there is text, or the turn completed."""
+
+    status: Status
+    text: str
+    answer_id: str
+    tokens: int
+    encoding: str
+    ended_at: int
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    error: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text of a running answer that begins at `position` characters."""
+
+    owner: str
+    turn_id: str
+    position: int
+    text: str
+
+
+class Store(Protocol):
+    """History of many owners. Every method is one transaction, durable when it returns.
+
+    Every method that takes an `owner` sees that owner's things only: others' are not found.
+    Any method may raise UnavailableError; then nothing of it was written.
+    """
+
+    async def running(self) -> Sequence[tuple[str, Turn]]:
+        """Return every turn kept as running, with its owner and its checkpointed answer."""
+        ...
+
+    async def create(self, owner: str, conversation: Conversation) -> Conversation:
+        """Keep a new conversation. Raises AlreadyExistsError."""
+        ...
+
+    async def conversation(self, owner: str, conversation_id: str) -> Conversation: ...
+
+    async def conversations(
+        self, owner: str, *, limit: int, after: str | None = None, q: str | None = None
+    ) -> Page[Conversation]:
+        """Return one page, newest first, behind the conversation `after`."""
+        ...
+
+    async def update(
+        self, owner: str, conversation_id: str, changes: Mapping[str, Any], now: int
+    ) -> Conversation:
+        """Change title, system_prompt, model, metadata, head_id or truncation."""
+        ...
+
+    async def delete(self, owner: str, conversation_id: str) -> None:
+        """Delete a conversation and all that hangs on it. Raises BusyError while a turn runs."""
+        ...
+
+    async def message(self, owner: str, conversation_id: str, message_id: str) -> Message: ...
+
+    async def branch(
+        self,
+        owner: str,
+        conversation_id: str,
+        leaf_id: str | None,
+        *,
+        limit: int,
+        tokens: int | None = None,
+    ) -> Sequence[Message]:
+        """Walk from `leaf_id` towards the root, newest first: at most `limit` messages, none
+        behind the first at which their tokens sum up past `tokens`. Its cost is what it returns.
+        """
+        ...
+
+    async def siblings(
+        self, owner: str, conversation_id: str, parent_ids: Sequence[str | None]
+    ) -> Mapping[str | None, Sequence[str]]:
+        """Return the ids of the children of each of these messages, oldest first."""
+        ...
+
+    async def claimed(self, owner: str, claim: Claim) -> str | None:
+        """Return the id of the turn that this claim began. Raises IdempotencyMismatchError."""
+        ...
+
+    async def begin(
+        self,
+        owner: str,
+        turn: Turn,
+        question: Message | None,
+        *,
+        conversation: Conversation | None = None,
+        title: str = "",
+        claim: Claim | None = None,
+    ) -> Turn:
+        """Keep a running turn, its question (None: it is kept already) and its claim.
+
+        `conversation` is made where it is not there yet, and gives its system prompt and model to
+        one that has no message yet. `title` is for one that has none. A question becomes the head.
+        Raises BusyError while another turn runs there, NotFoundError for conversation or parent.
+        """
+        ...
+
+    async def checkpoint(self, pieces: Sequence[Piece]) -> None:
+        """Keep further pieces of running answers; pieces of ended turns are passed over."""
+        ...
+
+    async def end(self, owner: str, turn_id: str, outcome: Outcome) -> Turn:
+        """Keep how a turn ended; its answer, if one is kept, becomes the head."""
+        ...
+
+    async def turn(self, owner: str, turn_id: str) -> Turn: ...
+
+    async def next_turn(self, owner: str, conversation_id: str, after: str | None) -> Turn | None:
+        """Return the turn begun next after the turn `after` (None: the first) in a conversation."""
+        ...
+
+    async def last_turn(self, owner: str, conversation_id: str) -> Turn | None:
+        """Return the turn that was begun last in a conversation."""
+        ...
+
+    async def ping(self) -> None:
+        """Do nothing, durably: raises UnavailableError where a write would not be kept."""
+        ...
+
+    async def close(self) -> None: ...

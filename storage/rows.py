@@ -1,0 +1,114 @@
+"""Rows of the SQLite schema as nouns, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from storage.model import (
+    Content,
+    Conversation,
+    Failure,
+    Message,
+    Role,
+    Sent,
+    Status,
+    Turn,
+    Usage,
+)
+
+CONVERSATION = """
+    SELECT c.id, c.title, c.system_prompt, c.model, c.metadata, c.created_at, c.updated_at,
+           c.message_count, (SELECT id FROM messages WHERE key = c.head), c.truncation
+    FROM conversations c
+"""
+
+MESSAGE_COLUMNS = """
+    m.id, c.id, p.id, m.role, m.is_parts, m.content, m.tokens, m.encoding, m.model, m.turn_id,
+    m.created_at, m.depth
+"""
+
+MESSAGE = f"""
+    SELECT {MESSAGE_COLUMNS}
+    FROM messages m JOIN conversations c ON c.key = m.conversation
+    LEFT JOIN messages p ON p.key = m.parent
+"""
+
+TURN = """
+    SELECT t.id, c.id, t.status, t.model, p.id, q.id, a.id,
+           CASE t.status WHEN 'running' THEN (
+               SELECT group_concat(text, '')
+               FROM (SELECT text FROM checkpoints WHERE turn = t.key ORDER BY position)
+           ) ELSE a.content END,
+           t.context_window, t.context_budget, t.context_prompt_tokens, t.context_included,
+           t.context_trimmed, t.created_at, t.finish_reason, t.prompt_tokens, t.completion_tokens,
+           t.error_code, t.error_message, t.error_status, t.ended_at
+    FROM turns t JOIN conversations c ON c.key = t.conversation
+    JOIN messages q ON q.key = t.question
+    LEFT JOIN messages p ON p.key = q.parent
+    LEFT JOIN messages a ON a.key = t.answer
+"""
+
+
+def conversation(row: tuple[Any, ...]) -> Conversation:
+    return Conversation(
+        id=row[0],
+        title=row[1],
+        system_prompt=row[2],
+        model=row[3],
+        metadata=json.loads(row[4]),
+        created_at=row[5],
+        updated_at=row[6],
+        message_count=row[7],
+        head_id=row[8],
+        truncation=row[9],
+    )
+
+
+def message(row: tuple[Any, ...]) -> Message:
+    return Message(
+        id=row[0],
+        conversation_id=row[1],
+        parent_id=row[2],
+        role=Role(row[3]),
+        content=json.loads(row[5]) if row[4] else row[5],
+        tokens=row[6],
+        encoding=row[7],
+        model=row[8],
+        turn_id=row[9],
+        created_at=row[10],
+        depth=row[11],
+    )
+
+
+def turn(row: tuple[Any, ...]) -> Turn:
+    usage = None if row[15] is None else Usage(row[15], row[16])
+    error = None if row[17] is None else Failure(row[17], row[18], row[19])
+    return Turn(
+        id=row[0],
+        conversation_id=row[1],
+        status=Status(row[2]),
+        model=row[3],
+        parent_id=row[4],
+        question_id=row[5],
+        answer_id=row[6],
+        answer=row[7] or "",
+        context=Sent(*row[8:13]),
+        created_at=row[13],
+        finish_reason=row[14],
+        usage=usage,
+        error=error,
+        ended_at=row[20],
+    )
+
+
+def content_columns(content: Content) -> tuple[int, str]:
+    """Return `is_parts` and the text that stands for a content."""
+    if isinstance(content, str):
+        return 0, content
+    return 1, json_text([dict(part) for part in content])
+
+
+def json_text(value: Mapping[str, Any] | list[Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,319 @@
+"""The store on SQLite: one connection that does all writes and checkpoints, a few that read."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import Any, TypeVar
+
+from storage import rows, writes
+from storage.group_commit import Connection, GroupCommit, renamed
+from storage.migrations import migrate
+from storage.model import Conversation, Message, Page, Turn
+from storage.port import Claim, Outcome, Piece
+
+T = TypeVar("T")
+
+#: SQLite corrupts a WAL before this release when two connections write or checkpoint at once
+#: (sqlite.org/wal.html#walresetbug); ours never do, and a lock keeps other processes out.
+SAFE_VERSION = (3, 51, 3)
+READERS = 2
+BUSY_MILLISECONDS = 2_000
+
+
+class DatabaseInUseError(Exception):
+    """Another process of ours has this database open."""
+
+
+class SQLiteStore:
+    """A Store (see port.py) in one SQLite file."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> SQLiteStore:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(_Lock(self.path))
+            # Opened first, closed last: only this connection ever checkpoints.
+            writer = await stack.enter_async_context(_opened(self.path, _prepare_writer))
+            self._writer = GroupCommit(writer)
+            stack.push_async_callback(self._writer.close)
+            opened = [
+                await stack.enter_async_context(_opened(self.path, _prepare_reader))
+                for _ in range(READERS)
+            ]
+            self._readers = cycle(opened)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def close(self) -> None:
+        """Commit what waits and close every connection."""
+        await self._stack.aclose()
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await next(self._readers).run(work)
+        except Exception as error:
+            raise renamed(error) from error
+
+    # Conversations
+
+    async def create(self, owner: str, conversation: Conversation) -> Conversation:
+        return await self._writer.write(lambda c: writes.create(c, owner, conversation))
+
+    async def conversation(self, owner: str, conversation_id: str) -> Conversation:
+        return await self._read(lambda c: writes.conversation(c, owner, conversation_id))
+
+    async def conversations(
+        self, owner: str, *, limit: int, after: str | None = None, q: str | None = None
+    ) -> Page[Conversation]:
+        return await self._read(lambda c: _conversations(c, owner, limit, after, q))
+
+    async def update(
+        self, owner: str, conversation_id: str, changes: Mapping[str, Any], now: int
+    ) -> Conversation:
+        return await self._writer.write(
+            lambda c: writes.update(c, owner, conversation_id, changes, now)
+        )
+
+    async def delete(self, owner: str, conversation_id: str) -> None:
+        await self._writer.write(lambda c: writes.delete(c, owner, conversation_id))
+
+    # Messages
+
+    async def message(self, owner: str, conversation_id: str, message_id: str) -> Message:
+        def read(connection: sqlite3.Connection) -> Message:
+            key = writes.message_key(connection, owner, conversation_id, message_id)
+            row = connection.execute(f"{rows.MESSAGE} WHERE m.key = ?", (key,)).fetchone()
+            return rows.message(row)
+
+        return await self._read(read)
+
+    async def branch(
+        self,
+        owner: str,
+        conversation_id: str,
+        leaf_id: str | None,
+        *,
+        limit: int,
+        tokens: int | None = None,
+    ) -> Sequence[Message]:
+        if leaf_id is None:
+            return []
+        return await self._read(
+            lambda c: _branch(c, owner, conversation_id, leaf_id, limit, tokens)
+        )
+
+    async def siblings(
+        self, owner: str, conversation_id: str, parent_ids: Sequence[str | None]
+    ) -> Mapping[str | None, Sequence[str]]:
+        return await self._read(lambda c: _siblings(c, owner, conversation_id, parent_ids))
+
+    # Turns
+
+    async def claimed(self, owner: str, claim: Claim) -> str | None:
+        def read(connection: sqlite3.Connection) -> str | None:
+            return writes.claimed(connection, owner, claim)
+
+        return await self._read(read)
+
+    async def begin(
+        self,
+        owner: str,
+        turn: Turn,
+        question: Message | None,
+        *,
+        conversation: Conversation | None = None,
+        title: str = "",
+        claim: Claim | None = None,
+    ) -> Turn:
+        return await self._writer.write(
+            lambda c: writes.begin(c, owner, turn, question, conversation, title, claim)
+        )
+
+    async def checkpoint(self, pieces: Sequence[Piece]) -> None:
+        await self._writer.write(lambda c: writes.checkpoint(c, pieces))
+
+    async def end(self, owner: str, turn_id: str, outcome: Outcome) -> Turn:
+        return await self._writer.write(lambda c: writes.end(c, owner, turn_id, outcome))
+
+    async def turn(self, owner: str, turn_id: str) -> Turn:
+        return await self._read(lambda c: writes.turn(c, owner, turn_id))
+
+    async def next_turn(self, owner: str, conversation_id: str, after: str | None) -> Turn | None:
+        return await self._read(lambda c: _next_turn(c, owner, conversation_id, after))
+
+    async def last_turn(self, owner: str, conversation_id: str) -> Turn | None:
+        def read(connection: sqlite3.Connection) -> Turn | None:
+            key = writes.conversation_key(connection, owner, conversation_id)
+            row = connection.execute(
+                f"{rows.TURN} WHERE t.conversation = ? ORDER BY t.key DESC LIMIT 1", (key,)
+            ).fetchone()
+            return row and rows.turn(row)
+
+        return await self._read(read)
+
+    async def running(self) -> Sequence[tuple[str, Turn]]:
+        def read(connection: sqlite3.Connection) -> Sequence[tuple[str, Turn]]:
+            owners = connection.execute(
+                "SELECT owner, id FROM turns WHERE status = 'running' ORDER BY key"
+            ).fetchall()
+            return [(owner, writes.turn(connection, owner, turn_id)) for owner, turn_id in owners]
+
+        return await self._read(read)
+
+    async def ping(self) -> None:
+        await self._writer.write(writes.touch)
+
+
+def _branch(
+    connection: sqlite3.Connection,
+    owner: str,
+    conversation_id: str,
+    leaf_id: str,
+    limit: int,
+    tokens: int | None,
+) -> Sequence[Message]:
+    leaf = writes.message_key(connection, owner, conversation_id, leaf_id)
+    found = connection.execute(
+        f"""
+        WITH RECURSIVE branch (place, key, parent, total) AS (
+            SELECT 1, key, parent, tokens FROM messages WHERE key = :leaf
+            UNION ALL
+            SELECT place + 1, m.key, m.parent, total + m.tokens
+            FROM branch JOIN messages m ON m.key = branch.parent
+            WHERE place < :limit AND total <= :tokens
+        )
+        SELECT {rows.MESSAGE_COLUMNS}
+        FROM branch JOIN messages m ON m.key = branch.key
+        JOIN conversations c ON c.key = m.conversation
+        LEFT JOIN messages p ON p.key = m.parent
+        ORDER BY place
+        """,
+        {"leaf": leaf, "limit": limit, "tokens": 1 << 62 if tokens is None else tokens},
+    )
+    return [rows.message(row) for row in found]
+
+
+def _siblings(
+    connection: sqlite3.Connection,
+    owner: str,
+    conversation_id: str,
+    parent_ids: Sequence[str | None],
+) -> Mapping[str | None, Sequence[str]]:
+    key = writes.conversation_key(connection, owner, conversation_id)
+    children = {}
+    for parent_id in set(parent_ids):
+        found = connection.execute(
+            """
+            SELECT id FROM messages WHERE conversation = :key AND parent IS (
+                SELECT key FROM messages WHERE owner = :owner AND id = :parent
+            ) ORDER BY key
+            """,
+            {"key": key, "owner": owner, "parent": parent_id},
+        )
+        children[parent_id] = [child for (child,) in found]
+    return children
+
+
+def _conversations(
+    connection: sqlite3.Connection, owner: str, limit: int, after: str | None, q: str | None
+) -> Page[Conversation]:
+    conditions, values = ["c.owner = ?"], [owner]
+    if after is not None:
+        writes.conversation_key(connection, owner, after)
+        conditions.append(
+            "(c.created_at, c.key) < "
+            "(SELECT created_at, key FROM conversations WHERE owner = ? AND id = ?)"
+        )
+        values += [owner, after]
+    if q:
+        conditions.append("c.title LIKE ? ESCAPE '\\'")
+        escaped = q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        values.append(f"%{escaped}%")
+    found = connection.execute(
+        f"{rows.CONVERSATION} WHERE {' AND '.join(conditions)} "
+        f"ORDER BY c.created_at DESC, c.key DESC LIMIT {limit + 1:d}",
+        values,
+    ).fetchall()
+    return Page(tuple(rows.conversation(row) for row in found[:limit]), len(found) > limit)
+
+
+def _next_turn(
+    connection: sqlite3.Connection, owner: str, conversation_id: str, after: str | None
+) -> Turn | None:
+    key = writes.conversation_key(connection, owner, conversation_id)
+    behind = 0 if after is None else writes.turn_key(connection, owner, after)
+    row = connection.execute(
+        f"{rows.TURN} WHERE t.conversation = ? AND t.key > ? ORDER BY t.key LIMIT 1",
+        (key, behind),
+    ).fetchone()
+    return row and rows.turn(row)
+
+
+@asynccontextmanager
+async def _opened(
+    path: Path, prepare: Callable[[sqlite3.Connection], None]
+) -> AsyncIterator[Connection]:
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            path, timeout=BUSY_MILLISECONDS / 1000, isolation_level=None, check_same_thread=False
+        )
+        try:
+            prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    connection = Connection(connect, iter_chunk_size=64)
+    await connection
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def _prepare_writer(connection: sqlite3.Connection) -> None:
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise sqlite3.OperationalError(f"write-ahead logging is not to be had, only {mode}")
+    # FULL: what is acknowledged survives a power cut, not only a crash of ours.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+    migrate(connection)
+
+
+def _prepare_reader(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+
+
+class _Lock:
+    """Keeps other processes of ours off a database; the kernel drops it when we die."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        # History is nobody else's to read: SQLite gives -wal and -shm the rights of this file.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._file = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._file)
+            raise DatabaseInUseError("another server has it open") from None
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
