@@ -89,7 +89,9 @@ class Parrot:
 
     async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
         self.prompts.append(prompt)
-        words = self._words or tuple(f"{word} " for word in str(prompt.messages[-1].content).split())
+        words = self._words or tuple(
+            f"{word} " for word in str(prompt.messages[-1].content).split()
+        )
         for word in words:
             if self._pause is not None:
                 await asyncio.sleep(self._pause)

@@ -207,22 +207,23 @@ def document(
     return behave
 
 
-def comments(interval: float) -> Behaviour:
+def comments(*steps: Step, every: float = 0.01) -> Behaviour:
     async def behave(exchange: Exchange) -> None:
         await exchange.open_stream(role=False)
+        await exchange.play(*steps)
         while True:
             await exchange.chunk(b": still here\n\n")
-            await asyncio.sleep(interval)
+            await asyncio.sleep(every)
 
     return behave
 
 
-def drip(data: bytes, interval: float) -> Behaviour:
+def drip(data: bytes, *, every: float = 0.01) -> Behaviour:
     async def behave(exchange: Exchange) -> None:
         await exchange.open_stream(role=False)
         for byte in data:
             await exchange.chunk(bytes([byte]))
-            await asyncio.sleep(interval)
+            await asyncio.sleep(every)
         await exchange.chunk(b"")
 
     return behave

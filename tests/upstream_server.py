@@ -45,7 +45,8 @@ class ScriptedUpstream:
     - ``complain(*steps, error={...})`` ends in an error object inside the stream
     - ``fail(status, message, code=..., type=..., headers={...}, body=...)`` an error answer
     - ``document(body, status=200, content_type=..., headers={...})`` any body with its length
-    - ``comments(interval)`` nothing but comments, for ever; ``drip(data, interval)`` byte by byte
+    - ``comments(*steps, every=0.01)`` then nothing but comments, for ever
+    - ``drip(data, every=0.01)`` a stream of these bytes, one by one
     - ``flood(data)`` the same bytes for ever, as fast as the client takes them
     - ``wire(*steps)`` raw bytes on the socket, status line and all, then the end of the connection
 
@@ -61,9 +62,11 @@ class ScriptedUpstream:
         self._connections: set[asyncio.Task[None]] = set()
         self._count = 0
         self._server: asyncio.Server | None = None
+        self.port = 0
 
     async def __aenter__(self) -> ScriptedUpstream:
         self._server = await asyncio.start_server(self._converse, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(
@@ -80,11 +83,6 @@ class ScriptedUpstream:
         await self._server.wait_closed()
 
     @property
-    def port(self) -> int:
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
-
-    @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
@@ -92,6 +90,11 @@ class ScriptedUpstream:
     def disconnects(self) -> list[asyncio.Event]:
         """For each request an event that is set if the client hung up before its answer's end."""
         return [request.gone for request in self.requests]
+
+    def refuse(self) -> None:
+        """Take no more connections; those that are open stay."""
+        assert self._server is not None
+        self._server.close()
 
     def script(self, *behaviours: Behaviour) -> None:
         """Queue what the next POSTs get."""

@@ -13,7 +13,7 @@ from server.core.bell import Bell
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW, check_id
 from server.core.prompts import Prompts
-from server.core.questions import Ask, OnDisconnect, Regenerate
+from server.core.questions import ROOT, Ask, IfBusy, OnDisconnect, Regenerate
 from server.core.running import Running
 from server.core.turns import Ended, TurnEvent, replay
 from server.upstream.port import Upstream
@@ -24,6 +24,9 @@ from storage.port import Outcome, Store
 def microseconds() -> int:
     """Return the time now, in microseconds since 1970."""
     return time.time_ns() // 1000
+
+
+__all__ = ["ROOT", "Ask", "Conversations", "IfBusy", "OnDisconnect", "Regenerate"]
 
 
 class Conversations:
@@ -217,6 +220,11 @@ class Conversations:
         return Page(tuple(reversed(found)), more)
 
     # Life
+
+    async def ready(self) -> None:
+        """Raise what an ask would meet now: DrainingError, or UnavailableError of the database."""
+        self._asking.refuse_if_draining()
+        await self._store.ping()
 
     async def drain(self, grace: float) -> None:
         """Refuse asks, let running turns end, interrupt them after `grace` seconds."""

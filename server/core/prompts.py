@@ -55,12 +55,12 @@ class Prompts:
 
     async def count(self, model_name: str, content: Content) -> int:
         """Return the tokens of a content alone, in the model's encoding."""
-        return await _count(self.encoding_of(model_name), content)
+        return await _Scale(model(model_name), self.encoding_of(model_name)).count(content)
 
     def window(self, of: Model, max_tokens: int | None) -> Window:
         """Return the window and what of it a prompt may use; `max_tokens` is the caller's."""
         size = self._settings.window or of.window
-        reserved = max_tokens or self._settings.max_tokens or _default_reserve(of, size)
+        reserved = max_tokens or self._settings.max_tokens or reserve(of, size)
         return Window(size, reserved, max(0, budget(of, window=size, reserve=reserved)))
 
     async def compose(
@@ -77,10 +77,10 @@ class Prompts:
         """Compose the prompt for a question under `parent_id`. Raises ContextLengthError."""
         scale = _Scale(model(model_name), self.encoding_of(model_name))
         window = self.window(scale.model, max_tokens)
-        tokens = await _count(scale.encoding, content)
+        tokens = await scale.count(content)
         fixed = scale.priming + scale.cost(Role.USER, content, tokens)
         if system_prompt:
-            system_tokens = await _count(scale.encoding, system_prompt)
+            system_tokens = await scale.count(system_prompt)
             fixed += scale.cost(Role.SYSTEM, system_prompt, system_tokens)
         room = window.budget - fixed
         if room < 0:
@@ -115,22 +115,19 @@ class _Scale:
     def cost(self, role: Role, content: Content, tokens: int) -> int:
         return counting.message_cost(self._shape, self.encoding, role, content, tokens=tokens)
 
+    async def count(self, content: Content) -> int:
+        if isinstance(content, str) and len(content) <= COUNT_AT_ONCE:
+            return self.encoding.count(content)
+        return await asyncio.to_thread(
+            counting.content_tokens, self.encoding, content, self._shape.images
+        )
+
     async def weigh(self, message: Message) -> Weighed:
+        # What is kept was counted once, when it was written; an image weighs by model.
         tokens = message.tokens
-        if message.encoding != self.encoding.name:
-            tokens = await _count(self.encoding, message.content)
+        if message.encoding != self.encoding.name or not isinstance(message.content, str):
+            tokens = await self.count(message.content)
         return Weighed(message, self.cost(message.role, message.content, tokens))
-
-
-async def _count(of: Encoding, content: Content) -> int:
-    if isinstance(content, str) and len(content) <= COUNT_AT_ONCE:
-        return of.count(content)
-    return await asyncio.to_thread(counting.content_tokens, of, content)
-
-
-def _default_reserve(of: Model, size: int) -> int:
-    """Return the model's reserve, but no more than half of a window set smaller than its own."""
-    return min(reserve(of), size // 2)
 
 
 def _too_long(window: Window, tokens: int) -> ContextLengthError:

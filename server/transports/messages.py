@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
+from trialogue.v1 import conversation_pb2 as pb
 
 from server.core.turns import Delta, Ended, Started, TurnEvent
 from server.upstream.port import text_of
 from storage.model import Conversation, Failure, Message, Page, Sent, Turn, Usage
-from trialogue.v1 import conversation_pb2 as pb
 
 #: Above this a double no longer holds every whole number.
 _LARGEST_WHOLE = 1 << 53
@@ -61,9 +61,9 @@ def turn(of: Turn) -> pb.Turn:
         answer_id=of.answer_id,
         answer=of.answer,
         finish_reason=of.finish_reason,
-        usage=of.usage and _usage(of.usage),
+        usage=_usage(of.usage) if of.usage else None,
         context=_context(of.context),
-        error=of.error and _error(of.error),
+        error=_error(of.error) if of.error else None,
         created_at=time(of.created_at),
         ended_at=time(of.ended_at),
     )
@@ -154,12 +154,8 @@ def _plain(value: Value) -> Any:
 
 def _parts(of: Sequence[Mapping[str, Any]]) -> ListValue:
     written = ListValue()
-    written.extend(_dicts(of))
+    written.extend([struct(part) for part in of])
     return written
-
-
-def _dicts(of: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [dict(part) for part in of]
 
 
 def _usage(of: Usage) -> pb.Usage:

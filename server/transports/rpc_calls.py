@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import secrets
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import structlog
@@ -22,24 +23,28 @@ from server.core.errors import (
     RequestTooLargeError,
     problem_of,
 )
-from server.transports.rpc_errors import refusal
+from server.transports.rpc_errors import ProblemError, refusal
 
 log = structlog.get_logger("trialogue.rpc")
 
+#: A key that is revoked meanwhile reads on for so many seconds at most.
+CHECK_KEYS_EVERY = 5.0
 #: What a request id of the caller's own must look like to be echoed.
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 
 Request = TypeVar("Request", bound=Message)
 Event = TypeVar("Event")
-Context = grpc.aio.ServicerContext[Any, Any]
+# Generic in their stubs only, so written as text.
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, and what the metadata says of this call. Without a key, `owner` is empty."""
+    """Who calls, and with what key for which question. Where none is asked for, nobody does."""
 
-    owner: str
-    request_id: str
+    owner: str = ""
+    key: str | None = field(default=None, repr=False)
     idempotency_key: str | None = None
 
 
@@ -51,19 +56,20 @@ Exchange = Callable[[AsyncIterator[Request]], AsyncGenerator[Message, None]]
 class Calls:
     """Makes method handlers that let callers in, read their messages and name their errors."""
 
-    def __init__(self, doors: Doors, most_bytes: int) -> None:
+    def __init__(self, doors: Doors, most_bytes: int, check_keys_every: float) -> None:
         self._doors = doors
+        self._check_keys_every = check_keys_every
         self._most_bytes = most_bytes
 
     def unary(
         self, kind: type[Request], answer: Answer[Request], *, keyless: bool = False
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> Handler:
         """Answer one message with one."""
 
         async def call(sent: Request | RefusedError, context: Context) -> bytes:
             async with self._within(context, keyless=keyless) as caller:
-                frame = (await answer(caller, _whole(sent))).SerializeToString()
-            return frame
+                answered = await answer(caller, _whole(sent))
+            return answered.SerializeToString()
 
         return grpc.unary_unary_rpc_method_handler(call, self._reader(kind))
 
@@ -74,27 +80,33 @@ class Calls:
         frame: Callable[[Event], bytes],
         *,
         keyless: bool = False,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        """Answer one message with many; what `begin` refuses is refused before the first."""
+        greet: bool = False,
+    ) -> Handler:
+        """Answer one message with many; what `begin` refuses is refused before the first.
+
+        `greet` sends the initial metadata at once, where the first message may be long in coming.
+        """
 
         async def call(sent: Request | RefusedError, context: Context) -> None:
             async with (
                 self._within(context, keyless=keyless) as caller,
                 aclosing(await begin(caller, _whole(sent))) as events,
             ):
+                if greet:
+                    await context.send_initial_metadata(())
+                checked = monotonic()
                 async for event in events:
+                    if not keyless and monotonic() - checked >= self._check_keys_every:
+                        await self._doors.owner(caller.key)
+                        checked = monotonic()
                     await context.write(frame(event))
 
         return grpc.unary_stream_rpc_method_handler(call, self._reader(kind))
 
-    def exchange(
-        self, kind: type[Request], answers: Exchange[Request]
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    def exchange(self, kind: type[Request], answers: Exchange[Request]) -> Handler:
         """Answer each message of a stream as it comes."""
 
-        async def call(
-            sent: AsyncIterator[Request | RefusedError], context: Context
-        ) -> None:
+        async def call(sent: AsyncIterator[Request | RefusedError], context: Context) -> None:
             async with (
                 self._within(context),
                 aclosing(answers(_whole(one) async for one in sent)) as replies,
@@ -105,24 +117,28 @@ class Calls:
         return grpc.stream_stream_rpc_method_handler(call, self._reader(kind))
 
     @asynccontextmanager
-    async def _within(
-        self, context: Context, *, keyless: bool = False
-    ) -> AsyncIterator[Caller]:
+    async def _within(self, context: Context, *, keyless: bool = False) -> AsyncIterator[Caller]:
         """Let a caller in; end the call with a status where anything is refused or breaks."""
-        told = {name: value for name, value in context.invocation_metadata() or ()}
+        told: dict[str, Any] = dict(context.invocation_metadata() or ())
         request_id = _request_id(told.get("x-request-id"))
         trailers = (("x-request-id", request_id),)
         context.set_trailing_metadata(trailers)
         try:
-            key = bearer(told.get("authorization"))
-            owner = "" if keyless else await self._doors.owner(key)
-            yield Caller(owner, request_id, told.get("idempotency-key") or None)
+            yield Caller() if keyless else await self._let_in(told)
         except grpc.aio.BaseError:  # ended already, by an abort or by the caller
             raise
         except Exception as error:  # noqa: BLE001 - whatever broke, the caller gets a status
-            _report(error, request_id)
-            refused = refusal(problem_of(error))
+            problem = error.problem if isinstance(error, ProblemError) else problem_of(error)
+            if problem.code is Code.INTERNAL:
+                _report(error, request_id)
+            refused = refusal(problem)
             await context.abort(refused.code, refused.message, trailers + refused.trailers)
+
+    async def _let_in(self, told: Mapping[str, Any]) -> Caller:
+        self._doors.check_origin(told.get("origin"), None, 0)
+        key = bearer(told.get("authorization"))
+        owner = await self._doors.owner(key)
+        return Caller(owner, key, told.get("idempotency-key") or None)
 
     def _reader(self, kind: type[Request]) -> Callable[[bytes], Request | RefusedError]:
         """Return what reads a message; grpc would call one that is broken an internal error."""
@@ -155,10 +171,9 @@ def _request_id(given: str | None) -> str:
 
 def _report(error: Exception, request_id: str) -> None:
     """Log what is our fault; an exception's own text may quote a prompt, so it stays out."""
-    if problem_of(error).code is Code.INTERNAL:
-        log.error(
-            "call broke",
-            request_id=request_id,
-            error=type(error).__name__,
-            traceback="".join(traceback.format_tb(error.__traceback__)),
-        )
+    log.error(
+        "call broke",
+        request_id=request_id,
+        error=type(error).__name__,
+        traceback="".join(traceback.format_tb(error.__traceback__)),
+    )

@@ -23,6 +23,14 @@ LONGEST_MESSAGE = 1000
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
+class ProblemError(Exception):
+    """A problem that is described already, such as the failure of a turn."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A status with its text and trailers, as `context.abort` takes them."""

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from enum import StrEnum
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-import grpc
+from trialogue.v1 import conversation_pb2 as pb
 
-from server.core.conversations import (
-    Ask,
-    Conversations,
-    IfBusy,
-    OnDisconnect,
-    Regenerate,
-)
+from server.core.conversations import Conversations
 from server.core.errors import InvalidRequestError
-from server.core.ids import NEW
+from server.core.questions import Ask, IfBusy, OnDisconnect, Regenerate
 from server.core.turns import TurnEvent
 from server.transports import messages
-from server.transports.rpc_calls import Caller, Calls
+from server.transports.rpc_calls import Caller, Calls, Handler
 from storage.model import Content
-from trialogue.v1 import conversation_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ConversationService"].full_name
 
@@ -35,12 +28,14 @@ class ConversationService:
     def __init__(self, conversations: Conversations) -> None:
         self._conversations = conversations
 
-    def methods(self, calls: Calls) -> Mapping[str, grpc.RpcMethodHandler[Any, Any]]:
+    def methods(self, calls: Calls) -> Mapping[str, Handler]:
         frame = messages.EventFrames().frame
         return {
             "Ask": calls.stream(pb.AskRequest, self.ask, frame),
             "FollowTurn": calls.stream(pb.FollowTurnRequest, self.follow, frame),
-            "WatchConversation": calls.stream(pb.WatchConversationRequest, self.watch, frame),
+            "WatchConversation": calls.stream(
+                pb.WatchConversationRequest, self.watch, frame, greet=True
+            ),
             "Regenerate": calls.stream(pb.RegenerateRequest, self.regenerate, frame),
             "GetTurn": calls.unary(pb.GetTurnRequest, self.turn),
             "CancelTurn": calls.unary(pb.CancelTurnRequest, self.cancel),
@@ -80,13 +75,10 @@ class ConversationService:
         after_turn, cursor = _given(asked, "after_turn_id"), _cursor(asked.after)
         await self._conversations.get(caller.owner, conversation_id)
         after = (after_turn, cursor) if after_turn else None
-        return cast(
-            "Events", self._conversations.watch(caller.owner, conversation_id, after=after)
-        )
+        return self._conversations.watch(caller.owner, conversation_id, after=after)
 
     def _follow(self, caller: Caller, turn_id: str, after: int, on_leave: OnDisconnect) -> Events:
-        events = self._conversations.follow(caller.owner, turn_id, after=after, on_leave=on_leave)
-        return cast("Events", events)
+        return self._conversations.follow(caller.owner, turn_id, after=after, on_leave=on_leave)
 
     async def turn(self, caller: Caller, asked: pb.GetTurnRequest) -> pb.Turn:
         turn_id = _named(asked.turn_id, "turn_id")
@@ -96,12 +88,10 @@ class ConversationService:
         turn_id = _named(asked.turn_id, "turn_id")
         return messages.turn(await self._conversations.cancel(caller.owner, turn_id))
 
-    async def create(
-        self, caller: Caller, asked: pb.CreateConversationRequest
-    ) -> pb.Conversation:
+    async def create(self, caller: Caller, asked: pb.CreateConversationRequest) -> pb.Conversation:
         made = await self._conversations.create(
             caller.owner,
-            id=None if asked.id in ("", NEW) else asked.id,
+            id=asked.id or None,
             title=asked.title,
             system_prompt=_given(asked, "system_prompt"),
             model=_given(asked, "model"),
@@ -111,9 +101,7 @@ class ConversationService:
 
     async def get(self, caller: Caller, asked: pb.GetConversationRequest) -> pb.Conversation:
         conversation_id = _named(asked.conversation_id, "conversation_id")
-        return messages.conversation(
-            await self._conversations.get(caller.owner, conversation_id)
-        )
+        return messages.conversation(await self._conversations.get(caller.owner, conversation_id))
 
     async def page(
         self, caller: Caller, asked: pb.ListConversationsRequest
@@ -123,9 +111,7 @@ class ConversationService:
         )
         return messages.conversations(found)
 
-    async def update(
-        self, caller: Caller, asked: pb.UpdateConversationRequest
-    ) -> pb.Conversation:
+    async def update(self, caller: Caller, asked: pb.UpdateConversationRequest) -> pb.Conversation:
         conversation_id = _named(asked.conversation_id, "conversation_id")
         fields = ("title", "system_prompt", "model", "head_id", "truncation")
         changes = {name: getattr(asked, name) for name in fields if asked.HasField(name)}

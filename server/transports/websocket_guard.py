@@ -9,12 +9,10 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import OPEN
 
-#: What a peer may leave unread of the pongs that its own pings ask for.
-MAX_UNREAD_PONGS = 1024 * 1024
-#: How long a peer that is behind may read nothing at all, in seconds.
-PATIENCE = 30.0
-#: Until a peer was let in, its frames hold no more than a key.
-MAX_STRANGERS_FRAME = 64 * 1024
+from server.transports.websocket_limits import Limits
+
+#: Connections beyond the most that are taken, to be told to try later; others are cut at once.
+ROOM_AT_THE_DOOR = 64
 
 
 class GuardedConnection(ServerConnection):
@@ -24,12 +22,17 @@ class GuardedConnection(ServerConnection):
     may stay full: its keepalive ping then waits in that same buffer.
     """
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
+    def __init__(
+        self, limits: Limits, crowd: set[GuardedConnection], *args: Any, **settings: Any
+    ) -> None:
+        """`crowd` has every connection there is, its handshake done or not."""
         super().__init__(*args, **settings)
+        self._limits = limits
+        self._crowd = crowd
         self._unread_pongs = 0
         self._impatience: asyncio.TimerHandle | None = None
         self._max_frame = self.protocol.max_message_size
-        self.protocol.max_message_size = MAX_STRANGERS_FRAME
+        self.protocol.max_message_size = min(self._max_frame or 0, limits.strangers_frame)
 
     def trust(self) -> None:
         """Let frames be as large as the settings say, now that the peer was let in."""
@@ -37,19 +40,28 @@ class GuardedConnection(ServerConnection):
 
     async def push(self, text: bytes) -> bool:
         """Send one text frame once the peer keeps up; return whether it is still there."""
-        while self.paused:
-            await self.drain()
+        try:
+            while self.paused:
+                await self.drain()
+        except OSError:
+            return False
         if self.protocol.state is not OPEN or self.transport.is_closing():
             return False
         self.protocol.send_text(text)
         self.send_data()
         return True
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._crowd.add(self)
+        if len(self._crowd) > self._limits.connections + ROOM_AT_THE_DOOR:
+            self.transport.abort()
+
     def data_received(self, data: bytes) -> None:
         unsent = self.transport.get_write_buffer_size()
         super().data_received(data)
         self._unread_pongs += max(0, self.transport.get_write_buffer_size() - unsent)
-        if self._unread_pongs > MAX_UNREAD_PONGS:
+        if self._unread_pongs > self._limits.unread_pongs:
             self.transport.abort()
 
     def pause_writing(self) -> None:
@@ -62,11 +74,12 @@ class GuardedConnection(ServerConnection):
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._crowd.discard(self)
         self._stop_waiting()
         super().connection_lost(exc)
 
     def _lose_patience(self, unsent: int) -> None:
-        self._impatience = self.loop.call_later(PATIENCE, self._judge, unsent)
+        self._impatience = self.loop.call_later(self._limits.patience, self._judge, unsent)
 
     def _judge(self, unsent_before: int) -> None:
         unsent = self.transport.get_write_buffer_size()

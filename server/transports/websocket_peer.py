@@ -1,20 +1,25 @@
-"""One peer that was let in: its own conversation, and the streams it asked for."""
+"""One peer that was let in: its own conversation, and the streams that it asked for."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+import traceback
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
-from websockets.exceptions import ConnectionClosed
 
 from server.core.conversations import Conversations
-from server.core.errors import InvalidRequestError, RateLimitedError, problem_of
-from server.core.questions import ROOT, Ask, OnDisconnect
-from server.core.turns import Delta, Ended, TurnEvent
+from server.core.doors import Doors
+from server.core.errors import Code, InvalidRequestError, RateLimitedError, problem_of
+from server.core.ids import NEW
+from server.core.questions import Ask, OnDisconnect
+from server.core.turns import Delta, Ended, Started, TurnEvent
 from server.transports import websocket_answers as answers
+from server.transports.websocket_doors import Guest, whose
 from server.transports.websocket_frames import (
     AskFrame,
     AuthenticateFrame,
@@ -31,11 +36,244 @@ from server.transports.websocket_frames import (
     parse,
 )
 from server.transports.websocket_guard import GuardedConnection
+from server.transports.websocket_limits import Limits
 from storage.model import Status, Turn
 
 log = structlog.get_logger("trialogue.websocket")
 
-#: Streams that one connection may have at once; cancellations are counted apart.
-MAX_STREAMS = 64
-EASY_END = b"<|end|>"
+T = TypeVar("T")
+Telling = Callable[[], Coroutine[Any, Any, None]]
+
+EASY_END = "<|end|>"
 EASY_ERROR = b"<|err|>"
+
+
+class Errands:
+    """Owns what is done to its end though the one who asked for it has left."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def begin(self, errand: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(errand)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # Nobody may be left to fetch the error; that is no news for the log.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+    async def stop(self) -> None:
+        """Cancel what is left. After a drain of the core that is nothing."""
+        await _stop(self._tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all peers of a listener share."""
+
+    conversations: Conversations
+    doors: Doors
+    limits: Limits
+    encoder: answers.Encoder = field(default_factory=answers.Encoder)
+    errands: Errands = field(default_factory=Errands)
+
+
+class Peer:
+    """Does what the frames of one connection say; each stream is a task of its own."""
+
+    def __init__(
+        self, house: House, connection: GuardedConnection, guest: Guest, conversation_id: str
+    ) -> None:
+        self._house = house
+        self._conversations = house.conversations
+        self._connection = connection
+        self._guest = guest
+        self._conversation_id = conversation_id
+        self._untouched = True
+        self.streams: set[asyncio.Task[None]] = set()
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        #: turns to be cancelled with the connection that are begun and not yet followed
+        self._beginning: set[asyncio.Task[Turn]] = set()
+        # Bare text has no address: in EasyBackend's dialect one answer ends before the next.
+        self._easy_turn = asyncio.Lock()
+
+    @property
+    def key(self) -> str | None:
+        return self._guest.key
+
+    async def take(self, message: str | bytes) -> None:
+        """Do what a frame says; a stream is begun, and not waited for. Raises TurnedAwayError."""
+        first, self._untouched = self._untouched, False
+        await whose(self._house.doors, self.key)  # it may have been revoked meanwhile
+        try:
+            request_id, frame = parse(message)
+        except FrameError as error:
+            await self._refuse(error, error.request_id)
+            return
+        match frame:
+            case PingFrame():
+                await self._connection.push(answers.frame("pong", request_id))
+            case UnwatchFrame(conversation_id):
+                self._unwatch(conversation_id)
+            case AuthenticateFrame(key) if first:
+                owner = await whose(self._house.doors, key, request_id)
+                self._guest = replace(self._guest, owner=owner, key=key)
+                await self._connection.push(answers.frame("authenticated", request_id))
+            case AuthenticateFrame():
+                late = InvalidRequestError("authenticate must be the first frame.", "type")
+                await self._refuse(late, request_id)
+            case _ if len(self.streams) >= self._most_streams(frame):
+                full = RateLimitedError(f"{len(self.streams)} streams run on this connection.")
+                await self._refuse(full, request_id)
+            case _:
+                self._begin(frame, request_id)
+
+    async def leave(self) -> None:
+        """End the streams; turns go on, save those that were to end with the connection."""
+        await _stop(self.streams)
+        for begun in self._beginning:
+            self._house.errands.begin(self._cancel(begun))
+
+    def _most_streams(self, beside: Frame) -> int:
+        """Return how many streams a frame may be beside; there is room to cancel each of them."""
+        most = self._house.limits.streams
+        return 2 * most if isinstance(beside, CancelFrame) else most
+
+    def _begin(self, frame: Frame, request_id: str | None) -> None:
+        task = asyncio.create_task(self._stream(self._telling(frame, request_id), request_id))
+        self.streams.add(task)
+        task.add_done_callback(self.streams.discard)
+        if isinstance(frame, WatchFrame):
+            self._unwatch(frame.conversation_id)
+            self._watches[frame.conversation_id] = task
+            task.add_done_callback(partial(self._forget_watch, frame.conversation_id))
+
+    def _telling(self, frame: Frame, request_id: str | None) -> Telling:
+        """Begin what a frame asks for, and return what tells of it."""
+        calls, owner = self._conversations, self._guest.owner
+        match frame:
+            case Prompt(text):
+                asking = calls.ask(owner, self._conversation_id, Ask(text))
+                return self._answering(asking, OnDisconnect.CONTINUE, request_id)
+            case AskFrame(conversation_id, question, on_disconnect):
+                asking = calls.ask(owner, self._or_own(conversation_id), question)
+                return self._answering(asking, on_disconnect, request_id)
+            case RegenerateFrame(conversation_id, again, on_disconnect):
+                asking = calls.regenerate(owner, self._or_own(conversation_id), again)
+                return self._answering(asking, on_disconnect, request_id)
+            case EasyAsk(conversation_id, parent, prompt):
+                question = Ask(prompt, parent_id=None if parent in ("", NEW) else parent)
+                begun = self._house.errands.begin(calls.ask(owner, conversation_id, question))
+                return partial(self._follow_easily, begun, named=parent is not None)
+            case FollowFrame(turn_id, after):
+                return partial(self._tell, calls.follow(owner, turn_id, after=after), request_id)
+            case WatchFrame(conversation_id, position):
+                watching = calls.watch(owner, conversation_id, after=position)
+                return partial(self._tell, watching, request_id)
+            case CancelFrame(turn_id):
+                cancelling = self._house.errands.begin(calls.cancel(owner, turn_id))
+                return partial(self._tell_end, cancelling, request_id)
+        raise AssertionError(f"no stream begins with {frame!r}")
+
+    def _or_own(self, conversation_id: str | None) -> str:
+        return self._conversation_id if conversation_id is None else conversation_id
+
+    def _unwatch(self, conversation_id: str) -> None:
+        if (watch := self._watches.pop(conversation_id, None)) is not None:
+            watch.cancel()
+
+    def _forget_watch(self, conversation_id: str, ended: asyncio.Task[None]) -> None:
+        if self._watches.get(conversation_id) is ended:
+            del self._watches[conversation_id]
+
+    async def _stream(self, telling: Telling, request_id: str | None) -> None:
+        try:
+            await telling()
+        except Exception as error:  # noqa: BLE001 - whatever broke, the peer is told
+            await self._refuse(error, request_id)
+
+    def _answering(
+        self,
+        asking: Coroutine[Any, Any, Turn],
+        on_disconnect: OnDisconnect,
+        request_id: str | None,
+    ) -> Telling:
+        """Begin a turn, though the peer should leave at once, and return what tells of it."""
+        begun = self._house.errands.begin(asking)
+        if on_disconnect is OnDisconnect.CANCEL:
+            self._beginning.add(begun)
+        return partial(self._follow, begun, on_disconnect, request_id)
+
+    async def _follow(
+        self, begun: asyncio.Task[Turn], on_disconnect: OnDisconnect, request_id: str | None
+    ) -> None:
+        # Where this is cancelled, `leave` finds the turn among those that are not yet followed.
+        try:
+            turn = await asyncio.shield(begun)
+        except Exception:
+            self._beginning.discard(begun)
+            raise
+        self._beginning.discard(begun)
+        events = self._conversations.follow(self._guest.owner, turn.id, on_leave=on_disconnect)
+        await self._tell(events, request_id)
+
+    async def _tell(self, events: AsyncGenerator[TurnEvent, None], request_id: str | None) -> None:
+        async with aclosing(events):
+            async for event in events:
+                if not await self._connection.push(self._house.encoder.encode(event, request_id)):
+                    return
+
+    async def _tell_end(self, ending: asyncio.Task[Turn], request_id: str | None) -> None:
+        turn = await asyncio.shield(ending)
+        ended = Ended(turn, len(turn.answer))
+        await self._connection.push(self._house.encoder.encode(ended, request_id))
+
+    async def _follow_easily(self, begun: asyncio.Task[Turn], *, named: bool) -> None:
+        """Tell an answer as bare text, and with its end the ids where a parent was named."""
+        async with self._easy_turn:
+            try:
+                turn = await asyncio.shield(begun)
+                events = self._conversations.follow(self._guest.owner, turn.id)
+                async with aclosing(events):
+                    async for event in events:
+                        if (text := _easily(event, named=named)) is not None:
+                            await self._connection.push(text)
+            except Exception as error:  # noqa: BLE001 - whatever broke, the peer is told
+                report(error)
+                await self._connection.push(EASY_ERROR)
+
+    async def _cancel(self, begun: asyncio.Task[Turn]) -> None:
+        turn = await begun
+        await self._conversations.cancel(self._guest.owner, turn.id)
+
+    async def _refuse(self, error: Exception, request_id: str | None) -> None:
+        report(error)
+        await self._connection.push(answers.refusal(problem_of(error), request_id))
+
+
+def report(error: Exception) -> None:
+    """Log what is our fault; an exception's own text may quote a prompt, so it stays out."""
+    if problem_of(error).code is Code.INTERNAL:
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        log.error("websocket broke", error=type(error).__name__, traceback=trace)
+
+
+def _easily(event: TurnEvent, *, named: bool) -> bytes | None:
+    """Return an event in EasyBackend's dialect, which has no word for a beginning."""
+    match event:
+        case Started():
+            return None
+        case Delta():
+            return event.text.encode()
+        case Ended(Turn(status=Status.FAILED | Status.INTERRUPTED)):
+            return EASY_ERROR
+        case Ended(turn):
+            ids = f"${turn.conversation_id}${turn.answer_id or ''}" if named else ""
+            return f"{EASY_END}{ids}".encode()
+
+
+async def _stop(tasks: set[asyncio.Task[Any]]) -> None:
+    stopping = list(tasks)
+    for task in stopping:
+        task.cancel()
+    await asyncio.gather(*stopping, return_exceptions=True)

@@ -12,6 +12,7 @@ import zlib
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, pairwise
 
 from server.upstream.eliza_script import (
     Keyword,
@@ -34,7 +35,8 @@ HEARD = 2_000
 #: … of which at most this many are said back.
 REFLECTED = 300
 
-#: Bounds on what a hostile message can cost: words in a phrase, and keywords tried.
+#: Bounds on what a hostile message can cost: phrases, words in a phrase, keywords tried.
+PHRASES = 60
 LONGEST = 60
 DEPTH = 12
 
@@ -144,7 +146,7 @@ class _Talk:
         text = text_of(content).lstrip()[:HEARD]
         if not any(character.isalnum() for character in text):
             return self._occasion("wordless" if text or _is_text(content) else "picture")
-        phrases = list(_phrases(text, self._script))
+        phrases = list(islice(_phrases(text, self._script), PHRASES))
         line = self._by_keyword(phrases) or self._without_keyword(text)
         self._remember(phrases)
         return line
@@ -161,8 +163,10 @@ class _Talk:
 
     def _follow(self, keyword: Keyword, phrase: _Phrase, *seen: Keyword) -> _Line | None:
         """Use the first decomposition that fits; links lead on, but never round in a circle."""
+        vocabulary = frozenset(phrase.keys)
         for rule in () if keyword in seen else keyword.rules:
-            spans = decompose(rule.pattern, phrase.keys)
+            fits = rule.may_fit(vocabulary)
+            spans = decompose(rule.pattern, phrase.keys) if fits else None
             if spans is None:
                 continue
             match rule.reassemblies[self._turn(rule.number) % len(rule.reassemblies)]:
@@ -206,29 +210,30 @@ def _phrases(text: str, script: Script) -> Iterator[_Phrase]:
     """Take a message apart at its breaks, and where a joiner begins a new thought."""
     if text.isupper():
         text = text.lower()
+    plain = script.families["plain"]
     words: list[str] = []
     head = True
     for token in _TOKEN.finditer(text.translate(_APOSTROPHES)):
-        word = (token["word"] or "").strip("'-")
+        word = token.group().strip("'-") if token.lastgroup == "word" else ""
         if word:
-            words.append(
-                word.lower() if head and word.lower() in script.families["plain"] else word
-            )
+            words.append(word.lower() if head and word.lower() in plain else word)
             head = False
             continue
         yield from _thoughts(words, script)
-        words, head = [], bool(token["stop"])
+        words, head = [], token.lastgroup == "stop"
     yield from _thoughts(words, script)
 
 
 def _thoughts(words: Sequence[str], script: Script) -> Iterator[_Phrase]:
-    written = _Phrase(tuple(word.lower() for word in words), tuple(words))
+    if not words:
+        return
+    written = _Phrase(tuple(map(str.lower, words)), tuple(words))
     phrase = _substituted(written, script.pre)
+    joiners, subjects = script.families["joiner"], script.families["subject"]
     start = 0
-    for at in range(1, len(phrase.keys) - 1):
-        joined = phrase.keys[at] in script.families["joiner"]
-        long = at - start >= LONGEST
-        if long or (joined and phrase.keys[at + 1] in script.families["subject"]):
+    for at, (key, following) in enumerate(pairwise(phrase.keys)):
+        joined = at > start and key in joiners and following in subjects
+        if joined or at - start >= LONGEST:
             yield _without_lead(phrase.part(start, at), script)
             start = at + joined
     yield _without_lead(phrase.part(start, len(phrase.keys)), script)
@@ -242,15 +247,18 @@ def _without_lead(phrase: _Phrase, script: Script) -> _Phrase:
 
 
 def _substituted(phrase: _Phrase, table: Substitutions) -> _Phrase:
+    if table.heads.isdisjoint(phrase.keys):
+        return phrase
     keys: list[str] = []
     shown: list[str] = []
     at = 0
     while at < len(phrase.keys):
-        before = next((b for n in (2, 1) if (b := phrase.keys[at : at + n]) in table), None)
-        after = table[before] if before else phrase.keys[at : at + 1]
-        keys += after
-        shown += after if before else phrase.shown[at : at + 1]
-        at += len(before) if before else 1
+        pair, single = phrase.keys[at : at + 2], phrase.keys[at : at + 1]
+        before = pair if pair in table.pairs else single
+        after = table.pairs.get(before)
+        keys += before if after is None else after
+        shown += phrase.shown[at : at + 1] if after is None else after
+        at += len(before)
     return _Phrase(tuple(keys), tuple(shown))
 
 

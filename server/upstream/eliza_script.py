@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
-#: Words said right or turned round: one or two words, and what they become.
-Substitutions = Mapping[tuple[str, ...], tuple[str, ...]]
-
 #: Where each kept element of a decomposition begins and ends, in words.
 Spans = tuple[tuple[int, int], ...]
 
@@ -57,12 +54,27 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Substitutions:
+    """Words to put right or to turn round: one or two of them, and what they become."""
+
+    pairs: Mapping[tuple[str, ...], tuple[str, ...]]
+    #: the first words of all that is substituted
+    heads: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """A decomposition, and the reassemblies used in turn for it; `number` tells rules apart."""
 
     number: int
     pattern: tuple[Stretch, ...]
     reassemblies: tuple[Say | Link, ...]
+    #: a phrase can only fit that has a word of each of these
+    needs: tuple[frozenset[str], ...]
+
+    def may_fit(self, words: frozenset[str]) -> bool:
+        """Say, quickly, whether these words are worth taking apart."""
+        return not any(map(words.isdisjoint, self.needs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +184,7 @@ class _Reader:
     def __init__(self, sections: list[_Section]) -> None:
         self._sections = sections
         self._rules = 0
-        self._pre = self._substitutions("pre")
+        self._pre = self._pairs("pre")
         self._families = {
             section.names[0]: frozenset(word for _, line in section.lines for word in line.split())
             for section in sections
@@ -182,14 +194,19 @@ class _Reader:
     def script(self) -> Script:
         keywords: dict[str, Keyword] = {}
         for section in self._of("key"):
-            keyword = self._keyword(section, int(section.names[0]), section.names[1:])
+            rank, *words = section.names or [""]
+            if not rank.isdecimal():
+                raise ScriptError(f"[key {' '.join(section.names)}] needs a rank")
+            keyword = self._keyword(section, int(rank), words)
             for word in keyword.words:
                 if keywords.setdefault(word, keyword) is not keyword:
                     raise ScriptError(f"{word!r} is a keyword twice")
+        if len(self._of("memory")) != 1:
+            raise ScriptError("a script has one [memory]")
         (memory,) = self._of("memory")
         script = Script(
-            pre=self._pre,
-            post=self._even(self._substitutions("post")),
+            pre=_substitutions(self._pre),
+            post=_substitutions(_even(self._pairs("post"))),
             families=self._families,
             keywords=keywords,
             memory=self._keyword(memory, 0, memory.names),
@@ -205,18 +222,12 @@ class _Reader:
     def _of(self, kind: str) -> list[_Section]:
         return [section for section in self._sections if section.kind == kind]
 
-    def _substitutions(self, kind: str) -> dict[tuple[str, ...], tuple[str, ...]]:
+    def _pairs(self, kind: str) -> dict[tuple[str, ...], tuple[str, ...]]:
         pairs = (line.partition("=") for section in self._of(kind) for _, line in section.lines)
         table = {tuple(before.split()): tuple(after.split()) for before, _, after in pairs}
         for before in table:
             if len(before) not in {1, 2}:
                 raise ScriptError(f"{' '.join(before)!r}: one or two words are substituted")
-        return table
-
-    def _even(self, table: Substitutions) -> Substitutions:
-        for before, after in table.items():
-            if len(before) != len(after):
-                raise ScriptError(f"{' '.join(before)!r} must become as many words as it is")
         return table
 
     def _keyword(self, section: _Section, rank: int, words: list[str]) -> Keyword:
@@ -240,9 +251,15 @@ class _Reader:
         stretches = self._pattern(pattern)
         if not lines:
             raise ScriptError(f"({pattern}) has no reassembly")
-        kept = sum(bool(s.gap) + sum(word.kept for word in s.words) for s in stretches)
+        words = [word for stretch in stretches for word in stretch.words]
+        kept = sum(word.kept for word in words) + sum(bool(stretch.gap) for stretch in stretches)
         self._rules += 1
-        return Rule(self._rules, stretches, tuple(_reassembly(*line, kept) for line in lines))
+        return Rule(
+            number=self._rules,
+            pattern=stretches,
+            reassemblies=tuple(_reassembly(*line, kept) for line in lines),
+            needs=tuple(word.options for word in words if word.options),
+        )
 
     def _occasion(self, section: _Section) -> Occasion:
         self._rules += 1
@@ -281,6 +298,17 @@ class _Reader:
             else:
                 raise ScriptError(f"({where}): no family {name}")
         return Word(frozenset(options), kept="|" in element or "@" in element)
+
+
+def _substitutions(pairs: Mapping[tuple[str, ...], tuple[str, ...]]) -> Substitutions:
+    return Substitutions(pairs, frozenset(before[0] for before in pairs))
+
+
+def _even(pairs: dict[tuple[str, ...], tuple[str, ...]]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    for before, after in pairs.items():
+        if len(before) != len(after):
+            raise ScriptError(f"{' '.join(before)!r} must become as many words as it is")
+    return pairs
 
 
 def _reassembly(number: int, line: str, kept: int) -> Say | Link:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import math
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from storage.model import Usage
 _LINGER = 5.0
 #: how long the end of the body is waited for, so that the connection can be used again
 _DRAIN = 0.1
+_TEXT = (str, type(None))
 _CUT_OFF = "the upstream's answer was cut off"
 _UNREADABLE = "the upstream sent something that cannot be read"
 
@@ -180,19 +181,17 @@ class Answer:
             self._by = asyncio.get_running_loop().time() + wait
 
     def _end(self) -> None:
+        rest = self._events.close()
         if self._streamed:
             with contextlib.suppress(_UnreadableError):
-                self._rest()
+                for event in rest:
+                    self._digest(event)
         else:
-            self._rest()
+            self._hear(rest[0])
             self._done = True
         if not self._done and self._reason is None:
             raise UpstreamBrokeError(_CUT_OFF)
         self._finish()
-
-    def _rest(self) -> None:
-        for event in self._events.close():
-            self._digest(event)
 
     def _finish(self) -> None:
         self._say(self._letters.close())
@@ -202,16 +201,19 @@ class Answer:
         if event.startswith(b"[DONE]"):
             self._done = True
         elif event:
-            chunk = _parse(event)
-            if chunk.get("error"):
-                raise stream_error(chunk["error"], self._scrub)
-            self._usage = _usage(chunk.get("usage")) or self._usage
-            if choices := chunk.get("choices"):
-                self._hear(*_choice(choices))
-            elif not self._streamed:
-                raise _UnreadableError(_UNREADABLE)
+            self._hear(event)
 
-    def _hear(self, text: str | None, reason: str | None) -> None:
+    def _hear(self, data: bytes) -> None:
+        """Take in a chunk, or a whole completion: that one must have a choice."""
+        chunk = _parse(data)
+        if chunk.get("error"):
+            raise stream_error(chunk["error"], self._scrub)
+        if usage := chunk.get("usage"):
+            self._usage = _usage(usage) or self._usage
+        choices = chunk.get("choices")
+        if not choices and self._streamed:
+            return
+        text, reason = _choice(choices)
         self._reason = reason or self._reason
         if text:
             self._say(self._letters.push(text))
@@ -266,17 +268,14 @@ def _choice(choices: Any) -> tuple[str | None, str | None]:
         reason = choice.get("finish_reason")
     except (AttributeError, LookupError, TypeError):
         raise _UnreadableError(_UNREADABLE) from None
-    if not isinstance(text, str | None) or not isinstance(reason, str | None):
-        raise _UnreadableError(_UNREADABLE)
-    return text, reason
+    if isinstance(text, _TEXT) and isinstance(reason, _TEXT):
+        return text, reason
+    raise _UnreadableError(_UNREADABLE)
 
 
 def _usage(usage: Any) -> Usage | None:
-    if not isinstance(usage, Mapping):
-        return None
-    spent = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    match spent:
-        case int(prompt), int(completion) if prompt >= 0 and completion >= 0:
-            return Usage(prompt, completion)
+    match usage:
+        case {"prompt_tokens": int(prompt), "completion_tokens": int(completion)}:
+            return Usage(prompt, completion) if min(prompt, completion) >= 0 else None
         case _:
             return None

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -46,6 +47,27 @@ _LONGEST_BACKOFF = 8.0
 _HEADERS: Final = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
 
 
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often a try that failed is repeated, and after how many seconds."""
+
+    limit: int
+    backoff: float
+    longest_wait: float
+
+    def wait(self, failed: int, asked: float | None) -> float | None:
+        """Return how long to wait after the tries that failed before; None if it was the last.
+
+        `asked` is what the upstream asks for: that long it is, or not at all if that is too long.
+        """
+        if failed >= self.limit:
+            return None
+        if asked:
+            return asked if asked <= self.longest_wait else None
+        wait = min(self.backoff * (1 << min(failed, 10)), _LONGEST_BACKOFF)
+        return wait * random.uniform(0.75, 1)  # noqa: S311 - spreads clients, hides nothing
+
+
 class OpenAIUpstream:
     """Writes answers by asking `base_url`, OpenAI's own if None; opens no connection before a call.
 
@@ -76,14 +98,11 @@ class OpenAIUpstream:
         if api_key and not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
             raise ValueError("the upstream's key has characters that no header can carry")
         address = base_url or _OPENAI
-        host = f".{urlsplit(address).hostname or ''}"
-        self._limit_name = "max_completion_tokens" if host.endswith(_OWN_HOSTS) else "max_tokens"
+        self._limit_name = limit_name(address)
         self._bounds = Bounds(
             timeout, first_byte_timeout, between_timeout, max_answer_chars, max_event_bytes
         )
-        self._retries = retries
-        self._backoff = backoff
-        self._longest_wait = longest_wait
+        self._retries = Retries(retries, backoff, longest_wait)
         self._scrub = Scrubber(api_key, address)
         self._reports_usage = True
         self._client = openai.AsyncOpenAI(
@@ -114,19 +133,11 @@ class OpenAIUpstream:
             try:
                 return await self._try(prompt, deadline)
             except (UpstreamBrokeError, UpstreamRateLimitedError) as error:
-                wait = self._wait(error.retry_after, tries)
+                wait = self._retries.wait(tries, error.retry_after)
                 if wait is None or _clock() + wait >= deadline:
                     raise
             tries += 1
             await asyncio.sleep(wait)
-
-    def _wait(self, asked: float | None, tries: int) -> float | None:
-        """Return how long to wait before another try, None if there shall be none."""
-        if tries >= self._retries:
-            return None
-        if asked:
-            return asked if asked <= self._longest_wait else None
-        return min(self._backoff * (1 << tries), _LONGEST_BACKOFF) * random.uniform(0.75, 1)  # noqa: S311
 
     async def _try(self, prompt: Prompt, deadline: float) -> Answer:
         first_by = _clock() + self._bounds.first_byte
@@ -187,6 +198,12 @@ class OpenAIUpstream:
         if self._reports_usage:
             body["stream_options"] = {"include_usage": True}
         return body
+
+
+def limit_name(base_url: str) -> str:
+    """Return what a server calls the limit on an answer's tokens."""
+    host = f".{urlsplit(base_url).hostname or ''}"
+    return "max_completion_tokens" if host.endswith(_OWN_HOSTS) else "max_tokens"
 
 
 class _Capped(httpx2.AsyncByteStream):

@@ -32,6 +32,7 @@ BREAKS = (
     aiohttp.ClientError,
     HttpProcessingError,
     OSError,
+    UnicodeError,
 )
 
 _A_DAY = 86_400.0

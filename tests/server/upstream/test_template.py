@@ -14,9 +14,7 @@ def test_a_conversation_reads_like_a_play() -> None:
         PromptMessage(Role.ASSISTANT, "Hi!"),
         PromptMessage(Role.USER, [{"type": "text", "text": "How"}, {"type": "text", "text": "?"}]),
     )
-    assert render(messages) == (
-        "Be kind.\n\nUser: Hello\nAssistant: Hi!\nUser: How\n?\nAssistant:"
-    )
+    assert render(messages) == ("Be kind.\n\nUser: Hello\nAssistant: Hi!\nUser: How\n?\nAssistant:")
 
 
 def test_without_messages_the_assistant_speaks_first() -> None:

@@ -1,0 +1,154 @@
+"""The console command: serve, chat, ask, keys, config, doctor."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from server import VERSION, logs
+from server.settings import Settings, SettingsError, load, variables
+
+DESCRIPTION = "A server that owns the conversation: REST, gRPC, websocket and OpenAI's API at once."
+EXAMPLES = """\
+examples:
+  trialogue serve                              on this machine, with Eliza or OPENAI_API_KEY
+  trialogue serve --listen                     for the network; the first start makes a key
+  trialogue serve --http-port 0 --model gpt-4o on a free port, with another model
+  trialogue keys create alice                  a key for somebody
+  trialogue chat --conversation-id demo        talk in this terminal
+  trialogue ask "What is a monad?"             one question, one answer
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; what it cannot do is one line on standard error."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] and arguments[0] in ("chat", "ask"):
+        return _client(arguments)
+    parsed = _parser().parse_args(arguments)
+    try:
+        result: int = parsed.run(parsed)
+    except SettingsError as error:
+        print(f"trialogue: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 1
+    return result
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "trialogue",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"trialogue {VERSION}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    serve = _command(commands, "serve", "serve on all wires until SIGTERM", _serve)
+    _add_settings(serve)
+    commands.add_parser("chat", help="talk in this terminal (see chat --help)")
+    commands.add_parser("ask", help="ask one question (see ask --help)")
+    _add_keys(_command(commands, "keys", "make, list and revoke API keys", _keys))
+    _add_settings(_command(commands, "config", "show every setting as it is now", _config))
+    _add_settings(_command(commands, "doctor", "check settings, database and ports", _doctor))
+    return parser
+
+
+def _command(
+    commands: Any,
+    name: str,
+    does: str,
+    run: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=does, description=f"{does[0].upper()}{does[1:]}."
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Give a flag to every setting; keys are taken from the environment alone: flags are seen."""
+    for name, field in Settings.model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("secret"):
+            continue
+        default = "" if field.default in (None, ()) else f"; default {field.default}"
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=f"setting_{name}",
+            default=argparse.SUPPRESS,
+            metavar=name.rpartition("_")[2].upper(),
+            help=f"{field.description}{default} [{', '.join(variables(name))}]".replace("%", "%%"),
+        )
+    parser.add_argument(
+        "--listen",
+        dest="setting_host",
+        action="store_const",
+        const="0.0.0.0",  # noqa: S104 - asked for in so many words
+        default=argparse.SUPPRESS,
+        help="listen on every address, not on this machine alone",
+    )
+
+
+def _settings(parsed: argparse.Namespace) -> Settings:
+    prefix = "setting_"
+    flags = {k.removeprefix(prefix): v for k, v in vars(parsed).items() if k.startswith(prefix)}
+    return load(flags)
+
+
+def _serve(parsed: argparse.Namespace) -> int:
+    import uvloop
+
+    from server import lifecycle
+    from server.greeting import greet
+
+    settings = _settings(parsed)
+    logs.configure(settings.log_level, settings.log_format)
+    uvloop.run(lifecycle.run(settings, lambda started: print(greet(started), flush=True)))
+    return 0
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("create", "list", "revoke"))
+    parser.add_argument("name", nargs="?", help="create: whose key it is; revoke: the key's id")
+    parser.add_argument("--days", type=float, help="create: valid so long; default: for ever")
+    parser.add_argument(
+        "--database",
+        dest="setting_database",
+        default=argparse.SUPPRESS,
+        help="beside which the keys lie [TRIALOGUE_DATABASE]",
+    )
+
+
+def _keys(parsed: argparse.Namespace) -> int:
+    from server import commands
+
+    return commands.keys(_settings(parsed), parsed.action, parsed.name, parsed.days)
+
+
+def _config(parsed: argparse.Namespace) -> int:
+    from server import commands
+
+    return commands.config(_settings(parsed))
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    from server import commands
+
+    return asyncio.run(commands.doctor(_settings(parsed)))
+
+
+def _client(arguments: list[str]) -> int:
+    from clients import websocket_client
+
+    command, *rest = arguments
+    return websocket_client.main(rest, command=command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

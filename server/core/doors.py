@@ -1,0 +1,143 @@
+"""Who may come in: API keys and their owners, and the web pages that may reach us."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
+
+from server.core.errors import InvalidApiKeyError, PermissionDeniedError
+from storage.keys import KeyFile
+from storage.model import ApiKey
+
+#: Whose conversations they are where nobody has to show a key.
+EVERYONE = "default"
+
+
+def digest(key: str) -> bytes:
+    """Return all that is kept of a key. Keys are random, so one round of SHA-256 is enough."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
+def bearer(authorization: str | None) -> str | None:
+    """Return the key of an `Authorization: Bearer KEY` header, if it is one (RFC 6750)."""
+    scheme, _, key = (authorization or "").partition(" ")
+    return key.strip() or None if scheme.lower() == "bearer" else None
+
+
+def new_key(owner: str, now: int, *, expires_at: int | None = None) -> tuple[str, ApiKey]:
+    """Make a key of 256 random bits: its text, shown once, and what is kept of it."""
+    text = f"tk_{secrets.token_urlsafe(32)}"
+    kept = ApiKey(f"key_{secrets.token_hex(6)}", owner, digest(text), now, expires_at)
+    return text, kept
+
+
+def configured(pairs: str) -> list[ApiKey]:
+    """Return the keys of `name:key,key,…`; one without a name owns what only it can see."""
+    keys = []
+    for pair in filter(None, (one.strip() for one in pairs.split(","))):
+        name, _, key = pair.rpartition(":")
+        kept = digest(key)
+        owner = name.strip() or f"key-{kept.hex()[:16]}"
+        keys.append(ApiKey(f"key_{kept.hex()[:12]}", owner, kept, 0))
+    return keys
+
+
+class Doors:
+    """One place where every wire asks whose a key is and whether a page may come in."""
+
+    def __init__(
+        self,
+        keys: Iterable[ApiKey],
+        key_file: KeyFile | None,
+        now: Callable[[], int],
+        *,
+        open_to_all: bool,
+        public: bool,
+        origins: Iterable[str] = (),
+        hosts: Iterable[str] = (),
+    ) -> None:
+        self._configured = tuple(keys)
+        self._key_file = key_file
+        self._now = now
+        self.open = open_to_all
+        self._public = public
+        self._origins = frozenset(origins)
+        self._hosts = frozenset(hosts)
+
+    async def owner(self, key: str | None) -> str:
+        """Return whose key this is. Raises InvalidApiKeyError; an open house takes any key."""
+        if key is None:
+            if self.open:
+                return EVERYONE
+            raise InvalidApiKeyError(
+                "You didn't provide an API key. Send it as a header: Authorization: Bearer KEY."
+            )
+        shown = digest(key)
+        found = None
+        for known in (*self._configured, *(self._key_file.keys() if self._key_file else ())):
+            if hmac.compare_digest(known.digest, shown) and self._valid(known):
+                found = known.owner
+        if found is not None:
+            return found
+        if self.open:
+            return EVERYONE
+        raise InvalidApiKeyError("Incorrect API key provided.")
+
+    def check_origin(self, origin: str | None, host: str | None, port: int) -> None:
+        """Refuse a Host that is not ours, and a page that we did not serve; `port` is the page's.
+
+        No Origin is no page. Against DNS rebinding and cross-site websockets (CWE-1385).
+        """
+        if not self._our_host(host):
+            raise PermissionDeniedError(
+                "This Host is not let in; TRIALOGUE_ALLOWED_HOSTS names those that are."
+            )
+        if origin is not None and not self._our_origin(origin.lower(), host, port):
+            raise PermissionDeniedError(
+                "This Origin is not let in; TRIALOGUE_ALLOWED_ORIGINS names those that are."
+            )
+
+    def _valid(self, key: ApiKey) -> bool:
+        expired = key.expires_at is not None and key.expires_at <= self._now()
+        return key.revoked_at is None and not expired
+
+    def _our_host(self, host: str | None) -> bool:
+        if host is None or "*" in self._hosts:
+            return True
+        name = _name(host)
+        if host.lower() in self._hosts or name in self._hosts:
+            return True
+        if name == "localhost" or name.endswith(".localhost"):
+            return True
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            # A name that we do not know can be rebound to us, which a key makes useless.
+            return self._public and not self.open and not self._hosts
+        return self._public or address.is_loopback
+
+    def _our_origin(self, origin: str, host: str | None, port: int) -> bool:
+        if "*" in self._origins or origin in self._origins:
+            return True
+        page = urlsplit(origin)
+        if host is None or page.scheme not in ("http", "https"):
+            return False
+        if page.netloc == host.lower():
+            return True
+        default = 443 if page.scheme == "https" else 80
+        try:
+            return page.hostname == _name(host) and (page.port or default) == port
+        except ValueError:
+            return False
+
+
+def _name(host: str) -> str:
+    """Return a Host value without its port, in lower case."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:  # brackets that hold no IPv6 address
+        return ""

@@ -1,0 +1,222 @@
+"""The composition root: open, listen, wait, drain, close."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import sqlite3
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from server.core import doors as door
+from server.core.asking import Defaults
+from server.core.conversations import Conversations, microseconds
+from server.core.doors import Doors
+from server.core.prompts import Settings as CountingSettings
+from server.settings import Settings, SettingsError
+from server.transports.http import HttpListener, listening_socket
+from server.transports.rpc import RpcListener
+from server.transports.websocket import WebsocketListener
+from server.upstream.eliza import Eliza
+from server.upstream.encoding import ENCODINGS, encoding
+from server.upstream.models import model
+from server.upstream.openai_api import OpenAIUpstream
+from server.upstream.port import Upstream
+from storage.keys import KeyFile
+from storage.migrations import SchemaTooNewError
+from storage.sqlite import DatabaseInUseError, SQLiteStore
+
+log = structlog.get_logger("trialogue")
+
+#: The model of conversations that name none, where an upstream is configured.
+DEFAULT_MODEL = "gpt-5.4-mini"
+ELIZA = "eliza"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a running server tells of itself when it begins to listen."""
+
+    settings: Settings
+    http_port: int
+    grpc_port: int
+    websocket_port: int
+    model: str
+    upstream: str
+    #: a key made just now, to be shown this once
+    new_key: str | None
+    needs_key: bool
+
+
+async def run(settings: Settings, announce: Callable[[Started], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; the second signal cuts the drain short.
+
+    Raises SettingsError, one line that names the setting, where it cannot begin.
+    """
+    os.umask(0o077)  # what we write is nobody else's to read
+    _raise_descriptor_limit()
+    stopping = _stopping()
+    async with AsyncExitStack() as stack:
+        conversations, started = await _open(settings, stack)
+        announce(started)
+        await stopping.wait()
+        log.info("draining", running=conversations.running, seconds=settings.drain_seconds)
+        stopping.clear()
+        await _drain(conversations, settings.drain_seconds, stopping)
+    log.info("closed")
+
+
+async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversations, Started]:
+    default_model = model_of(settings)
+    await _load_encoding(settings, default_model)
+    store = await _store(settings, stack)
+    upstream, told = _upstream(settings, default_model)
+    stack.push_async_callback(upstream.close)
+    defaults = Defaults(
+        model=default_model,
+        system_prompt=settings.system_prompt,
+        counting=CountingSettings(settings.encoding, settings.context_window, settings.max_tokens),
+    )
+    conversations = await stack.enter_async_context(Conversations(store, upstream, defaults))
+    doors, new_key = _doors(settings)
+    # In sequence: a port that is taken must not cancel a listener that is half begun.
+    with _told("http_port", settings):
+        bound = stack.enter_context(listening_socket(settings.host, settings.http_port))
+    http_port = bound.getsockname()[1]
+    rpc = RpcListener(conversations, doors, settings)
+    with _told("grpc_port", settings):
+        await stack.enter_async_context(rpc)
+    websocket = WebsocketListener(conversations, doors, settings, page_port=http_port)
+    with _told("websocket_port", settings):
+        await stack.enter_async_context(websocket)
+    http = HttpListener(conversations, doors, settings, bound=bound, websocket_port=websocket.port)
+    with _told("http_port", settings):
+        await stack.enter_async_context(http)
+    started = Started(
+        settings=settings,
+        http_port=http.port,
+        grpc_port=rpc.port,
+        websocket_port=websocket.port,
+        model=default_model,
+        upstream=told,
+        new_key=new_key,
+        needs_key=not doors.open,
+    )
+    return conversations, started
+
+
+def model_of(settings: Settings) -> str:
+    """Return the model of conversations that name none."""
+    configured = settings.openai_api_key or settings.openai_base_url
+    return settings.model or (DEFAULT_MODEL if configured else ELIZA)
+
+
+def key_file(settings: Settings) -> KeyFile:
+    """Return the file of keys that lies beside the database."""
+    return KeyFile(settings.database_path.with_suffix(".keys"))
+
+
+async def _load_encoding(settings: Settings, default_model: str) -> None:
+    name = settings.encoding or model(default_model).encoding
+    if name not in ENCODINGS:
+        known = ", ".join(ENCODINGS)
+        raise SettingsError(f"TRIALOGUE_ENCODING: there is no encoding {name!r}, only {known}")
+    await asyncio.to_thread(encoding, name)
+
+
+async def _store(settings: Settings, stack: AsyncExitStack) -> SQLiteStore:
+    path = settings.database_path
+    try:
+        return await stack.enter_async_context(SQLiteStore(path))
+    except (OSError, sqlite3.Error, DatabaseInUseError, SchemaTooNewError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"TRIALOGUE_DATABASE: {path} cannot be opened: {reason}") from error
+
+
+def _upstream(settings: Settings, default_model: str) -> tuple[Upstream, str]:
+    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
+    if default_model == ELIZA:
+        return Eliza(delay=settings.eliza_delay), "Eliza, built in: TRIALOGUE_MODEL is eliza" if (
+            key or settings.openai_base_url
+        ) else "Eliza, built in: OPENAI_API_KEY is not set"
+    if not key and not settings.openai_base_url:
+        return Eliza(delay=settings.eliza_delay), "Eliza, built in: OPENAI_API_KEY is not set"
+    upstream = OpenAIUpstream(
+        api_key=key,
+        base_url=settings.openai_base_url,
+        timeout=settings.upstream_timeout,
+        first_byte_timeout=settings.upstream_first_byte_timeout,
+        retries=settings.upstream_retries,
+    )
+    where = settings.openai_base_url or "OpenAI"
+    return upstream, f"{where}, model {default_model}"
+
+
+def _doors(settings: Settings) -> tuple[Doors, str | None]:
+    keys = door.configured(settings.api_keys.get_secret_value() if settings.api_keys else "")
+    file = key_file(settings)
+    new_key = None
+    locked = bool(keys or file.keys()) or settings.public
+    if settings.auth == "off":
+        locked = False
+    elif locked and not keys and not file.keys():
+        new_key, kept = door.new_key(door.EVERYONE, microseconds())
+        file.add(kept)
+    doors = Doors(
+        keys,
+        file,
+        microseconds,
+        open_to_all=not locked,
+        public=settings.public,
+        origins=settings.allowed_origins,
+        hosts=settings.allowed_hosts,
+    )
+    return doors, new_key
+
+
+@contextmanager
+def _told(setting: str, settings: Settings) -> Iterator[None]:
+    """Turn what keeps a listener from its port into one line that names the setting."""
+    try:
+        yield
+    except OSError as error:
+        if settings.tls_cert and isinstance(error, ssl.SSLError | FileNotFoundError):
+            raise SettingsError(f"TRIALOGUE_TLS_CERT, TRIALOGUE_TLS_KEY: {error}") from error
+        port, why = getattr(settings, setting), error.errno and os.strerror(error.errno)
+        raise SettingsError(
+            f"TRIALOGUE_{setting.upper()}: cannot listen on {settings.host} port {port}: "
+            f"{why or error}. Choose another with --{setting.replace('_', '-')}; "
+            "0 takes a free one"
+        ) from error
+
+
+async def _drain(conversations: Conversations, grace: float, hurry: asyncio.Event) -> None:
+    draining = asyncio.create_task(conversations.drain(grace))
+    hurrying = asyncio.create_task(hurry.wait())
+    await asyncio.wait([draining, hurrying], return_when=asyncio.FIRST_COMPLETED)
+    hurrying.cancel()
+    if not draining.done():
+        await conversations.drain(0)
+    await draining
+
+
+def _stopping() -> asyncio.Event:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow as many connections as the machine lets us: the usual soft limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

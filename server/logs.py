@@ -1,0 +1,72 @@
+"""Logging: one line an event, on standard error; never prompts, answers or keys."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import sys
+import traceback
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict
+
+_SHARED: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+
+
+def configure(level: str, style: str | None) -> None:
+    """Send our events and other libraries' warnings to standard error in one form."""
+    if level == "off":
+        logging.disable(logging.CRITICAL)
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL + 1)
+        )
+        return
+    style = style or ("console" if sys.stderr.isatty() else "json")
+    least = logging.getLevelNamesMapping()[level.upper()]
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer()
+        if style == "console"
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[*_SHARED, _traceback, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    _take_in_others(max(least, logging.WARNING), renderer)
+
+
+def _take_in_others(least: int, renderer: Any) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_SHARED,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _traceback,
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(least)
+
+
+def _traceback(_: Any, __: str, event: EventDict) -> EventDict:
+    """Show where an exception came from and its kind; its text may be somebody's words."""
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exc_info()
+    if isinstance(error, BaseException):
+        error = (type(error), error, error.__traceback__)
+    if error and error[0] is not None:
+        frames = traceback.format_tb(error[2])
+        event["exception"] = "".join([*frames, error[0].__qualname__])
+    return event

@@ -1,0 +1,105 @@
+"""The HTTP listener: uvicorn inside our loop, bound and serving once entered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from server.core.conversations import Conversations
+from server.core.doors import Doors
+from server.settings import Settings
+from server.transports import rest
+from server.transports.http_gate import Gate
+from server.transports.http_guard import GuardedProtocol
+from server.transports.pages import Pages
+
+#: Streams have ended before we close (the core has drained): what is left gets this long.
+CLOSE_SECONDS = 3
+BACKLOG = 2048
+
+
+class HttpListener:
+    """REST, SSE, `/v1` and the page on one port."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        doors: Doors,
+        settings: Settings,
+        *,
+        bound: socket.socket,
+        websocket_port: int,
+    ) -> None:
+        """`bound` is the socket to serve on, from `listening_socket`; it is ours to close."""
+        self._settings = settings
+        self._bound = bound
+        app = rest.build(conversations, Pages(websocket_port))
+        self.port: int = bound.getsockname()[1]
+        self._gate = Gate(app, doors, settings.max_body_bytes, self.port)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> HttpListener:
+        server = _Server(_config(self._gate, self._settings))
+        server.config.load()
+        server.lifespan = server.config.lifespan_class(server.config)
+        await server.startup(sockets=[self._bound])
+        serving = asyncio.create_task(server.main_loop(), name="http")
+
+        async def stop() -> None:
+            server.should_exit = True
+            await serving
+            await server.shutdown(sockets=[self._bound])
+
+        self._stack.push_async_callback(stop)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals alone: whoever runs the whole process has them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """Return a bound TCP socket. Raises OSError where the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.setblocking(False)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=GuardedProtocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=CLOSE_SECONDS,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+        ssl_version=ssl.PROTOCOL_TLS_SERVER,
+    )

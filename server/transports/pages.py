@@ -1,0 +1,79 @@
+"""What browsers are shown: the page, its files, and the API's description."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from server import VERSION
+from server.transports.responses import JSON
+from storage.port import NotFoundError
+
+_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "svg": "image/svg+xml",
+    "png": "image/png",
+}
+_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self' {websocket}; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+#: Swagger UI sets styles of its own on elements.
+_DOCS_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+
+
+class Pages:
+    """Serves files that ship with us; nothing comes from anywhere else."""
+
+    def __init__(self, websocket_port: int) -> None:
+        self._websocket_port = websocket_port
+        self._web = _load(files("clients") / "web")
+        self._swagger = _load(files("fastapi_swagger") / "resources")
+        self.router = router = APIRouter(include_in_schema=False)
+        router.get("/")(self.page)
+        router.get("/docs")(self.docs)
+        router.get("/web/config.json")(self.config)
+        router.get("/web/{name}")(self.file)
+
+    async def page(self) -> Response:
+        port = self._websocket_port
+        csp = _CSP.format(websocket=f"ws://*:{port} wss://*:{port}")
+        return _file("index.html", self._web["index.html"], csp)
+
+    async def docs(self) -> Response:
+        return _file("docs.html", self._web["docs.html"], _DOCS_CSP)
+
+    async def config(self) -> Response:
+        """Tell the page what it cannot know: where the websocket is."""
+        return JSON({"websocket_port": self._websocket_port, "version": VERSION})
+
+    async def file(self, name: str) -> Response:
+        content = self._web.get(name) or self._swagger.get(name)
+        if content is None:
+            raise NotFoundError("There is no such file.")
+        return _file(name, content, _CSP.format(websocket=""))
+
+
+def _load(folder: Traversable) -> dict[str, bytes]:
+    kinds = tuple(f".{kind}" for kind in _TYPES)
+    return {e.name: e.read_bytes() for e in folder.iterdir() if e.name.endswith(kinds)}
+
+
+def _file(name: str, content: bytes, csp: str) -> Response:
+    return Response(
+        content,
+        media_type=_TYPES[name.rpartition(".")[2]],
+        headers={
+            "content-security-policy": csp,
+            "x-frame-options": "DENY",
+            "cache-control": "no-cache",
+        },
+    )

@@ -1,0 +1,328 @@
+"""REST and SSE: parse, one call on the core, render."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, FastAPI, Header, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from server import VERSION
+from server.core.conversations import Conversations
+from server.core.errors import Code, InvalidRequestError, Problem
+from server.core.turns import Ended, TurnEvent
+from server.transports import events as render
+from server.transports import sse
+from server.transports.http_gate import refusal
+from server.transports.pages import Pages
+from server.transports.responses import JSON
+from server.transports.shapes import (
+    AskBody,
+    ChangeBody,
+    ConversationBody,
+    ConversationShape,
+    ErrorBody,
+    ListShape,
+    MessageShape,
+    RegenerateBody,
+    StateShape,
+    TurnShape,
+)
+from server.transports.status import http_body, http_headers, http_status, problem_of_turn
+from server.upstream.port import UpstreamError
+from storage.model import Conversation, Message, Page, Turn
+from storage.port import StoreError
+
+T = TypeVar("T")
+
+ConversationId = Annotated[str, Path(description="1 to 128 characters of A-Z a-z 0-9 . _ : ~ -")]
+TurnId = Annotated[str, Path()]
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The turn, or its events where a stream is asked for",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+_TURN_OR_EVENTS: dict[int | str, dict[str, Any]] = {200: {**STREAM[200], "model": TurnShape}}
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody}
+    for status in (400, 401, 403, 404, 405, 409, 413, 422, 429, 500, 502, 503, 504)
+}
+
+
+def build(conversations: Conversations, pages: Pages) -> FastAPI:
+    """Return the application with every route of this wire."""
+    app = FastAPI(
+        title="Trialogue",
+        summary="One conversation, every wire.",
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        telemetry=None,
+    )
+    app.include_router(_Routes(conversations).router, responses=REFUSALS)
+    app.include_router(pages.router)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _no_route)
+    for kind in (RefusedError, StoreError, UpstreamError, Exception):
+        app.add_exception_handler(kind, _refused)
+    return app
+
+
+class _Routes:
+    """The routes, each a parse, one call and a rendering."""
+
+    def __init__(self, conversations: Conversations) -> None:
+        self._core = conversations
+        self.router = router = APIRouter(default_response_class=JSON)
+        post, get = router.post, router.get
+        post("/ask/{conversation_id}", response_model=None, responses=_TURN_OR_EVENTS)(self.ask)
+        get("/turns/{turn_id}", response_model=None, responses=_ok(TurnShape))(self.turn)
+        post("/turns/{turn_id}/cancel", response_model=None, responses=_ok(TurnShape))(self.cancel)
+        get("/turns/{turn_id}/events", response_model=None, responses=STREAM)(self.follow)
+        post(
+            "/conversations",
+            response_model=None,
+            status_code=201,
+            responses={201: {"model": ConversationShape}},
+        )(self.create)
+        get("/conversations", response_model=None, responses=_ok(ListShape[ConversationShape]))(
+            self.page
+        )
+        one = "/conversations/{conversation_id}"
+        get(one, response_model=None, responses=_ok(ConversationShape))(self.read)
+        router.patch(one, response_model=None, responses=_ok(ConversationShape))(self.change)
+        router.delete(one, response_model=None, status_code=204)(self.delete)
+        get(f"{one}/messages", response_model=None, responses=_ok(ListShape[MessageShape]))(
+            self.messages
+        )
+        get(f"{one}/events", response_model=None, responses=STREAM)(self.watch)
+        post(f"{one}/regenerate", response_model=None, responses=_TURN_OR_EVENTS)(self.regenerate)
+        for path in ("/healthz", "/health"):
+            get(path, response_model=StateShape)(self.alive)
+        get("/readyz", response_model=StateShape)(self.ready)
+
+    async def ask(
+        self,
+        request: Request,
+        conversation_id: ConversationId,
+        body: AskBody,
+        idempotency_key: Annotated[str | None, Header()] = None,
+    ) -> Response:
+        """Ask a question; the conversation is made if it is not there. Answers the Turn, or SSE."""
+        if body.prompt is not None and body.content is not None:
+            raise InvalidRequestError("prompt and content exclude each other.", "content")
+        turn = await self._core.ask(_owner(request), conversation_id, body.ask(idempotency_key))
+        return await self._answer(request, turn, body)
+
+    async def regenerate(
+        self, request: Request, conversation_id: ConversationId, body: RegenerateBody | None = None
+    ) -> Response:
+        """Write another answer to the same question: a sibling of the one there is."""
+        body = body or RegenerateBody()
+        turn = await self._core.regenerate(_owner(request), conversation_id, body.again())
+        return await self._answer(request, turn, body)
+
+    async def turn(self, request: Request, turn_id: TurnId) -> Response:
+        """Read a turn; a running one shows its answer so far."""
+        return JSON(render.turn(await self._core.turn(_owner(request), turn_id)))
+
+    async def cancel(self, request: Request, turn_id: TurnId) -> Response:
+        """Stop the writing of an answer; cancelling an ended turn is no error."""
+        return JSON(render.turn(await self._core.cancel(_owner(request), turn_id)))
+
+    async def follow(
+        self,
+        request: Request,
+        turn_id: TurnId,
+        after: Annotated[int | None, Query(ge=0, lt=1 << 63)] = None,
+        last_event_id: Annotated[str | None, Header()] = None,
+    ) -> Response:
+        """Follow a turn from a cursor by SSE, live or long after it ended."""
+        if after is None and last_event_id:
+            seen, after = sse.position(last_event_id)
+            if seen != turn_id:
+                raise InvalidRequestError("Last-Event-ID is of another turn.", "last-event-id")
+        await self._core.turn(_owner(request), turn_id)
+        return sse.EventStream(self._core.follow(_owner(request), turn_id, after=after or 0))
+
+    async def create(self, request: Request, body: ConversationBody | None = None) -> Response:
+        """Make an empty conversation."""
+        body = body or ConversationBody()
+        made = await self._core.create(
+            _owner(request),
+            id=body.id,
+            title=body.title or "",
+            system_prompt=body.system_prompt,
+            model=body.model,
+            metadata=body.metadata,
+        )
+        return JSON(render.conversation(made), status_code=201)
+
+    async def page(
+        self,
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        after: str | None = None,
+        q: str | None = None,
+    ) -> Response:
+        """List conversations, newest first."""
+        page = await self._core.page(_owner(request), limit=limit, after=after, q=q)
+        return _listed(page, [render.conversation(one) for one in page.items])
+
+    async def read(self, request: Request, conversation_id: ConversationId) -> Response:
+        """Read a conversation."""
+        return JSON(render.conversation(await self._core.get(_owner(request), conversation_id)))
+
+    async def change(
+        self, request: Request, conversation_id: ConversationId, body: ChangeBody
+    ) -> Response:
+        """Change title, system prompt, model, metadata, head or truncation."""
+        changes = body.model_dump(exclude_unset=True)
+        changed = await self._core.update(_owner(request), conversation_id, changes)
+        return JSON(render.conversation(changed))
+
+    async def delete(self, request: Request, conversation_id: ConversationId) -> Response:
+        """Delete a conversation and all that it holds."""
+        await self._core.delete(_owner(request), conversation_id)
+        return Response(status_code=204)
+
+    async def messages(
+        self,
+        request: Request,
+        conversation_id: ConversationId,
+        leaf: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=100)] = 100,
+        before: str | None = None,
+    ) -> Response:
+        """List one branch, oldest first; default: the branch that ends in the head."""
+        page = await self._core.messages(
+            _owner(request), conversation_id, leaf=leaf, limit=limit, before=before
+        )
+        return _listed(page, [render.message(one) for one in page.items])
+
+    async def watch(
+        self,
+        request: Request,
+        conversation_id: ConversationId,
+        last_event_id: Annotated[str | None, Header()] = None,
+    ) -> Response:
+        """Follow every turn of a conversation by SSE, whoever asks it, from now."""
+        owner = _owner(request)
+        after = sse.position(last_event_id) if last_event_id else None
+        await self._core.get(owner, conversation_id)
+        if after is not None:
+            await self._core.turn(owner, after[0])
+        return sse.EventStream(self._core.watch(owner, conversation_id, after=after))
+
+    async def alive(self) -> dict[str, str]:
+        """Say that the process is alive."""
+        return {"status": "ok"}
+
+    async def ready(self) -> Response:
+        """Say whether asks are taken: 503 while draining, or when the database is out of reach."""
+        await self._core.ready()
+        return JSON({"status": "ready"})
+
+    async def _answer(
+        self, request: Request, turn: Turn, body: AskBody | RegenerateBody
+    ) -> Response:
+        events = self._core.follow(_owner(request), turn.id, on_leave=body.leave)
+        if body.stream or (body.stream is None and _wants_events(request)):
+            return sse.EventStream(events)
+        ended = await _unless_gone(request, _end(events))
+        if (problem := problem_of_turn(ended)) is not None:
+            return refusal(problem)
+        return JSON(render.turn(ended))
+
+
+async def _end(events: AsyncGenerator[TurnEvent, None]) -> Turn:
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Ended):
+                return event.turn
+    raise AssertionError("a turn's events end with its end")
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Wait for `work`, but no longer than the client does."""
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_disconnect(request))
+    try:
+        await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+        if not working.done():
+            working.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+    return working.result()
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _wants_events(request: Request) -> bool:
+    return "text/event-stream" in request.headers.get("accept", "")
+
+
+def _owner(request: Request) -> str:
+    owner: str = request.state.owner
+    return owner
+
+
+def _ok(shape: Any) -> dict[int | str, dict[str, Any]]:
+    return {200: {"model": shape}}
+
+
+def _listed(page: Page[Conversation] | Page[Message], data: list[dict[str, Any]]) -> Response:
+    return JSON(
+        {
+            "object": "list",
+            "data": data,
+            "first_id": data[0]["id"] if data else None,
+            "last_id": data[-1]["id"] if data else None,
+            "has_more": page.has_more,
+        }
+    )
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    return refusal(problem_of(error))
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    """Say what is wrong with a request's fields, in our shape and on one line."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it alone
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    param = ".".join(place) or None
+    match first["type"]:
+        case "json_invalid":
+            message, param = "The body is not valid JSON.", None
+        case "extra_forbidden":
+            message = f"There is no field {param!r} here."
+        case "missing" if param is None:
+            message = "The body is missing; send a JSON object, with content-type application/json."
+        case "model_attributes_type":
+            message = "The body must be a JSON object, sent with content-type application/json."
+        case _:
+            message = f"{param or 'The body'}: {first['msg']}."
+    return refusal(Problem(Code.INVALID_REQUEST, " ".join(message.split())[:500], param))
+
+
+async def _no_route(_: Request, error: Exception) -> Response:
+    """Say in our shape what the router says in its own."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
+    code = Code.NOT_FOUND if error.status_code == 404 else Code.INVALID_REQUEST
+    message = {404: "There is no such route.", 405: "That method is not for this route."}
+    problem = Problem(code, message.get(error.status_code, "The request cannot be understood."))
+    status = error.status_code if error.status_code in (404, 405) else http_status(problem)
+    headers = {**http_headers(problem), **(error.headers or {})}
+    return JSON(http_body(problem), status_code=status, headers=headers)

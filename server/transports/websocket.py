@@ -1,0 +1,178 @@
+"""The websocket listener: binds, lets peers in, and closes what it opened."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from functools import partial
+from typing import Any, Self, cast
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
+from websockets.http11 import Request
+from websockets.protocol import CONNECTING
+
+from server import VERSION
+from server.core.conversations import Conversations, microseconds
+from server.core.doors import Doors
+from server.core.ids import Ids
+from server.settings import Settings
+from server.transports import websocket_answers as answers
+from server.transports.websocket_doors import (
+    SUBPROTOCOL,
+    TurnedAwayError,
+    let_in,
+    select_subprotocol,
+    whose,
+)
+from server.transports.websocket_guard import GuardedConnection, wire_logger
+from server.transports.websocket_limits import Limits
+from server.transports.websocket_peer import House, Peer, report
+
+BACKLOG = 1024
+
+
+class WebsocketListener:
+    """Async context manager: bound and serving once entered; leaving closes all with 1001."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        doors: Doors,
+        settings: Settings,
+        *,
+        page_port: int | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """`page_port` is where the browser client is served: pages from there may come in."""
+        self._limits = limits or Limits()
+        self._house = House(conversations, doors, self._limits)
+        self._settings = settings
+        self._page_port = settings.http_port if page_port is None else page_port
+        self._ids = Ids(microseconds)
+        self._crowd: set[GuardedConnection] = set()
+        self._peers: dict[GuardedConnection, Peer] = {}
+
+    @property
+    def port(self) -> int:
+        """The port that is really listened on."""
+        return self._port
+
+    async def __aenter__(self) -> Self:
+        self._server = await self._serve()
+        self._port = int(next(iter(self._server.sockets)).getsockname()[1])
+        self._expelling = asyncio.create_task(self._expel(), name="websocket keys")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._expelling.cancel()
+        await asyncio.wait([self._expelling])
+        await self._last_words()
+        self._server.close()
+        _cut([one for one in self._crowd if one.state is CONNECTING])
+        closed = asyncio.ensure_future(self._server.wait_closed())
+        await asyncio.wait([closed], timeout=self._limits.close_timeout)
+        _cut(list(self._crowd))  # they read nothing, not even that this is the end
+        await closed
+        await self._house.errands.stop()
+
+    async def _last_words(self) -> None:
+        """Let every peer hear how its turns ended; after a drain of the core, all have."""
+        streams = [stream for peer in self._peers.values() for stream in peer.streams]
+        if streams and self._house.conversations.draining:
+            await asyncio.wait(streams, timeout=self._limits.close_timeout)
+
+    async def _serve(self) -> Server:
+        return await serve(
+            self._receive,
+            self._settings.host,
+            self._settings.websocket_port,
+            ssl=_tls(self._settings),
+            backlog=BACKLOG,
+            create_connection=cast("Any", partial(GuardedConnection, self._limits, self._crowd)),
+            logger=wire_logger(),
+            select_subprotocol=select_subprotocol,
+            max_size=self._settings.max_body_bytes,
+            max_queue=self._limits.waiting_frames,
+            close_timeout=self._limits.close_timeout,
+            # Deltas are too short to gain by it, and each connection would hold 50 KiB more.
+            compression=None,
+            server_header=None,
+        )
+
+    async def _receive(self, connection: ServerConnection) -> None:
+        peer, request = cast("GuardedConnection", connection), cast("Request", connection.request)
+        try:
+            if len(self._crowd) > self._limits.connections:
+                await peer.close(CloseCode.TRY_AGAIN_LATER, "Too many connections.")
+            else:
+                await self._converse(peer, request)
+        except ConnectionClosed:
+            return
+        except TurnedAwayError as away:
+            await away.close(peer)
+        except Exception as error:  # noqa: BLE001 - whatever broke, the peer is told
+            report(error)
+            await peer.close(CloseCode.INTERNAL_ERROR)
+
+    async def _converse(self, connection: GuardedConnection, request: Request) -> None:
+        """Let a peer in, and do what its frames say until it leaves."""
+        guest = await let_in(
+            connection,
+            request,
+            self._house.doors,
+            page_port=self._page_port,
+            key_timeout=self._limits.key_timeout,
+        )
+        own = guest.conversation_id or self._ids.new("conv")
+        peer = Peer(self._house, connection, guest, own)
+        self._peers[connection] = peer
+        try:
+            await connection.push(self._welcome(own))
+            async for message in connection:
+                await peer.take(message)
+                # Frames that came together would else all be done before anybody else's turn.
+                await asyncio.sleep(0)
+        finally:
+            del self._peers[connection]
+            await peer.leave()
+
+    def _welcome(self, conversation_id: str) -> bytes:
+        return answers.frame(
+            "welcome",
+            conversation_id=conversation_id,
+            server="trialogue",
+            version=VERSION,
+            protocol=SUBPROTOCOL,
+        )
+
+    async def _expel(self) -> None:
+        """Close the connections of keys that were revoked."""
+        while True:
+            await asyncio.sleep(self._limits.check_keys_every)
+            for key in {peer.key for peer in self._peers.values()}:
+                try:
+                    await whose(self._house.doors, key)
+                except TurnedAwayError as away:
+                    self._turn_out(key, away)
+                except Exception as error:  # noqa: BLE001 - a file of keys that cannot be read
+                    report(error)
+
+    def _turn_out(self, key: str | None, away: TurnedAwayError) -> None:
+        for connection, peer in self._peers.items():
+            if peer.key == key:
+                self._house.errands.begin(away.close(connection))
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    return context
+
+
+def _cut(connections: list[GuardedConnection]) -> None:
+    for connection in connections:
+        connection.transport.abort()
