@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from server import VERSION
 from server.core.conversations import Conversations
-from server.core.errors import Code, InvalidRequestError, Problem
+from server.core.errors import Code, InvalidRequestError, Problem, RefusedError, problem_of
 from server.core.turns import Ended, TurnEvent
 from server.transports import events as render
 from server.transports import sse

@@ -1,0 +1,41 @@
+"""Fixtures that every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from server.core.asking import Defaults
+from server.core.conversations import Conversations
+from storage.sqlite import SQLiteStore
+from tests.fakes import Puppet
+
+MODEL = "gpt-4o"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the settings of whoever runs the tests out of them."""
+    for name in list(os.environ):
+        if name.startswith(("TRIALOGUE_", "OPENAI_")) and not name.startswith("TRIALOGUE_TEST_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SQLiteStore]:
+    async with SQLiteStore(tmp_path / "trialogue.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def upstream() -> Puppet:
+    return Puppet()
+
+
+@pytest.fixture
+async def conversations(store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Conversations]:
+    async with Conversations(store, upstream, Defaults(MODEL)) as opened:
+        yield opened
