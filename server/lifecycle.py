@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from server.core import doors as door
-from server.core.asking import Defaults
+from server.core.planning import Defaults
 from server.core.conversations import Conversations, microseconds
 from server.core.doors import Doors
 from server.core.prompts import Settings as CountingSettings

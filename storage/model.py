@@ -49,6 +49,8 @@ class Message:
     """One utterance kept in history.
 
     `tokens` counts its content alone in `encoding`; `depth` is 1 for a message without a parent.
+    A summary `stands_for` so many messages: all from the root to its parent.
+    `siblings` are the ids of all messages with its parent, oldest first, where somebody asked.
     """
 
     id: str
@@ -62,6 +64,8 @@ class Message:
     turn_id: str | None
     created_at: int
     depth: int = 0
+    stands_for: int | None = None
+    siblings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,30 @@ class Turn:
     usage: Usage | None = None
     error: Failure | None = None
     ended_at: int | None = None
+    #: the upstream's prompt tokens less ours, where the upstream said
+    drift: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """What a search found: a message, or a title (then the first message, if there is one)."""
+
+    message: Message | None
+    conversation_id: str
+    title: str
+    snippet: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to search for, and where; times are microseconds since 1970."""
+
+    words: str
+    role: Role | None = None
+    conversation_id: str | None = None
+    since: int | None = None
+    until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,10 @@ from typing import Any, Protocol
 from storage.model import (
     Conversation,
     Failure,
+    Hit,
     Message,
     Page,
+    Query,
     Status,
     Turn,
     Usage,
@@ -69,6 +71,8 @@ class Outcome:
     finish_reason: str | None = None
     usage: Usage | None = None
     error: Failure | None = None
+    #: the upstream's prompt tokens less ours, where the upstream said
+    drift: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,10 @@ class Store(Protocol):
         ...
 
     async def delete(self, owner: str, conversation_id: str) -> None:
-        """Delete a conversation and all that hangs on it. Raises BusyError while a turn runs."""
+        """Delete a conversation and all that hangs on it. Raises BusyError while a turn runs.
+
+        It is gone at once and for good; what hung on a large one is gone when this returns.
+        """
         ...
 
     async def message(self, owner: str, conversation_id: str, message_id: str) -> Message: ...
@@ -174,6 +181,46 @@ class Store(Protocol):
 
     async def last_turn(self, owner: str, conversation_id: str) -> Turn | None:
         """Return the turn that was begun last in a conversation."""
+        ...
+
+    async def search(
+        self, owner: str, query: Query, *, limit: int, after: str | None = None
+    ) -> Page[Hit]:
+        """Return a page of what was found, best first, behind the hit on message `after`."""
+        ...
+
+    async def summarise(self, owner: str, summary: Message) -> Message:
+        """Keep a summary of all that stands above it; it moves no head and counts as no message."""
+        ...
+
+    async def summaries(self, owner: str, conversation_id: str, *, limit: int) -> Sequence[Message]:
+        """Return the summaries of a conversation, those of the most messages first."""
+        ...
+
+    async def every_message(
+        self, owner: str, conversation_id: str, *, after: str | None, limit: int
+    ) -> Sequence[Message]:
+        """Return messages of all branches behind `after`, a parent always before its children."""
+        ...
+
+    async def every_turn(
+        self, owner: str, conversation_id: str, *, after: str | None, limit: int
+    ) -> Sequence[Turn]:
+        """Return turns behind the turn `after`, in the order in which they were begun."""
+        ...
+
+    async def put(
+        self,
+        owner: str,
+        conversation: Conversation,
+        messages: Sequence[Message],
+        turns: Sequence[Turn],
+    ) -> bool:
+        """Keep what is not there yet of a conversation; return whether anything was kept.
+
+        Messages come parent first. One that is there keeps its title, system prompt and head.
+        Raises AlreadyExistsError for an id of another conversation, NotFoundError for a parent.
+        """
         ...
 
     async def ping(self) -> None:

@@ -26,7 +26,7 @@ CONVERSATION = """
 
 MESSAGE_COLUMNS = """
     m.id, c.id, p.id, m.role, m.is_parts, m.content, m.tokens, m.encoding, m.model, m.turn_id,
-    m.created_at, m.depth
+    m.created_at, m.depth, m.stands_for
 """
 
 MESSAGE = f"""
@@ -43,7 +43,7 @@ TURN = """
            ) ELSE a.content END,
            t.context_window, t.context_budget, t.context_prompt_tokens, t.context_included,
            t.context_trimmed, t.created_at, t.finish_reason, t.prompt_tokens, t.completion_tokens,
-           t.error_code, t.error_message, t.error_status, t.ended_at
+           t.error_code, t.error_message, t.error_status, t.ended_at, t.drift
     FROM turns t JOIN conversations c ON c.key = t.conversation
     JOIN messages q ON q.key = t.question
     LEFT JOIN messages p ON p.key = q.parent
@@ -79,6 +79,7 @@ def message(row: tuple[Any, ...]) -> Message:
         turn_id=row[9],
         created_at=row[10],
         depth=row[11],
+        stands_for=row[12],
     )
 
 
@@ -100,6 +101,7 @@ def turn(row: tuple[Any, ...]) -> Turn:
         usage=usage,
         error=error,
         ended_at=row[20],
+        drift=row[21],
     )
 
 

@@ -11,10 +11,10 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
 
-from storage import rows, writes
+from storage import rows, search, transfer, writes
 from storage.group_commit import Connection, GroupCommit, renamed
 from storage.migrations import migrate
-from storage.model import Conversation, Message, Page, Turn
+from storage.model import Conversation, Hit, Message, Page, Query, Turn
 from storage.port import Claim, Outcome, Piece
 
 T = TypeVar("T")
@@ -49,6 +49,8 @@ class SQLiteStore:
                 for _ in range(READERS)
             ]
             self._readers = cycle(opened)
+            for key in await self._read(writes.hidden):
+                await self._purge(key)
             self._stack = stack.pop_all()
         return self
 
@@ -86,7 +88,38 @@ class SQLiteStore:
         )
 
     async def delete(self, owner: str, conversation_id: str) -> None:
-        await self._writer.write(lambda c: writes.delete(c, owner, conversation_id))
+        key = await self._writer.write(lambda c: writes.hide(c, owner, conversation_id))
+        await self._purge(key)
+
+    async def _purge(self, key: int) -> None:
+        """Delete what is hidden already, in steps that let other writers in between."""
+        while await self._writer.write(lambda c: writes.purge(c, key)):
+            pass
+
+    async def every_message(
+        self, owner: str, conversation_id: str, *, after: str | None, limit: int
+    ) -> Sequence[Message]:
+        return await self._read(
+            lambda c: transfer.every_message(c, owner, conversation_id, after, limit)
+        )
+
+    async def every_turn(
+        self, owner: str, conversation_id: str, *, after: str | None, limit: int
+    ) -> Sequence[Turn]:
+        return await self._read(
+            lambda c: transfer.every_turn(c, owner, conversation_id, after, limit)
+        )
+
+    async def put(
+        self,
+        owner: str,
+        conversation: Conversation,
+        messages: Sequence[Message],
+        turns: Sequence[Turn],
+    ) -> bool:
+        return await self._writer.write(
+            lambda c: transfer.put(c, owner, conversation, messages, turns)
+        )
 
     # Messages
 
@@ -117,6 +150,31 @@ class SQLiteStore:
         self, owner: str, conversation_id: str, parent_ids: Sequence[str | None]
     ) -> Mapping[str | None, Sequence[str]]:
         return await self._read(lambda c: _siblings(c, owner, conversation_id, parent_ids))
+
+    async def search(
+        self, owner: str, query: Query, *, limit: int, after: str | None = None
+    ) -> Page[Hit]:
+        return await self._read(lambda c: search.find(c, owner, query, limit, after))
+
+    async def summarise(self, owner: str, summary: Message) -> Message:
+        def write(connection: sqlite3.Connection) -> Message:
+            key = writes.conversation_key(connection, owner, summary.conversation_id)
+            writes.insert_message(connection, owner, key, summary)
+            return summary
+
+        return await self._writer.write(write)
+
+    async def summaries(self, owner: str, conversation_id: str, *, limit: int) -> Sequence[Message]:
+        def read(connection: sqlite3.Connection) -> Sequence[Message]:
+            key = writes.conversation_key(connection, owner, conversation_id)
+            found = connection.execute(
+                f"{rows.MESSAGE} WHERE m.conversation = ? AND m.stands_for IS NOT NULL "
+                "ORDER BY m.depth DESC, m.key DESC LIMIT ?",
+                (key, limit),
+            )
+            return [rows.message(row) for row in found]
+
+        return await self._read(read)
 
     # Turns
 
@@ -215,9 +273,9 @@ def _siblings(
     for parent_id in set(parent_ids):
         found = connection.execute(
             """
-            SELECT id FROM messages WHERE conversation = :key AND parent IS (
-                SELECT key FROM messages WHERE owner = :owner AND id = :parent
-            ) ORDER BY key
+            SELECT id FROM messages WHERE conversation = :key AND stands_for IS NULL
+            AND parent IS (SELECT key FROM messages WHERE owner = :owner AND id = :parent)
+            ORDER BY key
             """,
             {"key": key, "owner": owner, "parent": parent_id},
         )
@@ -237,9 +295,11 @@ def _conversations(
         )
         values += [owner, after]
     if q:
-        conditions.append("c.title LIKE ? ESCAPE '\\'")
-        escaped = q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        values.append(f"%{escaped}%")
+        titled = search.titles_with(q)
+        if titled is None:
+            return Page()
+        conditions.append(titled[0])
+        values += titled[1]
     found = connection.execute(
         f"{rows.CONVERSATION} WHERE {' AND '.join(conditions)} "
         f"ORDER BY c.created_at DESC, c.key DESC LIMIT {limit + 1:d}",

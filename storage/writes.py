@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from storage import rows
+from storage import rows, search
 from storage.model import Conversation, Message, Role, Status, Turn
 from storage.port import (
     AlreadyExistsError,
@@ -20,6 +21,10 @@ from storage.port import (
 
 #: How long an idempotency key stands for its turn, in microseconds: a day.
 CLAIM_LIFETIME = 24 * 3600 * 1_000_000
+#: How many messages one transaction purges: other writers wait so long and no longer.
+PURGED_AT_ONCE = 500
+#: Who owns what is being deleted; no owner of an API key can have this name.
+NOBODY = "\x00"
 
 
 def conversation_key(connection: sqlite3.Connection, owner: str, conversation_id: str) -> int:
@@ -67,7 +72,7 @@ def turn(connection: sqlite3.Connection, owner: str, turn_id: str) -> Turn:
 
 
 def create(connection: sqlite3.Connection, owner: str, new: Conversation) -> Conversation:
-    if not _insert_conversation(connection, owner, new):
+    if not insert_conversation(connection, owner, new):
         raise AlreadyExistsError(f"There is a conversation {new.id!r} already.", "id")
     return new
 
@@ -91,6 +96,8 @@ def update(
                 values[name] = value
             case _:
                 raise KeyError(name)
+    if "title" in values:
+        _retitle(connection, key, values.pop("title"))
     sets = ", ".join(f"{name} = :{name}" for name in values)
     connection.execute(
         f"UPDATE conversations SET {sets} WHERE key = :key",
@@ -99,7 +106,8 @@ def update(
     return conversation(connection, owner, conversation_id)
 
 
-def delete(connection: sqlite3.Connection, owner: str, conversation_id: str) -> None:
+def hide(connection: sqlite3.Connection, owner: str, conversation_id: str) -> int:
+    """Take a conversation from everybody, its turns with it; `purge` deletes the rest."""
     key = conversation_key(connection, owner, conversation_id)
     running = "SELECT 1 FROM turns WHERE conversation = ? AND status = 'running'"
     if connection.execute(running, (key,)).fetchone():
@@ -107,9 +115,36 @@ def delete(connection: sqlite3.Connection, owner: str, conversation_id: str) -> 
     turns = "(SELECT key FROM turns WHERE conversation = ?)"
     for table in ("checkpoints", "claims"):
         connection.execute(f"DELETE FROM {table} WHERE turn IN {turns}", (key,))
-    for table, column in (("turns", "conversation"), ("messages", "conversation")):
-        connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (key,))
+    connection.execute("DELETE FROM turns WHERE conversation = ?", (key,))
+    connection.execute(
+        "UPDATE conversations SET owner = ?, id = ? WHERE key = ?", (NOBODY, str(key), key)
+    )
+    return key
+
+
+def hidden(connection: sqlite3.Connection) -> Sequence[int]:
+    """Return what was hidden and not yet purged, when the process died in between."""
+    found = connection.execute("SELECT key FROM conversations WHERE owner = ?", (NOBODY,))
+    return [key for (key,) in found]
+
+
+def purge(connection: sqlite3.Connection, key: int) -> bool:
+    """Delete some messages of a hidden conversation, at last itself; return whether to go on."""
+    found = connection.execute(
+        "SELECT key, is_parts, content FROM messages WHERE conversation = ? LIMIT ?",
+        (key, PURGED_AT_ONCE),
+    ).fetchall()
+    for message, is_parts, content in found:
+        search.forget(connection, "message", message, _searchable(is_parts, content))
+    connection.executemany("DELETE FROM messages WHERE key = ?", [(row[0],) for row in found])
+    if len(found) == PURGED_AT_ONCE:
+        return True
+    (title,) = connection.execute(
+        "SELECT title FROM conversations WHERE key = ?", (key,)
+    ).fetchone()
+    search.forget(connection, "title", key, title)
     connection.execute("DELETE FROM conversations WHERE key = ?", (key,))
+    return False
 
 
 def claimed(connection: sqlite3.Connection, owner: str, claim: Claim) -> str | None:
@@ -139,7 +174,7 @@ def begin(
     title: str,
     claim: Claim | None,
 ) -> Turn:
-    if make is not None and not _insert_conversation(connection, owner, make):
+    if make is not None and not insert_conversation(connection, owner, make):
         connection.execute(
             """
             UPDATE conversations SET system_prompt = ?, model = ?
@@ -149,12 +184,13 @@ def begin(
         )
     key = conversation_key(connection, owner, new.conversation_id)
     if question is not None:
-        asked = _insert_message(connection, owner, key, question)
-        _move_head(connection, key, asked, new.created_at, title)
+        asked = insert_message(connection, owner, key, question)
+        _move_head(connection, key, asked, new.created_at)
+        _entitle(connection, key, title)
     else:
         asked = message_key(connection, owner, new.conversation_id, new.question_id)
     try:
-        turn_key_ = _insert_turn(connection, owner, key, asked, new)
+        turn_key_ = insert_turn(connection, owner, key, asked, new)
     except sqlite3.IntegrityError as error:
         raise BusyError("A turn is running in this conversation.") from error
     if claim is not None:
@@ -180,28 +216,37 @@ def end(connection: sqlite3.Connection, owner: str, turn_id: str, outcome: Outco
     answer = None
     if outcome.text or outcome.status is Status.COMPLETED:
         answer = _insert_answer(connection, owner, running, outcome)
-    usage, error = outcome.usage, outcome.error
+    settle(connection, key, outcome, answer)
+    connection.execute("DELETE FROM checkpoints WHERE turn = ?", (key,))
+    return turn(connection, owner, turn_id)
+
+
+def settle(
+    connection: sqlite3.Connection, key: int, ended: Outcome | Turn, answer: int | None
+) -> None:
+    """Write into a turn how it ended."""
+    usage, error = ended.usage, ended.error
     connection.execute(
         """
         UPDATE turns SET status = ?, answer = ?, finish_reason = ?, prompt_tokens = ?,
-            completion_tokens = ?, error_code = ?, error_message = ?, error_status = ?, ended_at = ?
+            completion_tokens = ?, error_code = ?, error_message = ?, error_status = ?,
+            ended_at = ?, drift = ?
         WHERE key = ?
         """,
         (
-            outcome.status,
+            ended.status,
             answer,
-            outcome.finish_reason,
+            ended.finish_reason,
             usage and usage.prompt_tokens,
             usage and usage.completion_tokens,
             error and error.code,
             error and error.message,
             error and error.status,
-            outcome.ended_at,
+            ended.ended_at,
+            ended.drift,
             key,
         ),
     )
-    connection.execute("DELETE FROM checkpoints WHERE turn = ?", (key,))
-    return turn(connection, owner, turn_id)
 
 
 def touch(connection: sqlite3.Connection) -> None:
@@ -210,7 +255,7 @@ def touch(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {version:d}")
 
 
-def _insert_conversation(connection: sqlite3.Connection, owner: str, new: Conversation) -> bool:
+def insert_conversation(connection: sqlite3.Connection, owner: str, new: Conversation) -> bool:
     cursor = connection.execute(
         """
         INSERT INTO conversations (owner, id, title, system_prompt, model, metadata, truncation,
@@ -229,10 +274,24 @@ def _insert_conversation(connection: sqlite3.Connection, owner: str, new: Conver
             new.updated_at,
         ),
     )
-    return cursor.rowcount == 1
+    if cursor.rowcount != 1:
+        return False
+    search.index(connection, "title", int(cursor.lastrowid or 0), new.title)
+    return True
 
 
-def _insert_message(
+def _retitle(connection: sqlite3.Connection, key: int, title: str) -> None:
+    (old,) = connection.execute("SELECT title FROM conversations WHERE key = ?", (key,)).fetchone()
+    search.forget(connection, "title", key, old)
+    connection.execute("UPDATE conversations SET title = ? WHERE key = ?", (title, key))
+    search.index(connection, "title", key, title)
+
+
+def _searchable(is_parts: int, content: str) -> str:
+    return search.text_of(json.loads(content) if is_parts else content)
+
+
+def insert_message(
     connection: sqlite3.Connection, owner: str, conversation: int, new: Message
 ) -> int:
     parent, depth = None, 1
@@ -245,8 +304,8 @@ def _insert_message(
     cursor = connection.execute(
         """
         INSERT INTO messages (conversation, parent, depth, tokens, encoding, role, created_at,
-            owner, id, model, turn_id, is_parts, content)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            owner, id, model, turn_id, stands_for, is_parts, content)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             conversation,
@@ -260,11 +319,14 @@ def _insert_message(
             new.id,
             new.model,
             new.turn_id,
+            new.stands_for,
             is_parts,
             text,
         ),
     )
-    return int(cursor.lastrowid or 0)
+    key = int(cursor.lastrowid or 0)
+    search.index(connection, "message", key, search.text_of(new.content))
+    return key
 
 
 def _insert_answer(
@@ -283,12 +345,12 @@ def _insert_answer(
         turn_id=running.id,
         created_at=outcome.ended_at,
     )
-    key = _insert_message(connection, owner, conversation, answer)
-    _move_head(connection, conversation, key, outcome.ended_at, "")
+    key = insert_message(connection, owner, conversation, answer)
+    _move_head(connection, conversation, key, outcome.ended_at)
     return key
 
 
-def _insert_turn(
+def insert_turn(
     connection: sqlite3.Connection, owner: str, conversation: int, question: int, new: Turn
 ) -> int:
     cursor = connection.execute(
@@ -324,14 +386,20 @@ def _insert_claim(connection: sqlite3.Connection, owner: str, claim: Claim, turn
     )
 
 
-def _move_head(
-    connection: sqlite3.Connection, conversation: int, head: int, now: int, title: str
-) -> None:
+def _move_head(connection: sqlite3.Connection, conversation: int, head: int, now: int) -> None:
     connection.execute(
         """
-        UPDATE conversations SET head = ?, updated_at = ?, message_count = message_count + 1,
-            title = CASE title WHEN '' THEN ? ELSE title END
+        UPDATE conversations SET head = ?, updated_at = ?, message_count = message_count + 1
         WHERE key = ?
         """,
-        (head, now, title, conversation),
+        (head, now, conversation),
     )
+
+
+def _entitle(connection: sqlite3.Connection, key: int, title: str) -> None:
+    """Give a title to a conversation that has none."""
+    row = connection.execute(
+        "SELECT 1 FROM conversations WHERE key = ? AND title = ''", (key,)
+    ).fetchone()
+    if row is not None and title:
+        _retitle(connection, key, title)

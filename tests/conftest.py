@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from server.core.asking import Defaults
+from server.core.planning import Defaults
 from server.core.conversations import Conversations
 from storage.sqlite import SQLiteStore
 from tests.fakes import Puppet

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from server.core.asking import Defaults
+from server.core.planning import Defaults
 from server.core.conversations import Conversations, microseconds
 from server.core.doors import Doors
 from server.settings import Settings, load

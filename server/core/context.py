@@ -19,13 +19,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """A message with all the tokens that sending it takes, its overhead included."""
+    """A message with its own tokens, and all that sending it takes: 0 where it is never sent."""
 
     message: Message
+    tokens: int
     cost: int
 
 
-def trim(history: Iterable[Weighed], room: int) -> list[Weighed]:
+def trim(history: Iterable[Weighed], room: int, *, whole: bool = False) -> list[Weighed]:
     """Return the newest whole turns that fit into `room` tokens.
 
     `history` comes newest first and so does what is returned. A turn is a user's message with all
@@ -42,4 +43,6 @@ def trim(history: Iterable[Weighed], room: int) -> list[Weighed]:
         if weighed.message.role is Role.USER or weighed.message.parent_id is None:
             kept += turn
             turn = []
+    else:
+        kept += turn if whole else []
     return kept

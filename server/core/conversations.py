@@ -5,19 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from server.core import checks
-from server.core.asking import Asking, Defaults
+from server.core.asking import Asking
 from server.core.bell import Bell
+from server.core.compaction import Compaction
 from server.core.errors import InvalidRequestError
-from server.core.ids import NEW, check_id
+from server.core.ids import NEW, Ids, check_id
+from server.core.places import Places
+from server.core.planning import Defaults, Planner
+from server.core.preview import Preview, preview
 from server.core.prompts import Prompts
-from server.core.questions import ROOT, Ask, IfBusy, OnDisconnect, Regenerate
+from server.core.questions import ROOT, Ask, IfBusy, OnDisconnect, Regenerate, check_ask
 from server.core.running import Running
 from server.core.turns import Ended, TurnEvent, replay
 from server.upstream.port import Upstream
-from storage.model import Conversation, Message, Page, Status, Turn
+from storage.model import Conversation, Hit, Message, Page, Query, Status, Turn
 from storage.port import Outcome, Store
 
 
@@ -26,7 +31,7 @@ def microseconds() -> int:
     return time.time_ns() // 1000
 
 
-__all__ = ["ROOT", "Ask", "Conversations", "IfBusy", "OnDisconnect", "Regenerate"]
+__all__ = ["ROOT", "Ask", "Conversations", "Defaults", "IfBusy", "OnDisconnect", "Regenerate"]
 
 
 class Conversations:
@@ -50,7 +55,18 @@ class Conversations:
         self._bell = Bell()
         self._prompts = Prompts(store, defaults.counting)
         self._running = Running(store, upstream, self._prompts, now)
-        self._asking = Asking(store, self._prompts, self._running, self._bell, defaults, now)
+        self._ids = Ids(now)
+        self._planner = Planner(store, self._prompts, defaults, self._ids, now)
+        self._compaction = Compaction(store, upstream, self._prompts, self._ids, now)
+        self._asking = Asking(
+            store,
+            self._planner,
+            self._running,
+            self._bell,
+            Places(defaults.most_waiting),
+            now,
+            self._compaction.consider,
+        )
         self._drained = False
 
     async def __aenter__(self) -> Conversations:
@@ -168,7 +184,7 @@ class Conversations:
         changes = _checked(given)
         now = self._now()
         conversation = Conversation(
-            id=self._asking.ids.new("conv") if id in (None, "", NEW) else check_id(str(id), "id"),
+            id=self._ids.new("conv") if id in (None, "", NEW) else check_id(str(id), "id"),
             title=changes["title"],
             system_prompt=system_prompt or self._defaults.system_prompt,
             model=model or None,
@@ -217,7 +233,28 @@ class Conversations:
             last = (await self._store.message(owner, conversation_id, before)).parent_id
         found = await self._store.branch(owner, conversation_id, last, limit=limit)
         more = bool(found) and found[-1].parent_id is not None
-        return Page(tuple(reversed(found)), more)
+        beside = await self._store.siblings(
+            owner, conversation_id, [message.parent_id for message in found]
+        )
+        told = (replace(m, siblings=tuple(beside[m.parent_id])) for m in reversed(found))
+        return Page(tuple(told), more)
+
+    async def preview(self, owner: str, conversation_id: str, question: Ask) -> Preview:
+        """Return what would be sent for a question, message by message. Asks nobody."""
+        question = check_ask(question)
+        await self.get(owner, conversation_id)
+        request = await self._planner.request(owner, conversation_id, question)
+        return await preview(self._store, self._prompts, request)
+
+    async def search(
+        self, owner: str, query: Query, *, limit: int = 20, after: str | None = None
+    ) -> Page[Hit]:
+        """Return messages and titles that have all words of the query, best first."""
+        checks.limit(limit)
+        checks.short_text(query.words, "q", checks.LONGEST_QUERY)
+        if not query.words.strip():
+            raise InvalidRequestError("q must not be empty.", "q")
+        return await self._store.search(owner, query, limit=limit, after=after)
 
     # Life
 
@@ -230,6 +267,7 @@ class Conversations:
         """Refuse asks, let running turns end, interrupt them after `grace` seconds."""
         await self._asking.drain()
         await self._running.drain(grace)
+        await self._compaction.close()
         self._drained = True
         self._bell.ring_all()
 
@@ -240,7 +278,7 @@ class Conversations:
             outcome = Outcome(
                 status=Status.INTERRUPTED,
                 text=turn.answer,
-                answer_id=self._asking.ids.new("msg"),
+                answer_id=self._ids.new("msg"),
                 tokens=tokens,
                 encoding=self._prompts.encoding_of(turn.model).name,
                 ended_at=self._now(),
@@ -280,7 +318,7 @@ def _checked(changes: Mapping[str, Any]) -> Mapping[str, Any]:
                 checked[field] = checks.metadata(value)
             case "head_id", str():
                 checked[field] = value
-            case "truncation", "trim":
+            case "truncation", "trim" | "summarize":
                 checked[field] = value
             case _:
                 raise InvalidRequestError(f"{field} cannot be changed to that.", field)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from server.core.context import Weighed, Window, trim
 from server.core.errors import ContextLengthError
-from server.upstream import counting, template
+from server.core.scale import Scale
+from server.upstream import template
 from server.upstream.encoding import Encoding, encoding
 from server.upstream.models import Model, budget, model, reserve
 from server.upstream.port import PromptMessage
-from storage.model import Content, Message, Role, Sent
+from storage.model import Content, Role, Sent
 from storage.port import Store
 
-#: Longer texts are counted on a thread (tiktoken lets go of the GIL), shorter ones at once.
-COUNT_AT_ONCE = 20_000
 #: How many messages a step up the tree reads.
 STEP = 100
+#: How many summaries are looked at, those of the most messages first.
+SUMMARIES = 10
+SUMMARY_HEADING = "Summary of the conversation before this point:\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +32,52 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Composed:
-    """What is sent, oldest first and the question last, and what that comes to."""
+class Request:
+    """What a prompt is composed for: a question under a message of a conversation."""
 
-    system_prompt: str | None
-    messages: tuple[PromptMessage, ...]
-    kept: Sequence[Weighed]
-    question_tokens: int
-    encoding: str
+    owner: str
+    conversation_id: str
+    parent_id: str | None
+    content: Content
+    model: str
+    system_prompt: str | None = None
+    max_tokens: int | None = None
+    summarise: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """What is sent, and what it comes to. `kept` is newest first, as is `history`, which has one
+    message more than fits where not all of them do."""
+
+    scale: Scale
     window: Window
-    sent: Sent
+    system_prompt: str | None
+    system_tokens: int
+    content: Content
+    question_tokens: int
+    history: Sequence[Weighed]
+    kept: Sequence[Weighed]
+    summary: Weighed | None
+    #: all tokens of the prompt, priming and overheads included
+    prompt_tokens: int
+    messages: tuple[PromptMessage, ...] = field(default=())
+
+    @property
+    def encoding(self) -> str:
+        return self.scale.encoding.name
+
+    @property
+    def sent(self) -> Sent:
+        depth = self.history[0].message.depth if self.history else 0
+        included = sum(1 for weighed in self.kept if weighed.cost)
+        return Sent(
+            window=self.window.size,
+            budget=self.window.budget,
+            prompt_tokens=self.prompt_tokens,
+            messages_included=included + 1,
+            messages_trimmed=depth - len(self.kept),
+        )
 
 
 class Prompts:
@@ -53,9 +90,12 @@ class Prompts:
     def encoding_of(self, model_name: str) -> Encoding:
         return encoding(self._settings.encoding or model(model_name).encoding)
 
+    def scale(self, model_name: str) -> Scale:
+        return Scale(model(model_name), self.encoding_of(model_name))
+
     async def count(self, model_name: str, content: Content) -> int:
         """Return the tokens of a content alone, in the model's encoding."""
-        return await _Scale(model(model_name), self.encoding_of(model_name)).count(content)
+        return await self.scale(model_name).count(content)
 
     def window(self, of: Model, max_tokens: int | None) -> Window:
         """Return the window and what of it a prompt may use; `max_tokens` is the caller's."""
@@ -63,38 +103,27 @@ class Prompts:
         reserved = max_tokens or self._settings.max_tokens or reserve(of, size)
         return Window(size, reserved, max(0, budget(of, window=size, reserve=reserved)))
 
-    async def compose(
-        self,
-        owner: str,
-        conversation_id: str,
-        parent_id: str | None,
-        content: Content,
-        *,
-        model_name: str,
-        system_prompt: str | None,
-        max_tokens: int | None,
-    ) -> Composed:
-        """Compose the prompt for a question under `parent_id`. Raises ContextLengthError."""
-        scale = _Scale(model(model_name), self.encoding_of(model_name))
-        window = self.window(scale.model, max_tokens)
-        tokens = await scale.count(content)
-        fixed = scale.priming + scale.cost(Role.USER, content, tokens)
-        if system_prompt:
-            system_tokens = await scale.count(system_prompt)
-            fixed += scale.cost(Role.SYSTEM, system_prompt, system_tokens)
-        room = window.budget - fixed
+    async def compose(self, request: Request) -> Composed:
+        """Compose the prompt for a question. Raises ContextLengthError, for it alone too long."""
+        scale = self.scale(request.model)
+        window = self.window(scale.model, request.max_tokens)
+        bare = await _bare(scale, window, request)
+        room = window.budget - bare.prompt_tokens
         if room < 0:
-            raise _too_long(window, fixed)
-        history = [w async for w in self._history(owner, conversation_id, parent_id, scale, room)]
-        return _composed(scale, window, system_prompt, content, tokens, fixed, history, room)
+            raise _too_long(window, bare.prompt_tokens)
+        history = [weighed async for weighed in self.history(request, scale, room)]
+        kept: Sequence[Weighed] = trim(history, room)
+        summary = None
+        if request.summarise and len(kept) < len(history):
+            kept, summary = await self._summarised(request, scale, history, kept, room)
+        return _fitted(replace(bare, history=history, kept=kept, summary=summary))
 
-    async def _history(
-        self, owner: str, conversation_id: str, leaf: str | None, scale: _Scale, room: int
-    ) -> AsyncIterator[Weighed]:
-        """Walk up from `leaf` until the room is full, and one message on: trim needs to see it."""
+    async def history(self, request: Request, scale: Scale, room: int) -> AsyncIterator[Weighed]:
+        """Walk up from the parent until the room is full, and one on: `trim` needs to see it."""
+        leaf = request.parent_id
         while leaf is not None and room >= 0:
             step = await self._store.branch(
-                owner, conversation_id, leaf, limit=STEP, tokens=max(0, room)
+                request.owner, request.conversation_id, leaf, limit=STEP, tokens=max(0, room)
             )
             for message in step:
                 weighed = await scale.weigh(message)
@@ -102,32 +131,88 @@ class Prompts:
                 yield weighed
             leaf = step[-1].parent_id
 
+    async def _summarised(
+        self,
+        request: Request,
+        scale: Scale,
+        history: Sequence[Weighed],
+        kept: Sequence[Weighed],
+        room: int,
+    ) -> tuple[Sequence[Weighed], Weighed | None]:
+        """Put the summary that reaches furthest in place of what it stands for, if one fits."""
+        places = {weighed.message.id: place for place, weighed in enumerate(history)}
+        for found in await self._store.summaries(
+            request.owner, request.conversation_id, limit=SUMMARIES
+        ):
+            place = places.get(found.parent_id or "")
+            if place is None:
+                continue
+            told = replace(found, content=SUMMARY_HEADING + str(found.content), encoding="")
+            summary = await scale.weigh(told)
+            if summary.cost <= room:
+                return trim(history[:place], room - summary.cost, whole=True), summary
+        return kept, None
 
-class _Scale:
-    """Weighs messages in one model's encoding and shape."""
 
-    def __init__(self, of: Model, encoding: Encoding) -> None:
-        self.model = of
-        self.encoding = encoding
-        self._shape = counting.shape(of.name)
-        self.priming = self._shape.priming
+async def _bare(scale: Scale, window: Window, request: Request) -> Composed:
+    """Compose a prompt without any history."""
+    tokens = await scale.count(request.content)
+    total = scale.priming + scale.cost(Role.USER, request.content, tokens)
+    system_tokens = 0
+    if request.system_prompt:
+        system_tokens = await scale.count(request.system_prompt)
+        total += scale.cost(Role.SYSTEM, request.system_prompt, system_tokens)
+    return Composed(
+        scale=scale,
+        window=window,
+        system_prompt=request.system_prompt,
+        system_tokens=system_tokens,
+        content=request.content,
+        question_tokens=tokens,
+        history=(),
+        kept=(),
+        summary=None,
+        prompt_tokens=total,
+    )
 
-    def cost(self, role: Role, content: Content, tokens: int) -> int:
-        return counting.message_cost(self._shape, self.encoding, role, content, tokens=tokens)
 
-    async def count(self, content: Content) -> int:
-        if isinstance(content, str) and len(content) <= COUNT_AT_ONCE:
-            return self.encoding.count(content)
-        return await asyncio.to_thread(
-            counting.content_tokens, self.encoding, content, self._shape.images
-        )
+def _fitted(composed: Composed) -> Composed:
+    """Fill in the messages and the sum of a prompt whose history is chosen."""
+    if not composed.scale.model.chat:
+        return _rendered(composed)
+    history = sum(weighed.cost for weighed in composed.kept)
+    summary = composed.summary.cost if composed.summary else 0
+    total = composed.prompt_tokens + history + summary
+    return replace(composed, messages=_messages(composed), prompt_tokens=total)
 
-    async def weigh(self, message: Message) -> Weighed:
-        # What is kept was counted once, when it was written; an image weighs by model.
-        tokens = message.tokens
-        if message.encoding != self.encoding.name or not isinstance(message.content, str):
-            tokens = await self.count(message.content)
-        return Weighed(message, self.cost(message.role, message.content, tokens))
+
+def _rendered(composed: Composed) -> Composed:
+    """Drop further turns until the prompt fits as the one text that a completion model is sent."""
+    while True:
+        messages = _messages(composed)
+        tokens = composed.scale.encoding.count(template.render(messages))
+        if tokens <= composed.window.budget:
+            return replace(composed, messages=messages, prompt_tokens=tokens)
+        if not composed.kept:
+            raise _too_long(composed.window, tokens)
+        composed = replace(composed, kept=_without_oldest_turn(composed.kept))
+
+
+def _without_oldest_turn(kept: Sequence[Weighed]) -> Sequence[Weighed]:
+    newer = range(len(kept) - 2, -1, -1)
+    return kept[: next((i + 1 for i in newer if kept[i].message.role is Role.USER), 0)]
+
+
+def _messages(composed: Composed) -> tuple[PromptMessage, ...]:
+    first = [PromptMessage(Role.SYSTEM, composed.system_prompt)] if composed.system_prompt else []
+    if composed.summary is not None:
+        first.append(PromptMessage(Role.SYSTEM, composed.summary.message.content))
+    history = [
+        PromptMessage(weighed.message.role, weighed.message.content)
+        for weighed in reversed(composed.kept)
+        if weighed.cost
+    ]
+    return (*first, *history, PromptMessage(Role.USER, composed.content))
 
 
 def _too_long(window: Window, tokens: int) -> ContextLengthError:
@@ -137,52 +222,3 @@ def _too_long(window: Window, tokens: int) -> ContextLengthError:
         f"{window.budget} left. Please shorten it.",
         "prompt",
     )
-
-
-def _composed(
-    scale: _Scale,
-    window: Window,
-    system_prompt: str | None,
-    content: Content,
-    tokens: int,
-    fixed: int,
-    history: Sequence[Weighed],
-    room: int,
-) -> Composed:
-    kept = trim(history, room)
-    sums = fixed + sum(weighed.cost for weighed in kept)
-    messages = _messages(system_prompt, kept, content)
-    if not scale.model.chat:
-        kept, messages, sums = _rendered(scale, window, system_prompt, kept, content)
-    behind = history[0].message.depth if history else 0
-    sent = Sent(window.size, window.budget, sums, len(kept) + 1, behind - len(kept))
-    return Composed(system_prompt, messages, kept, tokens, scale.encoding.name, window, sent)
-
-
-def _rendered(
-    scale: _Scale,
-    window: Window,
-    system_prompt: str | None,
-    kept: list[Weighed],
-    content: Content,
-) -> tuple[list[Weighed], tuple[PromptMessage, ...], int]:
-    """Drop further turns until the prompt fits as the one text that a completion model is sent."""
-    while True:
-        messages = _messages(system_prompt, kept, content)
-        tokens = scale.encoding.count(template.render(messages))
-        if tokens <= window.budget:
-            return kept, messages, tokens
-        if not kept:
-            raise _too_long(window, tokens)
-        newer = next(
-            (i for i in range(len(kept) - 2, -1, -1) if kept[i].message.role is Role.USER), -1
-        )
-        kept = kept[: newer + 1]
-
-
-def _messages(
-    system_prompt: str | None, kept: Sequence[Weighed], content: Content
-) -> tuple[PromptMessage, ...]:
-    system = [PromptMessage(Role.SYSTEM, system_prompt)] if system_prompt else []
-    history = [PromptMessage(w.message.role, w.message.content) for w in reversed(kept)]
-    return (*system, *history, PromptMessage(Role.USER, content))

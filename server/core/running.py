@@ -132,6 +132,7 @@ class Running:
             status = Status.FAILED
             error = Failure(problem.code, problem.message, problem.status)
         counted = Usage(live.turn.context.prompt_tokens, tokens)
+        told = finish.usage if finish else None
         return Outcome(
             status=status,
             text=text,
@@ -140,8 +141,9 @@ class Running:
             encoding=self._prompts.encoding_of(live.turn.model).name,
             ended_at=self._now(),
             finish_reason=finish.reason if finish else None,
-            usage=(finish.usage if finish else None) or counted,
+            usage=told or counted,
             error=error,
+            drift=told.prompt_tokens - counted.prompt_tokens if told else None,
         )
 
     async def _record(self, live: LiveTurn, outcome: Outcome) -> Turn:

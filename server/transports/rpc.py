@@ -27,7 +27,7 @@ MOST_CALLS = 10_000
 #: Bytes over the limit that are still read, so that a refusal can say what the limit is.
 HEADROOM = 1 << 20
 #: How often the listener makes sure that it is not broken, in seconds.
-LOOK_EVERY = 0.1
+LOOK_EVERY = 0.05
 #: Seconds that calls have to end in: when the listener leaves, and when their server broke.
 GRACE_ON_LEAVING = 1.0
 GRACE_OF_A_BROKEN_SERVER = 60.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -116,6 +115,14 @@ class Calls:
 
         return grpc.stream_stream_rpc_method_handler(call, self._reader(kind))
 
+    def absent(self, why: str) -> Handler:
+        """Refuse a method that this server does not have."""
+
+        async def call(_: bytes, context: Context) -> None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, why)
+
+        return grpc.unary_unary_rpc_method_handler(call)
+
     @asynccontextmanager
     async def _within(self, context: Context, *, keyless: bool = False) -> AsyncIterator[Caller]:
         """Let a caller in; end the call with a status where anything is refused or breaks."""
@@ -127,10 +134,10 @@ class Calls:
             yield Caller() if keyless else await self._let_in(told)
         except grpc.aio.BaseError:  # ended already, by an abort or by the caller
             raise
-        except Exception as error:  # noqa: BLE001 - whatever broke, the caller gets a status
+        except Exception as error:
             problem = error.problem if isinstance(error, ProblemError) else problem_of(error)
             if problem.code is Code.INTERNAL:
-                _report(error, request_id)
+                log.exception("call broke", request_id=request_id)
             refused = refusal(problem)
             await context.abort(refused.code, refused.message, trailers + refused.trailers)
 
@@ -167,13 +174,3 @@ def _request_id(given: str | None) -> str:
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
     return f"req_{secrets.token_hex(12)}"
-
-
-def _report(error: Exception, request_id: str) -> None:
-    """Log what is our fault; an exception's own text may quote a prompt, so it stays out."""
-    log.error(
-        "call broke",
-        request_id=request_id,
-        error=type(error).__name__,
-        traceback="".join(traceback.format_tb(error.__traceback__)),
-    )

@@ -45,6 +45,7 @@ class ConversationService:
             "UpdateConversation": calls.unary(pb.UpdateConversationRequest, self.update),
             "DeleteConversation": calls.unary(pb.DeleteConversationRequest, self.delete),
             "ListMessages": calls.unary(pb.ListMessagesRequest, self.messages),
+            "SearchMessages": calls.absent("This server does not search messages."),
         }
 
     async def ask(self, caller: Caller, asked: pb.AskRequest) -> Events:

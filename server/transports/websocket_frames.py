@@ -147,7 +147,7 @@ def _request_id(given: object) -> str | None:
 def _easy_ask(rest: str) -> EasyAsk:
     parts = rest.split("$", 3)
     if len(parts) < 3 or parts[0]:
-        raise FrameError("Write <|ask|>$CONVERSATION_ID$PROMPT.")
+        return EasyAsk("", None, "")  # asks nothing, and is refused in its own dialect
     conversation_id, second = parts[1], parts[2]
     if len(parts) == 4 and (second in ("", "new") or MESSAGE_ID.fullmatch(second)):
         return EasyAsk(conversation_id, second, parts[3])

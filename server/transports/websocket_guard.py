@@ -31,8 +31,8 @@ class GuardedConnection(ServerConnection):
         self._crowd = crowd
         self._unread_pongs = 0
         self._impatience: asyncio.TimerHandle | None = None
-        self._max_frame = self.protocol.max_message_size
-        self.protocol.max_message_size = min(self._max_frame or 0, limits.strangers_frame)
+        self._max_frame = self.protocol.max_message_size or 0
+        self.protocol.max_message_size = min(self._max_frame, limits.strangers_frame)
 
     def trust(self) -> None:
         """Let frames be as large as the settings say, now that the peer was let in."""

@@ -140,9 +140,14 @@ class Answer:
                 self._end()
             else:
                 self._take(data)
+        except OversizedEventError:
+            self._break(UpstreamFailedError("the upstream sent an event that is too long"))
         except UpstreamError as error:
-            self._error = error
-            self._over = True
+            self._break(error)
+
+    def _break(self, error: UpstreamError) -> None:
+        self._error = error
+        self._over = True
 
     async def _read(self) -> bytes | None:
         """Return the next bytes, None at the end; a break after the last word is an end."""
@@ -162,22 +167,21 @@ class Answer:
         return UpstreamTimeoutError("the upstream fell silent")
 
     def _take(self, data: bytes) -> None:
-        try:
-            events = self._events.feed(data)
-        except OversizedEventError:
-            raise UpstreamFailedError("the upstream sent an event that is too long") from None
+        events = self._events.feed(data)
         for event in events:
             self._digest(event)
             if self._done:
                 self._finish()
                 return
-        if events:
+        if any(events):
             self._be_patient()
 
     def _be_patient(self) -> None:
         """Start the wait for the next event anew; a body that is one document has no events."""
         if self._streamed:
-            wait = self._bounds.between if self._reason is None else _LINGER
+            wait = self._bounds.between
+            if self._reason is not None:
+                wait = min(wait, _LINGER)
             self._by = asyncio.get_running_loop().time() + wait
 
     def _end(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from storage.model import Content, Role, Usage
 
@@ -49,6 +50,53 @@ class Upstream(Protocol):
 
         Raises an UpstreamError, before the first piece or after any; nothing else.
         """
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request of OpenAI's API as a client sent it, for an upstream to answer as it is.
+
+    `path` begins behind `/v1`, `/chat/completions` say. `body` is whole where we had to read it,
+    else it is streamed and never held.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | AsyncIterator[bytes] = b""
+    #: the model that the body names, where it names one
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an upstream answered: its status, the headers fit to be passed on, its bytes."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: AsyncIterator[bytes]
+
+
+class OpenAISpeaker(Protocol):
+    """An upstream that answers calls of OpenAI's API in OpenAI's own words."""
+
+    name: str
+
+    def call(self, call: Call) -> AbstractAsyncContextManager[Reply]:
+        """Send a call and yield the reply as soon as its head is there.
+
+        Leaving the context closes the upstream's connection at once, its body unread or not.
+        Raises UpstreamFailedError or UpstreamTimeoutError where no reply can be had; a reply with
+        an error status is a Reply.
+        """
+        ...
+
+    async def models(self) -> Sequence[Mapping[str, Any]]:
+        """Return the models that it serves, as OpenAI's model objects."""
         ...
 
     async def close(self) -> None: ...

@@ -238,7 +238,7 @@ class TestFollowing:
         assert (await asked.read()).ended.turn == turn
 
     async def test_a_deadline_ends_the_following_alone(self, client: Any, puppet: Puppet) -> None:
-        asked = client.Ask(pb.AskRequest(prompt="Hello"), timeout=1)
+        asked = client.Ask(pb.AskRequest(prompt="Hello"), timeout=2)
         turn_id = (await asked.read()).turn_id
         refused = await refusal(asked.read())
         assert refused.code is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -275,7 +275,7 @@ class TestRequestIds:
 
 
 class TestOurFaults:
-    async def test_an_inner_text_is_neither_told_nor_logged(self, tmp_path: Path) -> None:
+    async def test_an_inner_text_is_not_told(self, tmp_path: Path) -> None:
         class BrokenDoors(Doors):
             async def owner(self, key: str | None) -> str:
                 raise RuntimeError("a secret")
@@ -285,8 +285,11 @@ class TestOurFaults:
             async with serving(tmp_path, Parrot(), doors) as server, server.channel() as channel:
                 refused = await refusal(stub(channel).GetTurn(pb.GetTurnRequest(turn_id="t")))
         assert (refused.code, refused.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+        assert "a secret" not in str(refused)
         (line,) = logs
-        assert line["error"] == "RuntimeError"
-        assert "in owner" in line["traceback"]
-        assert "a secret" not in f"{refused}{line['event']}{line['request_id']}"
-        assert "RuntimeError: a secret" not in line["traceback"]
+        assert line == {
+            "event": "call broke",
+            "log_level": "error",
+            "exc_info": True,
+            "request_id": refused.trailers["x-request-id"],
+        }

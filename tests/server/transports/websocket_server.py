@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from server.core.asking import Defaults
 from server.core.conversations import Conversations, microseconds
 from server.core.doors import EVERYONE, Doors, configured
 from server.settings import load
 from server.transports.websocket import WebsocketListener
 from server.transports.websocket_limits import Limits
-from server.upstream.port import Upstream
-from storage.sqlite import SQLiteStore
 
 OPEN_HOUSE = Doors((), None, microseconds, open_to_all=True, public=False)
 OWNER = EVERYONE
@@ -74,7 +69,7 @@ class Peer:
 
     async def close_code(self) -> int | None:
         """Read on until the connection is closed, and return the code of that."""
-        with pytest.raises(ConnectionClosed):
+        with suppress(ConnectionClosed):
             while True:
                 await self.socket.recv()
         return self.socket.close_code
@@ -107,8 +102,7 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    folder: Path,
-    upstream: Upstream,
+    conversations: Conversations,
     doors: Doors = OPEN_HOUSE,
     *,
     limits: Limits | None = None,
@@ -116,13 +110,9 @@ async def serving(
     **settings: Any,
 ) -> AsyncIterator[Served]:
     read = load({"websocket_port": 0, **settings})
-    async with (
-        SQLiteStore(folder / "history.db") as store,
-        Conversations(store, upstream, Defaults(model="eliza")) as conversations,
-        WebsocketListener(
-            conversations, doors, read, page_port=page_port, limits=limits
-        ) as listener,
-    ):
+    async with WebsocketListener(
+        conversations, doors, read, page_port=page_port, limits=limits
+    ) as listener:
         yield Served(conversations, listener)
 
 

@@ -293,6 +293,12 @@ class TestBounds:
                 await told(client)
             await server.requests[0].gone.wait()
 
+    async def test_an_event_that_is_too_long_only_once_it_ends(self) -> None:
+        rest = b"data: " + b"a" * 60 + b"\ndata: " + b"a" * 60
+        async with scripted(cut(rest), max_event_bytes=100) as (_, client):
+            with pytest.raises(UpstreamFailedError, match="too long"):
+                await told(client)
+
     async def test_a_document_that_never_ends(self) -> None:
         behaviour = flood(b" " * 10_000, content_type="application/json")
         bounds = {"max_event_bytes": 1_000, "max_answer_chars": 1_000}

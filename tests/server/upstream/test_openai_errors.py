@@ -7,12 +7,13 @@ from email.utils import format_datetime
 
 import pytest
 
-from server.upstream.openai_errors import retry_after
+from server.upstream.openai_errors import break_error, retry_after
 from server.upstream.port import (
     UpstreamError,
     UpstreamFailedError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
+    UpstreamTimeoutError,
 )
 from tests.server.upstream.asking import KEY, scripted, told
 from tests.upstream_script import Behaviour, document, fail, wire
@@ -104,6 +105,14 @@ async def test_neither_key_nor_address_is_in_any_error() -> None:
             assert "89" not in shown
             assert str(server.port) not in shown
             assert "127.0.0.1" not in shown
+
+
+async def test_a_connection_that_takes_too_long_is_a_timeout() -> None:
+    late = OSError("the transport's own words, with the address in them")
+    late.__cause__ = TimeoutError()
+    named = break_error(late)
+    assert isinstance(named, UpstreamTimeoutError)
+    assert "address" not in str(named)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,14 @@ import asyncio
 
 import pytest
 
-from server.upstream.port import UpstreamFailedError, UpstreamRejectedError, UpstreamTimeoutError
+from server.upstream.port import (
+    Finish,
+    UpstreamFailedError,
+    UpstreamRejectedError,
+    UpstreamTimeoutError,
+)
 from tests.server.upstream.asking import PROMPT, scripted, told, until_broken
-from tests.upstream_script import comments, drip, fail, flood, hang, say, stall, wire
+from tests.upstream_script import comments, drip, event, fail, flood, hang, say, stall, wire
 
 
 class TestPatience:
@@ -27,6 +32,12 @@ class TestPatience:
                 await told(client)
             await server.requests[0].gone.wait()
 
+    async def test_events_without_data_are_no_more_than_comments(self) -> None:
+        empty = drip(b"data:\n\n" * 10_000, every=0.001)
+        async with scripted(empty, first_byte_timeout=0.5) as (_, client):
+            with pytest.raises(UpstreamTimeoutError):
+                await told(client)
+
     async def test_a_refusal_whose_text_never_ends(self) -> None:
         head = b"HTTP/1.1 400 No\r\ncontent-length: 99\r\n\r\nso"
         async with scripted(wire(head, asyncio.Event()), first_byte_timeout=0.05) as (_, client):
@@ -38,6 +49,12 @@ class TestPatience:
             pieces, error = await until_broken(client)
             assert pieces == ["Hel"]
             assert isinstance(error, UpstreamTimeoutError)
+            await server.requests[0].gone.wait()
+
+    async def test_silence_after_the_finish_reason_is_an_end(self) -> None:
+        last = event({"choices": [{"delta": {}, "finish_reason": "length"}]})
+        async with scripted(stall("Hello", last), between_timeout=0.5) as (server, client):
+            assert await told(client) == ("Hello", Finish("length", None))
             await server.requests[0].gone.wait()
 
     async def test_a_slow_drip_that_is_never_silent(self) -> None:
