@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import queue
+import signal
 import sys
 import time
 import uuid
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -73,8 +74,19 @@ class Question:
     key: str = field(default_factory=lambda: str(uuid.uuid4()))
     turn_id: str = ""
     cursor: int = 0
-    stopping: bool = False
     tries: int = 0
+    #: the stream that is being read
+    events: Any = None
+    stopping: bool = False
+    #: a stream was broken off by Ctrl-C, not by the network
+    broken_off: bool = False
+
+    def stop(self) -> None:
+        """Want no more of the answer; the second time, or before there is a turn, leave."""
+        if self.stopping or not self.turn_id:
+            raise KeyboardInterrupt
+        self.stopping = self.broken_off = True
+        self.events.cancel()
 
 
 class Talk:
@@ -91,15 +103,11 @@ class Talk:
     def ask(self, prompt: str) -> pb.Turn:
         """Print the answer as it comes and return its turn. Ctrl-C cancels it, twice leaves it."""
         question = Question(self._request(prompt.encode(errors="replace").decode()))
-        while True:
-            try:
-                if (turn := self._attempt(question)) is not None:
-                    self._first = False
-                    return turn
-            except KeyboardInterrupt:
-                if question.stopping or not question.turn_id:
-                    raise
-                question.stopping = True
+        with interrupts_call(question.stop):
+            while (turn := self._attempt(question)) is None:
+                pass
+        self._first = False
+        return turn
 
     def _attempt(self, question: Question) -> pb.Turn | None:
         """Read to the end of the answer, or for as long as the connection holds."""
@@ -109,7 +117,10 @@ class Talk:
                 return turn
         except grpc.RpcError as error:
             lost = error
-        self._pause(question, lost)
+        if question.broken_off:
+            question.broken_off = False
+        else:
+            self._pause(question, lost)
         return None
 
     def _request(self, prompt: str) -> pb.AskRequest:
@@ -122,9 +133,9 @@ class Talk:
 
     def _read(self, question: Question) -> pb.Turn | None:
         """Read events to the end, and print what is new; None where the stream ends too early."""
-        events = self._events(question)
+        question.events = self._events(question)
         try:
-            for event in events:
+            for event in question.events:
                 if event.HasField("ended"):
                     ended: pb.Turn = event.ended.turn
                     return ended
@@ -135,7 +146,7 @@ class Talk:
                     print(event.delta.text, end="", flush=True)
                     question.cursor, question.tries = event.cursor, 0
         finally:
-            events.cancel()
+            question.events.cancel()
         return None
 
     def _events(self, question: Question) -> Any:
@@ -164,10 +175,20 @@ class Talk:
         question.tries += 1
         line_end = "\n" if question.cursor and question.tries == 1 else ""
         say(
-            f"{line_end}[connection lost; going on from character {question.cursor} in {pause:g} s, "
-            f"try {question.tries} of {len(PAUSES)}]"
+            f"{line_end}[connection lost; try {question.tries} of {len(PAUSES)} in {pause:g} s, "
+            f"from character {question.cursor}]"
         )
         time.sleep(pause)
+
+
+@contextmanager
+def interrupts_call(stop: Callable[[], None]) -> Iterator[None]:
+    """Let Ctrl-C call this; a KeyboardInterrupt could strike between a text and its cursor."""
+    before = signal.signal(signal.SIGINT, lambda *_: stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def is_lost(error: grpc.RpcError) -> bool:

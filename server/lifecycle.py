@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import structlog
 
 from server.core import doors as door
-from server.core.planning import Defaults
 from server.core.conversations import Conversations, microseconds
 from server.core.doors import Doors
+from server.core.planning import Defaults
 from server.core.prompts import Settings as CountingSettings
 from server.settings import Settings, SettingsError
 from server.transports.http import HttpListener, listening_socket

@@ -92,6 +92,11 @@ class Store(Protocol):
     Any method may raise UnavailableError; then nothing of it was written.
     """
 
+    @property
+    def waiting(self) -> int:
+        """How many writes wait for their turn."""
+        ...
+
     async def running(self) -> Sequence[tuple[str, Turn]]:
         """Return every turn kept as running, with its owner and its checkpointed answer."""
         ...

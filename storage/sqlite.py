@@ -61,6 +61,10 @@ class SQLiteStore:
         """Commit what waits and close every connection."""
         await self._stack.aclose()
 
+    @property
+    def waiting(self) -> int:
+        return self._writer.waiting
+
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return await next(self._readers).run(work)

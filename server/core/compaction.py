@@ -24,6 +24,8 @@ FULL = 0.75
 KEPT = 0.5
 #: Tokens of a summary at most.
 SUMMARY_TOKENS = 800
+#: Tokens of a prompt that the instruction and what goes with it take, and a few to spare.
+ALLOWANCE = 100
 
 INSTRUCTION = (
     "Summarise this part of a conversation for your own later use, so that it can go on without "
@@ -59,6 +61,7 @@ class Compaction:
         place = owner, turn.conversation_id
         sent = turn.context
         full = sent.messages_trimmed or sent.prompt_tokens > FULL * sent.budget
+        full = full and sent.budget > 2 * ALLOWANCE
         if full and place not in self._tasks:
             task = asyncio.create_task(self._compact(owner, turn), name="compaction")
             self._tasks[place] = task
@@ -93,8 +96,8 @@ class Compaction:
             return
         before, unread = await self._unread(owner, there.id, left[0].message)
         while unread:
-            chunk = await self._chunk(scale, unread, room)
-            text = await self._ask(turn.model, before, chunk)
+            chunk = await self._chunk(scale, unread, room - ALLOWANCE)
+            text = await self._ask(turn.model, before, chunk, turn.context.budget - ALLOWANCE)
             if not text.strip():
                 return
             before = await self._keep(owner, turn.model, scale, chunk[-1].message, text)
@@ -129,17 +132,18 @@ class Compaction:
             chunk.append(weighed)
         return chunk
 
-    async def _ask(self, model: str, before: Message | None, chunk: Sequence[Weighed]) -> str:
+    async def _ask(
+        self, model: str, before: Message | None, chunk: Sequence[Weighed], most: int
+    ) -> str:
         told = [f"Summary so far:\n{before.content}"] if before else []
         told += [f"{one.message.role}: {text_of(one.message.content)}" for one in chunk]
-        budget = self._prompts.window(self._prompts.scale(model).model, SUMMARY_TOKENS).budget
-        transcript = "\n\n".join(told)
         scale = self._prompts.scale(model)
-        while await scale.count(transcript) > budget - 200 and transcript:
-            transcript = transcript[: len(transcript) * 3 // 4]  # one message longer than a window
+        transcript = "\n\n".join(told)
+        while await scale.count(transcript) > most:  # one message longer than a window
+            transcript = transcript[: len(transcript) * 3 // 4]
         messages = (PromptMessage(Role.SYSTEM, INSTRUCTION), PromptMessage(Role.USER, transcript))
-        pieces: list[str] = []
         prompt = Prompt(model, messages, max_tokens=SUMMARY_TOKENS)
+        pieces: list[str] = []
         async with aclosing(self._upstream.complete(prompt)) as answer:  # type: ignore[type-var]
             async for piece in answer:
                 if isinstance(piece, Finish):

@@ -14,6 +14,7 @@ from server.core.bell import Bell
 from server.core.compaction import Compaction
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW, Ids, check_id
+from server.core.metrics import Metrics
 from server.core.places import Places
 from server.core.planning import Defaults, Planner
 from server.core.preview import Preview, preview
@@ -54,8 +55,10 @@ class Conversations:
         self._defaults = defaults
         self._bell = Bell()
         self._prompts = Prompts(store, defaults.counting)
-        self._running = Running(store, upstream, self._prompts, now)
+        self.metrics = Metrics()
+        self._running = Running(store, upstream, self._prompts, self.metrics, now)
         self._ids = Ids(now)
+        self._places = Places(defaults.most_waiting)
         self._planner = Planner(store, self._prompts, defaults, self._ids, now)
         self._compaction = Compaction(store, upstream, self._prompts, self._ids, now)
         self._asking = Asking(
@@ -63,11 +66,15 @@ class Conversations:
             self._planner,
             self._running,
             self._bell,
-            Places(defaults.most_waiting),
+            self._places,
             now,
             self._compaction.consider,
         )
         self._drained = False
+        self.metrics.gauge("turns_running", "Turns being written", lambda: len(self._running))
+        self.metrics.gauge("turns_waiting", "Asks in line", lambda: self._places.waiting)
+        self.metrics.gauge("followers", "Followers of live turns", lambda: self._running.followers)
+        self.metrics.gauge("database_queue", "Writes in line", lambda: store.waiting)
 
     async def __aenter__(self) -> Conversations:
         await self._recover()
@@ -118,12 +125,14 @@ class Conversations:
                 yield event
             return
         heard_the_end = False
+        live.followers += 1
         try:
             async with aclosing(live.follow(after)) as events:
                 async for event in events:
                     heard_the_end = isinstance(event, Ended)
                     yield event
         finally:
+            live.followers -= 1
             if on_leave is OnDisconnect.CANCEL and not heard_the_end:
                 live.stop(Status.CANCELLED)
 

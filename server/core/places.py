@@ -16,6 +16,10 @@ class Places:
         self._most_waiting = most_waiting
         self._lines: dict[Hashable, deque[asyncio.Future[None]]] = {}
 
+    @property
+    def waiting(self) -> int:
+        return sum(len(line) for line in self._lines.values())
+
     def taken(self, of: Hashable) -> bool:
         return of in self._lines
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import structlog
 
 from server.core.errors import Problem, problem_of
+from server.core.metrics import WIRE, Metrics
 from server.core.prompts import Prompts
 from server.core.turns import LiveTurn
 from server.upstream.port import Finish, Prompt, Upstream, UpstreamFailedError
@@ -28,11 +29,17 @@ class Running:
     """Owns a task for every running turn, and the one that checkpoints them all."""
 
     def __init__(
-        self, store: Store, upstream: Upstream, prompts: Prompts, now: Callable[[], int]
+        self,
+        store: Store,
+        upstream: Upstream,
+        prompts: Prompts,
+        metrics: Metrics,
+        now: Callable[[], int],
     ) -> None:
         self._store = store
         self._upstream = upstream
         self._prompts = prompts
+        self._metrics = metrics
         self._now = now
         self._live: dict[tuple[str, str], LiveTurn] = {}
         self._of_conversation: dict[tuple[str, str], LiveTurn] = {}
@@ -42,6 +49,10 @@ class Running:
 
     def __len__(self) -> int:
         return len(self._live)
+
+    @property
+    def followers(self) -> int:
+        return sum(live.followers for live in self._live.values())
 
     def find(self, owner: str, turn_id: str) -> LiveTurn | None:
         return self._live.get((owner, turn_id))
@@ -93,9 +104,29 @@ class Running:
             log.exception("turn broke", turn=live.turn.id)
             live.end(_unkept(live.snapshot(), self._now(), problem_of(error)))
         finally:
+            self._report(live)
             self.forget(live)
             self._tasks.pop(live, None)
             done()
+
+    def _report(self, live: LiveTurn) -> None:
+        turn, now = live.turn, asyncio.get_running_loop().time()
+        first = None if live.first is None else live.first - live.began
+        self._metrics.turn_ended(turn, first, now - live.began)
+        log.info(
+            "turn ended",
+            turn=turn.id,
+            conversation=turn.conversation_id,
+            owner=live.owner,
+            wire=WIRE.get(),
+            model=turn.model,
+            status=turn.status.value,
+            code=turn.error.code if turn.error else None,
+            prompt_tokens=turn.usage.prompt_tokens if turn.usage else None,
+            completion_tokens=turn.usage.completion_tokens if turn.usage else None,
+            first_ms=None if first is None else round(1000 * first, 1),
+            ms=round(1000 * (now - live.began), 1),
+        )
 
     async def _answer(self, live: LiveTurn, prompt: Prompt) -> tuple[Finish | None, Problem | None]:
         """Read the whole answer in a task of its own, which is all that `stop` cancels."""

@@ -56,6 +56,10 @@ class LiveTurn:
         self._ended: Ended | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._newest: Delta | None = None
+        self.followers = 0
+        #: loop time of the beginning, and of the first text
+        self.began = asyncio.get_running_loop().time()
+        self.first: float | None = None
 
     @property
     def length(self) -> int:
@@ -72,6 +76,8 @@ class LiveTurn:
 
     def append(self, text: str) -> None:
         """Let the answer grow and wake whoever waits for it."""
+        if self.first is None:
+            self.first = asyncio.get_running_loop().time()
         self._pieces.append(text)
         self._ends.append(self.length + len(text))
         self._wake()

@@ -21,6 +21,7 @@ from server.core.errors import (
     code_of,
     problem_of,
 )
+from server.core.metrics import WIRE
 from server.transports.responses import JSON
 from server.transports.status import http_body, http_headers, http_status
 
@@ -57,6 +58,7 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        WIRE.set("openai" if scope["path"].startswith("/v1/") else "rest")
         headers = Headers(scope=scope)
         passage = _Passage(scope, _request_id(headers), send)
         try:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Header, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from server import VERSION
 from server.core.conversations import Conversations
 from server.core.errors import Code, InvalidRequestError, Problem, RefusedError, problem_of
+from server.core.metrics import CONTENT_TYPE
 from server.core.turns import Ended, TurnEvent
 from server.transports import events as render
 from server.transports import sse
@@ -27,18 +29,23 @@ from server.transports.shapes import (
     ConversationBody,
     ConversationShape,
     ErrorBody,
+    HitShape,
     ListShape,
     MessageShape,
+    PreviewBody,
+    PreviewShape,
     RegenerateBody,
     StateShape,
     TurnShape,
 )
 from server.transports.status import http_body, http_headers, http_status, problem_of_turn
 from server.upstream.port import UpstreamError
-from storage.model import Conversation, Message, Page, Turn
+from storage.model import Query as SearchQuery
+from storage.model import Role, Turn
 from storage.port import StoreError
 
 T = TypeVar("T")
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 ConversationId = Annotated[str, Path(description="1 to 128 characters of A-Z a-z 0-9 . _ : ~ -")]
 TurnId = Annotated[str, Path()]
@@ -103,6 +110,9 @@ class _Routes:
         )
         get(f"{one}/events", response_model=None, responses=STREAM)(self.watch)
         post(f"{one}/regenerate", response_model=None, responses=_TURN_OR_EVENTS)(self.regenerate)
+        post(f"{one}/context", response_model=None, responses=_ok(PreviewShape))(self.preview)
+        get("/search", response_model=None, responses=_ok(ListShape[HitShape]))(self.search)
+        get("/metrics", response_model=None, response_class=PlainTextResponse)(self.metrics)
         for path in ("/healthz", "/health"):
             get(path, response_model=StateShape)(self.alive)
         get("/readyz", response_model=StateShape)(self.ready)
@@ -173,7 +183,7 @@ class _Routes:
     ) -> Response:
         """List conversations, newest first."""
         page = await self._core.page(_owner(request), limit=limit, after=after, q=q)
-        return _listed(page, [render.conversation(one) for one in page.items])
+        return _listed(page.has_more, [render.conversation(one) for one in page.items])
 
     async def read(self, request: Request, conversation_id: ConversationId) -> Response:
         """Read a conversation."""
@@ -204,7 +214,7 @@ class _Routes:
         page = await self._core.messages(
             _owner(request), conversation_id, leaf=leaf, limit=limit, before=before
         )
-        return _listed(page, [render.message(one) for one in page.items])
+        return _listed(page.has_more, [render.message(one) for one in page.items])
 
     async def watch(
         self,
@@ -219,6 +229,35 @@ class _Routes:
         if after is not None:
             await self._core.turn(owner, after[0])
         return sse.EventStream(self._core.watch(owner, conversation_id, after=after))
+
+    async def preview(
+        self, request: Request, conversation_id: ConversationId, body: PreviewBody
+    ) -> Response:
+        """Show what would be sent for a prompt: messages kept and trimmed, tokens. Asks nobody."""
+        found = await self._core.preview(_owner(request), conversation_id, body.ask(None))
+        return JSON(render.preview(found))
+
+    async def search(
+        self,
+        request: Request,
+        q: Annotated[str, Query(description="all of these words, or pieces of words")],
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        after: str | None = None,
+        role: Role | None = None,
+        conversation_id: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> Response:
+        """Search messages and titles, best first."""
+        since, until = _micros(created_after), _micros(created_before)
+        query = SearchQuery(q, role, conversation_id, since, until)
+        page = await self._core.search(_owner(request), query, limit=limit, after=after)
+        ids = [hit.message.id if hit.message else hit.conversation_id for hit in page.items]
+        return _listed(page.has_more, [render.hit(hit) for hit in page.items], ids)
+
+    async def metrics(self) -> Response:
+        """Show what is counted, in Prometheus' text format."""
+        return Response(self._core.metrics.render(), media_type=CONTENT_TYPE)
 
     async def alive(self) -> dict[str, str]:
         """Say that the process is alive."""
@@ -281,16 +320,25 @@ def _ok(shape: Any) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": shape}}
 
 
-def _listed(page: Page[Conversation] | Page[Message], data: list[dict[str, Any]]) -> Response:
+def _listed(has_more: bool, data: list[dict[str, Any]], ids: list[str] | None = None) -> Response:
+    ids = [one["id"] for one in data] if ids is None else ids
     return JSON(
         {
             "object": "list",
             "data": data,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-            "has_more": page.has_more,
+            "first_id": ids[0] if ids else None,
+            "last_id": ids[-1] if ids else None,
+            "has_more": has_more,
         }
     )
+
+
+def _micros(moment: datetime | None) -> int | None:
+    """Return a time as microseconds since 1970; one without a zone is in UTC."""
+    if moment is None:
+        return None
+    zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (zoned - _EPOCH) // timedelta(microseconds=1)
 
 
 async def _refused(_: Request, error: Exception) -> Response:

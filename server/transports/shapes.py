@@ -65,6 +65,10 @@ class AskBody(_Sampling):
         )
 
 
+class PreviewBody(AskBody):
+    """As an ask; what only concerns the answer is taken and makes no difference."""
+
+
 class RegenerateBody(_Sampling):
     message_id: str | None = Field(None, description="an answer or its question; default: the last")
 
@@ -115,6 +119,7 @@ class SentShape(BaseModel):
     prompt_tokens: int
     messages_included: int
     messages_trimmed: int
+    drift: int | None
 
 
 class FailureShape(BaseModel):
@@ -165,6 +170,41 @@ class MessageShape(BaseModel):
     model: str | None
     turn_id: str | None
     created_at: datetime
+    stands_for: int | None = None
+    sibling_ids: list[str] | None = None
+    sibling_index: int | None = None
+
+
+class HitShape(BaseModel):
+    message: MessageShape | None
+    conversation_id: str
+    title: str
+    snippet: str
+    score: float
+
+
+class LineShape(BaseModel):
+    id: str | None
+    role: Literal["system", "user", "assistant", "tool"]
+    tokens: int
+    overhead: int
+    kept: bool
+    reason: str
+
+
+class PreviewShape(BaseModel):
+    object: Literal["context"]
+    model: str
+    encoding: str
+    window: int
+    reserved: int
+    budget: int
+    prompt_tokens: int
+    overhead: int
+    remaining: int
+    messages_included: int
+    messages_trimmed: int
+    messages: list[LineShape]
 
 
 class ListShape(BaseModel, Generic[T]):

@@ -17,6 +17,7 @@ from server import VERSION
 from server.core.conversations import Conversations, microseconds
 from server.core.doors import Doors
 from server.core.ids import Ids
+from server.core.metrics import WIRE
 from server.settings import Settings
 from server.transports import websocket_answers as answers
 from server.transports.websocket_doors import (
@@ -103,6 +104,7 @@ class WebsocketListener:
 
     async def _receive(self, connection: ServerConnection) -> None:
         peer, request = cast("GuardedConnection", connection), cast("Request", connection.request)
+        WIRE.set("websocket")
         try:
             if len(self._crowd) > self._limits.connections:
                 await peer.close(CloseCode.TRY_AGAIN_LATER, "Too many connections.")

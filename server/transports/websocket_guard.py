@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
+import sys
+import termios
+from contextlib import suppress
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
@@ -66,7 +70,7 @@ class GuardedConnection(ServerConnection):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._lose_patience(self.transport.get_write_buffer_size())
+        self._lose_patience(self._unread())
 
     def resume_writing(self) -> None:
         self._stop_waiting()
@@ -78,15 +82,24 @@ class GuardedConnection(ServerConnection):
         self._stop_waiting()
         super().connection_lost(exc)
 
-    def _lose_patience(self, unsent: int) -> None:
-        self._impatience = self.loop.call_later(self._limits.patience, self._judge, unsent)
+    def _lose_patience(self, unread: int) -> None:
+        self._impatience = self.loop.call_later(self._limits.patience, self._judge, unread)
 
-    def _judge(self, unsent_before: int) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        if unsent >= unsent_before:
+    def _judge(self, unread_before: int) -> None:
+        unread = self._unread()
+        if unread >= unread_before:
             self.transport.abort()
         else:
-            self._lose_patience(unsent)
+            self._lose_patience(unread)
+
+    def _unread(self) -> int:
+        """Return the bytes that the peer has not taken, in our buffer and in the kernel's."""
+        in_kernel = bytearray(4)
+        with suppress(OSError):  # not every system tells
+            fcntl.ioctl(
+                self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, in_kernel
+            )
+        return self.transport.get_write_buffer_size() + int.from_bytes(in_kernel, sys.byteorder)
 
     def _stop_waiting(self) -> None:
         if self._impatience is not None:

@@ -111,7 +111,7 @@ async def test_an_answer_survives_its_connections(tmp_path: Path) -> None:
         turn = await only_turn(served)
     assert (process.returncode, output) == (0, b".\n")
     assert turn.answer == "Once upon ä time."
-    assert b"[connection lost; going on from character" in notices
+    assert b"[connection lost; try 1 of 10 in 0.2 s, from character 5]" in notices
     assert len(puppet.prompts) == 1
 
 
@@ -148,6 +148,20 @@ async def test_a_failed_answer_says_why(tmp_path: Path) -> None:
         code, output, notices = await run(served.address, "-p", "Hello")
     assert (code, output) == (1, "Well\n")
     assert notices.endswith("[failed: The upstream broke.]\n")
+
+
+async def test_an_answer_that_a_stopping_server_cut_is_told_as_such(tmp_path: Path) -> None:
+    puppet = Puppet()
+    async with (
+        serving(tmp_path, puppet) as served,
+        running(served.address, "-p", "Hello") as process,
+    ):
+        puppet.say("Well, ")
+        await read(process, "Well, ")
+        await served.conversations.drain(0)
+        output, notices = await process.communicate()
+    assert (process.returncode, output) == (1, b"\n")
+    assert b"[interrupted: " in notices
 
 
 async def test_a_key_is_wanted_and_taken_from_the_environment(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from google.rpc.status_pb2 import Status
 from trialogue.v1 import conversation_pb2 as pb
 from trialogue.v1.conversation_pb2_grpc import ConversationServiceStub
 
-from server.core.planning import Defaults
 from server.core.conversations import Conversations, microseconds
 from server.core.doors import Doors, configured
+from server.core.planning import Defaults
 from server.settings import load
 from server.transports.rpc import RpcListener
 from server.transports.rpc_calls import CHECK_KEYS_EVERY

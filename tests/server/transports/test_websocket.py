@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import structlog
 
-from server.core.asking import Defaults
 from server.core.conversations import Conversations
 from server.core.questions import Ask
 from server.core.turns import Started
@@ -92,22 +91,6 @@ class TestAsking:
         assert rest[-1]["turn"]["status"] == "completed"
         assert rest[-1]["turn"]["answer"] == "Héllo 🎉"
         assert rest[-1]["cursor"] == 7
-
-    async def test_many_turns_run_at_once_on_one_connection(self, store: SQLiteStore) -> None:
-        echo = Echo()
-        async with (
-            Conversations(store, echo, Defaults("gpt-4o")) as conversations,
-            serving(conversations) as served,
-            served.peer() as peer,
-        ):
-            for name in "abc":
-                await peer.say("ask", request_id=name, conversation_id=name, prompt=name)
-            started = {(await peer.hear())["request_id"] for _ in "abc"}
-            echo.may_speak.set()
-            heard = [await peer.hear() for _ in range(6)]
-        assert started == {"a", "b", "c"}
-        for name in "abc":
-            assert said([event for event in heard if event["request_id"] == name]) == name
 
     async def test_bare_text_is_a_prompt_in_the_connections_own_conversation(
         self, served: Served, conversations: Conversations, upstream: Puppet
@@ -212,6 +195,31 @@ class TestAsking:
     async def test_a_connection_is_proved_by_a_ping(self, peer: Peer) -> None:
         await peer.say("ping", request_id="é\n")
         assert await peer.hear() == {"type": "pong", "request_id": "é\n"}
+
+
+class TestManyAtOnce:
+    @pytest.fixture
+    def upstream(self) -> Echo:
+        return Echo()
+
+    async def test_many_turns_run_at_once_on_one_connection(
+        self, peer: Peer, upstream: Echo
+    ) -> None:
+        for name in "abc":
+            await peer.say("ask", request_id=name, conversation_id=name, prompt=name)
+        started = {(await peer.hear())["request_id"] for _ in "abc"}
+        upstream.may_speak.set()
+        heard = [await peer.hear() for _ in range(6)]
+        assert started == {"a", "b", "c"}
+        for name in "abc":
+            assert said([event for event in heard if event["request_id"] == name]) == name
+
+    async def test_bare_answers_come_one_after_the_other(self, peer: Peer, upstream: Echo) -> None:
+        for name in "abc":
+            await peer.write(f"<|ask|>${name}${name}")
+        upstream.may_speak.set()
+        heard = [await peer.read() for _ in range(6)]
+        assert heard == ["a", "<|end|>", "b", "<|end|>", "c", "<|end|>"]
 
 
 class TestFollowing:
@@ -483,17 +491,6 @@ class TestEasyBackend:
             "one",
             "Third",
         ]
-
-    async def test_answers_to_frames_sent_together_come_one_after_the_other(
-        self, peer: Peer, upstream: Puppet
-    ) -> None:
-        await peer.write("<|ask|>$a$First")
-        await peer.write("<|ask|>$b$Second")
-        await upstream.asked(2)
-        upstream.answer("one").answer("two")
-        heard = [await peer.read() for _ in range(4)]
-        assert sorted(heard[::2]) == ["one", "two"]
-        assert heard[1::2] == ["<|end|>", "<|end|>"]
 
     @pytest.mark.parametrize(
         "said", ["<|ask|>Hello", "<|ask|>$c", "<|ask|>$c$", "<|ask|>$a b$x", "<|ask|>$c$msg_no$x"]

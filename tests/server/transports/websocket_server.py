@@ -67,11 +67,17 @@ class Peer:
         assert isinstance(error, dict)
         return {**error, "request_id": frame.get("request_id")}
 
-    async def close_code(self) -> int | None:
-        """Read on until the connection is closed, and return the code of that."""
+    async def last_words(self) -> list[str | bytes]:
+        """Return all frames up to the close."""
+        heard = []
         with suppress(ConnectionClosed):
             while True:
-                await self.socket.recv()
+                heard.append(await self.socket.recv())
+        return heard
+
+    async def close_code(self) -> int | None:
+        """Read on until the connection is closed, and return the code of that."""
+        await self.last_words()
         return self.socket.close_code
 
 

@@ -1,0 +1,363 @@
+"""Talks with a Trialogue server over a websocket, in a terminal.
+
+Runs from anywhere (`python websocket_client.py`; needs only websockets) and as a module.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import ssl
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.sync.client import ClientConnection, connect
+
+EXAMPLES = """\
+examples:
+  websocket_client.py                                talk; Ctrl-C stops an answer, Ctrl-D leaves
+  websocket_client.py -p "Why is the sky blue?"      one question, the answer on standard output
+  websocket_client.py --conversation-id demo         go on with a conversation, or begin it
+  websocket_client.py --conversation-id demo --watch read along, whoever asks
+  echo "Hello" | websocket_client.py --model eliza   a question a line
+  websocket_client.py --url wss://chat.example:9001/ over TLS
+"""
+
+#: Pauses between tries to reach a server that was lost, in seconds.
+PAUSES = (0.2, 0.4, 0.8, 1.6, 3.0, 5.0, 5.0, 5.0, 5.0, 5.0)
+#: How long a connection may take, in seconds.
+CONNECT_SECONDS = 10.0
+#: What a connection is closed with when coming back cannot help (RFC 6455, 7.4.1).
+NOT_ALLOWED, TOO_LARGE = 1008, 1009
+#: Refusals of a server that stops, or stumbles: coming back helps.
+LOST = ("draining", "storage_unavailable")
+NEXT = {
+    "invalid_api_key": "Give a key with --api-key or TRIALOGUE_API_KEY.",
+    "not_found": "Is the conversation another key's, or not begun?",
+    "rate_limit_exceeded": "Wait a little, then ask again.",
+    "unreachable": "Start a server with: trialogue serve - or say where it is with --url",
+    "upstream_rejected": "Check the server's upstream: its key and its model.",
+}
+
+
+class RefusedError(Exception):
+    """The server said no, and why."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+        self.code = code
+
+
+class LostError(Exception):
+    """The connection is gone, or the server: trying again may help."""
+
+
+@dataclass
+class Reading:
+    """What is read to its end, over as many connections as it takes."""
+
+    begin: dict[str, Any]
+    turn_id: str = ""
+    cursor: int = 0
+    stopping: bool = False
+    tries: int = 0
+
+
+class Line:
+    """A connection that is opened when it is needed, and anew when it was lost."""
+
+    def __init__(self, chosen: argparse.Namespace) -> None:
+        self._url: str = chosen.url
+        self._headers = {"Authorization": f"Bearer {chosen.api_key}"} if chosen.api_key else {}
+        self._tls = ssl.create_default_context(cafile=chosen.ca) if chosen.ca else None
+        self._socket: ClientConnection | None = None
+        self._answered = False
+
+    def send(self, frame: dict[str, Any]) -> None:
+        with self._open() as socket:
+            socket.send(json.dumps({name: of for name, of in frame.items() if of is not None}))
+
+    def receive(self) -> dict[str, Any]:
+        """Return the next frame. Raises RefusedError where it is an error."""
+        with self._open() as socket:
+            return _frame(socket.recv())
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+    @contextmanager
+    def _open(self) -> Iterator[ClientConnection]:
+        try:
+            if self._socket is None:
+                self._socket = self._dial()
+                _frame(self._socket.recv(CONNECT_SECONDS))  # the welcome, or why there is none
+                self._answered = True
+            yield self._socket
+        except ConnectionClosed as closed:
+            self._socket = None
+            raise _why(closed) from closed
+        except OSError as error:
+            self._socket = None
+            raise self._unreachable() from error
+
+    def _dial(self) -> ClientConnection:
+        near = urlsplit(self._url).hostname in ("localhost", "127.0.0.1", "::1")
+        try:
+            return connect(
+                self._url,
+                ssl=self._tls,
+                additional_headers=self._headers,
+                open_timeout=CONNECT_SECONDS,
+                close_timeout=1,
+                max_size=None,
+                proxy=None if near else True,
+            )
+        except InvalidURI:
+            raise RefusedError("url", f"{self._url} must be ws://HOST:PORT/ or wss://.") from None
+        except InvalidHandshake as error:
+            if self._answered:
+                raise LostError(str(error)) from error
+            raise RefusedError("url", f"{self._url} is no websocket: {error}.") from error
+
+    def _unreachable(self) -> Exception:
+        if self._answered:
+            return LostError("the server is gone")
+        return RefusedError("unreachable", f"Nobody answers at {self._url}.")
+
+
+class Talk:
+    """One conversation with a server."""
+
+    def __init__(self, line: Line, chosen: argparse.Namespace) -> None:
+        self._line = line
+        self._chosen = chosen
+        self._conversation_id: str = chosen.conversation_id or "new"
+        self._first = True
+
+    def ask(self, prompt: str) -> dict[str, Any]:
+        """Print the answer as it comes and return its turn. Ctrl-C cancels it, twice leaves it."""
+        asked = {
+            "type": "ask",
+            "conversation_id": self._conversation_id,
+            "prompt": prompt.encode(errors="replace").decode(),
+            "model": self._chosen.model,
+            "system_prompt": self._chosen.system_prompt if self._first else None,
+            # One key a question: asking again after a lost connection joins the same turn.
+            "idempotency_key": str(uuid.uuid4()),
+        }
+        turn = self._persist(Reading(asked))
+        self._first = False
+        return turn
+
+    def watch(self) -> None:
+        """Print every answer of the conversation, whoever asks, until Ctrl-C."""
+        self._persist(Reading({"type": "watch", "conversation_id": self._conversation_id}))
+
+    def _persist(self, reading: Reading) -> dict[str, Any]:
+        while True:
+            try:
+                return self._read(reading)
+            except LostError as lost:
+                pause(reading, lost)
+            except KeyboardInterrupt:
+                if reading.stopping or not reading.turn_id or reading.begin["type"] == "watch":
+                    raise
+                reading.stopping = True
+
+    def _read(self, reading: Reading) -> dict[str, Any]:
+        """Read events and print what is new, to the end of the turn that was asked for."""
+        request_id = str(uuid.uuid4())  # a new one each time: what answers an older one is old
+        self._begin(reading, request_id)
+        while True:
+            event = self._line.receive()
+            if event.get("request_id") != request_id:
+                continue
+            reading.tries = 0
+            ended = self._show(reading, event)
+            if ended is not None:
+                return ended
+
+    def _begin(self, reading: Reading, request_id: str) -> None:
+        place = {"turn_id": reading.turn_id, "after": reading.cursor}
+        if reading.begin["type"] == "watch":
+            after = f"{reading.turn_id}:{reading.cursor}" if reading.turn_id else None
+            self._line.send({**reading.begin, "after": after, "request_id": request_id})
+        elif not reading.turn_id:
+            self._line.send({**reading.begin, "request_id": request_id})
+        else:
+            if reading.stopping:
+                self._line.send({"type": "cancel", "turn_id": reading.turn_id})
+            self._line.send({"type": "follow", **place, "request_id": request_id})
+
+    def _show(self, reading: Reading, event: dict[str, Any]) -> dict[str, Any] | None:
+        watching = reading.begin["type"] == "watch"
+        match event["type"]:
+            case "turn.started":
+                if watching and event["turn_id"] != reading.turn_id:
+                    say(f"[{event['turn_id']}]")
+                reading.turn_id, reading.cursor = event["turn_id"], event["cursor"]
+                self._name(event["conversation_id"])
+            case "turn.delta":
+                print(event["text"], end="", flush=True)
+                reading.cursor = event["cursor"]
+            case "turn.ended":
+                reading.cursor = event["cursor"]
+                if not watching:
+                    return dict(event["turn"])
+                tell_end(event["turn"])
+        return None
+
+    def _name(self, conversation_id: str) -> None:
+        if self._conversation_id != conversation_id:
+            self._conversation_id = conversation_id
+            say(f"[conversation {conversation_id}; go on with --conversation-id {conversation_id}]")
+
+
+def _frame(text: str | bytes) -> dict[str, Any]:
+    frame = dict(json.loads(text))
+    if frame["type"] != "error":
+        return frame
+    error = frame["error"]
+    if error["code"] in LOST:
+        raise LostError(error["message"])
+    raise RefusedError(error["code"], error["message"])
+
+
+def _why(closed: ConnectionClosed) -> Exception:
+    told = closed.rcvd
+    if told is not None and told.code in (NOT_ALLOWED, TOO_LARGE):
+        return RefusedError("invalid_api_key" if told.code == NOT_ALLOWED else "", told.reason)
+    return LostError("the connection is gone")
+
+
+def pause(reading: Reading, lost: LostError) -> None:
+    """Wait before the next try, or give up after the last one."""
+    if reading.tries == len(PAUSES):
+        raise RefusedError("unreachable", f"Gave up: {lost}.")
+    seconds = PAUSES[reading.tries]
+    reading.tries += 1
+    line_end = "\n" if reading.cursor and reading.tries == 1 else ""
+    say(
+        f"{line_end}[{lost}; try {reading.tries} of {len(PAUSES)} in {seconds:g} s, "
+        f"from character {reading.cursor}]"
+    )
+    time.sleep(seconds)
+
+
+def say(line: str) -> None:
+    """Tell people something that is no part of the answer."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def tell_end(turn: dict[str, Any]) -> int:
+    """Say how a turn ended where that is not well; return the exit code that it means."""
+    print(flush=True)
+    match turn["status"]:
+        case "completed":
+            return 0
+        case "failed":
+            say(f"[failed: {' '.join(turn['error']['message'].split())}]")
+            return 1
+        case "cancelled":
+            say("[cancelled]")
+            return 130
+        case _:
+            say("[interrupted: the server was stopped; ask again to hear the rest]")
+            return 1
+
+
+def answer(talk: Talk, prompt: str) -> int:
+    """Ask one question; return the exit code that it means."""
+    try:
+        return tell_end(talk.ask(prompt))
+    except RefusedError as error:
+        say(f"error: {error} {NEXT.get(error.code, '')}".rstrip())
+        return 1
+
+
+def converse(talk: Talk) -> int:
+    """Answer line after line, until Ctrl-D."""
+    mark = "you> " if sys.stdin.isatty() else ""
+    if mark:
+        with suppress(ImportError):
+            import_module("readline")  # gives `input` its history and editing
+        say("[Ctrl-C stops an answer, Ctrl-D leaves]")
+    worst = 0
+    while True:
+        try:
+            prompt = input(mark)
+        except EOFError:
+            if mark:
+                print()
+            return 0 if mark else worst
+        except KeyboardInterrupt:
+            say("\n[Ctrl-D leaves]")
+            continue
+        if prompt.strip():
+            worst = max(worst, answer(talk, prompt))
+
+
+def watch(talk: Talk) -> int:
+    """Print every answer until Ctrl-C, which is how one leaves."""
+    try:
+        talk.watch()
+    except KeyboardInterrupt:
+        return 0
+    except RefusedError as error:
+        say(f"error: {error} {NEXT.get(error.code, '')}".rstrip())
+    return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    arguments = argparse.ArgumentParser(
+        prog="websocket_client.py",
+        description="Talk with a Trialogue server over a websocket.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = arguments.add_argument
+    add("--url", default="ws://localhost:9001/", help="ws:// or wss://HOST:PORT/ (%(default)s)")
+    add("--ca", metavar="FILE", help="certificates to trust (PEM), for TLS with one of your own")
+    add("--conversation-id", metavar="ID", help="the conversation to go on with (a new one)")
+    add("--api-key", default=os.environ.get("TRIALOGUE_API_KEY"), help="(TRIALOGUE_API_KEY)")
+    add("--model", help="who answers (the server's choice)")
+    add("--system-prompt", metavar="TEXT", help="for a new conversation")
+    add("-p", "--prompt", metavar="TEXT", help="ask this, print the answer, and leave")
+    add("--watch", action="store_true", help="print every answer of a conversation")
+    return arguments
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    words = parser()
+    chosen = words.parse_args(arguments)
+    if chosen.watch and not chosen.conversation_id:
+        words.error("--watch needs a --conversation-id")
+    try:
+        line = Line(chosen)
+        with closing(line):
+            talk = Talk(line, chosen)
+            if chosen.watch:
+                return watch(talk)
+            return answer(talk, chosen.prompt) if chosen.prompt is not None else converse(talk)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read the answer has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        say(f"error: {error}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Conversations out to files and in from them, ours and other programs'."""

@@ -1,0 +1,238 @@
+"""What peers that flood, stall or crowd in cost a websocket listener."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidMessage
+
+from server.core.conversations import Conversations
+from server.core.questions import Ask
+from server.transports.websocket_guard import ROOM_AT_THE_DOOR, wire_logger
+from server.transports.websocket_limits import Limits
+from tests.fakes import Puppet
+from tests.server.transports.websocket_server import OWNER, bearing, locked, said, serving
+
+DOORS = locked("ada:key-of-ada")
+
+
+class Deaf:
+    """A peer that writes frames by hand (RFC 6455), and never reads one."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def __aenter__(self) -> Deaf:
+        self._socket = await connected(self._port)
+        await self._send(
+            b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        assert (await asyncio.get_running_loop().sock_recv(self._socket, 9)) == b"HTTP/1.1 "
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._socket.close()
+
+    async def say(self, kind: str, **fields: Any) -> None:
+        await self._frame(0x81, json.dumps({"type": kind, **fields}).encode())
+
+    async def ping(self) -> None:
+        await self._frame(0x89, b"p" * 120)
+
+    async def _frame(self, head: int, payload: bytes) -> None:
+        assert len(payload) < 126
+        await self._send(bytes([head, 0x80 | len(payload)]) + bytes(4) + payload)  # masked with 0
+
+    async def _send(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self._socket, data)
+
+
+async def connected(port: int) -> socket.socket:
+    """Return a socket for which the kernel takes in little that nobody reads."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    made.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", port))
+    return made
+
+
+async def long_turn(conversations: Conversations, upstream: Puppet) -> str:
+    """Return the id of a turn whose answer has 200 kB."""
+    upstream.answer("word " * 40_000)
+    turn = await conversations.ask(OWNER, "c", Ask("x"))
+    async for _ in conversations.follow(OWNER, turn.id):
+        pass
+    return turn.id
+
+
+async def until_cut_off(deaf: Deaf, turn_id: str) -> None:
+    """Follow a long turn again and again, read none of it, and wait to be cut off."""
+    with suppress(ConnectionError):
+        while True:
+            await deaf.say("follow", turn_id=turn_id)
+            await asyncio.sleep(0.01)
+
+
+class TestReaders:
+    async def test_who_pings_and_never_reads_is_cut_off(self, conversations: Conversations) -> None:
+        limits = Limits(unread_pongs=1 << 16)
+        async with (
+            serving(conversations, limits=limits) as served,
+            Deaf(served.listener.port) as deaf,
+            served.peer() as other,
+        ):
+            with suppress(ConnectionError):
+                while True:
+                    await deaf.ping()
+            await other.say("ping")
+            assert (await other.hear())["type"] == "pong"
+
+    async def test_who_reads_nothing_is_cut_off(
+        self, conversations: Conversations, upstream: Puppet
+    ) -> None:
+        turn_id = await long_turn(conversations, upstream)
+        async with (
+            serving(conversations, limits=Limits(patience=0.05)) as served,
+            Deaf(served.listener.port) as deaf,
+        ):
+            await until_cut_off(deaf, turn_id)
+
+    async def test_who_reads_slowly_is_not(
+        self, conversations: Conversations, upstream: Puppet
+    ) -> None:
+        turn_id = await long_turn(conversations, upstream)
+        async with (
+            serving(conversations, limits=Limits(patience=1)) as served,
+            served.peer(max_queue=1) as peer,
+        ):
+            for number in range(30):
+                await peer.say("follow", request_id=str(number), turn_id=turn_id)
+            for _ in range(3 * 30):
+                await peer.hear()
+                await asyncio.sleep(0.03)
+
+    async def test_a_slow_follower_gets_larger_deltas_and_the_same_text(
+        self, conversations: Conversations, upstream: Puppet
+    ) -> None:
+        turn_id = await long_turn(conversations, upstream)
+        pieces = [f"{number} " for number in range(50)]
+        async with serving(conversations) as served, served.peer(max_queue=1) as peer:
+            for _ in range(15):  # more than all buffers on the way hold
+                await peer.say("follow", turn_id=turn_id)
+            await peer.say("ask", request_id="a", conversation_id="d", prompt="x")
+            await upstream.asked(2)
+            for piece in pieces:
+                upstream.say(piece)
+                await asyncio.sleep(0)
+            upstream.finish()
+            events = await peer.hear_to_the_end("a")
+        assert said(events) == "".join(pieces)
+        assert len(events) < 5
+
+    async def test_leaving_waits_for_no_deaf_peer(
+        self, conversations: Conversations, upstream: Puppet
+    ) -> None:
+        turn_id = await long_turn(conversations, upstream)
+        limits = Limits(close_timeout=0.05)
+        async with serving(conversations, limits=limits) as served:
+            deaf = await Deaf(served.listener.port).__aenter__()
+            for _ in range(64):
+                await deaf.say("follow", turn_id=turn_id)
+        await until_cut_off(deaf, turn_id)
+        await deaf.__aexit__()
+
+
+class TestSizes:
+    async def test_a_stranger_may_say_no_more_than_a_key(
+        self, conversations: Conversations
+    ) -> None:
+        async with serving(conversations, DOORS) as served, served.stranger() as peer:
+            await peer.say("authenticate", api_key="x" * (64 << 10))
+            assert await peer.close_code() == 1009
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"additional_headers": bearing("key-of-ada")}, {}],
+        ids=["shown by header", "shown by frame"],
+    )
+    async def test_a_frame_may_be_as_large_as_a_body_and_no_larger(
+        self, conversations: Conversations, options: dict[str, Any]
+    ) -> None:
+        async with (
+            serving(conversations, DOORS, max_body_bytes=200_000) as served,
+            served.stranger(**options) as peer,
+        ):
+            if not options:
+                await peer.say("authenticate", api_key="key-of-ada")
+                await peer.hear()
+            await peer.hear()
+            await peer.write('{"type": "ping"}'.ljust(200_000))
+            assert (await peer.hear())["type"] == "pong"
+            await peer.write('{"type": "ping"}'.ljust(200_001))
+            assert await peer.close_code() == 1009
+
+
+class TestCrowds:
+    async def test_one_connection_has_so_many_streams(self, conversations: Conversations) -> None:
+        async with (
+            serving(conversations, limits=Limits(streams=2)) as served,
+            served.peer() as peer,
+        ):
+            turns = []
+            for name in ("a", "b"):
+                await peer.say("ask", conversation_id=name, prompt="x")
+                turns.append((await peer.hear())["turn_id"])
+            await peer.say("ask", request_id="c", prompt="x")
+            error = await peer.refusal()
+            assert (error["code"], error["request_id"]) == ("rate_limit_exceeded", "c")
+            assert error["retry_after"] > 0
+            await peer.say("cancel", request_id="x", turn_id=turns[0])
+            ended = await peer.hear_to_the_end("x")
+            assert ended[-1]["turn"]["status"] == "cancelled"
+
+    async def test_one_peer_too_many_is_told_to_try_later(
+        self, conversations: Conversations
+    ) -> None:
+        async with (
+            serving(conversations, limits=Limits(connections=1)) as served,
+            served.peer() as first,
+            served.stranger() as second,
+        ):
+            assert await second.close_code() == 1013
+            await first.say("ping")
+            assert (await first.hear())["type"] == "pong"
+
+    async def test_beyond_that_connections_are_cut_at_once(
+        self, conversations: Conversations
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        async with serving(conversations, limits=Limits(connections=1)) as served:
+            silent = [await connected(served.listener.port) for _ in range(ROOM_AT_THE_DOOR + 1)]
+            with pytest.raises((InvalidMessage, OSError)):
+                async with served.stranger():
+                    pass
+        # Leaving does not wait for those whose handshake never came.
+        for one in silent:
+            assert await loop.sock_recv(one, 1) == b""
+            one.close()
+
+
+def test_the_library_logs_one_line_and_no_values(caplog: pytest.LogCaptureFixture) -> None:
+    logger = wire_logger()
+    try:
+        raise ValueError("what somebody said")
+    except ValueError:
+        logger.exception("connection handler failed")
+    logger.info("connection open")
+    assert [record.getMessage() for record in caplog.records] == [
+        "connection handler failed: ValueError"
+    ]
+    assert caplog.records[0].exc_info is None
+    assert not logger.isEnabledFor(logging.WARNING)
