@@ -78,7 +78,8 @@ class Line:
     def __init__(self, chosen: argparse.Namespace) -> None:
         self._url: str = chosen.url
         self._headers = {"Authorization": f"Bearer {chosen.api_key}"} if chosen.api_key else {}
-        self._tls = ssl.create_default_context(cafile=chosen.ca) if chosen.ca else None
+        trusted = chosen.ca if self._url.startswith("wss:") else None
+        self._tls = ssl.create_default_context(cafile=trusted) if trusted else None
         self._socket: ClientConnection | None = None
         self._answered = False
 
@@ -108,7 +109,7 @@ class Line:
             raise _why(closed) from closed
         except OSError as error:
             self._socket = None
-            raise self._unreachable() from error
+            raise self._unreachable(error) from error
 
     def _dial(self) -> ClientConnection:
         near = urlsplit(self._url).hostname in ("localhost", "127.0.0.1", "::1")
@@ -129,10 +130,11 @@ class Line:
                 raise LostError(str(error)) from error
             raise RefusedError("url", f"{self._url} is no websocket: {error}.") from error
 
-    def _unreachable(self) -> Exception:
+    def _unreachable(self, error: OSError) -> Exception:
         if self._answered:
             return LostError("the server is gone")
-        return RefusedError("unreachable", f"Nobody answers at {self._url}.")
+        why = error.strerror or str(error) or "no answer"
+        return RefusedError("unreachable", f"{self._url} cannot be reached: {why}.")
 
 
 class Talk:

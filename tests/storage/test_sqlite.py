@@ -9,6 +9,7 @@ import stat
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -130,11 +131,13 @@ async def test_what_is_no_database_is_refused_and_untouched(path: Path, content:
     assert path.read_bytes() == content
 
 
-async def test_a_refused_file_is_not_kept_locked(path: Path) -> None:
+async def test_a_refused_file_is_let_go_of(path: Path) -> None:
+    threads = threading.active_count()
     path.write_bytes(b"Dear diary,\n" * 400)
     with pytest.raises(sqlite3.DatabaseError):
         async with SQLiteStore(path):
             pass
+    assert threading.active_count() == threads
     path.unlink()
     async with SQLiteStore(path) as store:
         await store.ping()

@@ -1,0 +1,244 @@
+"""The websocket client as people run it: a process of its own against a live server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from server.core.conversations import Conversations
+from server.core.questions import Ask
+from server.upstream.port import UpstreamFailedError
+from storage.model import Status, Turn
+from tests.clients.relay import Relay
+from tests.fakes import Puppet
+from tests.server.transports.websocket_server import OWNER, Served, locked, serving
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SCRIPT = ("clients/websocket_client.py",)
+MODULE = ("-m", "clients.websocket_client")
+
+
+@pytest.fixture
+async def served(conversations: Conversations) -> AsyncIterator[Served]:
+    async with serving(conversations) as server:
+        yield server
+
+
+@asynccontextmanager
+async def running(
+    url: str, *arguments: str, how: tuple[str, ...] = SCRIPT, key: str = ""
+) -> AsyncIterator[Process]:
+    """Run the client; it is killed if the test leaves it alive."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, *how, "--url", url, *arguments),
+        cwd=CHECKOUT,
+        env={**os.environ, "TRIALOGUE_API_KEY": key, "PYTHONUNBUFFERED": "1"},
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def run(
+    url: str, *arguments: str, lines: str = "", how: tuple[str, ...] = SCRIPT, key: str = ""
+) -> tuple[int | None, str, str]:
+    """Run the client to its end; return its exit code, output and notices."""
+    async with running(url, *arguments, how=how, key=key) as process:
+        output, notices = await process.communicate(lines.encode())
+        return process.returncode, output.decode(), notices.decode()
+
+
+async def read(process: Process, expected: str) -> None:
+    """Read exactly this from a client's standard output."""
+    assert process.stdout is not None
+    assert (await process.stdout.readexactly(len(expected.encode()))).decode() == expected
+
+
+async def last_turn(conversations: Conversations, conversation_id: str) -> Turn:
+    page = await conversations.messages(OWNER, conversation_id)
+    turn_id = page.items[-1].turn_id
+    assert turn_id is not None
+    return await conversations.turn(OWNER, turn_id)
+
+
+@pytest.mark.parametrize("how", [SCRIPT, MODULE], ids=["script", "module"])
+async def test_one_question_gives_one_answer(
+    served: Served, upstream: Puppet, how: tuple[str, ...]
+) -> None:
+    upstream.answer("Good day, ", "wörld 🎉")
+    code, output, notices = await run(served.url, "-p", "Hello", how=how)
+    assert (code, output) == (0, "Good day, wörld 🎉\n")
+    assert "go on with --conversation-id conv_" in notices
+
+
+async def test_each_line_is_a_question_of_one_conversation(
+    served: Served, upstream: Puppet
+) -> None:
+    upstream.answer("One").answer("Two")
+    code, output, _ = await run(
+        served.url,
+        *("--conversation-id", "c1", "--system-prompt", "Be brief.", "--model", "eliza-2"),
+        lines="first\n\nsecond\n",
+    )
+    assert (code, output) == (0, "One\nTwo\n")
+    assert upstream.prompts[0].model == "eliza-2"
+    assert [message.content for message in upstream.prompts[1].messages] == [
+        *("Be brief.", "first", "One", "second")
+    ]
+
+
+async def test_an_answer_is_printed_as_it_comes(served: Served, upstream: Puppet) -> None:
+    async with running(served.url, "-p", "Hello") as client:
+        await upstream.asked(1)
+        upstream.say("Once ")
+        await read(client, "Once ")
+        upstream.say("upon").finish()
+        await read(client, "upon\n")
+        assert await client.wait() == 0
+
+
+async def test_control_c_stops_an_answer_and_keeps_the_conversation(
+    served: Served, conversations: Conversations, upstream: Puppet
+) -> None:
+    async with running(served.url, "--conversation-id", "c") as client:
+        assert client.stdin is not None
+        client.stdin.write(b"first\n")
+        await upstream.asked(1)
+        upstream.say("Half")
+        await read(client, "Half")
+        client.send_signal(signal.SIGINT)
+        await read(client, "\n")
+        assert (await last_turn(conversations, "c")).status is Status.CANCELLED
+        # What it says now belongs to no turn any more; the next one is fed anew.
+        upstream.finish().answer("Whole")
+        client.stdin.write(b"second\n")
+        await read(client, "Whole\n")
+        client.stdin.close()
+        assert await client.wait() == 130
+
+
+async def test_a_lost_connection_is_dialled_again_and_nothing_is_lost(
+    served: Served, upstream: Puppet
+) -> None:
+    async with Relay(served.listener.port) as relay:
+        async with running(f"ws://{relay.address}/", "-p", "Hello") as client:
+            await upstream.asked(1)
+            upstream.say("Once ")
+            await read(client, "Once ")
+            relay.cut()
+            upstream.say("upon a ")
+            await read(client, "upon a ")
+            relay.cut()
+            upstream.say("time").finish()
+            output, notices = await client.communicate()
+            assert (client.returncode, output.decode()) == (0, "time\n")
+    assert "from character 5" in notices.decode()
+
+
+async def test_a_question_that_got_no_answer_is_asked_again_and_is_one_turn(
+    served: Served, conversations: Conversations, upstream: Puppet
+) -> None:
+    async with Relay(served.listener.port) as relay:
+        relay.swallow(b"")
+        address = f"ws://{relay.address}/"
+        async with running(address, "--conversation-id", "c", "-p", "Hello") as client:
+            relay.cut()
+            upstream.answer("Once")
+            output, _ = await client.communicate()
+            assert (client.returncode, output.decode()) == (0, "Once\n")
+    assert len((await conversations.messages(OWNER, "c")).items) == 2
+
+
+async def test_a_watcher_reads_along_and_goes_on_after_a_cut(
+    served: Served, conversations: Conversations, upstream: Puppet
+) -> None:
+    upstream.say("One")
+    await conversations.ask(OWNER, "c", Ask("x"))
+    async with Relay(served.listener.port) as relay:
+        watching = running(f"ws://{relay.address}/", "--conversation-id", "c", "--watch")
+        async with watching as client:
+            await read(client, "One")
+            relay.cut()
+            upstream.say(" more").finish()
+            await read(client, " more\n")
+            upstream.answer("Two")
+            await conversations.ask(OWNER, "c", Ask("y"))
+            await read(client, "Two\n")
+            client.send_signal(signal.SIGINT)
+            assert await client.wait() == 0
+
+
+async def test_a_key_lets_it_in_and_a_wrong_one_is_one_line(
+    conversations: Conversations, upstream: Puppet
+) -> None:
+    async with serving(conversations, locked("ada:good")) as served:
+        upstream.answer("Hello")
+        assert (await run(served.url, "-p", "x", key="good"))[:2] == (0, "Hello\n")
+        code, output, notices = await run(served.url, "-p", "x", "--api-key", "bad")
+    assert (code, output) == (1, "")
+    assert notices.startswith("error: Incorrect API key provided. Give a key with --api-key")
+    assert notices.count("\n") == 1
+
+
+async def test_a_failure_is_one_line(served: Served, upstream: Puppet) -> None:
+    upstream.fail(UpstreamFailedError("The upstream\nbroke."))
+    code, output, notices = await run(served.url, "-p", "x", "--conversation-id", "c")
+    assert (code, output) == (1, "\n")
+    assert notices == "[failed: The upstream broke.]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--conversation-id", "a b", "-p", "x"), "error: conversation_id must be"),
+        (("--conversation-id", "none", "--watch"), "error: There is no conversation 'none'."),
+        (("-p", " "), "error: prompt must not be empty."),
+    ],
+)
+async def test_a_refusal_is_one_line(
+    served: Served, arguments: tuple[str, ...], expected: str
+) -> None:
+    code, output, notices = await run(served.url, *arguments)
+    assert (code, output) == (1, "")
+    assert notices.startswith(expected)
+    assert notices.count("\n") == 1
+
+
+async def test_nobody_there_is_one_line_that_says_what_to_do(
+    conversations: Conversations,
+) -> None:
+    async with serving(conversations) as served:
+        url = served.url
+    code, _, notices = await run(url, "-p", "x")
+    assert code == 1
+    assert notices.startswith(f"error: {url} cannot be reached: Connection refused.")
+    assert "trialogue serve" in notices
+    assert notices.count("\n") == 1
+
+
+@pytest.mark.parametrize("url", ["localhost:9001", "http://localhost:9001/"])
+async def test_an_address_that_is_none_is_one_line(url: str) -> None:
+    code, _, notices = await run(url, "-p", "x")
+    assert code == 1
+    assert "must be ws://HOST:PORT/" in notices
+    assert notices.count("\n") == 1
+
+
+async def test_help_shows_examples() -> None:
+    code, output, _ = await run("ws://localhost:1/", "--help")
+    assert code == 0
+    assert "websocket_client.py --conversation-id demo --watch" in output
