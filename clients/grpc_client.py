@@ -6,6 +6,7 @@ Runs from a checkout (`python clients/grpc_client.py`; needs grpcio and protobuf
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import queue
 import signal
@@ -324,6 +325,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         say(f"error: {error}")
         return 1
+    finally:
+        # Calls left to the interpreter's end may wait in their finalizers for threads long gone.
+        gc.collect()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -81,6 +81,7 @@ class Line:
         trusted = chosen.ca if self._url.startswith("wss:") else None
         self._tls = ssl.create_default_context(cafile=trusted) if trusted else None
         self._socket: ClientConnection | None = None
+        self._opened = ExitStack()
         self._answered = False
 
     def send(self, frame: dict[str, Any]) -> None:
@@ -93,42 +94,41 @@ class Line:
             return _frame(socket.recv())
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
+        self._socket = None
+        self._opened.close()
 
     @contextmanager
     def _open(self) -> Iterator[ClientConnection]:
         try:
             if self._socket is None:
-                self._socket = self._dial()
+                self._socket = self._opened.enter_context(self._dial())
                 _frame(self._socket.recv(CONNECT_SECONDS))  # the welcome, or why there is none
                 self._answered = True
             yield self._socket
         except ConnectionClosed as closed:
-            self._socket = None
+            self.close()
             raise _why(closed) from closed
-        except OSError as error:
-            self._socket = None
-            raise self._unreachable(error) from error
-
-    def _dial(self) -> ClientConnection:
-        near = urlsplit(self._url).hostname in ("localhost", "127.0.0.1", "::1")
-        try:
-            return connect(
-                self._url,
-                ssl=self._tls,
-                additional_headers=self._headers,
-                open_timeout=CONNECT_SECONDS,
-                close_timeout=1,
-                max_size=None,
-                proxy=None if near else True,
-            )
         except InvalidURI:
             raise RefusedError("url", f"{self._url} must be ws://HOST:PORT/ or wss://.") from None
         except InvalidHandshake as error:
             if self._answered:
                 raise LostError(str(error)) from error
             raise RefusedError("url", f"{self._url} is no websocket: {error}.") from error
+        except OSError as error:
+            self.close()
+            raise self._unreachable(error) from error
+
+    def _dial(self) -> AbstractContextManager[ClientConnection]:
+        near = urlsplit(self._url).hostname in ("localhost", "127.0.0.1", "::1")
+        return connect(
+            self._url,
+            ssl=self._tls,
+            additional_headers=self._headers,
+            open_timeout=CONNECT_SECONDS,
+            close_timeout=1,
+            max_size=None,
+            proxy=None if near else True,
+        )
 
     def _unreachable(self, error: OSError) -> Exception:
         if self._answered:

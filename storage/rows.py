@@ -18,11 +18,12 @@ from storage.model import (
     Usage,
 )
 
-CONVERSATION = """
+CONVERSATION_FROM = """
     SELECT c.id, c.title, c.system_prompt, c.model, c.metadata, c.created_at, c.updated_at,
            c.message_count, (SELECT id FROM messages WHERE key = c.head), c.truncation
-    FROM conversations c
+    FROM
 """
+CONVERSATION = f"{CONVERSATION_FROM} conversations c"
 
 MESSAGE_COLUMNS = """
     m.id, c.id, p.id, m.role, m.is_parts, m.content, m.tokens, m.encoding, m.model, m.turn_id,

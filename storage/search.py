@@ -10,9 +10,9 @@ from typing import Any
 from storage import rows
 from storage.model import Content, Hit, Page, Query
 
-#: How many of the newest matches are ranked. FTS5's own bm25() looks at every match there is,
-#: so that its cost grows with the history; a walk from the newest one on does not.
-CANDIDATES = 500
+#: How many of the newest matches are ranked at a time. FTS5's own bm25() looks at every match
+#: there is, so that its cost grows with the history; a walk from the newest one on does not.
+WINDOW = 200
 #: Characters shown before and after a match.
 AROUND = 60
 MARKS = ("«", "»")
@@ -47,66 +47,79 @@ def forget(connection: sqlite3.Connection, of: str, key: int, text: str) -> None
         )
 
 
-def titles_with(words: str) -> tuple[str, Sequence[Any]] | None:
-    """Return a condition on conversations `c` whose title has all words, None where none can be."""
-    found = _match("title", words)
-    if found is None:
-        return None
-    table, match = found
-    return f"c.key IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)", (match,)
+def titled(words: str) -> tuple[str, str] | None:
+    """Return the index of titles to ask and what to ask it, None where nothing can be asked."""
+    return _match("title", words)
 
 
 def find(
     connection: sqlite3.Connection, owner: str, query: Query, limit: int, after: str | None
 ) -> Page[Hit]:
-    """Return a page of hits, best first."""
-    terms = query.words.split()
-    hits = {
-        hit.message.id if hit.message else hit.conversation_id: hit
-        for hit in _found_titles(connection, owner, query, terms)
-    } | {
-        hit.message.id: hit
-        for hit in _found_messages(connection, owner, query, terms)
-        if hit.message
-    }
-    ranked = sorted(hits, key=lambda one: (-hits[one].score, one))
-    start = ranked.index(after) + 1 if after in hits else 0
-    page = ranked[start : start + limit]
-    return Page(tuple(hits[one] for one in page), len(ranked) > start + limit)
+    """Return a page of hits: window after window of the newest matches, the best of each first."""
+    found: list[Hit] = []
+    seen: set[str] = set()
+    passed = after is None
+    for window in _windows(connection, owner, query):
+        for hit in sorted(window, key=lambda hit: (-hit.score, _id(hit))):
+            if _id(hit) in seen:
+                continue
+            seen.add(_id(hit))
+            if passed:
+                found.append(hit)
+            passed = passed or _id(hit) == after
+        if len(found) > limit:
+            break
+    return Page(tuple(found[:limit]), len(found) > limit)
+
+
+def _id(hit: Hit) -> str:
+    return hit.message.id if hit.message else hit.conversation_id
+
+
+def _windows(connection: sqlite3.Connection, owner: str, query: Query) -> Iterator[Sequence[Hit]]:
+    below, first = 1 << 62, _found_titles(connection, owner, query)
+    while True:
+        hits, below, full = _found_messages(connection, owner, query, below)
+        yield [*first, *hits]
+        first = []
+        if not full:
+            return
 
 
 def _found_messages(
-    connection: sqlite3.Connection, owner: str, query: Query, terms: Sequence[str]
-) -> Iterator[Hit]:
-    match = _match("message", query.words)
+    connection: sqlite3.Connection, owner: str, query: Query, below: int
+) -> tuple[Sequence[Hit], int, bool]:
+    """Return the hits among the newest matches below a key, the last key seen, if there is more."""
+    match, terms = _match("message", query.words), query.words.split()
     if match is None:
-        return
+        return [], below, False
     conditions, values = _conditions(query)
     found = connection.execute(
         f"""
-        SELECT {rows.MESSAGE_COLUMNS}, c.title
+        SELECT {rows.MESSAGE_COLUMNS}, c.title, m.key
         FROM {match[0]} f CROSS JOIN messages m ON m.key = f.rowid
         CROSS JOIN conversations c ON c.key = m.conversation
         LEFT JOIN messages p ON p.key = m.parent
-        WHERE f.{match[0]} MATCH ? AND c.owner = ? {conditions}
-        ORDER BY f.rowid DESC LIMIT {CANDIDATES}
+        WHERE f.{match[0]} MATCH ? AND f.rowid < ? AND c.owner = ? {conditions}
+        ORDER BY f.rowid DESC LIMIT {WINDOW}
         """,
-        (match[1], owner, *values),
-    )
+        (match[1], below, owner, *values),
+    ).fetchall()
+    hits = []
     for row in found:
         message = rows.message(row)
         text = text_of(message.content)
         score = _score(text, terms)
         if score is not None:
-            yield Hit(message, message.conversation_id, row[-1], snippet(text, terms), score)
+            shown = snippet(text, terms)
+            hits.append(Hit(message, message.conversation_id, row[-2], shown, score))
+    return hits, found[-1][-1] if found else below, len(found) == WINDOW
 
 
-def _found_titles(
-    connection: sqlite3.Connection, owner: str, query: Query, terms: Sequence[str]
-) -> Iterator[Hit]:
-    match = _match("title", query.words)
+def _found_titles(connection: sqlite3.Connection, owner: str, query: Query) -> list[Hit]:
+    match, terms = _match("title", query.words), query.words.split()
     if match is None or query.role is not None:
-        return
+        return []
     conditions, values = _conditions(query)
     found = connection.execute(
         f"""
@@ -117,17 +130,19 @@ def _found_titles(
         )
         LEFT JOIN messages p ON p.key = m.parent
         WHERE f.{match[0]} MATCH ? AND c.owner = ? {conditions}
-        ORDER BY f.rowid DESC LIMIT {CANDIDATES}
+        ORDER BY f.rowid DESC LIMIT {WINDOW}
         """,
         (match[1], owner, *values),
     )
+    hits = []
     for row in found:
         title, conversation_id = row[-2:]
         score = _score(title, terms)
         if score is not None:
             message = None if row[0] is None else rows.message(row)
             shown = snippet(title, terms)
-            yield Hit(message, conversation_id, title, shown, _TITLE_WEIGHT * score)
+            hits.append(Hit(message, conversation_id, title, shown, _TITLE_WEIGHT * score))
+    return hits
 
 
 def _conditions(query: Query) -> tuple[str, Sequence[Any]]:

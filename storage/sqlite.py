@@ -290,26 +290,47 @@ def _siblings(
 def _conversations(
     connection: sqlite3.Connection, owner: str, limit: int, after: str | None, q: str | None
 ) -> Page[Conversation]:
-    conditions, values = ["c.owner = ?"], [owner]
-    if after is not None:
-        writes.conversation_key(connection, owner, after)
-        conditions.append(
-            "(c.created_at, c.key) < "
-            "(SELECT created_at, key FROM conversations WHERE owner = ? AND id = ?)"
-        )
-        values += [owner, after]
-    if q:
-        titled = search.titles_with(q)
-        if titled is None:
-            return Page()
-        conditions.append(titled[0])
-        values += titled[1]
-    found = connection.execute(
-        f"{rows.CONVERSATION} WHERE {' AND '.join(conditions)} "
-        f"ORDER BY c.created_at DESC, c.key DESC LIMIT {limit + 1:d}",
-        values,
-    ).fetchall()
+    behind = None if after is None else writes.conversation_key(connection, owner, after)
+    found = (
+        _titled(connection, owner, limit + 1, behind, q)
+        if q
+        else _newest(connection, owner, limit + 1, behind)
+    )
     return Page(tuple(rows.conversation(row) for row in found[:limit]), len(found) > limit)
+
+
+def _newest(
+    connection: sqlite3.Connection, owner: str, limit: int, behind: int | None
+) -> list[tuple[Any, ...]]:
+    """Return conversations, those made last first."""
+    further = (
+        ""
+        if behind is None
+        else "AND (c.created_at, c.key) < "
+        "(SELECT created_at, key FROM conversations WHERE key = :behind)"
+    )
+    return connection.execute(
+        f"{rows.CONVERSATION} WHERE c.owner = :owner {further} "
+        "ORDER BY c.created_at DESC, c.key DESC LIMIT :limit",
+        {"owner": owner, "behind": behind, "limit": limit},
+    ).fetchall()
+
+
+def _titled(
+    connection: sqlite3.Connection, owner: str, limit: int, behind: int | None, q: str
+) -> list[tuple[Any, ...]]:
+    """Return conversations by title, those kept last first: the order in which the index walks."""
+    match = search.titled(q)
+    if match is None:
+        return []
+    table, asked = match
+    return connection.execute(
+        f"""
+        {rows.CONVERSATION_FROM} {table} f CROSS JOIN conversations c ON c.key = f.rowid
+        WHERE f.{table} MATCH ? AND f.rowid < ? AND c.owner = ? ORDER BY f.rowid DESC LIMIT ?
+        """,
+        (asked, 1 << 62 if behind is None else behind, owner, limit),
+    ).fetchall()
 
 
 def _next_turn(

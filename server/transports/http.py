@@ -8,6 +8,8 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -17,8 +19,9 @@ from server.core.doors import Doors
 from server.settings import Settings
 from server.transports import rest
 from server.transports.http_gate import Gate
-from server.transports.http_guard import GuardedProtocol
+from server.transports.http_guard import GuardedProtocol, Limits
 from server.transports.pages import Pages
+from server.transports.sse import KEEP_ALIVE_SECONDS
 
 #: Streams have ended before we close (the core has drained): what is left gets this long.
 CLOSE_SECONDS = 3
@@ -36,17 +39,23 @@ class HttpListener:
         *,
         bound: socket.socket,
         websocket_port: int,
+        limits: Limits | None = None,
+        keep_alive: float = KEEP_ALIVE_SECONDS,
     ) -> None:
-        """`bound` is the socket to serve on, from `listening_socket`; it is ours to close."""
+        """`bound` is the socket to serve on, from `listening_socket`; it is ours to close.
+
+        `keep_alive` is how many seconds of silence a stream of events may have.
+        """
         self._settings = settings
         self._bound = bound
-        app = rest.build(conversations, Pages(websocket_port))
+        self._limits = limits or Limits()
+        app = rest.build(conversations, Pages(websocket_port), keep_alive=keep_alive)
         self.port: int = bound.getsockname()[1]
         self._gate = Gate(app, doors, settings.max_body_bytes, self.port)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> HttpListener:
-        server = _Server(_config(self._gate, self._settings))
+        server = _Server(_config(self._gate, self._settings, self._limits))
         server.config.load()
         server.lifespan = server.config.lifespan_class(server.config)
         await server.startup(sockets=[self._bound])
@@ -86,10 +95,10 @@ def listening_socket(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+def _config(app: ASGIApp, settings: Settings, limits: Limits) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=GuardedProtocol,
+        http=cast("Any", partial(GuardedProtocol, limits)),
         ws="none",
         lifespan="off",
         interface="asgi3",

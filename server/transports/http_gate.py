@@ -76,8 +76,8 @@ class Gate:
             passage.log()
 
     async def _let_in(self, scope: Scope, headers: Headers) -> None:
-        if "transfer-encoding" in headers and "content-length" in headers:
-            raise InvalidRequestError("Transfer-Encoding and Content-Length exclude each other.")
+        if len(headers.getlist("host")) != 1 and scope["http_version"] != "1.0":
+            raise InvalidRequestError("A request has one Host header.")  # RFC 9112, 3.2
         self._doors.check_origin(headers.get("origin"), headers.get("host"), self._port)
         scope["state"]["owner"] = None
         path = scope["path"]

@@ -4,79 +4,153 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from dataclasses import dataclass
 from typing import Any
 
+import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.core.errors import Code, Problem
 from server.transports.status import http_body
 
-#: Largest request line and headers together, in bytes; httptools itself has no bound.
-HEAD_BYTES = 64 << 10
-#: A connection that sends no whole head within this time is closed (CVE-2007-6750, slow loris).
-HEAD_SECONDS = 15.0
-#: And so is one that takes longer than this for a body, or lets it stand still.
-BODY_SECONDS = 120.0
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one connection may take of our memory and time."""
+
+    #: request line and headers together, in bytes; httptools itself has no bound
+    head_bytes: int = 64 << 10
+    #: for a whole head (CVE-2007-6750, slow loris)
+    head_seconds: float = 15.0
+    #: for a whole body
+    body_seconds: float = 120.0
 
 
 class GuardedProtocol(HttpToolsProtocol):
     """One HTTP/1.1 connection."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, limits: Limits, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._head_bytes = 0
+        self._limits = limits
+        #: bytes since the last that were a body's
+        self._idle_bytes = 0
         self._in_head = True
         self._deadline: asyncio.TimerHandle | None = None
+        #: how the body is framed that httptools passes over
+        self._passed_over: bytes | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._expect(HEAD_SECONDS)
+        self._expect(self._limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect(None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._in_head:
-            if self._deadline is None:
-                self._expect(HEAD_SECONDS)
-            self._head_bytes += len(data)
-            # A read holds 256 KiB at most, and of a body's first bytes a part may stand in it.
-            if self._head_bytes > HEAD_BYTES and b"\r\n\r\n" not in data[:HEAD_BYTES]:
-                self._refuse(431, "The request's headers are too large.")
-                return
-        super().data_received(data)
+        most = self._limits.head_bytes
+        if self._in_head and self._deadline is None:
+            self._expect(self._limits.head_seconds)
+        self._idle_bytes += len(data)
+        # A read holds 256 KiB at most, and of a body's first bytes a part may stand in it.
+        if self._in_head and self._idle_bytes > most and b"\r\n\r\n" not in data[:most]:
+            self._refuse(431, "The request's headers are too large.")
+            return
+        self._parse(data)
+        # Trailers and extensions of chunks: httptools would take them without end.
+        if not self._in_head and self._idle_bytes > most:
+            self._refuse(431, "The request's trailers are too large.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # a trailer must not pass for a header (RFC 9110, 6.5.1)
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._expect(BODY_SECONDS)
+        self._expect(self._limits.body_seconds)
         super().on_headers_complete()
+        if self.parser.should_upgrade():
+            framing = (b"content-length", b"transfer-encoding")
+            found = [b": ".join(header) for header in self.headers if header[0] in framing]
+            self._passed_over = found[0] if found else None
+
+    def on_body(self, body: bytes) -> None:
+        self._idle_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        if self._passed_over is not None:
+            return
+        self._in_head, self._idle_bytes = True, 0
         self._expect(None)
         super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(400, msg)
+    def _parse(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = self._fed(rest)
+        except httptools.HttpParserError:
+            self._refuse(400, "This is no HTTP request.")
+
+    def _fed(self, data: memoryview) -> memoryview:
+        """Feed the parser, and return what it left behind an offer to upgrade."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offered:
+            # We take no offer, so the request is one like any other (RFC 9110, 7.8).
+            if self._passed_over is not None:
+                self._take_up_body(self._passed_over)
+            return data[offered.args[0] :]
+        return data[:0]
+
+    def _take_up_body(self, framing: bytes) -> None:
+        """Parse on in a body that httptools takes for another protocol, or else for a request."""
+        self._passed_over = None
+        self.cycle.keep_alive = False  # the parser of a body hears of no further request
+        self.parser = httptools.HttpRequestParser(_Body(self))
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
 
     def _expect(self, seconds: float | None) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = seconds and self.loop.call_later(seconds, self._late)  # type: ignore
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self._late)
 
     def _late(self) -> None:
         self._deadline = None
         self.transport.abort()
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer what never became a request, in the shape of all errors."""
-        body = orjson.dumps(http_body(Problem(Code.INVALID_REQUEST, message)))
-        reason = b"Bad Request" if status == 400 else b"Request Header Fields Too Large"
-        self.transport.write(
-            b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-            b"x-request-id: req_%b\r\nconnection: close\r\n\r\n%b"
-            % (status, reason, len(body), secrets.token_hex(12).encode(), body)
-        )
+        """Answer what never became a request, in the shape of all errors, and hang up."""
+        if self._may_answer and not self.transport.is_closing():
+            self.transport.write(_refusal(status, message))
         self.transport.close()
+
+    @property
+    def _may_answer(self) -> bool:
+        """Whether what is written now would be read as the answer to what is refused."""
+        if self.cycle is None:
+            return True
+        if self._in_head:
+            return self.cycle.response_complete
+        return not (self.cycle.response_started or self.pipeline)
+
+
+class _Body:
+    """Hears of a body alone, for a protocol that has the head already."""
+
+    def __init__(self, of: GuardedProtocol) -> None:
+        self.on_body = of.on_body
+        self.on_message_complete = of.on_message_complete
+
+
+def _refusal(status: int, message: str) -> bytes:
+    body = orjson.dumps(http_body(Problem(Code.INVALID_REQUEST, message)))
+    reason = b"Bad Request" if status == 400 else b"Request Header Fields Too Large"
+    return (
+        b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+        b"x-content-type-options: nosniff\r\nx-request-id: req_%b\r\nconnection: close\r\n\r\n%b"
+        % (status, reason, len(body), secrets.token_hex(12).encode(), body)
+    )

@@ -11,7 +11,7 @@ from trialogue.v1 import conversation_pb2 as pb
 
 from server.core.turns import Delta, Ended, Started, TurnEvent
 from server.upstream.port import text_of
-from storage.model import Conversation, Failure, Message, Page, Sent, Turn, Usage
+from storage.model import Conversation, Failure, Hit, Message, Page, Sent, Turn, Usage
 
 #: Above this a double no longer holds every whole number.
 _LARGEST_WHOLE = 1 << 53
@@ -62,7 +62,7 @@ def turn(of: Turn) -> pb.Turn:
         answer=of.answer,
         finish_reason=of.finish_reason,
         usage=_usage(of.usage) if of.usage else None,
-        context=_context(of.context),
+        context=_context(of.context, of.drift),
         error=_error(of.error) if of.error else None,
         created_at=time(of.created_at),
         ended_at=time(of.ended_at),
@@ -103,7 +103,29 @@ def message(of: Message) -> pb.Message:
         model=of.model,
         turn_id=of.turn_id,
         created_at=time(of.created_at),
+        sibling_ids=of.siblings,
+        sibling_index=of.siblings.index(of.id) if of.id in of.siblings else 0,
+        stands_for=of.stands_for,
     )
+
+
+def hits(of: Page[Hit]) -> pb.SearchMessagesResponse:
+    return pb.SearchMessagesResponse(hits=map(hit, of.items), has_more=of.has_more)
+
+
+def hit(of: Hit) -> pb.SearchHit:
+    return pb.SearchHit(
+        message=of.message and message(of.message),
+        conversation_id=of.conversation_id,
+        title=of.title,
+        snippet=of.snippet,
+        score=of.score,
+    )
+
+
+def micros(of: Timestamp) -> int:
+    """Return a Timestamp as microseconds since 1970."""
+    return of.seconds * 1_000_000 + of.nanos // 1000
 
 
 def messages(of: Page[Message]) -> pb.ListMessagesResponse:
@@ -166,13 +188,14 @@ def _usage(of: Usage) -> pb.Usage:
     )
 
 
-def _context(of: Sent) -> pb.Context:
+def _context(of: Sent, drift: int | None) -> pb.Context:
     return pb.Context(
         window=of.window,
         budget=of.budget,
         prompt_tokens=of.prompt_tokens,
         messages_included=of.messages_included,
         messages_trimmed=of.messages_trimmed,
+        drift=drift,
     )
 
 

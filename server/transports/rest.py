@@ -45,6 +45,8 @@ from storage.model import Role, Turn
 from storage.port import StoreError
 
 T = TypeVar("T")
+#: What the log shows of a client that left before its answer (nginx's number for it).
+GONE = 499
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 ConversationId = Annotated[str, Path(description="1 to 128 characters of A-Z a-z 0-9 . _ : ~ -")]
@@ -62,8 +64,10 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def build(conversations: Conversations, pages: Pages) -> FastAPI:
-    """Return the application with every route of this wire."""
+def build(
+    conversations: Conversations, pages: Pages, *, keep_alive: float = sse.KEEP_ALIVE_SECONDS
+) -> FastAPI:
+    """Return the application with every route of this wire; `keep_alive` is in seconds."""
     app = FastAPI(
         title="Trialogue",
         summary="One conversation, every wire.",
@@ -72,7 +76,7 @@ def build(conversations: Conversations, pages: Pages) -> FastAPI:
         redoc_url=None,
         telemetry=None,
     )
-    app.include_router(_Routes(conversations).router, responses=REFUSALS)
+    app.include_router(_Routes(conversations, keep_alive).router, responses=REFUSALS)
     app.include_router(pages.router)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _no_route)
@@ -84,8 +88,9 @@ def build(conversations: Conversations, pages: Pages) -> FastAPI:
 class _Routes:
     """The routes, each a parse, one call and a rendering."""
 
-    def __init__(self, conversations: Conversations) -> None:
+    def __init__(self, conversations: Conversations, keep_alive: float) -> None:
         self._core = conversations
+        self._keep_alive = keep_alive
         self.router = router = APIRouter(default_response_class=JSON)
         post, get = router.post, router.get
         post("/ask/{conversation_id}", response_model=None, responses=_TURN_OR_EVENTS)(self.ask)
@@ -159,7 +164,7 @@ class _Routes:
             if seen != turn_id:
                 raise InvalidRequestError("Last-Event-ID is of another turn.", "last-event-id")
         await self._core.turn(_owner(request), turn_id)
-        return sse.EventStream(self._core.follow(_owner(request), turn_id, after=after or 0))
+        return self._stream(self._core.follow(_owner(request), turn_id, after=after or 0))
 
     async def create(self, request: Request, body: ConversationBody | None = None) -> Response:
         """Make an empty conversation."""
@@ -228,7 +233,7 @@ class _Routes:
         await self._core.get(owner, conversation_id)
         if after is not None:
             await self._core.turn(owner, after[0])
-        return sse.EventStream(self._core.watch(owner, conversation_id, after=after))
+        return self._stream(self._core.watch(owner, conversation_id, after=after))
 
     async def preview(
         self, request: Request, conversation_id: ConversationId, body: PreviewBody
@@ -273,11 +278,16 @@ class _Routes:
     ) -> Response:
         events = self._core.follow(_owner(request), turn.id, on_leave=body.leave)
         if body.stream or (body.stream is None and _wants_events(request)):
-            return sse.EventStream(events)
+            return self._stream(events)
         ended = await _unless_gone(request, _end(events))
+        if ended is None:
+            return Response(status_code=GONE)  # nobody is left to read it
         if (problem := problem_of_turn(ended)) is not None:
             return refusal(problem)
         return JSON(render.turn(ended))
+
+    def _stream(self, events: AsyncGenerator[TurnEvent, None]) -> Response:
+        return sse.EventStream(events, self._keep_alive)
 
 
 async def _end(events: AsyncGenerator[TurnEvent, None]) -> Turn:
@@ -288,8 +298,8 @@ async def _end(events: AsyncGenerator[TurnEvent, None]) -> Turn:
     raise AssertionError("a turn's events end with its end")
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Wait for `work`, but no longer than the client does."""
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """Wait for `work`, but no longer than the client does: None, where that has left."""
     working = asyncio.create_task(work)
     leaving = asyncio.create_task(_disconnect(request))
     try:
@@ -299,7 +309,7 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         if not working.done():
             working.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)
-    return working.result()
+    return None if working.cancelled() else working.result()
 
 
 async def _disconnect(request: Request) -> None:
@@ -368,9 +378,11 @@ async def _invalid(_: Request, error: Exception) -> Response:
 async def _no_route(_: Request, error: Exception) -> Response:
     """Say in our shape what the router says in its own."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
+    if isinstance(error.__cause__, RefusedError):  # raised where FastAPI read the body
+        return refusal(problem_of(error.__cause__))
     code = Code.NOT_FOUND if error.status_code == 404 else Code.INVALID_REQUEST
     message = {404: "There is no such route.", 405: "That method is not for this route."}
-    problem = Problem(code, message.get(error.status_code, "The request cannot be understood."))
+    problem = Problem(code, message.get(error.status_code, "The body cannot be read as JSON."))
     status = error.status_code if error.status_code in (404, 405) else http_status(problem)
     headers = {**http_headers(problem), **(error.headers or {})}
     return JSON(http_body(problem), status_code=status, headers=headers)

@@ -22,6 +22,7 @@ from server.core.errors import (
     RequestTooLargeError,
     problem_of,
 )
+from server.core.metrics import WIRE
 from server.transports.rpc_errors import ProblemError, refusal
 
 log = structlog.get_logger("trialogue.rpc")
@@ -115,17 +116,10 @@ class Calls:
 
         return grpc.stream_stream_rpc_method_handler(call, self._reader(kind))
 
-    def absent(self, why: str) -> Handler:
-        """Refuse a method that this server does not have."""
-
-        async def call(_: bytes, context: Context) -> None:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, why)
-
-        return grpc.unary_unary_rpc_method_handler(call)
-
     @asynccontextmanager
     async def _within(self, context: Context, *, keyless: bool = False) -> AsyncIterator[Caller]:
         """Let a caller in; end the call with a status where anything is refused or breaks."""
+        WIRE.set("grpc")
         told: dict[str, Any] = dict(context.invocation_metadata() or ())
         request_id = _request_id(told.get("x-request-id"))
         trailers = (("x-request-id", request_id),)

@@ -14,7 +14,7 @@ from server.core.questions import Ask, IfBusy, OnDisconnect, Regenerate
 from server.core.turns import TurnEvent
 from server.transports import messages
 from server.transports.rpc_calls import Caller, Calls, Handler
-from storage.model import Content
+from storage.model import Content, Query, Role
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ConversationService"].full_name
 
@@ -45,7 +45,7 @@ class ConversationService:
             "UpdateConversation": calls.unary(pb.UpdateConversationRequest, self.update),
             "DeleteConversation": calls.unary(pb.DeleteConversationRequest, self.delete),
             "ListMessages": calls.unary(pb.ListMessagesRequest, self.messages),
-            "SearchMessages": calls.absent("This server does not search messages."),
+            "SearchMessages": calls.unary(pb.SearchMessagesRequest, self.search),
         }
 
     async def ask(self, caller: Caller, asked: pb.AskRequest) -> Events:
@@ -139,6 +139,29 @@ class ConversationService:
             before=asked.before or None,
         )
         return messages.messages(found)
+
+    async def search(
+        self, caller: Caller, asked: pb.SearchMessagesRequest
+    ) -> pb.SearchMessagesResponse:
+        since, until = asked.created_after, asked.created_before
+        query = Query(
+            asked.q,
+            _role(asked.role),
+            asked.conversation_id or None,
+            messages.micros(since) if asked.HasField("created_after") else None,
+            messages.micros(until) if asked.HasField("created_before") else None,
+        )
+        found = await self._conversations.search(
+            caller.owner, query, limit=asked.limit or 20, after=asked.after or None
+        )
+        return messages.hits(found)
+
+
+def _role(given: str) -> Role | None:
+    try:
+        return Role(given) if given else None
+    except ValueError:
+        raise InvalidRequestError(f"role must be one of {', '.join(Role)}.", "role") from None
 
 
 def _content(asked: pb.AskRequest) -> Content:

@@ -40,12 +40,18 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[TurnEvent, None]) -> None:
+    def __init__(
+        self,
+        events: AsyncGenerator[TurnEvent, None],
+        keep_alive: float = KEEP_ALIVE_SECONDS,
+    ) -> None:
+        """`keep_alive` is in seconds."""
         super().__init__(
             headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
         )
         del self.headers["content-length"]
         self._events = events
+        self._every = keep_alive
         self._sent = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,8 +88,8 @@ class EventStream(Response):
         loop = asyncio.get_running_loop()
         while True:
             silent = loop.time() - self._sent
-            if silent < KEEP_ALIVE_SECONDS:
-                await asyncio.sleep(KEEP_ALIVE_SECONDS - silent)
+            if silent < self._every:
+                await asyncio.sleep(self._every - silent)
             else:
                 self._sent = loop.time()
                 await send(_chunk(b": still here\n\n"))

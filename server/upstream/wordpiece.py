@@ -16,7 +16,7 @@ _IDEOGRAPH = re.compile(
 )
 _ASCII_MARKS = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 #: Categories of characters that are left out, white space apart.
-_SILENT = frozenset(("Cc", "Cf", "Cn", "Co", "Cs"))
+_SILENT = frozenset(("Cc", "Cf", "Co", "Cs"))
 _SPACES = frozenset("\t\n\r")
 
 
@@ -75,7 +75,8 @@ def _plain(text: str) -> str:
         return text.lower()
     kept = "".join(filter(_sounds, text))
     apart = unicodedata.normalize("NFD", _IDEOGRAPH.sub(r" \1 ", kept))
-    return "".join(letter for letter in apart if unicodedata.category(letter) != "Mn").lower()
+    # Letter by letter: the whole text's `lower` would know of the sigma that ends a word.
+    return "".join(letter.lower() for letter in apart if unicodedata.category(letter) != "Mn")
 
 
 def _sounds(letter: str) -> bool:

@@ -134,18 +134,20 @@ async def test_control_c_stops_an_answer_and_keeps_the_conversation(
 async def test_a_lost_connection_is_dialled_again_and_nothing_is_lost(
     served: Served, upstream: Puppet
 ) -> None:
-    async with Relay(served.listener.port) as relay:
-        async with running(f"ws://{relay.address}/", "-p", "Hello") as client:
-            await upstream.asked(1)
-            upstream.say("Once ")
-            await read(client, "Once ")
-            relay.cut()
-            upstream.say("upon a ")
-            await read(client, "upon a ")
-            relay.cut()
-            upstream.say("time").finish()
-            output, notices = await client.communicate()
-            assert (client.returncode, output.decode()) == (0, "time\n")
+    async with (
+        Relay(served.listener.port) as relay,
+        running(f"ws://{relay.address}/", "-p", "Hello") as client,
+    ):
+        await upstream.asked(1)
+        upstream.say("Once ")
+        await read(client, "Once ")
+        relay.cut()
+        upstream.say("upon a ")
+        await read(client, "upon a ")
+        relay.cut()
+        upstream.say("time").finish()
+        output, notices = await client.communicate()
+        assert (client.returncode, output.decode()) == (0, "time\n")
     assert "from character 5" in notices.decode()
 
 

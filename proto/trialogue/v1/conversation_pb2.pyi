@@ -35,7 +35,7 @@ class Conversation(_message.Message):
     def __init__(self, id: _Optional[str] = ..., title: _Optional[str] = ..., system_prompt: _Optional[str] = ..., model: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message_count: _Optional[int] = ..., head_id: _Optional[str] = ..., truncation: _Optional[str] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("id", "conversation_id", "parent_id", "role", "content", "parts", "tokens", "model", "turn_id", "created_at", "sibling_ids", "sibling_index")
+    __slots__ = ("id", "conversation_id", "parent_id", "role", "content", "parts", "tokens", "model", "turn_id", "created_at", "sibling_ids", "sibling_index", "stands_for")
     ID_FIELD_NUMBER: _ClassVar[int]
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     PARENT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +48,7 @@ class Message(_message.Message):
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     SIBLING_IDS_FIELD_NUMBER: _ClassVar[int]
     SIBLING_INDEX_FIELD_NUMBER: _ClassVar[int]
+    STANDS_FOR_FIELD_NUMBER: _ClassVar[int]
     id: str
     conversation_id: str
     parent_id: str
@@ -60,7 +61,8 @@ class Message(_message.Message):
     created_at: _timestamp_pb2.Timestamp
     sibling_ids: _containers.RepeatedScalarFieldContainer[str]
     sibling_index: int
-    def __init__(self, id: _Optional[str] = ..., conversation_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., role: _Optional[str] = ..., content: _Optional[str] = ..., parts: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., tokens: _Optional[int] = ..., model: _Optional[str] = ..., turn_id: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sibling_ids: _Optional[_Iterable[str]] = ..., sibling_index: _Optional[int] = ...) -> None: ...
+    stands_for: int
+    def __init__(self, id: _Optional[str] = ..., conversation_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., role: _Optional[str] = ..., content: _Optional[str] = ..., parts: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., tokens: _Optional[int] = ..., model: _Optional[str] = ..., turn_id: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sibling_ids: _Optional[_Iterable[str]] = ..., sibling_index: _Optional[int] = ..., stands_for: _Optional[int] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("prompt_tokens", "completion_tokens", "total_tokens")
@@ -73,18 +75,20 @@ class Usage(_message.Message):
     def __init__(self, prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., total_tokens: _Optional[int] = ...) -> None: ...
 
 class Context(_message.Message):
-    __slots__ = ("window", "budget", "prompt_tokens", "messages_included", "messages_trimmed")
+    __slots__ = ("window", "budget", "prompt_tokens", "messages_included", "messages_trimmed", "drift")
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     BUDGET_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_INCLUDED_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_TRIMMED_FIELD_NUMBER: _ClassVar[int]
+    DRIFT_FIELD_NUMBER: _ClassVar[int]
     window: int
     budget: int
     prompt_tokens: int
     messages_included: int
     messages_trimmed: int
-    def __init__(self, window: _Optional[int] = ..., budget: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., messages_included: _Optional[int] = ..., messages_trimmed: _Optional[int] = ...) -> None: ...
+    drift: int
+    def __init__(self, window: _Optional[int] = ..., budget: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., messages_included: _Optional[int] = ..., messages_trimmed: _Optional[int] = ..., drift: _Optional[int] = ...) -> None: ...
 
 class TurnError(_message.Message):
     __slots__ = ("code", "message")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from server.core import checks
@@ -55,7 +54,7 @@ async def alone(cuts: AsyncIterator[Cut]) -> AsyncIterator[Cut]:
             members[cut.key] = cut.raw
             problem = problem or cut.problem
     if sum(map(len, members.values())) > LARGEST:
-        problem = f"It is larger than {LARGEST >> 20} MiB."
+        problem = f"It is larger than {LARGEST:,} bytes."
     told = (json.dumps(key).encode() + b":" + raw for key, raw in members.items())
     yield Cut(None, True, b"" if problem else b"{" + b",".join(told) + b"}", problem)
 
@@ -85,24 +84,24 @@ class _Tree:
         order = in_order(self._mapping, self._dropped)
         first = self._time(self._value.get("create_time")) or self._earliest()
         self._created = first if first is not None else self._at.now
-        self._id = self._conversation_id()
+        self._id = self._conversation_id([node_id for node_id, _ in order[:3]])
         for node_id, parent in order:
             above = self._nearest[parent]
             message = self._message(node_id, above)
             if message is not None:
                 self._messages.append(message)
             self._nearest[node_id] = message or above
-        dropped = +self._dropped
-        return Found(self._at.index, self._conversation(), self._messages, (), dropped, True)
+        told = self._conversation()
+        return Found(self._at.index, told, self._messages, (), +self._dropped, foreign=True)
 
-    def _conversation_id(self) -> str:
+    def _conversation_id(self, first: Sequence[str]) -> str:
         """Return ChatGPT's id, or one that the same conversation always gets."""
         for key in ("conversation_id", "id"):
             if isinstance(told := self._value.get(key), str) and fits(told):
                 return told
         self._dropped["conversation_id"] += "id" in self._value or "conversation_id" in self._value
         words = [str(self._value.get(key)) for key in ("conversation_id", "id", "create_time")]
-        return derived("conv", *words, *list(self._mapping)[:2])
+        return derived("conv", *words, *first)
 
     def _conversation(self) -> Conversation:
         latest = max((m.created_at for m in self._messages), default=self._created)
@@ -117,7 +116,7 @@ class _Tree:
             created_at=self._created,
             updated_at=latest if updated is None else updated,
             message_count=len(self._messages),
-            head_id=head and head.id,
+            head_id=head.id if head else None,
         )
 
     def _head(self) -> Message | None:
@@ -128,7 +127,7 @@ class _Tree:
                 return head
         elif current is not None:
             self._dropped["current_node"] += 1
-        return max(self._messages, key=lambda m: m.created_at, default=None)
+        return max(reversed(self._messages), key=lambda m: m.created_at, default=None)
 
     def _title(self) -> str:
         title = self._value.get("title")
@@ -170,7 +169,7 @@ class _Tree:
         return Message(
             id=self._message_id(said.get("id"), node_id),
             conversation_id=self._id,
-            parent_id=above and above.id,
+            parent_id=above.id if above else None,
             role=role,
             content=text,
             tokens=0,
@@ -182,14 +181,17 @@ class _Tree:
 
     def _message_id(self, told: Any, node_id: str) -> str:
         """Return the message's own id, else its node's, else one made of both."""
-        for id_ in (told, node_id):
-            if isinstance(id_, str) and id_ not in self._ids and fits(id_):
-                break
-            self._dropped["message_id"] += id_ is told and told is not None
-        else:
-            id_ = derived("msg", self._id, node_id)
+        own = [
+            id_
+            for id_ in (told, node_id)
+            if isinstance(id_, str) and id_ not in self._ids and fits(id_)
+        ]
+        id_ = own[0] if own else derived("msg", self._id, node_id)
+        while id_ in self._ids:
+            id_ = derived("msg", id_)
+        self._dropped["message_id"] += told is not None and id_ != told
         self._ids.add(id_)
-        return str(id_)
+        return id_
 
     def _role(self, said: dict[str, Any]) -> Role:
         match said:
@@ -222,7 +224,7 @@ class _Tree:
         time = None
         if isinstance(told, str):
             time = moment(told)
-        elif isinstance(told, int | float) and math.isfinite(told) and 0 <= told < _LATEST:
+        elif type(told) in (int, float) and 0 <= told < _LATEST:
             time = round(told * 1_000_000)
         self._dropped["time"] += count and told is not None and time is None
         return time
@@ -234,5 +236,3 @@ def _instructions(said: Mapping[str, Any]) -> str:
         case {"metadata": {"user_context_message_data": dict(data)}}:
             return "\n".join(text for text in data.values() if isinstance(text, str) and text)
     return ""
-
-

@@ -9,7 +9,11 @@ from typing import Any
 
 #: Content types whose text stands in these fields.
 _FIELDS: Mapping[str, tuple[str, ...]] = {
+    "text": ("text",),
+    "multimodal_text": ("text",),
+    "code": ("text",),
     "execution_output": ("text",),
+    "thoughts": ("thoughts",),
     "reasoning_recap": ("content",),
     "tether_quote": ("title", "url", "text"),
     "tether_browsing_display": ("result", "summary"),
@@ -59,28 +63,26 @@ def _texts(content: Any, dropped: Counter[str]) -> Iterator[str]:
     match content:
         case str():
             yield content
-        case {"parts": list(parts)}:
-            for part in parts:
-                yield from _texts(part, dropped)
-        case {"content_type": "code", "text": str(code), **more}:
-            yield _code(code, more.get("language"))
+        case {"content_type": str(kind)} if kind.endswith("asset_pointer"):
+            dropped[_name(kind)] += 1
+        case {"content_type": "code", "text": str(code), "language": str(language)}:
+            yield _fenced(code, language)
         case {"content_type": "thoughts", "thoughts": list(thoughts)}:
             for thought in thoughts:
                 yield from _fields(thought, ("summary", "content"))
-        case {"content_type": str(kind), **fields} if kind in _FIELDS:
-            yield from _fields(fields, _FIELDS[kind])
-        case {"content_type": str(kind)} if kind.endswith("asset_pointer"):
-            dropped[kind if _NAME.fullmatch(kind) else "part"] += 1
         case dict():
-            yield from _unknown(content, dropped)
+            yield from _told(content, dropped)
 
 
-def _unknown(content: dict[str, Any], dropped: Counter[str]) -> Iterator[str]:
-    found = list(_fields(content, _ANY))
-    if not found:
-        kind = content.get("content_type")
-        known = isinstance(kind, str) and _NAME.fullmatch(kind)
-        dropped[str(kind) if known else "part"] += 1
+def _told(content: dict[str, Any], dropped: Counter[str]) -> Iterator[str]:
+    """Yield what an object says in its fields and parts; one of no known type must say some."""
+    kind, parts = content.get("content_type"), content.get("parts")
+    known = isinstance(kind, str) and kind in _FIELDS
+    found = list(_fields(content, _FIELDS[str(kind)] if known else _ANY))
+    for part in parts if isinstance(parts, list) else ():
+        found += _texts(part, dropped)
+    if not found and not known:
+        dropped[_name(kind)] += 1
     yield from found
 
 
@@ -91,8 +93,12 @@ def _fields(content: Any, names: tuple[str, ...]) -> Iterator[str]:
             yield value
 
 
-def _code(code: str, language: Any) -> str:
-    if not isinstance(language, str) or language in ("", "unknown") or not code.strip():
+def _name(kind: Any) -> str:
+    return kind if isinstance(kind, str) and _NAME.fullmatch(kind) else "part"
+
+
+def _fenced(code: str, language: str) -> str:
+    if language in ("", "unknown") or not code.strip():
         return code
     longest = max(map(len, _FENCE.findall(code)), default=2)
     fence = "`" * (longest + 1)

@@ -42,7 +42,7 @@ def _parents(mapping: Mapping[str, Any], dropped: Counter[str]) -> Parents:
     parents: Parents = {}
     for id_, node in mapping.items():
         named = node.get("parent") if isinstance(node, dict) else None
-        if named not in mapping:
+        if not isinstance(named, str) or named not in mapping:
             adopted = claimed.get(id_)
             dropped["missing_parent"] += named is not None and adopted is None
             named = adopted
@@ -71,6 +71,7 @@ def _children(mapping: Mapping[str, Any], parents: Parents) -> dict[str | None, 
     for id_, parent in parents.items():
         children.setdefault(parent, []).append(id_)
     for parent, those in children.items():
-        places = {child: place for place, child in enumerate(children_of(mapping.get(parent or "")))}
-        those.sort(key=lambda child, places=places: places.get(child, len(places)))  # type: ignore[misc]
+        listed = children_of(mapping[parent]) if parent is not None else []
+        places = {child: place for place, child in enumerate(listed)}
+        those.sort(key=lambda child, of=places: of.get(child, len(of)))  # type: ignore[misc]
     return children

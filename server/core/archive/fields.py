@@ -14,7 +14,6 @@ from storage.model import Content
 T = TypeVar("T")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DEEPEST_PART = 20
 
 
 class Fields:
@@ -86,14 +85,11 @@ class Fields:
     def content(self, key: str) -> Content:
         """Read a string, or a list of parts that each have a type."""
         value = self._value.get(key)
-        if isinstance(value, str):
-            return value
-        for part in self.parts(key):
-            part.short("type")
-            if _depth(part._value) > _DEEPEST_PART:
-                raise self.refuse(key, "less deeply nested")
-        if not isinstance(value, list):
+        if not isinstance(value, str | list):
             raise self.refuse(key, "a string or a list of parts")
+        if isinstance(value, list):
+            for part in self.parts(key):
+                part.short("type")
         return value
 
 
@@ -107,13 +103,3 @@ def moment(text: str) -> int | None:
         return None
     micros = (time - _EPOCH) // timedelta(microseconds=1)
     return micros if micros >= 0 else None
-
-
-def _depth(value: Any) -> int:
-    match value:
-        case dict():
-            return 1 + max(map(_depth, value.values()), default=0)
-        case list():
-            return 1 + max(map(_depth, value), default=0)
-        case _:
-            return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 
@@ -28,15 +27,15 @@ def fits(value: str) -> bool:
 
 def renamed(found: Found) -> Found:
     """Give every message an id of its conversation's own: the same one stands elsewhere too."""
-    own: Callable[[str], str] = lambda id_: derived("msg", found.conversation.id, id_)  # noqa: E731
+    own = {one.id: derived("msg", found.conversation.id, one.id) for one in found.messages}
     messages = [
-        replace(message, id=own(message.id), parent_id=message.parent_id and own(message.parent_id))
-        for message in found.messages
+        replace(one, id=own[one.id], parent_id=one.parent_id and own[one.parent_id])
+        for one in found.messages
     ]
     head = found.conversation.head_id
     return replace(
         found,
-        conversation=replace(found.conversation, head_id=head and own(head)),
+        conversation=replace(found.conversation, head_id=head and own[head]),
         messages=messages,
         dropped=Counter(found.dropped) + Counter({"message_id": len(messages)}),
     )

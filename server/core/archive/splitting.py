@@ -43,9 +43,11 @@ class Cut:
     problem: str | None = None
 
 
-async def cuts(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Cut, None]:
+async def cuts(
+    chunks: AsyncIterator[bytes], *, largest: int = LARGEST
+) -> AsyncGenerator[Cut, None]:
     """Yield the values of the outermost list or object. Raises BrokenError where the JSON ends."""
-    text = _Text(chunks)
+    text = _Text(chunks, largest)
     await text.skip_mark()
     match await text.peek():
         case start if start == _LIST:
@@ -68,8 +70,9 @@ async def cuts(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Cut, None]:
 class _Text:
     """A position in JSON that comes in pieces; holds one block, and the value that is being cut."""
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], largest: int) -> None:
         self._chunks = chunks
+        self._largest = largest
         self._chunk = b""
         self._taken = 0
         self._block = b""
@@ -139,7 +142,7 @@ class _Text:
         while not ended:
             ended = self._pass()
             size += self._at - begun
-            if size <= LARGEST and self._deepest <= DEEPEST:
+            if size <= self._largest and self._deepest <= DEEPEST:
                 pieces.append(self._block[begun : self._at])
             else:
                 pieces.clear()
@@ -164,7 +167,7 @@ class _Text:
     def _problem(self, size: int) -> str | None:
         if self._deepest > DEEPEST:
             return f"It is nested deeper than {DEEPEST} levels."
-        return f"It is larger than {LARGEST >> 20} MiB." if size > LARGEST else None
+        return f"It is larger than {self._largest:,} bytes." if size > self._largest else None
 
     def _pass(self) -> bool:
         """Pass over the block as far as the value goes, and say whether it ends in it."""
@@ -175,7 +178,7 @@ class _Text:
                 return True
         for token in _TOKEN.finditer(self._block, self._at):
             kind, self._at = self._block[token.start()], token.end()
-            if kind == _LIST or kind == _OBJECT:
+            if kind in (_LIST, _OBJECT):
                 self._depth += 1
                 self._deepest = max(self._deepest, self._depth)
             elif kind != _QUOTE:

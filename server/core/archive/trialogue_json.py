@@ -18,13 +18,14 @@ from storage.model import Conversation, Failure, Message, Role, Sent, Status, Tu
 FORMAT = "trialogue"
 VERSION = 1
 TRUNCATIONS = ("trim", "summarize")
+_WORDS = {"format": f'"{FORMAT}"'.encode(), "version": str(VERSION).encode()}
 
 
 def claims(cut: Cut) -> bool:
     """Say whether a file with this in it is ours."""
     if cut.key == "conversations":
         return cut.listed and cut.raw.startswith(b"{")
-    return cut.key == "format" and cut.raw == f'"{FORMAT}"'.encode()
+    return cut.key == "format" and cut.raw == _WORDS["format"]
 
 
 async def items(cuts: AsyncIterator[Cut]) -> AsyncIterator[Cut]:
@@ -32,7 +33,7 @@ async def items(cuts: AsyncIterator[Cut]) -> AsyncIterator[Cut]:
     async for cut in cuts:
         if cut.listed:
             yield cut
-        elif cut.key == "version" and cut.raw != str(VERSION).encode():
+        elif cut.key in _WORDS and cut.raw != _WORDS[cut.key]:
             raise InvalidRequestError(f"Only version {VERSION} of our export is understood.")
 
 
@@ -45,6 +46,7 @@ def interpret(value: Any, at: At) -> Found:
     _check_links(conversation, messages, turns)
     if any(turn.status is Status.RUNNING for turn in turns):
         conversation, messages, turns = _interrupted(conversation, messages, turns)
+        _check_links(conversation, messages, turns)
     return Found(at.index, conversation, messages, turns)
 
 
@@ -62,6 +64,7 @@ def _conversation(fields: Fields) -> Conversation:
         metadata=checks.metadata(fields.maybe(fields.object, "metadata") or {}),
         created_at=fields.time("created_at"),
         updated_at=fields.time("updated_at"),
+        message_count=fields.maybe(fields.whole, "message_count") or 0,
         head_id=fields.maybe(fields.id, "head_id"),
         truncation=truncation,
     )
@@ -161,7 +164,7 @@ def _interrupted(
             if answer is None and turn.answer:
                 answer = _answer(turn, at)
                 kept.append(answer)
-            answer_id = answer and answer.id
+            answer_id = answer.id if answer else None
             head = answer_id or head if head == turn.question_id else head
             turn = replace(turn, status=Status.INTERRUPTED, answer_id=answer_id, ended_at=at)
         ended.append(turn)

@@ -1,0 +1,50 @@
+"""Conversations for reading: a heading for each, and one for whoever speaks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+
+from server.core.archive import pages
+from storage.model import Content, Conversation, Message
+from storage.port import Store
+
+
+async def write(
+    store: Store, owner: str, conversations: AsyncIterator[Conversation]
+) -> AsyncIterator[bytes]:
+    """Yield the branch that ends in each head."""
+    rule = ""
+    async for conversation in conversations:
+        yield (rule + _heading(conversation)).encode()
+        rule = "\n---\n\n"
+        async for message in pages.branch(store, owner, conversation):
+            yield _said(message, conversation).encode()
+
+
+def _heading(of: Conversation) -> str:
+    title = " ".join(of.title.split()) or of.id
+    when = datetime.fromtimestamp(of.created_at // 1_000_000, UTC)
+    about = " · ".join(filter(None, (f"{when:%Y-%m-%d %H:%M} UTC", of.model)))
+    prompt = f"\n## System\n\n{of.system_prompt}\n" if of.system_prompt else ""
+    return f"# {title}\n\n*{about}*\n{prompt}"
+
+
+def _said(message: Message, of: Conversation) -> str:
+    model = f" ({message.model})" if message.model and message.model != of.model else ""
+    text = "\n\n".join(_paragraphs(message.content))
+    return f"\n## {message.role.value.capitalize()}{model}\n\n{text}\n"
+
+
+def _paragraphs(content: Content) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+        return
+    for part in content:
+        match part:
+            case {"type": "text", "text": str(text)}:
+                yield text
+            case {"type": "image_url", "image_url": {"url": str(url)}} if url.startswith("http"):
+                yield f"![image]({url})"
+            case _:
+                yield f"*({part.get('type')})*"

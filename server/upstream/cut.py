@@ -1,0 +1,61 @@
+"""Cut a stream of bytes at the borders of its events, none of them re-made."""
+
+from __future__ import annotations
+
+import re
+
+from server.upstream.sse import OversizedEventError
+
+#: A line end is CRLF, LF, or a CR that something else follows; two of them end an event.
+_BORDER = re.compile(rb"(?>\r\n|\n|\r(?=[^\n])){2}")
+#: so much of a border may have come when the rest has not
+_PARTIAL = 3
+
+
+class Cutter:
+    """Collect pushed bytes into whole events (WHATWG HTML, 9.2 Server-sent events).
+
+    No event may be longer than `limit` bytes; one that grows beyond is refused before its end.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._rest = bytearray()
+        self._searched = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take the next bytes and return the events that they complete, borders included."""
+        if not self._rest and data.find(b"\n\n") == len(data) - 2 and b"\r" not in data:
+            return [data]
+        self._rest += data
+        ends = [border.end() for border in _BORDER.finditer(self._rest, self._searched)]
+        events = [bytes(self._rest[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
+        if ends:
+            del self._rest[: ends[-1]]
+        self._searched = max(0, len(self._rest) - _PARTIAL)
+        if len(self._rest) > self._limit:
+            raise OversizedEventError(f"an event is longer than {self._limit} bytes")
+        return events
+
+    def close(self) -> list[bytes]:
+        """Return the event that the stream ended in without a border, with one put behind it."""
+        rest = bytes(self._rest).rstrip(b"\r\n")
+        self._rest.clear()
+        return [rest + b"\n\n"] if rest else []
+
+
+def data_of(event: bytes) -> bytes:
+    """Return the data of one whole event; empty where it has none."""
+    if event.startswith(b"data: ") and event.find(b"\n", 6) == len(event) - 2:
+        return event[6:-2]
+    fields = (line.removeprefix(b"\xef\xbb\xbf") for line in event.splitlines())
+    values = [line[5:].removeprefix(b" ") for line in fields if line.startswith(b"data:")]
+    return b"\n".join(values)
+
+
+def without_comments(event: bytes) -> bytes:
+    """Return an event without its comment lines, every other byte as it was."""
+    if not event.startswith(b":") and b"\n:" not in event and b"\r:" not in event:
+        return event
+    lines = event.splitlines(keepends=True)
+    return b"".join(line for line in lines if not line.startswith(b":"))

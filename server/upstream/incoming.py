@@ -1,0 +1,242 @@
+"""Read one answer of an upstream from its open response, to be passed on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+
+from server.upstream import mend
+from server.upstream.chunks import Chunks
+from server.upstream.cut import Cutter
+from server.upstream.headers import kept
+from server.upstream.openai_errors import BREAKS, stream_error
+from server.upstream.patience import Patience
+from server.upstream.port import (
+    Call,
+    Reply,
+    UpstreamError,
+    UpstreamFailedError,
+    UpstreamRateLimitedError,
+    UpstreamRejectedError,
+    UpstreamTimeoutError,
+)
+from server.upstream.refusals import refusal
+from server.upstream.scrub import Scrubber
+from server.upstream.sse import OversizedEventError
+
+EVENTS: Final = "text/event-stream"
+JSON: Final = "application/json"
+#: the calls whose answers are looked at, and what object each is
+SPOKEN: Final = {"/chat/completions": "chat.completion", "/completions": mend.TEXT}
+_REFUSAL_BYTES = 64 << 10
+#: how long usage and [DONE] are waited for once every choice has ended
+_LINGER = 5.0
+#: how long the end of a body is waited for, so that the connection can be used again
+_DRAIN = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long an upstream may take, in seconds, and how much it may say.
+
+    `first_byte` is for the first event of a stream: an answer in one piece comes when it is
+    finished, and has the whole time.
+    """
+
+    total: float = 600.0
+    first_byte: float = 60.0
+    between: float = 60.0
+    answer_bytes: int = 64 << 20
+    event_bytes: int = 16 << 20
+
+
+class Incoming:
+    """An answer whose head is there; whoever has one leaves it.
+
+    Moments are of the running loop's clock: it `began` when the call had been sent, and something
+    must come until `first_by`. Comments are no sign of life, only events with data are.
+    """
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        bounds: Bounds,
+        scrub: Scrubber,
+        began: float,
+        first_by: float,
+    ) -> None:
+        now = asyncio.get_running_loop().time()
+        self._response = response
+        self._bounds = bounds
+        self._scrub = scrub
+        self._patience = Patience(began + bounds.total - now, response.close)
+        self._patience.renew(first_by - now)
+        self._open: list[AsyncGenerator[bytes, None]] = []
+        self._finished = False
+
+    async def reply(self, call: Call) -> Reply:
+        """Return what to pass on; for a completion once its first event, or all of it, is there."""
+        status, headers = self._response.status, kept(self._response.headers)
+        if status >= 400:
+            return await self._refusal(status, headers)
+        if not 200 <= status < 300:
+            raise UpstreamFailedError("the upstream answered with a redirect, or with no answer")
+        if self._response.headers.get("content-encoding", "identity").lower() != "identity":
+            raise UpstreamFailedError("the upstream's answer is compressed, which was not asked for")
+        if call.method != "POST" or call.path not in SPOKEN:
+            return Reply(status, headers, self._opened(self._bytes(renewing=True)))
+        headers.pop("content-length", None)
+        if call.headers.get("accept") == EVENTS:
+            return Reply(status, headers, await self._begun(call))
+        return await self._answer(status, headers, call)
+
+    async def leave(self) -> None:
+        """Hang up, unless the answer has been read to its end."""
+        for body in reversed(self._open):
+            await body.aclose()
+        if self._finished and not self._response.content.at_eof():
+            with suppress(*BREAKS):
+                async with asyncio.timeout(_DRAIN):
+                    while await self._response.content.readany():
+                        pass
+        self._patience.end()
+        self._response.close()
+
+    async def _refusal(self, status: int, headers: dict[str, str]) -> Reply:
+        if status > 599:
+            raise UpstreamFailedError(f"the upstream answered with status {status}")
+        async with aclosing(self._bytes(renewing=True)) as body:
+            data = await start_of(body, _REFUSAL_BYTES)
+        return _in_one(status, headers, refusal(status, data, self._scrub))
+
+    async def _answer(self, status: int, headers: dict[str, str], call: Call) -> Reply:
+        """Read a whole answer, which is never passed on in part."""
+        self._expect(JSON)
+        async with aclosing(self._bytes(renewing=True)) as body:
+            data = await whole(body, self._bounds.answer_bytes)
+        said, good = mend.parse(data)
+        if error := said.get("error"):
+            status = _status_of(stream_error(error, self._scrub))
+            return _in_one(status, headers, refusal(status, data, self._scrub))
+        head = mend.Head(SPOKEN[call.path], call.model or "")
+        return _in_one(status, headers, mend.answer(data, said, head, good=good))
+
+    async def _begun(self, call: Call) -> AsyncIterator[bytes]:
+        """Return the stream's events once the first is there."""
+        self._expect(EVENTS)
+        chat = SPOKEN[call.path] != mend.TEXT
+        chunks = Chunks(call.model or "", self._scrub, chat=chat, usage=_asks_for_usage(call.body))
+        events = self._opened(self._events(chunks))
+        return self._opened(_after(await anext(events), events))
+
+    def _opened(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        self._open.append(body)
+        return body
+
+    async def _events(self, chunks: Chunks) -> AsyncGenerator[bytes, None]:
+        """Yield whole events until the last one; raise where the stream broke before it."""
+        cutter = Cutter(self._bounds.event_bytes)
+        try:
+            async with aclosing(self._bytes()) as body:
+                async for data in body:
+                    for event in cutter.feed(data):
+                        if said := chunks.take(event):
+                            yield said
+                            wait = _LINGER if chunks.whole else self._bounds.between
+                            self._patience.renew(min(wait, self._bounds.between))
+                        if chunks.over:
+                            self._finished = True
+                            return
+            for event in cutter.close():
+                if said := chunks.take(event):
+                    yield said
+        except OversizedEventError:
+            raise UpstreamFailedError("the upstream sent an event that is too long") from None
+        except UpstreamError:
+            if not chunks.whole:
+                raise
+        if last := chunks.close():
+            yield last
+
+    async def _bytes(self, *, renewing: bool = False) -> AsyncGenerator[bytes, None]:
+        """Yield the body's bytes as they come; the time for them stands while nobody waits."""
+        content, patience = self._response.content, self._patience
+        try:
+            while True:
+                patience.waiting()
+                data = await content.readany()
+                patience.resting()
+                if not data:
+                    return
+                if renewing:
+                    patience.renew(self._bounds.between)
+                yield data
+        except BREAKS:
+            if patience.late:
+                raise UpstreamTimeoutError("the upstream fell silent") from None
+            raise UpstreamFailedError("the upstream's answer was cut off") from None
+
+    def _expect(self, kind: str) -> None:
+        found = self._response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if found != kind:
+            what = "an event stream" if kind == EVENTS else "JSON"
+            raise UpstreamFailedError(f"the upstream's answer is not {what}")
+
+
+async def start_of(body: AsyncIterator[bytes], most: int) -> bytes:
+    """Return as much of a body as there is, and no more than that; what broke it is its end."""
+    data = bytearray()
+    with suppress(UpstreamError):
+        async for piece in body:
+            data += piece
+            if len(data) >= most:
+                break
+    return bytes(data[:most])
+
+
+async def whole(body: AsyncIterator[bytes], most: int) -> bytes:
+    """Return a whole body. Raises UpstreamFailedError for one that is longer."""
+    data = bytearray()
+    async for piece in body:
+        data += piece
+        if len(data) > most:
+            raise UpstreamFailedError(f"the upstream's answer is longer than {most} bytes")
+    return bytes(data)
+
+
+def _in_one(status: int, headers: dict[str, str], data: bytes) -> Reply:
+    own = {"content-type": JSON, "content-length": str(len(data))}
+    return Reply(status, {**headers, **own}, one(data))
+
+
+async def one(data: bytes) -> AsyncIterator[bytes]:
+    """Yield a body that is there in one piece."""
+    yield data
+
+
+async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    yield first
+    async for event in rest:
+        yield event
+
+
+def _asks_for_usage(body: bytes | AsyncIterator[bytes]) -> bool:
+    if not isinstance(body, bytes) or b"include_usage" not in body:
+        return False
+    options = mend.parse(body)[0].get("stream_options")
+    return isinstance(options, dict) and bool(options.get("include_usage"))
+
+
+def _status_of(error: UpstreamError) -> int:
+    match error:
+        case UpstreamRejectedError(status=status):
+            return status
+        case UpstreamRateLimitedError():
+            return 429
+        case _:
+            return 502

@@ -1,0 +1,221 @@
+"""A live HTTP listener over a real core, and what HTTP tests say again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from pydantic import BaseModel
+
+from server.core.conversations import Conversations, microseconds
+from server.core.doors import Doors, configured
+from server.settings import load
+from server.transports.http import HttpListener, listening_socket
+from server.transports.http_guard import Limits
+from server.transports.sse import KEEP_ALIVE_SECONDS
+
+OPEN_HOUSE = Doors((), None, microseconds, open_to_all=True, public=False)
+
+#: What callers were promised of each object; more fields may come, none may go.
+PROMISED = {
+    "turn": (
+        "id conversation_id status model parent_id question_id answer_id answer finish_reason "
+        "usage context error created_at ended_at"
+    ),
+    "message": ("id conversation_id parent_id role content tokens model turn_id created_at"),
+    "conversation": (
+        "id title system_prompt model metadata created_at updated_at message_count head_id"
+    ),
+    "list": "object data first_id last_id has_more",
+}
+
+
+def locked(keys: str) -> Doors:
+    """Return doors that only these keys open: `owner:key,owner:key`."""
+    return Doors(configured(keys), None, microseconds, open_to_all=False, public=False)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that a test talks to."""
+
+    conversations: Conversations
+    port: int
+    client: httpx2.AsyncClient
+
+
+@asynccontextmanager
+async def serving(
+    conversations: Conversations,
+    doors: Doors = OPEN_HOUSE,
+    *,
+    limits: Limits | None = None,
+    keep_alive: float = KEEP_ALIVE_SECONDS,
+    **flags: Any,
+) -> AsyncIterator[Served]:
+    bound = listening_socket("127.0.0.1", 0)
+    listener = HttpListener(
+        conversations,
+        doors,
+        load(flags),
+        bound=bound,
+        websocket_port=9001,
+        limits=limits,
+        keep_alive=keep_alive,
+    )
+    async with listener, talking(f"http://127.0.0.1:{listener.port}") as client:
+        yield Served(conversations, listener.port, client)
+
+
+def talking(url: str, **options: Any) -> httpx2.AsyncClient:
+    """Return a client of a server."""
+    return httpx2.AsyncClient(base_url=url, timeout=30, verify=False, **options)
+
+
+def exact(shape: type[BaseModel], body: Any) -> dict[str, Any]:
+    """Return a body that is as its shape says, to the field, and has what was promised."""
+    assert shape.model_validate(body).model_dump(mode="json", exclude_unset=True) == body
+    assert set(PROMISED[body["object"]].split()) <= body.keys()
+    assert isinstance(body, dict)
+    return body
+
+
+def refused(response: httpx2.Response, status: int, code: str) -> dict[str, Any]:
+    """Return the error of a response that is one, in the shape that all have."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    return error_in(response.content, code)
+
+
+def error_in(body: bytes, code: str) -> dict[str, Any]:
+    """Return the error that a body is, in the shape that all have."""
+    told = json.loads(body)
+    assert told.keys() == {"error"}
+    error = told["error"]
+    assert isinstance(error, dict)
+    assert error.keys() - {"turn_id"} == {"message", "type", "param", "code"}
+    assert error["code"] == code, error
+    assert error["message"]
+    assert "\n" not in error["message"]
+    return error
+
+
+@dataclass(frozen=True)
+class Told:
+    """One server-sent event."""
+
+    kind: str
+    id: str
+    data: dict[str, Any]
+
+    @property
+    def cursor(self) -> int:
+        return int(self.data["cursor"])
+
+
+def told(block: str) -> Told:
+    """Read an event as it stands on the wire: event, id, data, each on a line of its own."""
+    kind, number, data = block.split("\n")
+    event = Told(
+        kind.removeprefix("event: "), number.removeprefix("id: "), json.loads(data[len("data: ") :])
+    )
+    assert block.startswith(f"event: {event.kind}\nid: {event.id}\ndata: {{")
+    assert event.data["type"] == event.kind
+    assert event.id == f"{event.data['turn_id']}:{event.cursor}"
+    return event
+
+
+class Events:
+    """Reads the events of a response, one at a time; comments are passed over."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        assert response.status_code == 200
+        assert response.headers["content-type"].partition(";")[0] == "text/event-stream"
+        self._blocks = self._read(response)
+
+    async def next(self) -> Told:
+        return told(await anext(self._blocks))
+
+    async def rest(self) -> list[Told]:
+        return [told(block) async for block in self._blocks]
+
+    async def _read(self, response: httpx2.Response) -> AsyncIterator[str]:
+        left = ""
+        async for text in response.aiter_text():
+            *blocks, left = (left + text).split("\n\n")
+            for block in blocks:
+                if not block.startswith(":"):
+                    yield block
+        assert not left
+
+
+def text_of(events: list[Told]) -> str:
+    """Return the text of the deltas, having checked that each cursor is where its text ends."""
+    position = events[0].cursor if events[0].kind == "turn.started" else None
+    for event in events:
+        if event.kind == "turn.delta":
+            assert position is None or event.cursor == position + len(event.data["text"])
+            position = event.cursor
+    return "".join(event.data["text"] for event in events if event.kind == "turn.delta")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer as it came over a socket."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Wire:
+    """A TCP connection to the server, for what no client library would send."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def reply(self) -> Reply:
+        """Read one answer that has a length."""
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first, *lines = head.rstrip().split("\r\n")
+        headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in lines)}
+        body = await self.reader.readexactly(int(headers.get("content-length", 0)))
+        return Reply(int(first.split(" ")[1]), headers, body)
+
+    async def chunk(self) -> bytes:
+        """Read one HTTP chunk, which is what the server wrote at once; none is the end."""
+        data = await self.reader.readexactly(int(await self.reader.readuntil(b"\r\n"), 16) + 2)
+        return data[:-2]
+
+    async def closed(self) -> bytes:
+        """Read until the server hangs up."""
+        return await self.reader.read()
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[Wire]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Wire(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+def request(
+    method: str, path: str, body: bytes = b"", *headers: str, framing: bool = True
+) -> bytes:
+    """Return a request as bytes, with a Host and, where there is a body, its length."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
+    if body and framing:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
