@@ -1,5 +1,5 @@
-# The server in a container: a virtual environment is made in the first stage, the second has nothing
-# but that beside its base.
+# The server in a container: the first stage makes a virtual environment, the second is that and
+# its base.
 #
 #   docker build -t trialogue .
 #   docker run -p 127.0.0.1:8000:8000 -p 127.0.0.1:9000:9000 -p 127.0.0.1:9001:9001 \

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import ssl
 import sys
 import time
@@ -68,8 +69,18 @@ class Reading:
     begin: dict[str, Any]
     turn_id: str = ""
     cursor: int = 0
+    ended: bool = False
     stopping: bool = False
     tries: int = 0
+
+    @property
+    def watching(self) -> bool:
+        return bool(self.begin["type"] == "watch")
+
+    @property
+    def midway(self) -> bool:
+        """Whether a turn was being read when the connection was lost."""
+        return bool(self.turn_id) and not self.ended
 
 
 class Line:
@@ -172,57 +183,75 @@ class Talk:
             except LostError as lost:
                 pause(reading, lost)
             except KeyboardInterrupt:
-                if reading.stopping or not reading.turn_id or reading.begin["type"] == "watch":
+                if reading.stopping or not reading.turn_id or reading.watching:
                     raise
                 reading.stopping = True
 
     def _read(self, reading: Reading) -> dict[str, Any]:
         """Read events and print what is new, to the end of the turn that was asked for."""
         request_id = str(uuid.uuid4())  # a new one each time: what answers an older one is old
+        midway = reading.midway
         self._begin(reading, request_id)
         while True:
             event = self._line.receive()
             if event.get("request_id") != request_id:
                 continue
             reading.tries = 0
-            ended = self._show(reading, event)
-            if ended is not None:
-                return ended
+            with undisturbed():
+                self._show(reading, event)
+            if not reading.ended:
+                continue
+            if not reading.watching:
+                return dict(event["turn"])
+            if midway:
+                midway = False
+                self._begin(reading, request_id)
 
     def _begin(self, reading: Reading, request_id: str) -> None:
-        place = {"turn_id": reading.turn_id, "after": reading.cursor}
-        if reading.begin["type"] == "watch":
-            after = f"{reading.turn_id}:{reading.cursor}" if reading.turn_id else None
-            self._line.send({**reading.begin, "after": after, "request_id": request_id})
-        elif not reading.turn_id:
-            self._line.send({**reading.begin, "request_id": request_id})
-        else:
+        """Send what begins the reading, or goes on with it; of a watch, first to its turn's end."""
+        turn_id, cursor = reading.turn_id, reading.cursor
+        if reading.midway:
             if reading.stopping:
-                self._line.send({"type": "cancel", "turn_id": reading.turn_id})
-            self._line.send({"type": "follow", **place, "request_id": request_id})
+                self._line.send({"type": "cancel", "turn_id": turn_id})
+            frame = {"type": "follow", "turn_id": turn_id, "after": cursor}
+        elif turn_id:
+            frame = {**reading.begin, "after": f"{turn_id}:{cursor}"}
+        else:
+            frame = reading.begin
+        self._line.send({**frame, "request_id": request_id})
 
-    def _show(self, reading: Reading, event: dict[str, Any]) -> dict[str, Any] | None:
-        watching = reading.begin["type"] == "watch"
+    def _show(self, reading: Reading, event: dict[str, Any]) -> None:
         match event["type"]:
             case "turn.started":
-                if watching and event["turn_id"] != reading.turn_id:
+                if reading.watching and event["turn_id"] != reading.turn_id:
                     say(f"[{event['turn_id']}]")
-                reading.turn_id, reading.cursor = event["turn_id"], event["cursor"]
+                reading.turn_id, reading.ended = event["turn_id"], False
                 self._name(event["conversation_id"])
             case "turn.delta":
                 print(event["text"], end="", flush=True)
-                reading.cursor = event["cursor"]
             case "turn.ended":
-                reading.cursor = event["cursor"]
-                if not watching:
-                    return dict(event["turn"])
-                tell_end(event["turn"])
-        return None
+                reading.ended = True
+                if reading.watching:
+                    tell_end(event["turn"])
+        reading.cursor = event["cursor"]
 
     def _name(self, conversation_id: str) -> None:
         if self._conversation_id != conversation_id:
             self._conversation_id = conversation_id
             say(f"[conversation {conversation_id}; go on with --conversation-id {conversation_id}]")
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold Ctrl-C back until the cursor says again what was printed."""
+    pressed: list[bool] = []
+    usual = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _frame(text: str | bytes) -> dict[str, Any]:

@@ -128,6 +128,11 @@ class Settings(BaseSettings):
     max_body_bytes: ByteSize = _setting(
         ByteSize(10 << 20), "TRIALOGUE_MAX_BODY_BYTES", help="of a body, message or frame"
     )
+    max_upload_bytes: ByteSize = _setting(
+        ByteSize(512 << 20),
+        "TRIALOGUE_MAX_UPLOAD_BYTES",
+        help="of a file or image that is streamed through /v1",
+    )
     upstream_timeout: float = _setting(
         600.0, "TRIALOGUE_UPSTREAM_TIMEOUT", help="seconds for a whole answer"
     )
@@ -189,6 +194,7 @@ class Settings(BaseSettings):
         "context_window",
         "max_tokens",
         "max_body_bytes",
+        "max_upload_bytes",
         "upstream_timeout",
         "upstream_first_byte_timeout",
     )

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
+
+from storage import search
 
 
 class SchemaTooNewError(Exception):
     """The database was written by a later release, which knows more steps than we do."""
+
+
+#: What a step does besides its SQL, to what an older file holds; in the same transaction.
+AND_THEN: Mapping[int, Callable[[sqlite3.Connection], None]] = {2: search.index_everything}
 
 
 def steps() -> Sequence[str]:

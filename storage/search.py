@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -45,6 +46,14 @@ def forget(connection: sqlite3.Connection, of: str, key: int, text: str) -> None
         connection.execute(
             f"INSERT INTO {table} ({table}, rowid, text) VALUES ('delete', ?, ?)", (key, indexed)
         )
+
+
+def index_everything(connection: sqlite3.Connection) -> None:
+    """Make what was kept before there was an index findable."""
+    for key, is_parts, content in connection.execute("SELECT key, is_parts, content FROM messages"):
+        index(connection, "message", key, text_of(json.loads(content) if is_parts else content))
+    for key, title in connection.execute("SELECT key, title FROM conversations"):
+        index(connection, "title", key, title)
 
 
 def titled(words: str) -> tuple[str, str] | None:

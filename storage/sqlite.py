@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import sqlite3
@@ -69,7 +70,10 @@ class SQLiteStore:
         try:
             return await next(self._readers).run(work)
         except Exception as error:
-            raise renamed(error) from error
+            known = renamed(error)
+            if known is error:
+                raise
+            raise known from error
 
     # Conversations
 
@@ -349,23 +353,26 @@ def _next_turn(
 async def _opened(
     path: Path, prepare: Callable[[sqlite3.Connection], None]
 ) -> AsyncIterator[Connection]:
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            path, timeout=BUSY_MILLISECONDS / 1000, isolation_level=None, check_same_thread=False
-        )
-        try:
-            prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    connection = Connection(connect, iter_chunk_size=64)
+    # Made before aiosqlite's thread is: where that fails, no thread is left behind.
+    made = await asyncio.to_thread(_connected, path, prepare)
+    connection = Connection(lambda: made, iter_chunk_size=64)
     await connection
     try:
         yield connection
     finally:
         await connection.close()
+
+
+def _connected(path: Path, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=BUSY_MILLISECONDS / 1000, isolation_level=None, check_same_thread=False
+    )
+    try:
+        prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _prepare_writer(connection: sqlite3.Connection) -> None:
@@ -392,8 +399,8 @@ class _Lock:
 
     def __enter__(self) -> None:
         # History is nobody else's to read: SQLite gives -wal and -shm the rights of this file.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._file = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Closing any descriptor of it drops the locks SQLite holds: so ours is closed last.
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

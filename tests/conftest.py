@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from server.core.planning import Defaults
 from server.core.conversations import Conversations
+from server.core.planning import Defaults
 from storage.sqlite import SQLiteStore
 from tests.fakes import Puppet
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from server.core.planning import Defaults
 from server.core.conversations import Conversations, microseconds
 from server.core.doors import Doors
+from server.core.planning import Defaults
 from server.settings import Settings, load
 from server.transports.http import HttpListener, listening_socket
 from server.transports.rpc import RpcListener

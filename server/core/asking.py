@@ -74,7 +74,7 @@ class Asking:
     async def clear(self, owner: str, conversation_id: str) -> None:
         """Delete a conversation, when the turn that runs in it is cancelled and has ended."""
         place = owner, conversation_id
-        await self._take(place, IfBusy.INTERRUPT)
+        await self._interrupt(place)
         try:
             await self._store.delete(owner, conversation_id)
         finally:
@@ -137,9 +137,13 @@ class Asking:
     async def _take(self, place: Place, if_busy: IfBusy) -> None:
         if if_busy is IfBusy.REJECT and self._places.taken(place):
             raise BusyError("Another turn of this conversation is running.")
-        if if_busy is not IfBusy.INTERRUPT:
+        self.refuse_if_draining()  # nobody joins a line that has been sent away
+        if if_busy is IfBusy.INTERRUPT:
+            await self._interrupt(place)
+        else:
             await self._places.take(place)
-            return
+
+    async def _interrupt(self, place: Place) -> None:
         self._interrupting[place] += 1
         try:
             if (live := self._running.in_conversation(*place)) is not None:
@@ -147,7 +151,8 @@ class Asking:
             await self._places.take(place, first=True)
         finally:
             self._interrupting[place] -= 1
-            self._interrupting += Counter()  # drops what is nought
+            if not self._interrupting[place]:
+                del self._interrupting[place]
 
     async def _begin(self, place: Place, plan: Callable[[], Coroutine[Any, Any, Plan]]) -> Turn:
         """Keep and start a turn; its end gives the place back, and so does a failure here."""

@@ -33,6 +33,12 @@ def text(value: str, param: str) -> str:
     return value
 
 
+def known(value: str | None, param: str) -> None:
+    """Refuse an id that nothing can have; None is no id and fine."""
+    if value is not None:
+        short_text(value, param, LONGEST_NAME)
+
+
 def short_text(value: str, param: str, longest: int) -> str:
     if len(value) > longest:
         raise InvalidRequestError(f"{param} must be at most {longest} characters.", param)

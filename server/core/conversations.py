@@ -103,6 +103,7 @@ class Conversations:
 
     async def regenerate(self, owner: str, conversation_id: str, again: Regenerate) -> Turn:
         """Begin another answer to a question: a sibling of the one there is."""
+        check_id(conversation_id, "conversation_id")
         return await self._asking.regenerate(owner, conversation_id, again)
 
     async def follow(
@@ -118,6 +119,7 @@ class Conversations:
         Closing it stops the following; the turn too where `on_leave` is CANCEL.
         """
         checks.cursor(after)
+        checks.known(turn_id, "turn_id")
         live = self._running.find(owner, turn_id)
         if live is None:
             turn = await self._store.turn(owner, turn_id)
@@ -162,6 +164,7 @@ class Conversations:
 
     async def cancel(self, owner: str, turn_id: str) -> Turn:
         """Stop the writing of an answer and return the turn as it ended."""
+        checks.known(turn_id, "turn_id")
         live = self._running.find(owner, turn_id)
         if live is None:
             return await self._store.turn(owner, turn_id)
@@ -170,6 +173,7 @@ class Conversations:
 
     async def turn(self, owner: str, turn_id: str) -> Turn:
         """Return a turn; a running one with its answer so far."""
+        checks.known(turn_id, "turn_id")
         live = self._running.find(owner, turn_id)
         return live.snapshot() if live else await self._store.turn(owner, turn_id)
 
@@ -211,6 +215,8 @@ class Conversations:
     ) -> Page[Conversation]:
         """Return a page of conversations, newest first."""
         checks.limit(limit)
+        checks.known(after, "after")
+        checks.known(q, "q")
         return await self._store.conversations(owner, limit=limit, after=after, q=q)
 
     async def update(
@@ -236,6 +242,8 @@ class Conversations:
     ) -> Page[Message]:
         """Return one branch, oldest first: the last `limit` messages, or those above `before`."""
         checks.limit(limit)
+        checks.known(leaf, "leaf")
+        checks.known(before, "before")
         conversation = await self.get(owner, conversation_id)
         last = leaf or conversation.head_id
         if before is not None:
@@ -260,6 +268,8 @@ class Conversations:
     ) -> Page[Hit]:
         """Return messages and titles that have all words of the query, best first."""
         checks.limit(limit)
+        checks.known(after, "after")
+        checks.known(query.conversation_id, "conversation_id")
         checks.short_text(query.words, "q", checks.LONGEST_QUERY)
         if not query.words.strip():
             raise InvalidRequestError("q must not be empty.", "q")
@@ -326,6 +336,7 @@ def _checked(changes: Mapping[str, Any]) -> Mapping[str, Any]:
             case "metadata", Mapping():
                 checked[field] = checks.metadata(value)
             case "head_id", str():
+                checks.known(value, field)
                 checked[field] = value
             case "truncation", "trim" | "summarize":
                 checked[field] = value

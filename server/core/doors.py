@@ -39,9 +39,12 @@ def configured(pairs: str) -> list[ApiKey]:
     """Return the keys of `name:key,key,…`; one without a name owns what only it can see."""
     keys = []
     for pair in filter(None, (one.strip() for one in pairs.split(","))):
-        name, _, key = pair.rpartition(":")
+        name, colon, key = pair.partition(":")
+        name, key = (name.strip(), key.strip()) if colon else ("", pair)
+        if not key:  # as `name:$KEY` is where KEY is not set
+            continue
         kept = digest(key)
-        owner = name.strip() or f"key-{kept.hex()[:16]}"
+        owner = name or f"key-{kept.hex()[:16]}"
         keys.append(ApiKey(f"key_{kept.hex()[:12]}", owner, kept, 0))
     return keys
 
@@ -123,16 +126,14 @@ class Doors:
     def _our_origin(self, origin: str, host: str | None, port: int) -> bool:
         if "*" in self._origins or origin in self._origins:
             return True
-        page = urlsplit(origin)
+        try:
+            page = urlsplit(origin)
+            page_port = page.port or (443 if page.scheme == "https" else 80)
+        except ValueError:  # no URL at all
+            return False
         if host is None or page.scheme not in ("http", "https"):
             return False
-        if page.netloc == host.lower():
-            return True
-        default = 443 if page.scheme == "https" else 80
-        try:
-            return page.hostname == _name(host) and (page.port or default) == port
-        except ValueError:
-            return False
+        return page.netloc == host.lower() or (page.hostname == _name(host) and page_port == port)
 
 
 def _name(host: str) -> str:

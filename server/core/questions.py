@@ -71,6 +71,7 @@ class Ask:
 def check_ask(question: Ask) -> Ask:
     """Return a question as it is kept, or refuse it."""
     _check_sampling(question)
+    checks.known(question.parent_id, "parent_id")
     if question.system_prompt is not None:
         checks.text(question.system_prompt, "system_prompt")
     if question.idempotency_key is not None:
@@ -81,6 +82,7 @@ def check_ask(question: Ask) -> Ask:
 def check_regenerate(again: Regenerate) -> Regenerate:
     """Return a wish for another answer, or refuse it."""
     _check_sampling(again)
+    checks.known(again.message_id, "message_id")
     return again
 
 

@@ -41,17 +41,25 @@ class HttpListener:
         websocket_port: int,
         limits: Limits | None = None,
         keep_alive: float = KEEP_ALIVE_SECONDS,
+        openai: ASGIApp | None = None,
     ) -> None:
         """`bound` is the socket to serve on, from `listening_socket`; it is ours to close.
 
-        `keep_alive` is how many seconds of silence a stream of events may have.
+        `openai` is what answers under `/v1`; `keep_alive` is how many seconds of silence a stream
+        of events may have.
         """
         self._settings = settings
         self._bound = bound
         self._limits = limits or Limits()
-        app = rest.build(conversations, Pages(websocket_port), keep_alive=keep_alive)
+        app = rest.build(conversations, Pages(websocket_port), keep_alive=keep_alive, openai=openai)
         self.port: int = bound.getsockname()[1]
-        self._gate = Gate(app, doors, settings.max_body_bytes, self.port)
+        self._gate = Gate(
+            app,
+            doors,
+            settings.max_body_bytes,
+            self.port,
+            max_upload_bytes=settings.max_upload_bytes,
+        )
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> HttpListener:

@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -22,6 +23,10 @@ from server.core.errors import (
     problem_of,
 )
 from server.core.metrics import WIRE
+from server.transports import http_cors as cors
+from server.transports.openai_facade.errors import refusal as openai_refusal
+from server.transports.openai_facade.paths import ours as is_openai
+from server.transports.openai_facade.paths import streams_past
 from server.transports.responses import JSON
 from server.transports.status import http_body, http_headers, http_status
 
@@ -49,43 +54,62 @@ def refusal(problem: Problem) -> Response:
 class Gate:
     """ASGI middleware around all routes: no route can forget what it does."""
 
-    def __init__(self, app: ASGIApp, doors: Doors, max_body_bytes: int, port: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        doors: Doors,
+        max_body_bytes: int,
+        port: int,
+        *,
+        max_upload_bytes: int | None = None,
+    ) -> None:
+        """`max_upload_bytes` is for bodies that go by without being held."""
         self._app = app
         self._doors = doors
-        self._max_body_bytes = max_body_bytes
+        self._body = _Bound(max_body_bytes, "TRIALOGUE_MAX_BODY_BYTES")
+        self._upload = _Bound(max_upload_bytes or max_body_bytes, "TRIALOGUE_MAX_UPLOAD_BYTES")
         self._port = port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        WIRE.set("openai" if scope["path"].startswith("/v1/") else "rest")
+        path = scope["path"]
+        WIRE.set("openai" if is_openai(path) else "rest")
         headers = Headers(scope=scope)
         passage = _Passage(scope, _request_id(headers), send)
         try:
-            await self._let_in(scope, headers)
-            body = _Bounded(receive, self._max_body_bytes)
-            await self._app(scope, body, passage.send)
+            self._check_page(scope, headers)
+            if cors.is_preflight(scope["method"], headers):
+                await cors.preflight(headers)(scope, receive, passage.send)
+                return
+            bound = self._upload if streams_past(path) else self._body
+            await self._let_in(scope, headers, bound)
+            await self._app(scope, _Bounded(receive, bound), passage.send)
         except Exception as error:
             if code_of(error) is Code.INTERNAL:
                 log.exception("request broke", request_id=passage.id)
             if passage.started and not passage.ended:
                 raise  # too late for an answer: the cut shows that what was sent is not whole
             if not passage.started:
-                await refusal(problem_of(error))(scope, receive, passage.send)
+                refused = openai_refusal(error) if is_openai(path) else refusal(problem_of(error))
+                await refused(scope, receive, passage.send)
         finally:
             passage.log()
 
-    async def _let_in(self, scope: Scope, headers: Headers) -> None:
+    def _check_page(self, scope: Scope, headers: Headers) -> None:
         if len(headers.getlist("host")) != 1 and scope["http_version"] != "1.0":
             raise InvalidRequestError("A request has one Host header.")  # RFC 9112, 3.2
         self._doors.check_origin(headers.get("origin"), headers.get("host"), self._port)
+        scope["state"]["origin"] = headers.get("origin")
+
+    async def _let_in(self, scope: Scope, headers: Headers, bound: _Bound) -> None:
         scope["state"]["owner"] = None
         path = scope["path"]
         if path not in PUBLIC and not path.startswith(PUBLIC_FOLDER):
             scope["state"]["owner"] = await self._doors.owner(_key(headers))
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self._max_body_bytes:
-            raise _too_large(self._max_body_bytes)
+        if length.isdigit() and int(length) > bound.bytes:
+            raise bound.passed()
 
 
 class _Passage:
@@ -109,6 +133,8 @@ class _Passage:
             headers["x-request-id"] = self.id
             for name, value in _SECURITY.items():
                 headers.setdefault(name, value)
+            if origin := self._scope["state"].get("origin"):
+                cors.show(headers, origin)
         elif not message.get("more_body"):
             self.ended = True
         await self._send(message)
@@ -128,27 +154,34 @@ class _Passage:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """How long a body may be, and the setting that says so."""
+
+    bytes: int
+    setting: str
+
+    def passed(self) -> RequestTooLargeError:
+        return RequestTooLargeError(
+            f"The body is larger than {self.bytes} bytes, which {self.setting} allows."
+        )
+
+
 class _Bounded:
     """A request's body, refused as soon as it is longer than may be."""
 
-    def __init__(self, receive: Receive, most: int) -> None:
+    def __init__(self, receive: Receive, bound: _Bound) -> None:
         self._receive = receive
-        self._most = most
+        self._bound = bound
         self._got = 0
 
     async def __call__(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
             self._got += len(message.get("body", b""))
-            if self._got > self._most:
-                raise _too_large(self._most)
+            if self._got > self._bound.bytes:
+                raise self._bound.passed()
         return message
-
-
-def _too_large(most: int) -> RequestTooLargeError:
-    return RequestTooLargeError(
-        f"The body is larger than {most} bytes, which TRIALOGUE_MAX_BODY_BYTES allows."
-    )
 
 
 def _key(headers: Headers) -> str | None:

@@ -115,7 +115,7 @@ def hits(of: Page[Hit]) -> pb.SearchMessagesResponse:
 
 def hit(of: Hit) -> pb.SearchHit:
     return pb.SearchHit(
-        message=of.message and message(of.message),
+        message=message(of.message) if of.message else None,
         conversation_id=of.conversation_id,
         title=of.title,
         snippet=of.snippet,

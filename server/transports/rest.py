@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Header, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
 from server import VERSION
 from server.core.conversations import Conversations
@@ -58,16 +61,29 @@ STREAM: dict[int | str, dict[str, Any]] = {
     }
 }
 _TURN_OR_EVENTS: dict[int | str, dict[str, Any]] = {200: {**STREAM[200], "model": TurnShape}}
+_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+# Named by reference: FastAPI builds a validator for every model of every route, which takes the
+# first request half a second.
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody}
-    for status in (400, 401, 403, 404, 405, 409, 413, 422, 429, 500, 502, 503, 504)
+    400: {"model": ErrorBody},
+    **{
+        status: {"description": HTTPStatus(status).phrase, "content": _ERROR}
+        for status in (401, 403, 404, 405, 409, 413, 422, 429, 500, 502, 503, 504)
+    },
 }
 
 
 def build(
-    conversations: Conversations, pages: Pages, *, keep_alive: float = sse.KEEP_ALIVE_SECONDS
+    conversations: Conversations,
+    pages: Pages,
+    *,
+    keep_alive: float = sse.KEEP_ALIVE_SECONDS,
+    openai: ASGIApp | None = None,
 ) -> FastAPI:
-    """Return the application with every route of this wire; `keep_alive` is in seconds."""
+    """Return the application with every route of this wire; `keep_alive` is in seconds.
+
+    `openai` is what answers under `/v1`.
+    """
     app = FastAPI(
         title="Trialogue",
         summary="One conversation, every wire.",
@@ -78,6 +94,8 @@ def build(
     )
     app.include_router(_Routes(conversations, keep_alive).router, responses=REFUSALS)
     app.include_router(pages.router)
+    if openai is not None:
+        app.router.routes += [Mount("/v1", openai), Route("/v1", openai)]
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _no_route)
     for kind in (RefusedError, StoreError, UpstreamError, Exception):

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from trialogue.v1 import conversation_pb2 as pb
 
 from server.core.conversations import Conversations
@@ -17,6 +18,9 @@ from server.transports.rpc_calls import Caller, Calls, Handler
 from storage.model import Content, Query, Role
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ConversationService"].full_name
+
+#: What a Timestamp may hold, in seconds since 1970.
+_YEAR_1, _YEAR_10000 = -62_135_596_800, 253_402_300_800
 
 Word = TypeVar("Word", bound=StrEnum)
 Events = AsyncGenerator[TurnEvent, None]
@@ -143,13 +147,12 @@ class ConversationService:
     async def search(
         self, caller: Caller, asked: pb.SearchMessagesRequest
     ) -> pb.SearchMessagesResponse:
-        since, until = asked.created_after, asked.created_before
         query = Query(
             asked.q,
             _role(asked.role),
             asked.conversation_id or None,
-            messages.micros(since) if asked.HasField("created_after") else None,
-            messages.micros(until) if asked.HasField("created_before") else None,
+            _moment(asked, "created_after"),
+            _moment(asked, "created_before"),
         )
         found = await self._conversations.search(
             caller.owner, query, limit=asked.limit or 20, after=asked.after or None
@@ -162,6 +165,16 @@ def _role(given: str) -> Role | None:
         return Role(given) if given else None
     except ValueError:
         raise InvalidRequestError(f"role must be one of {', '.join(Role)}.", "role") from None
+
+
+def _moment(asked: pb.SearchMessagesRequest, field: str) -> int | None:
+    """Return a time in microseconds since 1970, or None where it is not set."""
+    given: Timestamp | None = _given(asked, field)
+    if given is None:
+        return None
+    if not (_YEAR_1 <= given.seconds < _YEAR_10000 and 0 <= given.nanos < 1_000_000_000):
+        raise InvalidRequestError(f"{field} must be from year 1 to year 9999.", field)
+    return messages.micros(given)
 
 
 def _content(asked: pb.AskRequest) -> Content:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from server.upstream.complaints import shaped
 from server.upstream.cut import data_of, without_comments
 from server.upstream.letters import Letters
 from server.upstream.mend import TEXT, UNREADABLE, Head, encode, mend_choice, parse, set_default
 from server.upstream.port import UpstreamFailedError
-from server.upstream.refusals import shaped
 from server.upstream.scrub import Scrubber
 
 DONE = b"data: [DONE]\n\n"

@@ -12,6 +12,7 @@ import aiohttp
 
 from server.upstream import mend
 from server.upstream.chunks import Chunks
+from server.upstream.complaints import refusal
 from server.upstream.cut import Cutter
 from server.upstream.headers import kept
 from server.upstream.openai_errors import BREAKS, stream_error
@@ -25,7 +26,6 @@ from server.upstream.port import (
     UpstreamRejectedError,
     UpstreamTimeoutError,
 )
-from server.upstream.refusals import refusal
 from server.upstream.scrub import Scrubber
 from server.upstream.sse import OversizedEventError
 
@@ -87,7 +87,7 @@ class Incoming:
         if not 200 <= status < 300:
             raise UpstreamFailedError("the upstream answered with a redirect, or with no answer")
         if self._response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise UpstreamFailedError("the upstream's answer is compressed, which was not asked for")
+            raise UpstreamFailedError("the upstream compressed its answer, which was not asked for")
         if call.method != "POST" or call.path not in SPOKEN:
             return Reply(status, headers, self._opened(self._bytes(renewing=True)))
         headers.pop("content-length", None)
@@ -132,7 +132,7 @@ class Incoming:
         chat = SPOKEN[call.path] != mend.TEXT
         chunks = Chunks(call.model or "", self._scrub, chat=chat, usage=_asks_for_usage(call.body))
         events = self._opened(self._events(chunks))
-        return self._opened(_after(await anext(events), events))
+        return self._opened(after(await anext(events), events))
 
     def _opened(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         self._open.append(body)
@@ -140,28 +140,33 @@ class Incoming:
 
     async def _events(self, chunks: Chunks) -> AsyncGenerator[bytes, None]:
         """Yield whole events until the last one; raise where the stream broke before it."""
-        cutter = Cutter(self._bounds.event_bytes)
         try:
-            async with aclosing(self._bytes()) as body:
-                async for data in body:
-                    for event in cutter.feed(data):
-                        if said := chunks.take(event):
-                            yield said
-                            wait = _LINGER if chunks.whole else self._bounds.between
-                            self._patience.renew(min(wait, self._bounds.between))
-                        if chunks.over:
-                            self._finished = True
-                            return
-            for event in cutter.close():
-                if said := chunks.take(event):
-                    yield said
-        except OversizedEventError:
-            raise UpstreamFailedError("the upstream sent an event that is too long") from None
+            async with aclosing(self._cut()) as events:
+                async for event in events:
+                    if said := chunks.take(event):
+                        yield said
+                        wait = _LINGER if chunks.whole else self._bounds.between
+                        self._patience.renew(min(wait, self._bounds.between))
+                    if chunks.over:
+                        self._finished = True
+                        return
         except UpstreamError:
             if not chunks.whole:
                 raise
         if last := chunks.close():
             yield last
+
+    async def _cut(self) -> AsyncGenerator[bytes, None]:
+        cutter = Cutter(self._bounds.event_bytes)
+        try:
+            async with aclosing(self._bytes()) as body:
+                async for data in body:
+                    for event in cutter.feed(data):
+                        yield event
+        except OversizedEventError:
+            raise UpstreamFailedError("the upstream sent an event that is too long") from None
+        for event in cutter.close():
+            yield event
 
     async def _bytes(self, *, renewing: bool = False) -> AsyncGenerator[bytes, None]:
         """Yield the body's bytes as they come; the time for them stands while nobody waits."""
@@ -219,7 +224,7 @@ async def one(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     yield first
     async for event in rest:
         yield event

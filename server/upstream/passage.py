@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -186,8 +187,8 @@ def _address(base_url: str) -> tuple[SplitResult, dict[str, str]]:
     bare = url._replace(netloc=url.netloc.rpartition("@")[2], fragment="")
     if url.username is None:
         return bare, {}
-    login = aiohttp.encode_basic_auth(unquote(url.username), unquote(url.password or ""))
-    return bare, {"authorization": login}
+    login = f"{unquote(url.username)}:{unquote(url.password or '')}".encode()
+    return bare, {"authorization": f"Basic {base64.b64encode(login).decode()}"}
 
 
 def _proxy(base: SplitResult) -> str | None:

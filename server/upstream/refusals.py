@@ -1,89 +1,155 @@
-"""Put an upstream's refusals in OpenAI's shape, keeping its words but not its key or address."""
+"""Refusals of a request, in the words and with the codes that OpenAI's API has for them."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from server.upstream.mend import encode
-from server.upstream.openai_errors import complaint_of
-from server.upstream.scrub import Scrubber
-
-_DEPTH = 4
-_MOST = 50
-#: what is said of an error in its own place
-_SHAPE = ("message", "type", "param", "code", "detail", "error")
-_PLAIN = str.maketrans(
-    {"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\xa0": " "}
-)
+_LONGEST_MESSAGE = 600
+_LONGEST_QUOTE = 100
 
 
-def refusal(status: int, body: bytes, scrub: Scrubber) -> bytes:
-    """Return the body of an error answer: `{"error": {message, type, param, code, …}}`."""
-    try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        said = body.decode("utf-8", "replace")
-    if isinstance(said, list) and said:
-        said = said[0]
-    rest = {}
-    if isinstance(said, dict) and isinstance(said.get("error"), dict):
-        rest = {name: _clean(value, scrub, 1) for name, value in said.items() if name != "error"}
-        said = said["error"]
-    return encode({"error": shaped(said, scrub, status), **rest})
+@dataclass
+class RefusedError(Exception):
+    """A request cannot be answered, and why."""
+
+    message: str
+    param: str | None = None
+    code: str | None = None
+    status: int = 400
+    kind: str = "invalid_request_error"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.message
+
+    def body(self) -> bytes:
+        """Return OpenAI's error object; its message is one line of ASCII."""
+        line = " ".join(self.message.split())[:_LONGEST_MESSAGE]
+        error = {
+            "message": line.encode("ascii", "backslashreplace").decode(),
+            "type": self.kind,
+            "param": self.param,
+            "code": self.code,
+        }
+        return orjson.dumps({"error": error})
 
 
-def shaped(said: object, scrub: Scrubber, status: int = 500) -> dict[str, Any]:
-    """Return an error object in OpenAI's shape; what else is in it is kept, cleaned."""
-    complaint = complaint_of(said, scrub)
-    message = complaint.message or f"the upstream refused the request with status {status}"
-    error = {
-        "message": one_line(message),
-        "type": complaint.type or type_of(status),
-        "param": complaint.param,
-        "code": complaint.code,
-    }
-    if isinstance(said, dict):
-        more = {name: value for name, value in said.items() if name not in _SHAPE}
-        error |= _clean(more, scrub, 1)
-    return error
+def unreadable() -> RefusedError:
+    return RefusedError(
+        "We could not parse the JSON body of your request. (HINT: This likely means you aren't "
+        "using your HTTP library correctly. The OpenAI API expects a JSON payload, but what was "
+        "sent was not valid JSON.)"
+    )
 
 
-def type_of(status: int) -> str:
-    """Return OpenAI's type for errors of a status."""
-    if status == 429:
-        return "rate_limit_exceeded"
-    return "server_error" if status >= 500 else "invalid_request_error"
+def missing(param: str) -> RefusedError:
+    return RefusedError(
+        f"Missing required parameter: '{param}'.", param, "missing_required_parameter"
+    )
 
 
-def one_line(text: str) -> str:
-    """Return a text as one line of ASCII, which some clients put into an HTTP status line."""
-    plain = " ".join(text.split()).translate(_PLAIN)
-    if plain.isascii():
-        return re.sub(r"[\x00-\x1f\x7f]", "", plain)
-    folded = (letter if letter.isascii() else _folded(letter) for letter in plain)
-    return "".join(folded)
+def mistyped(param: str, expected: str, got: Any) -> RefusedError:
+    return RefusedError(
+        f"Invalid type for '{param}': expected {expected}, but got {kind_of(got)} instead.",
+        param,
+        "invalid_type",
+    )
 
 
-def _folded(letter: str) -> str:
-    bare = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
-    return bare or letter.encode("ascii", "backslashreplace").decode()
+def unknown_value(param: str, got: object, known: Sequence[str]) -> RefusedError:
+    quoted = [f"'{value}'" for value in known]
+    options = ", ".join(quoted[:-1]) + f", and {quoted[-1]}" if len(quoted) > 1 else quoted[0]
+    return RefusedError(
+        f"Invalid value: '{quote(got)}'. Supported values are: {options}.", param, "invalid_value"
+    )
 
 
-def _clean(value: Any, scrub: Scrubber, depth: int) -> Any:
-    """Clean every text in a value; what lies too deep is left out."""
+def below(param: str, word: str, least: float, got: float) -> RefusedError:
+    return RefusedError(
+        f"Invalid '{param}': {word} below minimum value. "
+        f"Expected a value >= {least}, but got {quote(got)} instead.",
+        param,
+        f"{word}_below_min_value",
+    )
+
+
+def above(param: str, word: str, most: float, got: float) -> RefusedError:
+    return RefusedError(
+        f"Invalid '{param}': {word} above maximum value. "
+        f"Expected a value <= {most}, but got {quote(got)} instead.",
+        param,
+        f"{word}_above_max_value",
+    )
+
+
+def empty(param: str) -> RefusedError:
+    return RefusedError(
+        f"Invalid '{param}': empty array. Expected an array with minimum length 1, "
+        "but got an empty array instead.",
+        param,
+        "empty_array",
+    )
+
+
+def overlong(param: str, most: int, got: int) -> RefusedError:
+    return RefusedError(
+        f"Invalid '{param}': array too long. Expected an array with maximum length {most}, "
+        f"but got an array with length {got} instead.",
+        param,
+        "array_above_max_length",
+    )
+
+
+def unsupported(param: str) -> RefusedError:
+    return RefusedError(
+        f"Unsupported parameter: '{param}' is not supported with this model.",
+        param,
+        "unsupported_parameter",
+    )
+
+
+def overflow(window: int, prompt: int, param: str = "messages") -> RefusedError:
+    return RefusedError(
+        f"This model's maximum context length is {window} tokens. However, your {param} resulted "
+        f"in {prompt} tokens. Please reduce the length of the {param}.",
+        param,
+        "context_length_exceeded",
+    )
+
+
+def no_such_model(name: str) -> RefusedError:
+    return RefusedError(
+        f"The model '{quote(name)}' does not exist or you do not have access to it.",
+        "model",
+        "model_not_found",
+        404,
+    )
+
+
+def kind_of(value: Any) -> str:
+    """Say what a JSON value is, with its article."""
     match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int():
+            return "an integer"
+        case float():
+            return "a decimal number"
         case str():
-            return scrub(value)
-        case dict() | list() if depth > _DEPTH:
-            return None
-        case dict():
-            pairs = list(value.items())[:_MOST]
-            return {scrub(str(name)): _clean(part, scrub, depth + 1) for name, part in pairs}
+            return "a string"
         case list():
-            return [_clean(part, scrub, depth + 1) for part in value[:_MOST]]
+            return "an array"
         case _:
-            return value
+            return "an object"
+
+
+def quote(value: object) -> str:
+    """Return a value as it may stand in a message, shortened."""
+    text = str(value)
+    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "..."

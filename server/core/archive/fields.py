@@ -87,9 +87,12 @@ class Fields:
         value = self._value.get(key)
         if not isinstance(value, str | list):
             raise self.refuse(key, "a string or a list of parts")
-        if isinstance(value, list):
-            for part in self.parts(key):
-                part.short("type")
+        for part in self.parts(key) if isinstance(value, list) else ():
+            match part.short("type"):
+                case "text":
+                    part.text("text")
+                case "image_url":
+                    part.part("image_url").text("url")
         return value
 
 

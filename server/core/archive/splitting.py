@@ -158,8 +158,10 @@ class _Text:
             match = _SCALAR.match(self._block, self._at)
             found += match[0] if match else b""
             self._at = match.end() if match else self._at
-            if self._at < len(self._block) or len(found) > _BLOCK or not await self._more():
+            if self._at < len(self._block) or len(found) > _BLOCK:
                 break
+            if not await self._more():
+                raise BrokenError("The JSON ends in the middle.")
         if not found or len(found) > _BLOCK:
             raise self.broken()
         return found

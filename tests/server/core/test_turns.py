@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.core.turns import Delta, Ended, LiveTurn, Started, TurnEvent, replay, started
+from server.core.turns import Ended, LiveTurn, Started, replay, started
 from server.upstream.port import Finish
 from storage.model import Status, Turn, Usage
+from tests.server.core.following import check_shape, gathered, text_of
 from tests.storage.nouns import ADA, turn
 
 pieces_of_text = st.lists(st.text(min_size=1, max_size=9), max_size=12)
@@ -26,28 +26,6 @@ def live_turn(*pieces: str) -> LiveTurn:
     for piece in pieces:
         live.append(piece)
     return live
-
-
-async def gathered(events: AsyncIterator[TurnEvent]) -> list[TurnEvent]:
-    return [event async for event in events]
-
-
-def text_of(events: list[TurnEvent]) -> str:
-    return "".join(event.text for event in events if isinstance(event, Delta))
-
-
-def check_shape(events: list[TurnEvent], after: int) -> None:
-    """Started, Delta*, Ended; every cursor is the position behind what was read."""
-    assert isinstance(events[0], Started)
-    assert events[0].cursor == after
-    assert events[0].turn.status is Status.RUNNING
-    assert isinstance(events[-1], Ended)
-    position = after
-    for event in events[1:-1]:
-        assert isinstance(event, Delta)
-        assert event.text
-        position += len(event.text)
-        assert event.cursor == position
 
 
 @settings(deadline=None, max_examples=50)

@@ -17,7 +17,9 @@ from server.core.doors import Doors, configured
 from server.settings import load
 from server.transports.http import HttpListener, listening_socket
 from server.transports.http_guard import Limits
+from server.transports.shapes import ListShape, MessageShape, TurnShape
 from server.transports.sse import KEEP_ALIVE_SECONDS
+from tests.fakes import Puppet
 
 OPEN_HOUSE = Doors((), None, microseconds, open_to_all=True, public=False)
 
@@ -103,6 +105,39 @@ def error_in(body: bytes, code: str) -> dict[str, Any]:
     assert error["message"]
     assert "\n" not in error["message"]
     return error
+
+
+async def ask(
+    client: httpx2.AsyncClient, conversation_id: str = "c1", **body: Any
+) -> dict[str, Any]:
+    """Ask, and return the turn when it has ended."""
+    response = await client.post(f"/ask/{conversation_id}", json={"prompt": "Hello", **body})
+    assert response.status_code == 200, response.text
+    return exact(TurnShape, response.json())
+
+
+async def asking(client: httpx2.AsyncClient, puppet: Puppet, times: int = 1, **body: Any) -> Any:
+    """Ask, and return what waits for the answer once the upstream has been asked."""
+    task = asyncio.create_task(ask(client, **body))
+    await puppet.asked(times)
+    return task
+
+
+async def running(client: httpx2.AsyncClient, conversation_id: str = "c1") -> str:
+    """Return the id of the turn that was begun last."""
+    messages = (await client.get(f"/conversations/{conversation_id}/messages")).json()["data"]
+    return str(messages[-1]["turn_id"])
+
+
+async def messages(
+    client: httpx2.AsyncClient, conversation_id: str = "c1", **params: Any
+) -> dict[str, Any]:
+    response = await client.get(f"/conversations/{conversation_id}/messages", params=params)
+    return exact(ListShape[MessageShape], response.json())
+
+
+def contents(page: dict[str, Any]) -> list[Any]:
+    return [one["content"] for one in page["data"]]
 
 
 @dataclass(frozen=True)

@@ -326,3 +326,28 @@ class TestConversations:
         assert [one.content for one in above.messages] == ["one"]
         assert not above.has_more
         assert page.messages[0].parent_id == above.messages[0].id
+
+    async def test_messages_know_their_siblings(self, client: Any, puppet: Puppet) -> None:
+        puppet.answer("One").answer("Two")
+        first = await heard(client.Ask(pb.AskRequest(conversation_id="c1", prompt="A")))
+        second = await heard(client.Regenerate(pb.RegenerateRequest(conversation_id="c1")))
+        answers = [events[-1].ended.turn.answer_id for events in (first, second)]
+        page = await client.ListMessages(pb.ListMessagesRequest(conversation_id="c1"))
+        question, answer = page.messages
+        assert (list(answer.sibling_ids), answer.sibling_index) == (answers, 1)
+        assert (list(question.sibling_ids), question.sibling_index) == ([question.id], 0)
+
+    async def test_messages_are_found_by_their_words(self, tmp_path: Path) -> None:
+        async with parrot(tmp_path) as client:
+            for name, prompt in (("c1", "a blue sky"), ("c2", "the blue sea")):
+                await heard(client.Ask(pb.AskRequest(conversation_id=name, prompt=prompt)))
+            both = await client.SearchMessages(pb.SearchMessagesRequest(q="blue", role="user"))
+            assert {hit.conversation_id for hit in both.hits} == {"c1", "c2"}
+            assert all("«blue»" in hit.snippet for hit in both.hits)
+            asked = pb.SearchMessagesRequest(q="blue", role="user", conversation_id="c2")
+            (hit,) = (await client.SearchMessages(asked)).hits
+            assert (hit.message.content, hit.title) == ("the blue sea", "the blue sea")
+            asked.created_before.seconds = 1
+            assert list((await client.SearchMessages(asked)).hits) == []
+            page = await client.SearchMessages(pb.SearchMessagesRequest(q="blue", limit=1))
+            assert (len(page.hits), page.has_more) == (1, True)

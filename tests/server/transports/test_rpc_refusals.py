@@ -11,6 +11,7 @@ import grpc
 import pytest
 import structlog
 from google.protobuf.struct_pb2 import ListValue
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import (
@@ -92,6 +93,19 @@ class TestRefusals:
             ("UpdateConversation", pb.UpdateConversationRequest(), "conversation_id"),
             ("DeleteConversation", pb.DeleteConversationRequest(), "conversation_id"),
             ("ListMessages", pb.ListMessagesRequest(), "conversation_id"),
+            ("SearchMessages", pb.SearchMessagesRequest(), "q"),
+            ("SearchMessages", pb.SearchMessagesRequest(q="x", limit=101), "limit"),
+            ("SearchMessages", pb.SearchMessagesRequest(q="x", role="poet"), "role"),
+            (
+                "SearchMessages",
+                pb.SearchMessagesRequest(q="x", created_after=Timestamp(seconds=1 << 62)),
+                "created_after",
+            ),
+            (
+                "SearchMessages",
+                pb.SearchMessagesRequest(q="x", created_before=Timestamp(seconds=-(1 << 62))),
+                "created_before",
+            ),
         ],
     )
     async def test_a_missing_or_wrong_field_is_named(

@@ -26,7 +26,7 @@ def node(
     **said: Any,
 ) -> dict[str, Any]:
     """Return a node with a message, as the export has them; `said` changes the message."""
-    message = {
+    message: dict[str, Any] = {
         "id": uuid(number),
         "author": {"role": role, "name": None, "metadata": {}},
         "create_time": START + number,
@@ -72,7 +72,12 @@ def conversation(*nodes: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 
 HIDDEN = {"is_visually_hidden_from_conversation": True}
-ROOT = {"id": "client-created-root", "message": None, "parent": None, "children": [uuid(1)]}
+ROOT: dict[str, Any] = {
+    "id": "client-created-root",
+    "message": None,
+    "parent": None,
+    "children": [uuid(1)],
+}
 IMAGE = {
     "content_type": "image_asset_pointer",
     "asset_pointer": "file-service://file-abc",

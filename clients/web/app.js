@@ -1,0 +1,356 @@
+// The browser client: one conversation, live, whoever asks in it.
+
+import { Line } from "./line.js";
+import { askForKey, get, key } from "./server.js";
+import { Thread } from "./thread.js";
+
+const $ = (id) => document.getElementById(id);
+const PAGE = 50;
+const LOOK_AGAIN = 3000;
+const onATouchScreen = matchMedia("(pointer: coarse)");
+
+const thread = new Thread($("messages"), $("scroll"), again);
+// Questions whose turn has not begun, by their request_id.
+const waiting = new Map();
+let line;
+// What is shown: the conversation, a number that changes with it, the request that brings its
+// events, the last turn and cursor seen, and the turn that runs.
+let shown = { id: null, view: 0, watch: null, seen: null, running: null, news: false };
+let events = Promise.resolve();
+let lastListed = null;
+
+// Conversations
+
+async function list(after = null) {
+  const from = after ? `&after=${encodeURIComponent(after)}` : "";
+  const page = await get(`/conversations?limit=${PAGE}${from}`);
+  const items = page.data.map(listed);
+  if (after) $("conversations").append(...items);
+  else $("conversations").replaceChildren(...items);
+  lastListed = page.last_id;
+  $("more").hidden = !page.has_more;
+  mark();
+}
+
+function listed(conversation) {
+  const item = document.createElement("li");
+  const link = document.createElement("a");
+  link.href = `#${encodeURIComponent(conversation.id)}`;
+  link.textContent = conversation.title || conversation.id;
+  link.dataset.id = conversation.id;
+  item.append(link);
+  return item;
+}
+
+function mark() {
+  let title = "New conversation";
+  for (const link of $("conversations").querySelectorAll("a")) {
+    const current = link.dataset.id === shown.id;
+    if (current) title = link.textContent;
+    if (current) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  $("title").textContent = title;
+  document.title = `${title} – Trialogue`;
+}
+
+// The conversation shown
+
+function addressed() {
+  try {
+    return decodeURIComponent(location.hash.slice(1)) || null;
+  } catch {
+    return null;
+  }
+}
+
+async function show(id) {
+  if (shown.id && id !== shown.id) line.send({ type: "unwatch", conversation_id: shown.id });
+  shown = { id, view: shown.view + 1, watch: null, seen: null, running: null, news: false };
+  const { view } = shown;
+  thread.clear();
+  busy(null);
+  trouble(null);
+  openSidebar(false);
+  mark();
+  const page = id ? await messages("") : null;
+  if (view !== shown.view) return;
+  if (page) {
+    thread.show(page.data);
+    shown.seen = lastTurn(page.data);
+  }
+  $("earlier").hidden = !page?.has_more;
+  $("empty").hidden = !thread.isEmpty;
+  watch();
+}
+
+function messages(query) {
+  return get(`/conversations/${encodeURIComponent(shown.id)}/messages?limit=100${query}`);
+}
+
+// What a watcher has seen that has read these messages: the last turn is read once more, so that
+// nothing is missed that was written meanwhile.
+function lastTurn(read) {
+  const turnId = read.at(-1)?.turn_id;
+  return turnId ? { turn: turnId, cursor: 0 } : null;
+}
+
+async function earlier() {
+  const page = await messages(`&before=${encodeURIComponent(thread.first)}`);
+  thread.prepend(page.data);
+  $("earlier").hidden = !page.has_more;
+}
+
+// Watching
+
+function watch() {
+  if (!shown.id) return;
+  shown.watch = `watch-${random()}`;
+  const frame = { type: "watch", request_id: shown.watch, conversation_id: shown.id };
+  const { seen } = shown;
+  line.send(seen ? { ...frame, after: `${seen.turn}:${seen.cursor}` } : frame);
+}
+
+// Goes on after the connection was lost: first to the end of the turn that was being read.
+function resume() {
+  if (!shown.running) {
+    watch();
+    return;
+  }
+  shown.watch = `follow-${random()}`;
+  const after = shown.seen.cursor;
+  line.send({ type: "follow", request_id: shown.watch, turn_id: shown.running, after });
+}
+
+function hear(frame) {
+  if (frame.request_id && frame.request_id === shown.watch) {
+    if (frame.type === "error") cannotWatch(frame.error);
+    else inOrder(frame);
+  } else if (waiting.has(frame.request_id)) {
+    hearOfQuestion(frame);
+  } else if (frame.type === "error") {
+    trouble(frame.error.message);
+  }
+}
+
+function cannotWatch(error) {
+  const { view } = shown;
+  shown.watch = null;
+  if (error.code !== "not_found") trouble(error.message);
+  // It is not there yet: somebody may begin it.
+  else setTimeout(() => view === shown.view && !shown.watch && watch(), LOOK_AGAIN);
+}
+
+// One event after the other, though some have to wait for a question to be fetched.
+function inOrder(frame) {
+  const { view } = shown;
+  events = attempt(events.then(() => (view === shown.view ? follow(frame) : null)));
+}
+
+async function follow(event) {
+  const { view } = shown;
+  if (event.type === "turn.started") {
+    await attempt(showQuestion(event.turn)); // without it the answer is worth reading too
+    if (view !== shown.view) return;
+    shown.news = !thread.isAnswered(event.turn_id);
+    thread.write(event.turn, event.cursor);
+    busy(event.turn_id);
+  } else if (event.type === "turn.delta") {
+    thread.add(event.turn_id, event.text);
+  } else {
+    end(event.turn);
+  }
+  shown.seen = { turn: event.turn_id, cursor: event.cursor };
+  if (event.type === "turn.ended" && shown.watch.startsWith("follow")) watch();
+}
+
+function end(turn) {
+  thread.end(turn);
+  busy(null);
+  if (!shown.news) return;
+  announce(turn);
+  attempt(list());
+}
+
+async function showQuestion(turn) {
+  $("empty").hidden = true;
+  if (!thread.has(turn.question_id)) {
+    const page = await messages(`&leaf=${encodeURIComponent(turn.question_id)}`);
+    if (page && !thread.has(turn.question_id)) {
+      if (thread.last === turn.parent_id) thread.append(page.data.at(-1));
+      else thread.show(page.data);
+    }
+  }
+  thread.turnOff(turn.question_id, turn.id);
+}
+
+// Asking
+
+function ask(prompt) {
+  if (!shown.id) name(`chat-${random()}`);
+  $("empty").hidden = true;
+  trouble(null);
+  const request_id = random();
+  const frame = {
+    type: "ask",
+    request_id,
+    conversation_id: shown.id,
+    prompt,
+    idempotency_key: request_id, // sent again after a lost connection, it is the same turn
+  };
+  waiting.set(request_id, { frame, item: thread.wait(prompt), view: shown.view });
+  line.send(frame);
+}
+
+// Gives a new conversation its id, which is in the address from now on.
+function name(id) {
+  shown.id = id;
+  history.replaceState(null, "", `#${id}`);
+  mark();
+}
+
+function hearOfQuestion(frame) {
+  const { frame: asked, item, view } = waiting.get(frame.request_id);
+  waiting.delete(frame.request_id);
+  if (view !== shown.view) return;
+  if (frame.type === "error") {
+    item.remove();
+    trouble(frame.error.message);
+    if (!$("prompt").value) $("prompt").value = asked.prompt;
+    fit();
+    return;
+  }
+  thread.begin(item, frame.turn.question_id);
+  attempt(list());
+  if (!shown.watch) {
+    shown.seen = { turn: frame.turn_id, cursor: 0 };
+    watch();
+  }
+}
+
+function again(messageId) {
+  const frame = { type: "regenerate", request_id: random(), conversation_id: shown.id };
+  line.send({ ...frame, message_id: messageId });
+}
+
+function stop() {
+  if (shown.running) line.send({ type: "cancel", turn_id: shown.running });
+}
+
+// What people see and hear of all that
+
+function busy(turnId) {
+  shown.running = turnId;
+  $("messages").setAttribute("aria-busy", String(turnId !== null));
+  $("stop").hidden = turnId === null;
+}
+
+function trouble(message) {
+  $("trouble").textContent = message ?? "";
+  $("trouble").hidden = !message;
+}
+
+// Says an answer once, when it is whole; nobody wants to hear it letter by letter.
+function announce(turn) {
+  const ending = turn.status === "completed" ? "Answer" : `Answer, ${turn.status}`;
+  $("announcement").textContent = `${ending}: ${turn.answer}`;
+}
+
+function openSidebar(open) {
+  $("sidebar").classList.toggle("open", open);
+  $("shade").hidden = !open;
+  $("menu").setAttribute("aria-expanded", String(open));
+}
+
+function fit() {
+  const field = $("prompt");
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight}px`;
+}
+
+function send() {
+  const prompt = $("prompt").value.trim();
+  if (!prompt) return;
+  $("prompt").value = "";
+  fit();
+  ask(prompt);
+}
+
+function random() {
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// Beginning
+
+function typed(event) {
+  const finished = event.key === "Enter" && !event.shiftKey && !event.isComposing;
+  if (finished && !onATouchScreen.matches) {
+    event.preventDefault();
+    send();
+  }
+}
+
+function escaped(event) {
+  if (event.key !== "Escape") return;
+  if ($("sidebar").classList.contains("open")) openSidebar(false);
+  else stop();
+}
+
+function listen() {
+  $("composer").addEventListener("submit", (event) => {
+    event.preventDefault();
+    send();
+  });
+  $("prompt").addEventListener("input", fit);
+  $("prompt").addEventListener("keydown", typed);
+  $("stop").addEventListener("click", stop);
+  $("new").addEventListener("click", () => {
+    location.hash = "";
+    $("prompt").focus();
+  });
+  $("more").addEventListener("click", () => attempt(list(lastListed)));
+  $("earlier").addEventListener("click", () => attempt(earlier()));
+  $("menu").addEventListener("click", () => openSidebar(true));
+  $("shade").addEventListener("click", () => openSidebar(false));
+  addEventListener("keydown", escaped);
+  addEventListener("hashchange", () => addressed() !== shown.id && attempt(show(addressed())));
+}
+
+function attempt(work) {
+  return work.catch((error) => trouble(error.message));
+}
+
+function up() {
+  $("state").textContent = "";
+  resume();
+  for (const { frame } of waiting.values()) line.send(frame);
+}
+
+function down() {
+  $("state").textContent = "Reconnecting…";
+}
+
+async function refused(error) {
+  if (error.code !== "invalid_api_key") {
+    trouble(error.message);
+    return;
+  }
+  await askForKey(error.message);
+  trouble(null);
+  line.open();
+}
+
+async function begin() {
+  listen();
+  const config = await (await fetch("/web/config.json")).json();
+  $("version").textContent = config.version === "0" ? "" : config.version;
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  const url = `${scheme}://${location.hostname}:${config.websocket_port}/`;
+  line = new Line(url, key, { up, down, refused, frame: hear });
+  await list();
+  line.open();
+  await show(addressed());
+}
+
+attempt(begin());

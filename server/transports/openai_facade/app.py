@@ -1,0 +1,128 @@
+"""OpenAI's API under `/v1`: which request goes where, and how it is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from server.core.conversations import Conversations
+from server.core.errors import Code, DrainingError, code_of
+from server.transports.openai_facade.chat import Chat
+from server.transports.openai_facade.completions import Completions
+from server.transports.openai_facade.errors import (
+    ClientLeftError,
+    PassedOnError,
+    unknown_url,
+    wrong_method,
+)
+from server.transports.openai_facade.legacy import Legacy
+from server.transports.openai_facade.models import Models
+from server.transports.openai_facade.paths import PREFIX
+from server.transports.openai_facade.plain import Plain
+from server.transports.openai_facade.visit import Visit
+from server.upstream.refusals import RefusedError
+from server.upstream.upstreams import Upstreams
+
+log = structlog.get_logger("trialogue.openai")
+
+Endpoint = Callable[[Visit], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What each method does at a path; `path` is what the log shows."""
+
+    path: str
+    endpoints: dict[str, Endpoint]
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>.+)", self.path.removeprefix(PREFIX)))
+
+
+class Facade:
+    """An ASGI application; its routes are tried in order, and what none has is the upstream's."""
+
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        conversations: Conversations,
+        *,
+        default_model: str,
+        whole_bytes: int,
+    ) -> None:
+        self._conversations = conversations
+        chat = Chat(upstreams)
+        completions = Completions(upstreams, default_model)
+        plain = Plain(upstreams, whole_bytes)
+        models = Models(upstreams)
+        legacy = Legacy(upstreams, completions, default_model)
+        routes = (
+            Route("/v1/chat/completions", {"POST": chat.create}),
+            Route("/v1/completions", {"POST": completions.create}),
+            Route("/v1/models", {"GET": models.list}),
+            Route("/v1/models/{id}", {"GET": models.read, "DELETE": plain.anything}),
+            Route("/v1/embeddings", {"POST": plain.embed}),
+            Route("/v1/moderations", {"POST": plain.moderate}),
+            Route("/v1/engines", {"GET": models.list_engines}),
+            Route("/v1/engines/{id}/completions", {"POST": completions.create_of_old}),
+            Route("/v1/engines/{id}/generate", {"POST": completions.generate}),
+            Route("/v1/engines/{id}/embeddings", {"POST": plain.embed}),
+            Route("/v1/engines/{id}", {"GET": models.read_engine}),
+            Route("/v1/text_completion", {"POST": completions.create_of_old}),
+            Route("/v1/edits", {"POST": legacy.edit}),
+            Route("/v1/internal/logits", {"POST": legacy.logits}),
+        )
+        self._fixed = {route.path.removeprefix(PREFIX): route for route in routes}
+        self._patterns = [(route.pattern, route) for route in routes if "{" in route.path]
+        self._anything = Route("/v1/*", {})
+        self._pass = plain.anything
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        visit = Visit(scope, receive, send)
+        try:
+            async with visit.while_there():
+                await self._serve(scope, visit)
+        except ClientLeftError:
+            return
+        except Exception as error:
+            if visit.started:
+                raise  # too late for an answer: the cut shows that what was sent is not whole
+            if not isinstance(error, RefusedError | PassedOnError):
+                _note(error, scope["state"]["request_id"])
+            await visit.refuse(error)
+
+    async def _serve(self, scope: Scope, visit: Visit) -> None:
+        if self._conversations.draining:
+            raise DrainingError("The server is shutting down. Please try again in a few seconds.")
+        scope["route"], endpoint = self._find(visit)
+        await endpoint(visit)
+
+    def _find(self, visit: Visit) -> tuple[Route, Endpoint]:
+        route = self._fixed.get(visit.path) or self._patterned(visit)
+        if route is None:
+            if not visit.path or {".", ".."} & set(visit.path.split("/")):
+                raise unknown_url(visit.method, f"{PREFIX}{visit.path}")
+            return self._anything, self._pass
+        method = "GET" if visit.method == "HEAD" else visit.method
+        if method not in route.endpoints:
+            allowed = ", ".join(route.endpoints)
+            raise wrong_method(visit.method, f"{PREFIX}{visit.path}", allowed)
+        return route, route.endpoints[method]
+
+    def _patterned(self, visit: Visit) -> Route | None:
+        for pattern, route in self._patterns:
+            if (match := pattern.fullmatch(visit.path)) is not None:
+                visit.names = match.groupdict()
+                return route
+        return None
+
+
+def _note(error: Exception, request_id: str) -> None:
+    """Log what is our fault; the text of an upstream's error may quote a prompt."""
+    if code_of(error) is Code.INTERNAL:
+        log.exception("request broke", request_id=request_id)

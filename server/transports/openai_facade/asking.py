@@ -1,0 +1,28 @@
+"""Ask an upstream for a JSON answer of which another one is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from server.transports.openai_facade.errors import PassedOnError
+from server.upstream.incoming import start_of, whole
+from server.upstream.mend import parse
+from server.upstream.port import Call, Reply
+from server.upstream.upstreams import Upstreams
+
+_REFUSAL_BYTES = 64 << 10
+_ANSWER_BYTES = 64 << 20
+
+
+async def ask(upstreams: Upstreams, call: Call) -> dict[str, Any]:
+    """Return an upstream's answer. Raises PassedOnError for its refusal."""
+    async with upstreams.call(call) as reply:
+        await refuse_bad(reply)
+        return parse(await whole(reply.body, _ANSWER_BYTES))[0]
+
+
+async def refuse_bad(reply: Reply) -> None:
+    """Raise PassedOnError for a reply that is a refusal."""
+    if reply.status >= 400:
+        body = await start_of(reply.body, _REFUSAL_BYTES)
+        raise PassedOnError(reply.status, reply.headers, body)

@@ -1,0 +1,55 @@
+"""The list of models, in today's shape and in that of the engines of old."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from server.transports.openai_facade.visit import Visit
+from server.upstream.upstreams import Upstreams
+
+
+class Models:
+    """The routes of models and of engines."""
+
+    def __init__(self, upstreams: Upstreams) -> None:
+        self._upstreams = upstreams
+
+    async def list(self, visit: Visit) -> None:
+        """List what the upstreams have, aliases included."""
+        await visit.answer({"object": "list", "data": await self._upstreams.models()})
+
+    async def read(self, visit: Visit) -> None:
+        """Show a model; one that no list has may still be known to its upstream."""
+        name = visit.names["id"]
+        if (found := await self._find(name)) is not None:
+            await visit.answer(found)
+            return
+        async with self._upstreams.call(
+            visit.call(f"/models/{quote(name, safe='')}", model=name)
+        ) as reply:
+            await visit.relay(reply)
+
+    async def list_engines(self, visit: Visit) -> None:
+        """List the models as engines."""
+        engines = [_engine(model) for model in await self._upstreams.models()]
+        await visit.answer({"object": "list", "data": engines})
+
+    async def read_engine(self, visit: Visit) -> None:
+        """Show a model as an engine."""
+        name = visit.names["id"]
+        found = await self._find(name) or {"id": name, "owned_by": self._upstreams.first(name).name}
+        await visit.answer(_engine(found))
+
+    async def _find(self, name: str) -> Mapping[str, Any] | None:
+        """Return a model; where the upstream is built in, any name is a model's."""
+        found = next((m for m in await self._upstreams.models() if m["id"] == name), None)
+        if found is None and (first := self._upstreams.first(name)).local:
+            return {"id": name, "object": "model", "created": 0, "owned_by": first.name}
+        return found
+
+
+def _engine(model: Mapping[str, Any]) -> dict[str, Any]:
+    owner = model.get("owned_by", "")
+    return {"id": model["id"], "object": "engine", "owner": owner, "ready": True}

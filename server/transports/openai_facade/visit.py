@@ -1,0 +1,198 @@
+"""One request of a client of `/v1`: what it sent, whether it is still there, the way back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from starlette.types import Message, Receive, Scope, Send
+
+from server.transports.openai_facade.errors import ClientLeftError, refusal
+from server.upstream import refusals
+from server.upstream.chunks import failure
+from server.upstream.complaints import one_line
+from server.upstream.fields import Fields
+from server.upstream.incoming import EVENTS, JSON
+from server.upstream.mend import encode
+from server.upstream.port import Call, Reply, UpstreamError
+
+#: Proxies must neither keep a stream nor hold it back.
+_LIVE = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+class Visit:
+    """Reads one request and answers it once; paths begin behind `/v1`."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.method: str = scope["method"]
+        raw = scope.get("raw_path") or scope["path"].encode()
+        self.raw_path = _without_doubles(raw.decode("latin-1"))
+        self.path = _without_doubles(scope["path"]).rstrip("/")
+        self.query: str = scope["query_string"].decode("latin-1")
+        self.headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+        self.owner: str = scope["state"]["owner"]
+        #: what stands in the places of the route's `{names}`
+        self.names: Mapping[str, str] = {}
+        self.started = False
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._came = time.perf_counter()
+        self._whole = asyncio.Event()
+        self.has_body = (
+            self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
+        )
+        if not self.has_body:
+            self._whole.set()
+
+    @asynccontextmanager
+    async def while_there(self) -> AsyncIterator[None]:
+        """Cancel what is done in this context as soon as the client hangs up, and end quietly."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - we are in one
+        leaving = asyncio.create_task(self._gone())
+        left = False
+
+        def stop(_: object) -> None:
+            nonlocal left
+            left = True
+            task.cancel()
+
+        leaving.add_done_callback(stop)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not left or task.uncancel():
+                raise
+        finally:
+            leaving.remove_done_callback(stop)
+            leaving.cancel()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes. Raises ClientLeftError where its rest will not."""
+        while not self._whole.is_set():
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeftError
+            if body := message.get("body"):
+                yield body
+            if not message.get("more_body"):
+                self._whole.set()
+
+    async def read(self) -> bytes:
+        """Return the whole body; the gate bounds it."""
+        return b"".join([piece async for piece in self.pieces()])
+
+    def call(
+        self,
+        path: str,
+        body: bytes | AsyncIterator[bytes] = b"",
+        *,
+        model: str | None = None,
+        stream: bool | None = None,
+    ) -> Call:
+        """Return the call that this request is for an upstream.
+
+        `stream` says whether a completion is wanted event by event; None for other calls.
+        """
+        headers = dict(self.headers)
+        if stream is not None:
+            headers |= {"accept": EVENTS if stream else JSON, "content-type": JSON}
+        return Call(self.method, path, self._query(), headers, body, model)
+
+    def made(self, path: str, body: dict[str, Any], *, stream: bool = False) -> Call:
+        """Return a call of our own making, which stands for a part of this request."""
+        headers = {"accept": EVENTS if stream else JSON, "content-type": JSON}
+        return Call("POST", path, "", headers, encode(body), body["model"])
+
+    async def answer(self, body: object) -> None:
+        """Answer with JSON; bytes are JSON already."""
+        data = body if isinstance(body, bytes) else orjson.dumps(body)
+        await self._start(200, {"content-type": JSON, "content-length": str(len(data))})
+        await self._send(_piece(data, more=False))
+
+    async def refuse(self, error: BaseException) -> None:
+        """Answer with an error."""
+        response = refusal(error)
+        self._name(response.headers)
+        self.started = True
+        await response(self._scope, self._receive, self._send)
+
+    async def relay(self, reply: Reply) -> None:
+        """Pass a reply on, each piece of its body in one write.
+
+        A stream of events that breaks ends with an error event; any other body is cut, which its
+        reader sees. Raises UpstreamError then.
+        """
+        live = reply.headers.get("content-type", "").startswith(EVENTS)
+        await self._start(reply.status, {**reply.headers, **(_LIVE if live else {})})
+        try:
+            async for piece in reply.body:
+                await self._send(_piece(piece))
+        except UpstreamError as error:
+            if not live:
+                raise
+            await self._send(_piece(failure(one_line(str(error)))))
+        await self._send(_piece(b"", more=False))
+
+    def _query(self) -> str:
+        """Return the query without the version that clients made for Azure put there."""
+        pairs = self.query.split("&") if self.query else ()
+        return "&".join(pair for pair in pairs if not pair.startswith("api-version="))
+
+    async def _start(self, status: int, headers: Mapping[str, str]) -> None:
+        shown = dict(headers)
+        self._name(shown)
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in shown.items()]
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": raw})
+
+    def _name(self, headers: Any) -> None:
+        headers.setdefault("openai-processing-ms", str(self._ms()))
+
+    def _ms(self) -> int:
+        return round(1000 * (time.perf_counter() - self._came))
+
+    async def _gone(self) -> None:
+        """Wait until the client hangs up; while its body is read, its reader will notice."""
+        await self._whole.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+def read_json(body: bytes) -> Fields:
+    """Read a request's JSON object. Raises RefusedError.
+
+    Half a surrogate pair, which the fast parser refuses, is let through: browsers cut texts there.
+    """
+    try:
+        values = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        try:
+            values = json.loads(body, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            raise refusals.unreadable() from None
+    if not isinstance(values, dict):
+        raise refusals.unreadable()
+    return Fields(values)
+
+
+def _no_number(_: str) -> None:
+    raise ValueError
+
+
+def _without_doubles(path: str) -> str:
+    """Return a path behind `/v1`; clients double slashes where a base URL ends in one."""
+    rest = path.removeprefix("/v1")
+    while "//" in rest:
+        rest = rest.replace("//", "/")
+    return rest
+
+
+def _piece(body: bytes, *, more: bool = True) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": more}

@@ -1,0 +1,186 @@
+"""The tools that a chat offers, and which of them must be called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from server.upstream import refusals
+from server.upstream.eliza_json import fitting
+from server.upstream.eliza_schema import UnfitError
+from server.upstream.eliza_words import Words
+from server.upstream.fields import Fields
+from server.upstream.refusals import RefusedError
+
+FUNCTION = "function"
+CUSTOM = "custom"
+
+_MOST_TOOLS = 128
+_CHOICES = ("none", "auto", "required")
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_NAMES = re.compile(r"[A-Za-z][a-z]+|[A-Z]+")
+_NOTHING: Mapping[str, Any] = {"type": "object", "properties": {}}
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function, or a tool that takes any text; `param` is where the request has its schema."""
+
+    kind: str
+    name: str
+    about: Mapping[str, Any]
+    param: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What is offered, and of that what must be called: nothing, or one of `forced`."""
+
+    offered: tuple[Tool, ...] = ()
+    forced: tuple[Tool, ...] = ()
+    #: asked for with `functions`, as it was before there were tools
+    of_old: bool = False
+
+    def chosen(self, words: Words) -> Tool | None:
+        """Return the tool to be called: of several the one whose words were heard most."""
+        if not self.forced:
+            return None
+        return max(self.forced, key=lambda tool: sum(map(words.mentions, _words(tool))))
+
+
+def read_tools(asked: Fields) -> Tools:
+    """Read a request's tools and its choice among them. Raises RefusedError."""
+    offered = tuple(map(_tool, asked.parts("tools") or ()))
+    if len(offered) > _MOST_TOOLS:
+        raise refusals.overlong("tools", _MOST_TOOLS, len(offered))
+    asked.flag("parallel_tool_calls")
+    if offered or asked.raw("functions") is None:
+        return Tools(offered, _forced(asked, offered))
+    functions = tuple(_named(part, FUNCTION) for part in asked.parts("functions") or ())
+    return Tools(functions, _forced_of_old(asked, functions), of_old=True)
+
+
+def arguments(tool: Tool, words: Words, turn: int) -> str:
+    """Return what a tool is called with: JSON that fits its schema, or words.
+
+    Raises RefusedError where no JSON can be written that fits.
+    """
+    if tool.kind == CUSTOM:
+        return words.said or words.answer
+    schema = tool.about.get("parameters")
+    try:
+        value = fitting(_NOTHING if schema is None else schema, words, turn)
+    except UnfitError as error:
+        raise RefusedError(
+            f"Invalid schema for function '{tool.name}': {error}.",
+            f"{tool.param}.parameters",
+            "invalid_function_parameters",
+        ) from error
+    return orjson.dumps(value).decode()
+
+
+def _tool(part: Fields) -> Tool:
+    part.required("type")
+    kind = part.one_of("type", (FUNCTION, CUSTOM)) or FUNCTION
+    part.required(kind)
+    inner = part.part(kind)
+    assert inner is not None  # noqa: S101 - required just now
+    tool = _named(inner, kind)
+    form = tool.about.get("format")
+    if kind == CUSTOM and isinstance(form, Mapping) and form.get("type") == "grammar":
+        raise refusals.unsupported(inner.path("format"))
+    return tool
+
+
+def _named(part: Fields, kind: str) -> Tool:
+    part.required("name")
+    name = part.text("name") or ""
+    if not _NAME.fullmatch(name):
+        raise RefusedError(
+            f"Invalid '{part.path('name')}': string does not match pattern. "
+            "Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'.",
+            part.path("name"),
+            "invalid_value",
+        )
+    part.text("description")
+    part.part("parameters")
+    return Tool(kind, name, part.values, part.where)
+
+
+def _forced(asked: Fields, offered: Sequence[Tool]) -> tuple[Tool, ...]:
+    choice = asked.raw("tool_choice")
+    if isinstance(choice, str):
+        asked.one_of("tool_choice", _CHOICES)
+    if choice in (None, "none", "auto"):
+        return ()
+    if not offered:
+        raise RefusedError(
+            "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are "
+            "specified.",
+            "tool_choice",
+        )
+    if choice == "required":
+        return tuple(offered)
+    if not isinstance(choice, Mapping):
+        raise refusals.mistyped("tool_choice", "one of a string or an object", choice)
+    return _chosen(Fields(choice, "tool_choice"), offered)
+
+
+def _chosen(choice: Fields, offered: Sequence[Tool]) -> tuple[Tool, ...]:
+    choice.required("type")
+    kind = choice.one_of("type", (FUNCTION, CUSTOM, "allowed_tools")) or FUNCTION
+    choice.required(kind)
+    inner = choice.part(kind)
+    assert inner is not None  # noqa: S101 - required just now
+    if kind != "allowed_tools":
+        return (_find(inner, offered),)
+    inner.required("mode")
+    mode = inner.one_of("mode", ("auto", "required"))
+    inner.required("tools")
+    allowed = tuple(_allowed(part, offered) for part in inner.parts("tools") or ())
+    return allowed if mode == "required" else ()
+
+
+def _allowed(part: Fields, offered: Sequence[Tool]) -> Tool:
+    kind = part.one_of("type", (FUNCTION, CUSTOM)) or FUNCTION
+    return _find(part.part(kind) or part, offered)
+
+
+def _find(part: Fields, offered: Sequence[Tool]) -> Tool:
+    part.required("name")
+    name = part.text("name")
+    for tool in offered:
+        if tool.name == name:
+            return tool
+    raise RefusedError(
+        f"Tool choice '{refusals.quote(name)}' not found in 'tools' parameter.", "tool_choice"
+    )
+
+
+def _forced_of_old(asked: Fields, functions: Sequence[Tool]) -> tuple[Tool, ...]:
+    choice = asked.raw("function_call")
+    match choice:
+        case None | "none" | "auto":
+            return ()
+        case {"name": str(name)}:
+            found = tuple(tool for tool in functions if tool.name == name)
+            if found:
+                return found
+            raise RefusedError(
+                f"Invalid value for 'function_call': no function named '{refusals.quote(name)}' "
+                "was specified in the 'functions' parameter.",
+                "function_call",
+            )
+        case str():
+            raise refusals.unknown_value("function_call", choice, ("none", "auto"))
+        case _:
+            raise refusals.mistyped("function_call", "one of a string or an object", choice)
+
+
+def _words(tool: Tool) -> set[str]:
+    spoken = f"{tool.name} {tool.about.get('description') or ''}"
+    return {word.lower() for word in _NAMES.findall(spoken) if len(word) > 2}

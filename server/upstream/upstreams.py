@@ -1,0 +1,244 @@
+"""Several upstreams as one: each request goes to the first that serves its model and can."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from server.upstream import mend
+from server.upstream.health import Health, State
+from server.upstream.incoming import one, start_of
+from server.upstream.menu import Menu
+from server.upstream.openai_errors import retry_after
+from server.upstream.port import (
+    Call,
+    Finish,
+    OpenAISpeaker,
+    Prompt,
+    Reply,
+    Upstream,
+    UpstreamError,
+    UpstreamFailedError,
+    UpstreamRateLimitedError,
+    UpstreamRejectedError,
+    UpstreamTimeoutError,
+)
+
+#: every model
+ALL = "*"
+_REFUSAL_BYTES = 64 << 10
+_ELSEWHERE = (UpstreamFailedError, UpstreamTimeoutError, UpstreamRateLimitedError)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One upstream among several, and the models that it serves, as patterns (`gpt-*`)."""
+
+    name: str
+    #: writes the answers of conversations
+    upstream: Upstream
+    #: answers calls as they are
+    speaker: OpenAISpeaker
+    models: tuple[str, ...] = (ALL,)
+    #: names of ours for models of its own
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    #: patterns of models that take no messages, only text
+    completions_only: tuple[str, ...] = ()
+    #: names listed beside those that it lists itself
+    menu: tuple[str, ...] = ()
+    #: what it calls the limit on an answer's tokens
+    limit_name: str = "max_tokens"
+    #: built in: it has the routes that completions, embeddings and moderations need, and no others
+    local: bool = False
+
+    def own_name(self, model: str) -> str | None:
+        """Return what it calls a model; None for one that it does not serve."""
+        if model in self.aliases:
+            return self.aliases[model]
+        return model if any(fnmatchcase(model, pattern) for pattern in self.models) else None
+
+
+class Upstreams:
+    """An Upstream and a speaker of OpenAI's API, made of its members; their order is their rank.
+
+    A request goes on to the next member that serves its model where one cannot be reached, answers
+    with 429 or 5xx, or breaks before its first byte. A member that failed some times in a row is
+    left alone for a while, unless there is no other. A call without a model (files, batches) goes
+    to the one that serves all models, or else to the first, and nowhere else: such things live in
+    one place. `now` is in seconds.
+    """
+
+    name = "upstreams"
+
+    def __init__(
+        self, members: Sequence[Member], *, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._places = tuple(_Place(m, Health(now), Menu(m.speaker, now)) for m in members)
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._created = int(time.time())
+
+    def serves(self, model: str) -> bool:
+        """Say whether anybody serves a model."""
+        return any(place.member.own_name(model) is not None for place in self._places)
+
+    def first(self, model: str | None) -> Member:
+        """Return who is asked first. Raises UpstreamRejectedError where nobody serves the model."""
+        return next(self._ranked(model))[0].member
+
+    def state(self) -> tuple[State, ...]:
+        """Return how every upstream has done."""
+        return tuple(place.health.state(place.member.name) for place in self._places)
+
+    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
+        """Yield an answer's pieces, then its Finish; see Upstream."""
+        error: UpstreamError | None = None
+        for place, own_name in self._choice(prompt.model):
+            begun = False
+            place.health.tried()
+            asked = replace(prompt, model=own_name or prompt.model)
+            try:
+                async with aclosing(place.member.upstream.complete(asked)) as pieces:  # type: ignore[type-var]
+                    async for piece in pieces:
+                        begun = begun or place.worked()
+                        yield piece
+                return
+            except _ELSEWHERE as failure:
+                place.health.failed(getattr(failure, "retry_after", None))
+                if begun:
+                    raise
+                error = failure
+            except UpstreamRejectedError:
+                place.worked()
+                raise
+        raise error or UpstreamFailedError("there is no upstream")
+
+    @asynccontextmanager
+    async def call(self, call: Call) -> AsyncIterator[Reply]:
+        """Send a call and yield the reply; see OpenAISpeaker."""
+        self._running += 1
+        self._idle.clear()
+        try:
+            async with AsyncExitStack() as stack:
+                yield await self._first_reply(call, stack)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    async def models(self) -> Sequence[Mapping[str, Any]]:
+        """Return the models of all members, aliases included, each name once."""
+        lists = await asyncio.gather(*(place.menu.models() for place in self._places))
+        found: dict[str, Mapping[str, Any]] = {}
+        for place, listed in zip(self._places, lists, strict=True):
+            member = place.member
+            named = [name for name in member.models if not set(name) & set("*?[")]
+            own = [one for one in listed if member.own_name(str(one["id"])) is not None]
+            added = ({"id": name} for name in (*member.aliases, *named, *member.menu))
+            for model in (*own, *added):
+                given = {"created": self._created, "owned_by": member.name, **model}
+                found.setdefault(str(model["id"]), {**given, "object": "model"})
+        return list(found.values())
+
+    async def idle(self, grace: float) -> None:
+        """Wait until no call is being answered, but no longer than `grace` seconds."""
+        try:
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        except TimeoutError:
+            return
+
+    async def close(self) -> None:
+        """Close every member."""
+        for place in self._places:
+            await place.member.upstream.close()
+            await place.member.speaker.close()
+
+    async def _first_reply(self, call: Call, stack: AsyncExitStack) -> Reply:
+        """Return the reply of the first member that has a good one, or else the last bad one."""
+        body = None if isinstance(call.body, bytes) else _Body(call.body)
+        call = call if body is None else replace(call, body=body)
+        refused: Reply | None = None
+        error: UpstreamError | None = None
+        for place, own_name in self._choice(call.model):
+            if body is not None and body.begun:
+                break  # it went past us and is gone
+            place.health.tried()
+            async with AsyncExitStack() as attempt:
+                try:
+                    asked = _renamed(call, own_name)
+                    reply = await attempt.enter_async_context(place.member.speaker.call(asked))
+                except _ELSEWHERE as failure:
+                    place.health.failed()
+                    error = failure
+                    continue
+                if reply.status != 429 and reply.status < 500:
+                    place.worked()
+                    stack.push_async_exit(attempt.pop_all())
+                    return reply
+                place.health.failed(retry_after(reply.headers))
+                refused = replace(reply, body=one(await start_of(reply.body, _REFUSAL_BYTES)))
+        if refused is not None:
+            return refused
+        raise error or UpstreamFailedError("there is no upstream")
+
+    def _choice(self, model: str | None) -> list[tuple[_Place, str | None]]:
+        """Return who is asked in turn, and under which name of the model."""
+        ranked = list(self._ranked(model))
+        if model is None:
+            return ranked[:1]
+        return [rank for rank in ranked if not rank[0].health.rests] or ranked
+
+    def _ranked(self, model: str | None) -> Iterator[tuple[_Place, str | None]]:
+        found = False
+        if model is None:
+            home = (place for place in self._places if ALL in place.member.models)
+            yield next(home, self._places[0]), None
+            return
+        for place in self._places:
+            if (own_name := place.member.own_name(model)) is not None:
+                found = True
+                yield place, own_name
+        if not found:
+            message = f"The model `{model}` does not exist or you do not have access to it."
+            raise UpstreamRejectedError(message, 404, "model_not_found")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    member: Member
+    health: Health
+    menu: Menu
+
+    def worked(self) -> bool:
+        self.health.worked()
+        return True
+
+
+class _Body:
+    """A body that can be read once; says whether that has begun."""
+
+    def __init__(self, body: AsyncIterator[bytes]) -> None:
+        self._body = body
+        self.begun = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self.begun = True
+        return aiter(self._body)
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._body)
+
+
+def _renamed(call: Call, own_name: str | None) -> Call:
+    """Return a call with the model's own name in the place of ours for it."""
+    if own_name in (None, call.model) or not isinstance(call.body, bytes):
+        return call
+    body, _ = mend.parse(call.body)
+    return replace(call, model=own_name, body=mend.encode({**body, "model": own_name}))

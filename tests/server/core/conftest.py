@@ -1,0 +1,25 @@
+"""Fixtures for tests of the core."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from server.core.conversations import Conversations
+from server.core.planning import Defaults
+from storage.sqlite import SQLiteStore
+from tests.conftest import MODEL
+from tests.fakes import Parrot
+
+
+@pytest.fixture
+def parrot() -> Parrot:
+    return Parrot()
+
+
+@pytest.fixture
+async def parroted(store: SQLiteStore, parrot: Parrot) -> AsyncIterator[Conversations]:
+    """Conversations whose every question is answered with its own words, at once."""
+    async with Conversations(store, parrot, Defaults(MODEL)) as opened:
+        yield opened
