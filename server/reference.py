@@ -67,8 +67,8 @@ def errors_page() -> str:
         [
             "# Errors",
             NOTE,
-            'Over HTTP: `{"error": {"message", "type", "param", "code"}}`; over gRPC the status with',
-            "`google.rpc.ErrorInfo` (reason: the code in capitals, domain `trialogue`) and",
+            'Over HTTP: `{"error": {"message", "type", "param", "code"}}`; over gRPC the status',
+            "with `google.rpc.ErrorInfo` (reason: the code in capitals, domain `trialogue`) and",
             "`RetryInfo`; over the websocket a frame of type `error`.",
             "",
             "| code | HTTP | gRPC | type | when |",

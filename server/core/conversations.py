@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from server.core import checks
+from server.core import archive, checks
 from server.core.asking import Asking
 from server.core.bell import Bell
 from server.core.compaction import Compaction
@@ -23,7 +23,7 @@ from server.core.questions import ROOT, Ask, IfBusy, OnDisconnect, Regenerate, c
 from server.core.running import Running
 from server.core.turns import Ended, TurnEvent, replay
 from server.upstream.port import Upstream
-from storage.model import Conversation, Hit, Message, Page, Query, Status, Turn
+from storage.model import Content, Conversation, Hit, Message, Page, Query, Status, Turn
 from storage.port import Outcome, Store
 
 
@@ -274,6 +274,32 @@ class Conversations:
         if not query.words.strip():
             raise InvalidRequestError("q must not be empty.", "q")
         return await self._store.search(owner, query, limit=limit, after=after)
+
+    def export(
+        self,
+        owner: str,
+        kind: str,
+        conversation_id: str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield one conversation, or all, as a file: "json", "jsonl" or "markdown"."""
+        return archive.write(self._store, owner, kind, conversation_id, progress)
+
+    async def import_(
+        self,
+        owner: str,
+        source: AsyncIterator[bytes] | archive.Readable,
+        progress: Callable[[int], None] | None = None,
+    ) -> archive.Report:
+        """Keep the conversations of a file; `progress` hears how many have been read."""
+        self._asking.refuse_if_draining()
+
+        async def count(content: Content) -> tuple[int, str]:
+            model = self._defaults.model
+            tokens = await self._prompts.count(model, content)
+            return tokens, self._prompts.encoding_of(model).name
+
+        return await archive.import_(self._store, owner, source, count, progress, now=self._now())
 
     # Life
 

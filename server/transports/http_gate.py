@@ -29,6 +29,7 @@ from server.transports.openai_facade.paths import ours as is_openai
 from server.transports.openai_facade.paths import streams_past
 from server.transports.responses import JSON
 from server.transports.status import http_body, http_headers, http_status
+from server.transports.transfer import IMPORT_PATH
 
 log = structlog.get_logger("trialogue.http")
 
@@ -82,7 +83,7 @@ class Gate:
             if cors.is_preflight(scope["method"], headers):
                 await cors.preflight(headers)(scope, receive, passage.send)
                 return
-            bound = self._upload if streams_past(path) else self._body
+            bound = self._upload if streams_past(path) or path == IMPORT_PATH else self._body
             await self._let_in(scope, headers, bound)
             await self._app(scope, _Bounded(receive, bound), passage.send)
         except Exception as error:

@@ -42,6 +42,7 @@ from server.transports.shapes import (
     TurnShape,
 )
 from server.transports.status import http_body, http_headers, http_status, problem_of_turn
+from server.transports.transfer import Transfer
 from server.upstream.port import UpstreamError
 from storage.model import Query as SearchQuery
 from storage.model import Role, Turn
@@ -92,6 +93,7 @@ def build(
         redoc_url=None,
         telemetry=None,
     )
+    app.include_router(Transfer(conversations).router, responses=REFUSALS)
     app.include_router(_Routes(conversations, keep_alive).router, responses=REFUSALS)
     app.include_router(pages.router)
     if openai is not None:

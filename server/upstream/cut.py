@@ -22,26 +22,36 @@ class Cutter:
         self._limit = limit
         self._rest = bytearray()
         self._searched = 0
+        self._returns = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next bytes and return the events that they complete, borders included."""
-        if not self._rest and data.find(b"\n\n") == len(data) - 2 and b"\r" not in data:
-            return [data]
         self._rest += data
-        ends = [border.end() for border in _BORDER.finditer(self._rest, self._searched)]
-        events = [bytes(self._rest[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
-        if ends:
-            del self._rest[: ends[-1]]
-        self._searched = max(0, len(self._rest) - _PARTIAL)
+        if not self._returns and b"\r" not in data:
+            *events, rest = self._rest.split(b"\n\n")
+            found = [b"%b\n\n" % event for event in events]
+            self._rest = rest
+        else:
+            self._returns = True
+            found = self._feed_slowly()
         if len(self._rest) > self._limit:
             raise OversizedEventError(f"an event is longer than {self._limit} bytes")
-        return events
+        return found
 
     def close(self) -> list[bytes]:
         """Return the event that the stream ended in without a border, with one put behind it."""
         rest = bytes(self._rest).rstrip(b"\r\n")
         self._rest.clear()
         return [rest + b"\n\n"] if rest else []
+
+    def _feed_slowly(self) -> list[bytes]:
+        """Cut where lines may end in CR, which takes far longer."""
+        ends = [border.end() for border in _BORDER.finditer(self._rest, self._searched)]
+        events = [bytes(self._rest[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
+        if ends:
+            del self._rest[: ends[-1]]
+        self._searched = max(0, len(self._rest) - _PARTIAL)
+        return events
 
 
 def data_of(event: bytes) -> bytes:
