@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; what it cannot do is one line on standard error."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] and arguments[0] in ("chat", "ask"):
-        return _client(arguments)
+        return _client(*arguments)
     parsed = _parser().parse_args(arguments)
     try:
         result: int = parsed.run(parsed)
@@ -143,11 +143,13 @@ def _doctor(parsed: argparse.Namespace) -> int:
     return asyncio.run(commands.doctor(_settings(parsed)))
 
 
-def _client(arguments: list[str]) -> int:
+def _client(command: str, *words: str) -> int:
+    """Run the terminal client; `ask` takes the question first, and then the client's own flags."""
     from clients import websocket_client
 
-    command, *rest = arguments
-    return websocket_client.main(rest, command=command)
+    if command == "chat" or not words or words[0].startswith("-"):
+        return websocket_client.main(words)
+    return websocket_client.main(["--prompt", *words])
 
 
 if __name__ == "__main__":

@@ -27,13 +27,9 @@ class Cutter:
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next bytes and return the events that they complete, borders included."""
         self._rest += data
-        if not self._returns and b"\r" not in data:
-            *events, rest = self._rest.split(b"\n\n")
-            found = [b"%b\n\n" % event for event in events]
-            self._rest = rest
-        else:
-            self._returns = True
-            found = self._feed_slowly()
+        self._returns = self._returns or b"\r" in data
+        found = self._cut_slowly() if self._returns else self._cut()
+        self._searched = max(0, len(self._rest) - _PARTIAL)
         if len(self._rest) > self._limit:
             raise OversizedEventError(f"an event is longer than {self._limit} bytes")
         return found
@@ -44,13 +40,18 @@ class Cutter:
         self._rest.clear()
         return [rest + b"\n\n"] if rest else []
 
-    def _feed_slowly(self) -> list[bytes]:
+    def _cut(self) -> list[bytes]:
+        if self._rest.find(b"\n\n", self._searched) < 0:
+            return []
+        *events, self._rest = self._rest.split(b"\n\n")
+        return [b"%b\n\n" % event for event in events]
+
+    def _cut_slowly(self) -> list[bytes]:
         """Cut where lines may end in CR, which takes far longer."""
         ends = [border.end() for border in _BORDER.finditer(self._rest, self._searched)]
         events = [bytes(self._rest[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
         if ends:
             del self._rest[: ends[-1]]
-        self._searched = max(0, len(self._rest) - _PARTIAL)
         return events
 
 

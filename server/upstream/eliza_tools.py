@@ -19,6 +19,8 @@ from server.upstream.refusals import RefusedError
 FUNCTION = "function"
 CUSTOM = "custom"
 
+#: letters of a tool's name and description that are compared with what was said
+_HEARD = 500
 _MOST_TOOLS = 128
 _CHOICES = ("none", "auto", "required")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -100,12 +102,7 @@ def _named(part: Fields, kind: str) -> Tool:
     part.required("name")
     name = part.text("name") or ""
     if not _NAME.fullmatch(name):
-        raise RefusedError(
-            f"Invalid '{part.path('name')}': string does not match pattern. "
-            "Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'.",
-            part.path("name"),
-            "invalid_value",
-        )
+        raise refusals.misnamed(part.path("name"))
     part.text("description")
     part.part("parameters")
     return Tool(kind, name, part.values, part.where)
@@ -182,5 +179,5 @@ def _forced_of_old(asked: Fields, functions: Sequence[Tool]) -> tuple[Tool, ...]
 
 
 def _words(tool: Tool) -> set[str]:
-    spoken = f"{tool.name} {tool.about.get('description') or ''}"
+    spoken = f"{tool.name} {tool.about.get('description') or ''}"[:_HEARD]
     return {word.lower() for word in _NAMES.findall(spoken) if len(word) > 2}

@@ -68,6 +68,15 @@ def unknown_value(param: str, got: object, known: Sequence[str]) -> RefusedError
     )
 
 
+def misnamed(param: str) -> RefusedError:
+    return RefusedError(
+        f"Invalid '{param}': string does not match pattern. "
+        "Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'.",
+        param,
+        "invalid_value",
+    )
+
+
 def below(param: str, word: str, least: float, got: float) -> RefusedError:
     return RefusedError(
         f"Invalid '{param}': {word} below minimum value. "

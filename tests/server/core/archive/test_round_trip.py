@@ -31,7 +31,11 @@ IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,20}", fullmatch=True).filter
     lambda id_: id_ != "new"
 )
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
     lambda of: st.lists(of, max_size=3) | st.dictionaries(TEXTS, of, max_size=3),
     max_leaves=6,
 )

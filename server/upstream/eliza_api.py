@@ -1,0 +1,204 @@
+"""The built-in upstream as a speaker of OpenAI's API: Eliza and her friends, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.resources import files
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+import orjson
+
+from server.upstream import eliza_chat, eliza_completions, refusals
+from server.upstream.eliza_asked import read_chat
+from server.upstream.eliza_embeddings import Embeddings
+from server.upstream.eliza_script import doctor
+from server.upstream.embeddings import Embedder
+from server.upstream.fields import Fields, read
+from server.upstream.port import Call, Reply
+from server.upstream.refusals import RefusedError
+
+T = TypeVar("T")
+
+#: Names that clients' menus know; every other name is answered as well.
+MENU = (
+    "eliza",
+    "gpt-5.4-mini",
+    "gpt-5",
+    "gpt-5-mini",
+    "gpt-4.1",
+    "gpt-4.1-mini",
+    "gpt-4o",
+    "gpt-4o-mini",
+    "gpt-4",
+    "gpt-3.5-turbo",
+    "gpt-3.5-turbo-instruct",
+)
+EMBEDDING_MENU = ("all-MiniLM-L6-v2", "text-embedding-3-small", "text-embedding-ada-002")
+
+_OWNER = "trialogue"
+#: 2025-01-01: models need a time at which they were made, and these never change.
+_CREATED = 1_735_689_600
+#: Bodies of more bytes are worked on in a thread.
+_LARGE = 20_000
+#: With no delay between words, other work gets its chance after this many.
+_BREATH = 16
+_JSON = "application/json"
+_EVENTS = "text/event-stream; charset=utf-8"
+
+
+class ElizaApi:
+    """Answers calls of OpenAI's API; keeps nothing between them."""
+
+    name = "eliza"
+
+    def __init__(self, *, delay: float = 0.0, embeddings: Embedder | None) -> None:
+        """`delay` is in seconds a word; the embedder stays its owner's, to be closed there."""
+        self._delay = delay
+        self._script = doctor()
+        self._embeddings = Embeddings(embeddings)
+        self._fingerprint = _fingerprint()
+        self._routes: Mapping[str, tuple[str, Callable[[Call], Awaitable[Reply]]]] = {
+            "/chat/completions": ("POST", self._chat),
+            "/completions": ("POST", self._complete),
+            "/embeddings": ("POST", self._embed),
+            "/moderations": ("POST", self._moderate),
+            "/models": ("GET", self._list),
+        }
+
+    @asynccontextmanager
+    async def call(self, call: Call) -> AsyncIterator[Reply]:
+        """Answer a call; see OpenAISpeaker."""
+        try:
+            reply = await self._reply(call)
+        except RefusedError as refused:
+            reply = _json(refused.body(), refused.status, refused.headers)
+        try:
+            yield reply
+        finally:
+            if isinstance(reply.body, AsyncGenerator):
+                await reply.body.aclose()
+
+    async def models(self) -> Sequence[Mapping[str, Any]]:
+        """Return names to choose from; embeddings only where they can be had."""
+        names = MENU + (EMBEDDING_MENU if self._embeddings.available else ())
+        return [_model(name) for name in names]
+
+    async def close(self) -> None:
+        """Close nothing, since nothing was opened."""
+
+    async def _reply(self, call: Call) -> Reply:
+        path = call.path.rstrip("/")
+        if path.startswith("/models/") and path.count("/") == 2:
+            return await self._only("GET", call, self._show)
+        if path not in self._routes:
+            raise RefusedError(
+                f"Unknown request URL: {call.method} /v1{call.path}. The built-in Eliza has no "
+                "such route.",
+                code="unknown_url",
+                status=404,
+            )
+        method, answer = self._routes[path]
+        return await self._only(method, call, answer)
+
+    async def _only(
+        self, method: str, call: Call, answer: Callable[[Call], Awaitable[Reply]]
+    ) -> Reply:
+        if call.method.upper() != method:
+            raise RefusedError(
+                f"Not allowed to {call.method} on /v1{call.path}. (HINT: Perhaps you meant to use "
+                f"{method}?)",
+                code="method_not_supported",
+                status=405,
+                headers={"allow": method},
+            )
+        return await answer(call)
+
+    async def _chat(self, call: Call) -> Reply:
+        def answered(body: bytes) -> eliza_chat.Answer:
+            chat = read_chat(read(body), call.model)
+            return eliza_chat.answer(chat, self._script, self._fingerprint)
+
+        body = await _whole(call)
+        answer = await _worked(answered, body)
+        if answer.chat.options.stream:
+            return _events(self._spoken(eliza_chat.rounds(answer)))
+        await asyncio.sleep(self._delay * answer.words)
+        return _json(eliza_chat.whole(answer))
+
+    async def _complete(self, call: Call) -> Reply:
+        def written(body: bytes) -> eliza_completions.Written:
+            asked = eliza_completions.read_completion(read(body), call.model)
+            return eliza_completions.write(asked, self._script, self._fingerprint)
+
+        answer = await _worked(written, await _whole(call))
+        if answer.asked.options.stream:
+            return _events(self._spoken(eliza_completions.rounds(answer)))
+        await asyncio.sleep(self._delay * answer.words)
+        return _json(eliza_completions.whole(answer))
+
+    async def _embed(self, call: Call) -> Reply:
+        return _json(await self._embeddings.embed(await _fields(call), call.model))
+
+    async def _moderate(self, call: Call) -> Reply:
+        return _json(await self._embeddings.moderate(await _fields(call)))
+
+    async def _list(self, _: Call) -> Reply:
+        return _json(orjson.dumps({"object": "list", "data": await self.models()}))
+
+    async def _show(self, call: Call) -> Reply:
+        """Show a model of any name, since any name is answered."""
+        return _json(orjson.dumps(_model(unquote(call.path.rstrip("/").rpartition("/")[2]))))
+
+    async def _spoken(self, rounds: Iterator[list[bytes]]) -> AsyncGenerator[bytes, None]:
+        """Yield events, with the delay between two words."""
+        for number, events in enumerate(rounds):
+            if self._delay > 0 and number > 1:
+                await asyncio.sleep(self._delay)
+            elif number % _BREATH == 0:
+                await asyncio.sleep(0)
+            for event in events:
+                yield event
+
+
+async def _worked(work: Callable[[bytes], T], body: bytes) -> T:
+    """Do some work on a body, in a thread where there is much of it."""
+    return await asyncio.to_thread(work, body) if len(body) > _LARGE else work(body)
+
+
+async def _fields(call: Call) -> Fields:
+    return await _worked(read, await _whole(call))
+
+
+async def _whole(call: Call) -> bytes:
+    if isinstance(call.body, bytes):
+        return call.body
+    return b"".join([piece async for piece in call.body])
+
+
+def _json(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
+    told = {"content-type": _JSON, "content-length": str(len(body)), **(headers or {})}
+    return Reply(status, told, _once(body))
+
+
+def _events(body: AsyncGenerator[bytes, None]) -> Reply:
+    return Reply(200, {"content-type": _EVENTS, "cache-control": "no-cache"}, body)
+
+
+async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
+    yield body
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": _OWNER}
+
+
+def _fingerprint() -> str:
+    """Name the script, so that it shows when the same seed may lead to other answers."""
+    script = (files("server.upstream") / "eliza_script.txt").read_bytes()
+    return f"fp_{hashlib.sha256(script).hexdigest()[:10]}"
