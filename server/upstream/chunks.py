@@ -55,15 +55,11 @@ class Chunks:
             self.over = True
             return _event({"error": shaped(chunk["error"], self._scrub)})
         mended = self._head.mend(chunk)
-        choices = chunk.get("choices")
-        if not choices:
+        if not chunk.get("choices"):
             if not (self._usage and chunk.get("usage")):
                 return b""
             mended |= set_default(chunk, "choices", [])
-        for index, choice in enumerate(choices or ()):
-            mended |= self._mend(choice, index)
-            if not good or self._halves:
-                mended |= self._rejoin(choice)
+        mended |= self._mend_all(chunk["choices"], good=good)
         return _event(chunk) if mended or not good else without_comments(event)
 
     def close(self) -> bytes:
@@ -74,6 +70,16 @@ class Chunks:
             raise UpstreamFailedError("the upstream's answer was cut off")
         self.over = True
         return DONE
+
+    def _mend_all(self, choices: Any, *, good: bool) -> bool:
+        if not isinstance(choices, list):
+            raise UpstreamFailedError(UNREADABLE)
+        mended = False
+        for index, choice in enumerate(choices):
+            mended |= self._mend(choice, index)
+            if not good or self._halves:
+                mended |= self._rejoin(choice)
+        return mended
 
     def _mend(self, choice: Any, index: int) -> bool:
         mended = mend_choice(choice, index)
@@ -99,15 +105,18 @@ class Chunks:
     def _rejoin(self, choice: dict[str, Any]) -> bool:
         """Put a letter that was split over two chunks into the second of them, whole."""
         said = choice["delta"] if self._chat else choice
+        mended = False
         for name, value in list(said.items()):
             if name != "finish_reason" and isinstance(value, str):
                 letters = self._halves.setdefault((choice["index"], name), Letters())
                 said[name] = letters.push(value)
+                mended |= said[name] != value
         if choice["finish_reason"] is not None:
             for (index, name), letters in self._halves.items():
                 if index == choice["index"] and (lost := letters.close()):
                     said[name] = said.get(name, "") + lost
-        return True
+                    mended = True
+        return mended
 
 
 def failure(message: str) -> bytes:

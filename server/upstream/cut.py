@@ -44,7 +44,7 @@ class Cutter:
         if self._rest.find(b"\n\n", self._searched) < 0:
             return []
         *events, self._rest = self._rest.split(b"\n\n")
-        return [b"%b\n\n" % event for event in events]
+        return [bytes(event) + b"\n\n" for event in events]
 
     def _cut_slowly(self) -> list[bytes]:
         """Cut where lines may end in CR, which takes far longer."""
@@ -55,18 +55,22 @@ class Cutter:
         return events
 
 
+def is_plain(event: bytes) -> bool:
+    """Say whether a whole event is one line of data and nothing else."""
+    return event.startswith(b"data: ") and event.find(b"\n", 6) == len(event) - 2
+
+
 def data_of(event: bytes) -> bytes:
     """Return the data of one whole event; empty where it has none."""
-    if event.startswith(b"data: ") and event.find(b"\n", 6) == len(event) - 2:
+    if is_plain(event):
         return event[6:-2]
-    fields = (line.removeprefix(b"\xef\xbb\xbf") for line in event.splitlines())
-    values = [line[5:].removeprefix(b" ") for line in fields if line.startswith(b"data:")]
-    return b"\n".join(values)
+    fields = (line.removeprefix(b"\xef\xbb\xbf").partition(b":") for line in event.splitlines())
+    return b"\n".join(value.removeprefix(b" ") for name, _, value in fields if name == b"data")
 
 
 def without_comments(event: bytes) -> bytes:
     """Return an event without its comment lines, every other byte as it was."""
-    if not event.startswith(b":") and b"\n:" not in event and b"\r:" not in event:
+    if is_plain(event):
         return event
     lines = event.splitlines(keepends=True)
     return b"".join(line for line in lines if not line.startswith(b":"))

@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib.resources import files
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -16,6 +15,7 @@ import orjson
 
 from server.upstream import eliza_chat, eliza_completions, refusals
 from server.upstream.eliza_asked import read_chat
+from server.upstream.eliza_counts import encoding_name
 from server.upstream.eliza_embeddings import Embeddings
 from server.upstream.eliza_script import doctor
 from server.upstream.embeddings import Embedder
@@ -38,8 +38,10 @@ MENU = (
     "gpt-4",
     "gpt-3.5-turbo",
     "gpt-3.5-turbo-instruct",
+    "text-embedding-3-small",
+    "text-embedding-ada-002",
+    "all-MiniLM-L6-v2",
 )
-EMBEDDING_MENU = ("all-MiniLM-L6-v2", "text-embedding-3-small", "text-embedding-ada-002")
 
 _OWNER = "trialogue"
 #: 2025-01-01: models need a time at which they were made, and these never change.
@@ -63,6 +65,7 @@ class ElizaApi:
         self._script = doctor()
         self._embeddings = Embeddings(embeddings)
         self._fingerprint = _fingerprint()
+        self._loaded: set[str] = set()
         self._routes: Mapping[str, tuple[str, Callable[[Call], Awaitable[Reply]]]] = {
             "/chat/completions": ("POST", self._chat),
             "/completions": ("POST", self._complete),
@@ -85,9 +88,8 @@ class ElizaApi:
                 await reply.body.aclose()
 
     async def models(self) -> Sequence[Mapping[str, Any]]:
-        """Return names to choose from; embeddings only where they can be had."""
-        names = MENU + (EMBEDDING_MENU if self._embeddings.available else ())
-        return [_model(name) for name in names]
+        """Return names to choose from."""
+        return [_model(name) for name in MENU]
 
     async def close(self) -> None:
         """Close nothing, since nothing was opened."""
@@ -120,33 +122,43 @@ class ElizaApi:
         return await answer(call)
 
     async def _chat(self, call: Call) -> Reply:
-        def answered(body: bytes) -> eliza_chat.Answer:
-            chat = read_chat(read(body), call.model)
+        def answered(asked: Fields) -> eliza_chat.Answer:
+            chat = read_chat(asked, call.model)
             return eliza_chat.answer(chat, self._script, self._fingerprint)
 
-        body = await _whole(call)
-        answer = await _worked(answered, body)
+        answer = await self._worked(call, answered)
         if answer.chat.options.stream:
             return _events(self._spoken(eliza_chat.rounds(answer)))
         await asyncio.sleep(self._delay * answer.words)
         return _json(eliza_chat.whole(answer))
 
     async def _complete(self, call: Call) -> Reply:
-        def written(body: bytes) -> eliza_completions.Written:
-            asked = eliza_completions.read_completion(read(body), call.model)
-            return eliza_completions.write(asked, self._script, self._fingerprint)
+        def written(asked: Fields) -> eliza_completions.Written:
+            completion = eliza_completions.read_completion(asked, call.model)
+            return eliza_completions.write(completion, self._script, self._fingerprint)
 
-        answer = await _worked(written, await _whole(call))
+        answer = await self._worked(call, written)
         if answer.asked.options.stream:
             return _events(self._spoken(eliza_completions.rounds(answer)))
         await asyncio.sleep(self._delay * answer.words)
         return _json(eliza_completions.whole(answer))
 
+    async def _worked(self, call: Call, work: Callable[[Fields], T]) -> T:
+        """Do some work on a body; in a thread where there is much, or an encoding to be read."""
+        body = await _whole(call)
+        asked = await _read(body)
+        words = encoding_name(str(asked.raw("model") or call.model))
+        if len(body) <= _LARGE and words in self._loaded:
+            return work(asked)
+        done = await asyncio.to_thread(work, asked)
+        self._loaded.add(words)
+        return done
+
     async def _embed(self, call: Call) -> Reply:
-        return _json(await self._embeddings.embed(await _fields(call), call.model))
+        return _json(await self._embeddings.embed(await _read(await _whole(call)), call.model))
 
     async def _moderate(self, call: Call) -> Reply:
-        return _json(await self._embeddings.moderate(await _fields(call)))
+        return _json(await self._embeddings.moderate(await _read(await _whole(call))))
 
     async def _list(self, _: Call) -> Reply:
         return _json(orjson.dumps({"object": "list", "data": await self.models()}))
@@ -166,13 +178,8 @@ class ElizaApi:
                 yield event
 
 
-async def _worked(work: Callable[[bytes], T], body: bytes) -> T:
-    """Do some work on a body, in a thread where there is much of it."""
-    return await asyncio.to_thread(work, body) if len(body) > _LARGE else work(body)
-
-
-async def _fields(call: Call) -> Fields:
-    return await _worked(read, await _whole(call))
+async def _read(body: bytes) -> Fields:
+    return await asyncio.to_thread(read, body) if len(body) > _LARGE else read(body)
 
 
 async def _whole(call: Call) -> bytes:

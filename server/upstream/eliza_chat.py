@@ -123,7 +123,7 @@ def whole(answered: Answer) -> bytes:
 
 
 def rounds(answered: Answer) -> Iterator[list[bytes]]:
-    """Yield an answer's events: those that are to be sent at once, then a word of each choice."""
+    """Yield an answer's events: the opening, then a word of each choice at a time, then the end."""
     of_old = answered.chat.tools.of_old
     choices = list(enumerate(answered.choices))
     yield [_event(answered, at, delta) for at, said in choices for delta in _opening(said, of_old)]
@@ -134,11 +134,11 @@ def rounds(answered: Answer) -> Iterator[list[bytes]]:
             for at, word in enumerate(words)
             if word is not None
         ]
-    yield [_event(answered, at, {}, said.reason) for at, said in choices]
+    ends = [_event(answered, at, {}, said.reason) for at, said in choices]
     if answered.chat.options.include_usage:
         head = _head(answered, "chat.completion.chunk")
-        yield [_line({**head, "choices": [], "usage": _usage(answered)})]
-    yield [DONE]
+        ends.append(_line({**head, "choices": [], "usage": _usage(answered)}))
+    yield [*ends, DONE]
 
 
 def _message(said: Said, *, of_old: bool) -> dict[str, Any]:

@@ -117,20 +117,17 @@ def whole(written: Written) -> bytes:
 
 
 def rounds(written: Written) -> Iterator[list[bytes]]:
-    """Yield a completion's events: a word of each choice at a time."""
-    if written.asked.echo:
-        choices = range(len(written.choices))
-        yield [_event(written, index, _echoed(written, index)) for index in choices]
+    """Yield a completion's events: what is echoed, a word of each choice at a time, the end."""
+    echoed = range(len(written.choices)) if written.asked.echo else ()
+    yield [_event(written, at, _echoed(written, at)) for at in echoed]
     for words in zip_longest(*(pieces(choice.text) for choice in written.choices)):
         yield [
             _event(written, index, word) for index, word in enumerate(words) if word is not None
         ]
-    yield [
-        _event(written, index, "", choice.reason) for index, choice in enumerate(written.choices)
-    ]
+    ends = [_event(written, at, "", choice.reason) for at, choice in enumerate(written.choices)]
     if written.asked.options.include_usage:
-        yield [_line({**_head(written), "choices": [], "usage": _usage(written)})]
-    yield [DONE]
+        ends.append(_line({**_head(written), "choices": [], "usage": _usage(written)}))
+    yield [*ends, DONE]
 
 
 def _prompts(asked: Fields, model_name: str) -> Iterator[Prompt]:

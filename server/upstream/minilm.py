@@ -113,6 +113,13 @@ class MiniLM:
         return states
 
 
+def unit(sums: Sequence[Floats], size: int) -> Floats:
+    """Return rows of the first `size` numbers, each row at unit length."""
+    rows = np.stack(sums)[:, :size]
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _EPSILON)
+    return np.ascontiguousarray(rows, dtype=np.float32)
+
+
 def _gelu(states: Floats) -> None:
     """Weigh each number by the share of the normal distribution below it, in place.
 

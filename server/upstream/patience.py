@@ -13,8 +13,14 @@ class Patience:
     the `total` runs always.
     """
 
-    def __init__(self, total: float, give_up: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(
+        self,
+        total: float,
+        give_up: Callable[[], None],
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._loop = loop or asyncio.get_running_loop()
         self._give_up = give_up
         self._end = self._loop.time() + total
         self._left = total

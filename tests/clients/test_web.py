@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import (
     Browser,
     ConsoleMessage,
@@ -28,7 +29,8 @@ from tests.fakes import Puppet
 from tests.live import Served, serve
 from tests.server.transports.websocket_server import locked
 
-pytestmark = pytest.mark.browser
+# One Chromium serves all tests here, so they share its event loop.
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 ARGUMENTS = (
     "--no-sandbox",
@@ -42,7 +44,7 @@ ARGUMENTS = (
 
 
 def chromium() -> str:
-    """Return where Chromium is; without one, tests fail where they must run and are skipped else."""
+    """Return where Chromium is. Without one the tests are skipped, or fail where they must run."""
     found = os.environ.get("TRIALOGUE_TEST_CHROMIUM") or shutil.which("chromium")
     if found is None:
         reason = "there is no chromium on PATH, and TRIALOGUE_TEST_CHROMIUM is not set"
@@ -52,19 +54,26 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture
-async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
+    expect.set_options(timeout=30_000)  # a machine may be busy with other tests
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(
             executable_path=chromium(),
             args=list(ARGUMENTS),
-            env={**os.environ, "HOME": str(tmp_path)},
+            env={**os.environ, "HOME": str(tmp_path_factory.mktemp("home"))},
         )
         yield launched
         await launched.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
+async def store(tmp_path: Path) -> AsyncIterator[SQLiteStore]:
+    async with SQLiteStore(tmp_path / "history.db") as opened_store:
+        yield opened_store
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def served(store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Served]:
     async with serve(store, upstream) as server:
         yield server
@@ -108,12 +117,13 @@ async def opened(browser: Browser, url: str, **options: Any) -> Tab:
     return tab
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def tab(browser: Browser, served: Served) -> AsyncIterator[Tab]:
     """A tab that shows a new conversation."""
     opened_tab = await opened(browser, f"{served.http}/")
     yield opened_tab
     assert opened_tab.complaints == []
+    await opened_tab.page.context.close()
 
 
 async def test_an_answer_is_shown_while_it_is_written(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -12,8 +11,9 @@ from server.core.archive.chatgpt_content import count_beside, text_in
 from server.core.archive.chatgpt_tree import in_order
 from server.core.archive.fields import moment
 from server.core.archive.found import At, Found
+from server.core.archive.gathering import gathered
 from server.core.archive.renaming import derived, fits
-from server.core.archive.splitting import LARGEST, Cut
+from server.core.archive.splitting import Cut
 from server.core.errors import InvalidRequestError
 from storage.model import Conversation, Message, Role
 
@@ -47,16 +47,7 @@ async def items(cuts: AsyncIterator[Cut]) -> AsyncIterator[Cut]:
 
 async def alone(cuts: AsyncIterator[Cut]) -> AsyncIterator[Cut]:
     """Yield the one conversation whose members these are."""
-    members: dict[str, bytes] = {}
-    problem = None
-    async for cut in cuts:
-        if cut.key in _MEMBERS:
-            members[cut.key] = cut.raw
-            problem = problem or cut.problem
-    if sum(map(len, members.values())) > LARGEST:
-        problem = f"It is larger than {LARGEST:,} bytes."
-    told = (json.dumps(key).encode() + b":" + raw for key, raw in members.items())
-    yield Cut(None, True, b"" if problem else b"{" + b",".join(told) + b"}", problem)
+    yield await gathered(cuts, b"{}", _MEMBERS)
 
 
 def interpret(value: Any, at: At) -> Found:

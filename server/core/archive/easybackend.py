@@ -9,8 +9,9 @@ from typing import Any
 
 from server.core import checks
 from server.core.archive.found import At, Found
+from server.core.archive.gathering import gathered
 from server.core.archive.renaming import derived, fits
-from server.core.archive.splitting import LARGEST, Cut
+from server.core.archive.splitting import Cut
 from server.core.errors import InvalidRequestError
 from storage.model import Conversation, Message, Role
 
@@ -39,13 +40,7 @@ async def items(cuts: AsyncIterator[Cut]) -> AsyncIterator[Cut]:
 
 async def alone(cuts: AsyncIterator[Cut]) -> AsyncIterator[Cut]:
     """Yield the one conversation whose chats these are."""
-    chats, problem = [], None
-    async for cut in cuts:
-        problem = problem or cut.problem
-        chats.append(cut.raw)
-        if sum(map(len, chats)) > LARGEST:
-            problem, chats = f"It is larger than {LARGEST:,} bytes.", []
-    yield Cut(None, True, b"" if problem else b"[" + b",".join(chats) + b"]", problem)
+    yield await gathered(cuts, b"[]")
 
 
 def interpret(value: Any, at: At) -> Found:

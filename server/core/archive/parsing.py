@@ -36,7 +36,7 @@ def parsed(raw: bytes, dropped: Counter[str]) -> Any:
         raise InvalidRequestError(reason) from None
     except UnicodeDecodeError:
         raise InvalidRequestError("It is not UTF-8.") from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise InvalidRequestError("It has a number of too many digits.") from None
     return _fit(value, dropped) if _SUSPECT.search(raw) else value
 

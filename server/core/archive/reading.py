@@ -27,6 +27,8 @@ _CHUNK = 1 << 16
 _MOST_UNCLAIMED = 1_000
 #: A larger conversation is read on a thread; the event loop goes on beside it.
 _AT_ONCE = 1 << 18
+#: Messages counted before others have their turn.
+_COUNTED_AT_ONCE = 20
 #: Characters of an id that cannot be kept, in the report of its failing.
 _LONGEST_ID = 128
 
@@ -145,7 +147,12 @@ def _id_in(value: Any) -> str | None:
 async def _counted(read: Read, count: Count) -> Read:
     if isinstance(read, Failed):
         return read
-    return replace(read, messages=[await _with_tokens(one, count) for one in read.messages])
+    messages = []
+    for place, message in enumerate(read.messages):
+        if place % _COUNTED_AT_ONCE == 0:
+            await asyncio.sleep(0)
+        messages.append(await _with_tokens(message, count))
+    return replace(read, messages=messages)
 
 
 async def _with_tokens(message: Message, count: Count) -> Message:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from server.core.conversations import Ask, Conversations, Regenerate
@@ -151,7 +151,8 @@ def first_of(case: Case) -> list[PromptMessage]:
 
 @settings(
     deadline=None,
-    max_examples=120,
+    max_examples=100,
+    phases=(Phase.explicit, Phase.generate),  # shrinking would take minutes, cases are small
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(cases)

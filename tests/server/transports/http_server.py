@@ -7,18 +7,21 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
 from pydantic import BaseModel
 
-from server.core.conversations import Conversations, microseconds
+from server.core.conversations import Conversations, Defaults, microseconds
 from server.core.doors import Doors, configured
 from server.settings import load
 from server.transports.http import HttpListener, listening_socket
 from server.transports.http_guard import Limits
 from server.transports.shapes import ListShape, MessageShape, TurnShape
 from server.transports.sse import KEEP_ALIVE_SECONDS
+from server.upstream.port import Upstream
+from storage.sqlite import SQLiteStore
 from tests.fakes import Puppet
 
 OPEN_HOUSE = Doors((), None, microseconds, open_to_all=True, public=False)
@@ -72,6 +75,19 @@ async def serving(
     )
     async with listener, talking(f"http://127.0.0.1:{listener.port}") as client:
         yield Served(conversations, listener.port, client)
+
+
+@asynccontextmanager
+async def serving_anew(
+    folder: Path, upstream: Upstream, doors: Doors = OPEN_HOUSE
+) -> AsyncIterator[Served]:
+    """Serve a history of its own, for the tests of a whole module."""
+    async with (
+        SQLiteStore(folder / "trialogue.db") as store,
+        Conversations(store, upstream, Defaults("gpt-4o")) as conversations,
+        serving(conversations, doors) as server,
+    ):
+        yield server
 
 
 def talking(url: str, **options: Any) -> httpx2.AsyncClient:

@@ -8,20 +8,21 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+import pytest_asyncio
 import structlog
 
-from server.core.conversations import Conversations, microseconds
+from server.core.conversations import microseconds
 from server.core.doors import Doors, configured
 from server.core.errors import Code
 from server.transports.http_gate import PUBLIC
 from server.transports.status import WIRE
 from storage.port import NotFoundError
-from storage.sqlite import SQLiteStore
-from tests.fakes import Puppet
+from tests.fakes import Parrot
 from tests.server.transports.http_server import (
     Served,
     connected,
@@ -30,22 +31,28 @@ from tests.server.transports.http_server import (
     refused,
     request,
     serving,
+    serving_anew,
     talking,
 )
 
 Client = httpx2.AsyncClient
 
 
-@pytest.fixture
-async def served(conversations: Conversations) -> AsyncIterator[Served]:
-    async with serving(conversations) as server:
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+Folders = pytest.TempPathFactory
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(tmp_path_factory: Folders) -> AsyncIterator[Served]:
+    async with serving_anew(tmp_path_factory.mktemp("open"), Parrot()) as server:
         yield server
 
 
-@pytest.fixture
-async def shut(conversations: Conversations) -> AsyncIterator[Served]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shut(tmp_path_factory: Folders) -> AsyncIterator[Served]:
     """A server that wants a key."""
-    async with serving(conversations, locked("ann:key-of-ann,bob:key-of-bob")) as server:
+    doors = locked("ann:key-of-ann,bob:key-of-bob")
+    async with serving_anew(tmp_path_factory.mktemp("shut"), Parrot(), doors) as server:
         yield server
 
 
@@ -54,8 +61,7 @@ def bearing(key: str) -> dict[str, bytes]:
 
 
 class TestRequestIds:
-    async def test_every_answer_has_one(self, served: Served, upstream: Puppet) -> None:
-        upstream.answer("One")
+    async def test_every_answer_has_one(self, served: Served) -> None:
         answers = [
             await served.client.request(method, path, json=body)
             for method, path, body in (
@@ -177,14 +183,13 @@ class TestKeys:
         response = await shut.client.get("/conversations", headers=headers, params=query)
         refused(response, 401, "invalid_api_key")
 
-    async def test_what_is_another_keys_is_nowhere(self, shut: Served, upstream: Puppet) -> None:
-        upstream.answer("A secret of Ann's")
+    async def test_what_is_another_keys_is_nowhere(self, shut: Served) -> None:
         url, ann = str(shut.client.base_url), bearing("key-of-ann")
         async with (
             talking(url, headers=ann) as hers,
             talking(url, headers=bearing("key-of-bob")) as his,
         ):
-            turn = (await hers.post("/ask/c1", json={"prompt": "x"})).json()
+            turn = (await hers.post("/ask/c1", json={"prompt": "A secret"})).json()
             for method, path in (
                 ("GET", "/conversations/c1"),
                 ("PATCH", "/conversations/c1"),
@@ -200,11 +205,10 @@ class TestKeys:
                 refused(await his.request(method, path, json=body), 404, "not_found")
             assert (await his.get("/conversations")).json()["data"] == []
             assert (await his.get("/search", params={"q": "secret"})).json()["data"] == []
-            upstream.answer("Mine")
-            own = (await his.post("/ask/c1", json={"prompt": "y"})).json()
-            assert own["answer"] == "Mine"
+            own = (await his.post("/ask/c1", json={"prompt": "Mine"})).json()
+            assert own["answer"] == "Mine "
             found = (await hers.get("/conversations/c1/messages")).json()["data"]
-            assert [one["content"] for one in found] == ["x", "A secret of Ann's"]
+            assert [one["content"] for one in found] == ["A secret", "A secret "]
 
 
 class TestStrangePages:
@@ -244,7 +248,7 @@ class TestStrangePages:
             headers = {"host": own, "origin": f"http://{own}"}
             assert (await served.client.get("/healthz", headers=headers)).status_code == 200
 
-    async def test_others_may_be_let_in(self, conversations: Conversations) -> None:
+    async def test_others_may_be_let_in(self, served: Served) -> None:
         doors = Doors(
             configured(""),
             None,
@@ -254,18 +258,16 @@ class TestStrangePages:
             origins=["https://chat.example"],
             hosts=["chat.example"],
         )
-        async with serving(conversations, doors) as served:
+        async with serving(served.conversations, doors) as open_to_some:
+            client = open_to_some.client
             headers = {"host": "chat.example", "origin": "https://chat.example"}
-            assert (await served.client.get("/healthz", headers=headers)).status_code == 200
+            assert (await client.get("/healthz", headers=headers)).status_code == 200
             headers["origin"] = "https://other.example"
-            refused(await served.client.get("/healthz", headers=headers), 403, "permission_denied")
+            refused(await client.get("/healthz", headers=headers), 403, "permission_denied")
 
 
 class TestLog:
-    async def test_a_line_names_the_route_and_never_what_was_said(
-        self, served: Served, upstream: Puppet
-    ) -> None:
-        upstream.answer("A secret answer")
+    async def test_a_line_names_the_route_and_never_what_was_said(self, served: Served) -> None:
         with structlog.testing.capture_logs() as lines:
             await served.client.post(
                 "/ask/secret-id?secret=1",
@@ -283,13 +285,10 @@ class TestLog:
         assert "secret-key" not in said
 
 
-async def test_a_database_that_is_away_is_told(
-    conversations: Conversations, store: SQLiteStore, upstream: Puppet
-) -> None:
-    upstream.answer("One")
-    async with serving(conversations) as served:
+async def test_a_database_that_is_away_is_told(tmp_path: Path) -> None:
+    async with serving_anew(tmp_path, Parrot()) as served:
         ask = partial(served.client.post, "/ask/c1", json={"prompt": "x"})
-        with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        with closing(sqlite3.connect(tmp_path / "trialogue.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             for response in await asyncio.gather(served.client.get("/readyz"), ask()):
                 refused(response, 503, "storage_unavailable")
@@ -303,17 +302,16 @@ class TestSize:
     @pytest.mark.parametrize(("size", "status"), [(1000, 200), (1001, 413)])
     @pytest.mark.parametrize("chunked", [False, True])
     async def test_the_limit_is_the_settings(
-        self, conversations: Conversations, upstream: Puppet, size: int, status: int, chunked: bool
+        self, served: Served, size: int, status: int, chunked: bool
     ) -> None:
-        upstream.answer("One")
         body = b'{"prompt": "x"}'.ljust(size)
 
         async def pieces() -> AsyncIterator[bytes]:
             for start in range(0, size, 100):
                 yield body[start : start + 100]
 
-        async with serving(conversations, max_body_bytes=1000) as served:
+        async with serving(served.conversations, max_body_bytes=1000) as strict:
             headers = {"content-type": "application/json"}
             content = pieces() if chunked else body
-            response = await served.client.post("/ask/c1", content=content, headers=headers)
+            response = await strict.client.post("/ask/c1", content=content, headers=headers)
         assert response.status_code == status

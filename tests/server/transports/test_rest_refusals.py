@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import structlog
 
-from server.core.conversations import Conversations, Defaults
-from storage.sqlite import SQLiteStore
 from tests.fakes import Puppet
 from tests.server.transports.http_server import (
     Reply,
@@ -20,7 +18,7 @@ from tests.server.transports.http_server import (
     error_in,
     refused,
     request,
-    serving,
+    serving_anew,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -32,13 +30,9 @@ MiB = bytes(1 << 20)
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
     """One server for all: whatever is refused changes nothing."""
-    folder: Path = tmp_path_factory.mktemp("refusals")
-    async with (
-        SQLiteStore(folder / "trialogue.db") as store,
-        Conversations(store, Puppet(), Defaults("gpt-4o")) as conversations,
-        serving(conversations) as server,
-    ):
-        yield server
+    with structlog.testing.capture_logs():
+        async with serving_anew(tmp_path_factory.mktemp("refusals"), Puppet()) as server:
+            yield server
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -22,7 +22,7 @@ from trialogue.v1 import conversation_pb2 as pb
 
 from server.core.conversations import microseconds
 from server.core.doors import Doors, new_key
-from server.core.errors import Code
+from server.core.errors import Code, InvalidRequestError
 from storage.keys import KeyFile
 from tests.fakes import Parrot, Puppet
 from tests.server.transports.rpc_server import (
@@ -191,11 +191,16 @@ class TestRefusals:
         assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
         assert refused.reason == Code.CONTEXT_LENGTH_EXCEEDED.upper()
 
-    async def test_a_long_message_fits_the_trailers(self, client: Any) -> None:
-        asked = pb.AskRequest(prompt="x", parent_id="é" * 100_000)
-        refused = await refusal(client.Ask(asked).read())
-        assert refused.code is grpc.StatusCode.NOT_FOUND
-        assert len(refused.message) <= 1_000
+    async def test_a_long_message_fits_the_trailers(self, tmp_path: Path) -> None:
+        class TalkativeDoors(Doors):
+            async def owner(self, key: str | None) -> str:
+                raise InvalidRequestError("é" * 100_000 + "\ud800", "é" * 100_000)
+
+        doors = TalkativeDoors((), None, microseconds, open_to_all=True, public=False)
+        async with serving(tmp_path, Parrot(), doors) as server, server.channel() as channel:
+            refused = await refusal(stub(channel).GetTurn(pb.GetTurnRequest(turn_id="t")))
+        assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert refused.message == "é" * 500
 
 
 class TestDoors:

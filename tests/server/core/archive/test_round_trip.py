@@ -127,7 +127,7 @@ def apart(whole: list[Any]) -> list[Any]:
 
 
 @settings(
-    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(WHOLE)
 async def test_everything_comes_back_as_it_was(store: SQLiteStore, whole: list[Any]) -> None:

@@ -1,0 +1,397 @@
+"""Calls passed on to one upstream over real sockets, and its answers back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from server.upstream.incoming import Bounds
+from server.upstream.passage import Passage
+from server.upstream.port import Call, Reply, UpstreamFailedError, UpstreamTimeoutError
+from tests.upstream_script import (
+    Behaviour,
+    Exchange,
+    comments,
+    complain,
+    cut,
+    document,
+    drip,
+    event,
+    fail,
+    flood,
+    garbled,
+    hang,
+    reset,
+    say,
+    stall,
+    truncated,
+    wire,
+)
+from tests.upstream_server import ScriptedUpstream
+
+KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
+CHAT = "/chat/completions"
+STREAM = {"accept": "text/event-stream", "content-type": "application/json"}
+
+
+def call(path: str = CHAT, *, stream: bool = False, method: str = "POST", **body: Any) -> Call:
+    asked = {"model": "m", "messages": [], **({"stream": True} if stream else {}), **body}
+    headers = STREAM if stream else {"accept": "application/json"}
+    return Call(method, path, "", headers, json.dumps(asked).encode(), "m")
+
+
+@asynccontextmanager
+async def scripted(
+    *behaviours: Behaviour, key: str | None = KEY, **bounds: Any
+) -> AsyncIterator[tuple[ScriptedUpstream, Passage]]:
+    async with ScriptedUpstream() as server:
+        server.script(*behaviours)
+        passage = Passage(api_key=key, base_url=server.base_url, bounds=Bounds(**bounds))
+        try:
+            yield server, passage
+        finally:
+            await passage.close()
+
+
+async def read(reply: Reply) -> bytes:
+    return b"".join([piece async for piece in reply.body])
+
+
+async def answer(*behaviours: Behaviour, asked: Call | None = None, **bounds: Any) -> bytes:
+    """Return the body that an upstream's behaviour comes to."""
+    async with scripted(*behaviours, **bounds) as (_, passage):
+        async with passage.call(asked or call(stream=True)) as reply:
+            assert reply.status == 200
+            return await read(reply)
+
+
+class TestSending:
+    async def test_a_body_goes_as_it_came_and_with_our_key(self) -> None:
+        async with scripted() as (server, passage):
+            body = b'{ "model":"m",  "messages" : [{"role":"user","content":"hi"}] }'
+            headers = {"authorization": "Bearer theirs", "cookie": "a=b", "api-key": "theirs"}
+            async with passage.call(Call("POST", CHAT, "a=b", headers, body)) as reply:
+                await read(reply)
+            request = await server.request()
+            assert request.raw == body
+            assert request.path == f"/v1{CHAT}?a=b"
+            assert request.headers["authorization"] == f"Bearer {KEY}"
+            assert request.headers["accept-encoding"] == "identity"
+            assert "theirs" not in str(request.headers)
+            assert "cookie" not in request.headers
+
+    async def test_a_server_that_wants_no_key_gets_none(self) -> None:
+        async with scripted(key=None) as (server, passage):
+            async with passage.call(call()) as reply:
+                await read(reply)
+            assert "authorization" not in (await server.request()).headers
+
+    async def test_a_login_in_the_address_is_shown_and_nothing_else_of_it(self) -> None:
+        async with ScriptedUpstream() as server:
+            address = server.base_url.replace("//", "//me:secret%21@")
+            passage = Passage(api_key=None, base_url=f"{address}?api-version=1")
+            async with passage.call(Call("POST", CHAT, "x=y", {}, b"{}")) as reply:
+                await read(reply)
+            request = await server.request()
+            assert request.headers["authorization"] == "Basic bWU6c2VjcmV0IQ=="
+            assert request.path == f"/v1{CHAT}?api-version=1&x=y"
+            await passage.close()
+
+    async def test_a_streamed_body_goes_in_its_length_or_in_chunks(self) -> None:
+        async def body() -> AsyncIterator[bytes]:
+            yield b"one"
+            yield b"two"
+
+        async with scripted(document({}), document({})) as (server, passage):
+            for headers in ({"content-length": "6"}, {}):
+                async with passage.call(Call("POST", "/files", "", headers, body())) as reply:
+                    await read(reply)
+            assert [request.raw for request in server.requests] == [b"onetwo", b"onetwo"]
+            assert "transfer-encoding" not in server.requests[0].headers
+
+    async def test_a_large_body_goes_in_pieces(self) -> None:
+        async with scripted() as (server, passage):
+            async with passage.call(call(content="x" * (3 << 20))) as reply:
+                await read(reply)
+            request = await server.request()
+            assert len(request.body["content"]) == 3 << 20
+            assert request.headers["content-length"] == str(len(request.raw))
+
+    async def test_what_breaks_a_body_is_raised_unchanged(self) -> None:
+        class BrokenError(Exception):
+            pass
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b"x"
+            raise BrokenError
+
+        async with scripted() as (_, passage):
+            with pytest.raises(BrokenError):
+                async with passage.call(Call("POST", "/files", body=body())):
+                    pass
+
+    @pytest.mark.parametrize("path", ["/../admin", "/files/%2e%2e/%2E%2E/admin", "/a/..%5cb", "/."])
+    async def test_no_path_leads_out_of_the_api(self, path: str) -> None:
+        async with scripted() as (server, passage):
+            with pytest.raises(UpstreamFailedError):
+                async with passage.call(Call("GET", path)):
+                    pass
+            assert server.requests == []
+
+    async def test_a_connection_is_used_again_after_a_stream(self) -> None:
+        async with scripted() as (server, passage):
+            for _ in range(3):
+                async with passage.call(call(stream=True)) as reply:
+                    await read(reply)
+            assert {request.connection for request in server.requests} == {1}
+
+
+class TestStreams:
+    async def test_events_come_whole_and_as_they_were(self) -> None:
+        async def in_bits(exchange: Exchange) -> None:
+            await exchange.open_stream(role=False)
+            for byte in stream:
+                await exchange.send(b"1\r\n%b\r\n" % bytes([byte]))
+            await exchange.chunk(b"")
+
+        said = [
+            b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":'
+            b'[{"index":0,"delta":{"content":"\xc3\xa9"},"finish_reason":%b}]}\n\n' % finish
+            for finish in (b"null", b'"stop"')
+        ] + [b"data: [DONE]\n\n"]
+        stream = b": early\n\n" + said[0] + b": late\n\n" + said[1] + said[2]
+        async with scripted(in_bits) as (_, passage):
+            async with passage.call(call(stream=True)) as reply:
+                assert [piece async for piece in reply.body] == said
+
+    async def test_a_stream_is_read_no_faster_than_it_is_taken(self) -> None:
+        chunk = event({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m",
+                       "choices": [{"index": 0, "delta": {}, "finish_reason": None}], "x": "y" * 9000})
+        async with scripted(flood(chunk)) as (server, passage):
+            async with passage.call(call(stream=True)) as reply:
+                assert await anext(aiter(reply.body)) == chunk
+            await (await server.request()).gone.wait()
+
+    async def test_usage_that_was_not_asked_for_is_left_out(self) -> None:
+        usage = event({"choices": [], "usage": {"prompt_tokens": 1}})
+        told = say("hi", usage)
+        assert b"prompt_tokens" not in await answer(told)
+        asked = call(stream=True, stream_options={"include_usage": False})
+        assert b"prompt_tokens" not in await answer(told, asked=asked)
+        asked = call(stream=True, stream_options={"include_usage": True})
+        assert b"prompt_tokens" in await answer(told, asked=asked)
+
+    async def test_a_stream_without_its_mark_gets_it(self) -> None:
+        assert (await answer(say("hi", done=False))).endswith(b"data: [DONE]\n\n")
+
+    async def test_a_break_after_the_last_word_is_an_end(self) -> None:
+        last = event({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+        for broken in (truncated("hi", last), stall("hi", last)):
+            assert (await answer(broken, between=0.05)).endswith(b"data: [DONE]\n\n")
+
+    async def test_a_text_completion_is_a_stream_too(self) -> None:
+        body = await answer(say("hi"), asked=call("/completions", stream=True))
+        assert b'"text": "hi"' in body
+        assert body.endswith(b"[DONE]\n\n")
+
+    @pytest.mark.parametrize(
+        "broken",
+        [cut("hi"), reset("hi"), truncated("hi"), garbled("hi"), drip(b"data: {\n\n", every=0)],
+        ids=["cut", "reset", "truncated", "garbled", "dripped"],
+    )
+    async def test_a_stream_that_breaks_says_so(self, broken: Behaviour) -> None:
+        with pytest.raises(UpstreamFailedError):
+            await answer(broken)
+
+    @pytest.mark.parametrize("broken", [cut(), reset(), garbled()], ids=["cut", "reset", "garbled"])
+    async def test_one_that_breaks_before_its_first_word_may_tell_it_later(
+        self, broken: Behaviour
+    ) -> None:
+        with pytest.raises(UpstreamFailedError):
+            await answer(broken)
+
+    async def test_an_error_inside_is_the_last_event(self) -> None:
+        body = await answer(complain("hi", error={"message": f"no {KEY}", "type": "x"}))
+        last = json.loads(body.split(b"data: ")[-1])
+        assert last["error"] == {"message": "no [key]", "type": "x", "param": None, "code": None}
+
+    async def test_an_event_that_never_ends_is_refused(self) -> None:
+        with pytest.raises(UpstreamFailedError, match="too long"):
+            await answer(flood(b"data: " + 9000 * b"x"), event_bytes=100_000)
+
+
+class TestAnswers:
+    async def test_an_answer_is_passed_on_as_it_came(self) -> None:
+        told = b'{"choices":[{"index":0,"logprobs":null,"finish_reason":"stop","message":'
+        told += b'{"role":"assistant","content":"hi","refusal":null}}],"id":"1","created":1,'
+        told += b'"model":"m","object":"chat.completion"}   \n'
+        assert await answer(document(told), asked=call()) == told
+
+    async def test_its_headers_are_those_fit_to_be_passed_on(self) -> None:
+        own = {"x-ratelimit-limit-requests": "5", "set-cookie": "a=b", "x-request-id": "r"}
+        async with scripted(document({"choices": [{"message": {}}]}, headers=own)) as (_, passage):
+            async with passage.call(call()) as reply:
+                body = await read(reply)
+                assert dict(reply.headers) == {
+                    "content-type": "application/json",
+                    "content-length": str(len(body)),
+                    "x-ratelimit-limit-requests": "5",
+                    "x-upstream-request-id": "r",
+                }
+
+    @pytest.mark.parametrize(
+        "broken",
+        [
+            document(b"<html>", content_type="text/html"),
+            document(b"{nonsense"),
+            document({"choices": []}),
+            document({}, headers={"content-encoding": "gzip"}),
+            document({}, status=302, headers={"location": "http://127.0.0.1:1/"}),
+            document({}, status=700),
+            wire(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\ncontent-type: application/json\r\n\r\n{"),
+            wire(b"nonsense\r\n\r\n"),
+            wire(b""),
+        ],
+        ids=["html", "nonsense", "empty", "gzip", "redirect", "700", "short", "no-http", "nothing"],
+    )
+    async def test_what_is_no_answer_is_a_failure(self, broken: Behaviour) -> None:
+        with pytest.raises(UpstreamFailedError) as failure:
+            await answer(broken, asked=call())
+        assert "127.0.0.1" not in str(failure.value)
+
+    async def test_an_answer_without_end_is_refused(self) -> None:
+        endless = flood(9000 * b" ", content_type="application/json")
+        with pytest.raises(UpstreamFailedError, match="longer than"):
+            await answer(endless, asked=call(), answer_bytes=100_000)
+
+    async def test_a_stream_that_is_none_is_a_failure(self) -> None:
+        with pytest.raises(UpstreamFailedError, match="not an event stream"):
+            await answer(document({"choices": []}))
+
+    async def test_an_error_in_the_place_of_an_answer_has_its_status(self) -> None:
+        for error, status in (({"code": 429}, 429), ({"code": 400}, 400), ("broken", 502)):
+            async with scripted(document({"error": error})) as (_, passage):
+                async with passage.call(call()) as reply:
+                    assert reply.status == status
+                    assert set(json.loads(await read(reply))["error"]) >= {"message", "code"}
+
+    async def test_nobody_listening_is_a_failure(self) -> None:
+        async with scripted() as (server, passage):
+            server.refuse()
+            with pytest.raises(UpstreamFailedError, match="could not be reached"):
+                async with passage.call(call()):
+                    pass
+
+
+class TestRefusals:
+    async def test_they_keep_status_words_and_when_to_come_again(self) -> None:
+        refused = fail(429, "Slow down", code="rate_limit_exceeded", headers={"retry-after": "7"})
+        async with scripted(refused) as (_, passage):
+            async with passage.call(call()) as reply:
+                error = json.loads(await read(reply))["error"]
+            assert reply.status == 429
+            assert reply.headers["retry-after"] == "7"
+            assert (error["message"], error["code"]) == ("Slow down", "rate_limit_exceeded")
+
+    async def test_they_show_neither_key_nor_address(self) -> None:
+        async with ScriptedUpstream() as server:
+            server.script(fail(401, f"Incorrect API key: {KEY[:12]}***, {server.base_url}/chat"))
+            passage = Passage(api_key=KEY, base_url=server.base_url)
+            async with passage.call(call()) as reply:
+                body = await read(reply)
+            assert KEY[:12].encode() not in body
+            assert str(server.port).encode() not in body
+            await passage.close()
+
+    async def test_a_refusal_without_end_is_cut(self) -> None:
+        endless = flood(9000 * b"x", status=500, content_type="text/plain")
+        async with scripted(endless) as (_, passage):
+            async with passage.call(call()) as reply:
+                assert len(await read(reply)) < 2_000
+
+    async def test_one_that_breaks_off_still_has_its_status(self) -> None:
+        head = b"HTTP/1.1 503 No\r\ncontent-type: text/plain\r\ncontent-length: 99\r\n\r\nbusy"
+        async with scripted(wire(head)) as (_, passage):
+            async with passage.call(call()) as reply:
+                assert reply.status == 503
+                assert json.loads(await read(reply))["error"]["message"] == "busy"
+
+
+class TestTime:
+    async def test_a_stream_that_does_not_begin(self) -> None:
+        for silent in (hang(), stall(), comments()):
+            with pytest.raises(UpstreamTimeoutError):
+                await answer(silent, first_byte=0.05)
+
+    async def test_a_stream_that_falls_silent(self) -> None:
+        for silent in (stall("hi"), comments("hi")):
+            with pytest.raises(UpstreamTimeoutError):
+                await answer(silent, between=0.05)
+
+    async def test_a_stream_that_never_ends(self) -> None:
+        chunk = event({"choices": [{"delta": {}, "finish_reason": None}]})
+        with pytest.raises(UpstreamTimeoutError):
+            await answer(flood(chunk), total=0.2)
+
+    async def test_an_answer_in_one_piece_has_the_whole_time(self) -> None:
+        gate = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.1, gate.set)
+        assert await answer(say("hi", gate), asked=call(), first_byte=0.01)
+        with pytest.raises(UpstreamTimeoutError):
+            await answer(hang(), asked=call(), total=0.05)
+
+    async def test_time_that_the_client_takes_is_not_the_upstreams(self) -> None:
+        gate = asyncio.Event()
+        async with scripted(say("a", gate, "b"), between=0.1) as (_, passage):
+            async with passage.call(call(stream=True)) as reply:
+                body = aiter(reply.body)
+                await anext(body)
+                await asyncio.sleep(0.2)
+                gate.set()
+                assert b"[DONE]" in [piece async for piece in body][-1]
+
+
+class TestLeaving:
+    @pytest.mark.parametrize("silent", [hang(), stall("hi")], ids=["before", "after"])
+    async def test_a_call_that_is_left_hangs_up(self, silent: Behaviour) -> None:
+        async with scripted(silent) as (server, passage):
+
+            async def ask() -> None:
+                async with passage.call(call(stream=True)) as reply:
+                    await read(reply)
+
+            asking = asyncio.create_task(ask())
+            request = await server.request()
+            asking.cancel()
+            await request.gone.wait()
+            assert asking.cancelling()
+
+    async def test_leaving_the_context_hangs_up(self) -> None:
+        async with scripted(stall("hi")) as (server, passage):
+            async with passage.call(call(stream=True)):
+                pass
+            await (await server.request()).gone.wait()
+
+    async def test_a_body_left_half_read_hangs_up(self) -> None:
+        async with scripted(flood(b"x" * 1000, content_type="image/png")) as (server, passage):
+            async with passage.call(Call("POST", "/images")) as reply:
+                await anext(aiter(reply.body))
+            await (await server.request()).gone.wait()
+
+
+class TestModels:
+    async def test_they_are_those_that_it_lists(self) -> None:
+        async with scripted() as (_, passage):
+            assert [one["id"] for one in await passage.models()] == ["gpt-4o-mini"]
+
+    async def test_none_can_be_had(self) -> None:
+        async with ScriptedUpstream() as server:
+            passage = Passage(api_key=None, base_url=f"{server.base_url}/nowhere")
+            with pytest.raises(UpstreamFailedError):
+                await passage.models()
+            await passage.close()
