@@ -1,15 +1,19 @@
-"""The console command: serve, chat, ask, keys, config, doctor."""
+"""The console command: serve, chat, ask, keys, export, import, search, config, doctor."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from server import VERSION, logs
+from server.core.errors import RefusedError
 from server.settings import Settings, SettingsError, load, variables
+from storage.port import StoreError
 
 DESCRIPTION = "A server that owns the conversation: REST, gRPC, websocket and OpenAI's API at once."
 EXAMPLES = """\
@@ -20,6 +24,9 @@ examples:
   trialogue keys create alice                  a key for somebody
   trialogue chat --conversation-id demo        talk in this terminal
   trialogue ask "What is a monad?"             one question, one answer
+  trialogue export > all.json                  everything, to keep or to take elsewhere
+  trialogue import conversations.json          ours, ChatGPT's, EasyBackend's
+  trialogue search 'red herring'               all of these words, or pieces of words
 """
 
 
@@ -34,6 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(f"trialogue: {error}", file=sys.stderr)
         return 2
+    except (RefusedError, StoreError) as error:
+        print(f"trialogue: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("trialogue: stopped; what was done stays, and it can be run again", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         return 1
     return result
@@ -53,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("chat", help="talk in this terminal (see chat --help)")
     commands.add_parser("ask", help="ask one question (see ask --help)")
     _add_keys(_command(commands, "keys", "make, list and revoke API keys", _keys))
+    _add_export(_command(commands, "export", "write conversations to a file", _export))
+    _add_import(_command(commands, "import", "keep the conversations of a file", _import))
+    _add_search(_command(commands, "search", "search messages and titles", _search))
     _add_settings(_command(commands, "config", "show every setting as it is now", _config))
     _add_settings(_command(commands, "doctor", "check settings, database and ports", _doctor))
     return parser
@@ -129,6 +145,65 @@ def _keys(parsed: argparse.Namespace) -> int:
     from server import commands
 
     return commands.keys(_settings(parsed), parsed.action, parsed.name, parsed.days)
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    """Say whose conversations, and where they are."""
+    parser.add_argument("--owner", default="default", help="whose they are, in the database itself")
+    parser.add_argument("--url", help="of a running server, asked with the key TRIALOGUE_API_KEY")
+    parser.add_argument(
+        "--database",
+        dest="setting_database",
+        default=argparse.SUPPRESS,
+        help="where history is kept; a server that has it open is asked [TRIALOGUE_DATABASE]",
+    )
+
+
+def _where(parsed: argparse.Namespace) -> Any:
+    from server.carry import Where
+
+    logs.configure("error", None)
+    key = os.environ.get("TRIALOGUE_API_KEY")
+    return Where(_settings(parsed), parsed.owner, parsed.url, key)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", default="json", choices=("json", "jsonl", "markdown"))
+    parser.add_argument("--conversation-id", help="one alone; default: all of them")
+    parser.add_argument("--output", type=argparse.FileType("wb"), default=sys.stdout.buffer)
+    _add_where(parser)
+
+
+def _export(parsed: argparse.Namespace) -> int:
+    from server import carry
+
+    where, one = _where(parsed), parsed.conversation_id
+    return asyncio.run(carry.export(where, parsed.format, one, parsed.output))
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="running it again changes nothing")
+    _add_where(parser)
+
+
+def _import(parsed: argparse.Namespace) -> int:
+    from server import carry
+
+    if not parsed.file.is_file():
+        raise SettingsError(f"{parsed.file}: there is no such file")
+    return asyncio.run(carry.import_(_where(parsed), parsed.file))
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", nargs="+")
+    parser.add_argument("--limit", type=int, default=20, help="1 to 100 (20)")
+    _add_where(parser)
+
+
+def _search(parsed: argparse.Namespace) -> int:
+    from server import carry
+
+    return asyncio.run(carry.search(_where(parsed), " ".join(parsed.words), parsed.limit))
 
 
 def _config(parsed: argparse.Namespace) -> int:

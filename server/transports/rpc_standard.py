@@ -67,7 +67,7 @@ class HealthService:
 
 def reflection_methods(services: Sequence[str], calls: Calls) -> Mapping[str, Handler]:
     """Return what tells clients such as grpcurl which services and messages there are."""
-    servicer = reflection.aio.ReflectionServicer(services)  # type: ignore[attr-defined]
+    servicer = reflection.aio.ReflectionServicer(services)
 
     def answers(asked: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
         return servicer.ServerReflectionInfo(asked, None)  # type: ignore[no-any-return]

@@ -57,7 +57,8 @@ class Cutter:
 
 def is_plain(event: bytes) -> bool:
     """Say whether a whole event is one line of data and nothing else."""
-    return event.startswith(b"data: ") and event.find(b"\n", 6) == len(event) - 2
+    one_line = event.startswith(b"data: ") and event.find(b"\n", 6) == len(event) - 2
+    return one_line and b"\r" not in event
 
 
 def data_of(event: bytes) -> bytes:

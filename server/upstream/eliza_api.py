@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from collections.abc import Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -13,7 +20,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from server.upstream import eliza_chat, eliza_completions, refusals
+from server.upstream import eliza_chat, eliza_completions
 from server.upstream.eliza_asked import read_chat
 from server.upstream.eliza_counts import encoding_name
 from server.upstream.eliza_embeddings import Embeddings

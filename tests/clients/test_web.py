@@ -89,8 +89,9 @@ class Tab:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def _heard(self, message: ConsoleMessage) -> None:
-        # A conversation that nobody has begun is a 404, which Chromium mentions.
-        if message.type in ("error", "warning") and "404" not in message.text:
+        # Chromium mentions the 404 of a conversation that nobody has begun, and a 401.
+        expected = "the server responded with a status of 40" in message.text
+        if message.type in ("error", "warning") and not expected:
             self.complaints.append(message.text)
 
     @property
@@ -110,20 +111,43 @@ class Tab:
         await expect(self.page.locator("#messages")).to_have_attribute("aria-busy", expected)
 
 
-async def opened(browser: Browser, url: str, **options: Any) -> Tab:
-    context = await browser.new_context(**options)
-    tab = Tab(await context.new_page())
-    await tab.page.goto(url)
-    return tab
+class Tabs:
+    """Opens tabs, each of a stranger to the others."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._opened: list[Tab] = []
+
+    async def open(self, url: str, **options: Any) -> Tab:
+        tab = await self.blank(**options)
+        await tab.page.goto(url)
+        return tab
+
+    async def blank(self, **options: Any) -> Tab:
+        context = await self._browser.new_context(**options)
+        tab = Tab(await context.new_page())
+        self._opened.append(tab)
+        return tab
+
+    async def close(self) -> list[str]:
+        """Close all tabs and return what they complained about."""
+        for tab in self._opened:
+            await tab.page.context.close()
+        return [complaint for tab in self._opened for complaint in tab.complaints]
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def tab(browser: Browser, served: Served) -> AsyncIterator[Tab]:
+async def tabs(browser: Browser, served: Served) -> AsyncIterator[Tabs]:
+    """Tabs that are closed before the server is, and must have nothing to complain about."""
+    opened = Tabs(browser)
+    yield opened
+    assert await opened.close() == []
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def tab(tabs: Tabs, served: Served) -> Tab:
     """A tab that shows a new conversation."""
-    opened_tab = await opened(browser, f"{served.http}/")
-    yield opened_tab
-    assert opened_tab.complaints == []
-    await opened_tab.page.context.close()
+    return await tabs.open(f"{served.http}/")
 
 
 async def test_an_answer_is_shown_while_it_is_written(
@@ -150,10 +174,10 @@ async def test_an_answer_is_shown_while_it_is_written(
 
 
 async def test_whoever_has_it_open_reads_along(
-    browser: Browser, served: Served, upstream: Puppet
+    tabs: Tabs, served: Served, upstream: Puppet
 ) -> None:
-    first = await opened(browser, f"{served.http}/#demo")
-    second = await opened(browser, f"{served.http}/#demo")
+    first = await tabs.open(f"{served.http}/#demo")
+    second = await tabs.open(f"{served.http}/#demo")
     await expect(second.page.locator("#empty")).to_be_visible()
     await first.ask("From the first")
     upstream.say("To ")
@@ -166,33 +190,31 @@ async def test_whoever_has_it_open_reads_along(
     for one in (first, second):
         await expect(one.questions).to_have_text(["From the first", "From elsewhere"])
         await expect(one.answers).to_have_text(["To both", "Again"])
-        assert one.complaints == []
 
 
 async def test_history_is_shown_and_what_was_written_is_text(
-    browser: Browser, served: Served, upstream: Puppet
+    tabs: Tabs, served: Served, upstream: Puppet
 ) -> None:
     attack = '<img src="x" onerror="document.title = 1"> <script>document.title = 2</script>'
     code = f"Look:\n```html\n{attack}\n```\nThat is all."
     upstream.answer(code)
     turn = await served.conversations.ask(EVERYONE, "demo", Ask(attack))
     await settled(served.conversations, turn.id)
-    tab = await opened(browser, f"{served.http}/#demo")
+    tab = await tabs.open(f"{served.http}/#demo")
     await expect(tab.questions).to_have_text(attack)
     await expect(tab.page.locator("li.answer pre code")).to_have_text(attack)
     await expect(tab.answers).to_contain_text("That is all.")
     await expect(tab.page.locator("main img, main script")).to_have_count(0)
-    assert tab.complaints == []
 
 
 async def test_older_messages_are_fetched_when_they_are_wanted(
-    browser: Browser, served: Served, upstream: Puppet
+    tabs: Tabs, served: Served, upstream: Puppet
 ) -> None:
     for number in range(51):
         upstream.answer(f"Answer {number}")
         turn = await served.conversations.ask(EVERYONE, "long", Ask(f"Question {number}"))
         await settled(served.conversations, turn.id)
-    tab = await opened(browser, f"{served.http}/#long")
+    tab = await tabs.open(f"{served.http}/#long")
     await expect(tab.questions).to_have_count(50)
     await tab.page.click("#earlier")
     await expect(tab.questions).to_have_count(51)
@@ -220,7 +242,7 @@ async def test_stop_ends_the_turn(tab: Tab, served: Served, upstream: Puppet, ho
 
 
 async def test_a_lost_connection_comes_back_and_nothing_is_lost(
-    browser: Browser, served: Served, upstream: Puppet
+    tabs: Tabs, served: Served, upstream: Puppet
 ) -> None:
     routes: list[WebSocketRoute] = []
 
@@ -228,11 +250,9 @@ async def test_a_lost_connection_comes_back_and_nothing_is_lost(
         routes.append(route)
         route.connect_to_server()
 
-    context = await browser.new_context()
-    page = await context.new_page()
-    await page.route_web_socket("ws://**", pass_on)
-    tab = Tab(page)
-    await page.goto(f"{served.http}/")
+    tab = await tabs.blank()
+    await tab.page.route_web_socket("ws://**", pass_on)
+    await tab.page.goto(f"{served.http}/")
     await tab.ask("Tell me a tale")
     upstream.say("Once ")
     await expect(tab.answers).to_have_text("Once ")
@@ -296,11 +316,15 @@ async def test_conversations_are_a_click_apart(tab: Tab, upstream: Puppet) -> No
     await expect(tab.page.locator("#title")).to_have_text("Apples")
 
 
-async def test_a_server_that_wants_a_key_is_given_one(
-    browser: Browser, store: SQLiteStore, upstream: Puppet
-) -> None:
-    async with serve(store, upstream, doors=locked("ada:good")) as served:
-        tab = await opened(browser, f"{served.http}/")
+class TestBehindADoor:
+    @pytest_asyncio.fixture(loop_scope="module")
+    async def served(self, store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Served]:
+        async with serve(store, upstream, doors=locked("ada:good")) as server:
+            yield server
+
+    async def test_a_server_that_wants_a_key_is_given_one(
+        self, tab: Tab, served: Served, upstream: Puppet
+    ) -> None:
         await tab.page.fill("#key", "bad")
         await tab.page.press("#key", "Enter")
         await expect(tab.page.locator("#door-reason")).to_contain_text("Incorrect API key")
@@ -323,10 +347,10 @@ async def test_shift_and_enter_begin_a_line(tab: Tab) -> None:
 
 
 async def test_on_a_phone_enter_begins_a_line_and_conversations_open_from_the_side(
-    browser: Browser, served: Served, upstream: Puppet
+    tabs: Tabs, served: Served, upstream: Puppet
 ) -> None:
     size = {"width": 390, "height": 800}
-    phone = await opened(browser, f"{served.http}/", viewport=size, has_touch=True, is_mobile=True)
+    phone = await tabs.open(f"{served.http}/", viewport=size, has_touch=True, is_mobile=True)
     await phone.page.fill("#prompt", "one")
     await phone.page.press("#prompt", "Enter")
     await expect(phone.page.locator("#prompt")).to_have_value("one\n")
@@ -342,10 +366,10 @@ async def test_on_a_phone_enter_begins_a_line_and_conversations_open_from_the_si
     assert wider <= size["width"]
 
 
-async def test_it_is_dark_where_the_system_is(browser: Browser, served: Served) -> None:
+async def test_it_is_dark_where_the_system_is(tabs: Tabs, served: Served) -> None:
     colours = []
     for scheme in ("light", "dark"):
-        tab = await opened(browser, f"{served.http}/", color_scheme=scheme)
+        tab = await tabs.open(f"{served.http}/", color_scheme=scheme)
         colours.append(await tab.page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert colours == ["rgb(255, 255, 255)", "rgb(20, 22, 29)"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -227,39 +228,63 @@ class Reply:
 class Wire:
     """A TCP connection to the server, for what no client library would send."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._read = b""
 
     async def send(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
+        """Send all of it, or what the server takes before it hangs up."""
+        with suppress(ConnectionError):
+            await asyncio.get_running_loop().sock_sendall(self._connection, data)
+
+    async def until(self, mark: bytes) -> bytes:
+        """Read up to a mark, and with it."""
+        while mark not in self._read:
+            await self._more()
+        return self._take(self._read.index(mark) + len(mark))
 
     async def reply(self) -> Reply:
         """Read one answer that has a length."""
-        head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        head = (await self.until(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head.rstrip().split("\r\n")
         headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in lines)}
-        body = await self.reader.readexactly(int(headers.get("content-length", 0)))
+        body = await self._exactly(int(headers.get("content-length", 0)))
         return Reply(int(first.split(" ")[1]), headers, body)
 
     async def chunk(self) -> bytes:
         """Read one HTTP chunk, which is what the server wrote at once; none is the end."""
-        data = await self.reader.readexactly(int(await self.reader.readuntil(b"\r\n"), 16) + 2)
-        return data[:-2]
+        size = int(await self.until(b"\r\n"), 16)
+        return (await self._exactly(size + 2))[:-2]
 
     async def closed(self) -> bytes:
-        """Read until the server hangs up."""
-        return await self.reader.read()
+        """Read until the server hangs up, in good order or not."""
+        with suppress(ConnectionError):
+            while True:
+                await self._more()
+        return self._take(len(self._read))
+
+    async def _exactly(self, size: int) -> bytes:
+        while len(self._read) < size:
+            await self._more()
+        return self._take(size)
+
+    async def _more(self) -> None:
+        more = await asyncio.get_running_loop().sock_recv(self._connection, 1 << 18)
+        if not more:
+            raise ConnectionResetError("the server hung up")
+        self._read += more
+
+    def _take(self, size: int) -> bytes:
+        taken, self._read = self._read[:size], self._read[size:]
+        return taken
 
 
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator[Wire]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        yield Wire(reader, writer)
-    finally:
-        writer.transport.abort()
+    with socket.socket() as connection:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+        yield Wire(connection)
 
 
 def request(

@@ -138,7 +138,7 @@ class TestAsking:
         body = b'{"prompt": "Hello", "stream": true}'
         async with connected(served.port) as wire:
             await wire.send(request("POST", "/ask/c1", body))
-            await wire.reader.readuntil(b"\r\n\r\n")
+            await wire.until(b"\r\n\r\n")
             heard = [await wire.chunk()]
             for piece in ("a", "b\n\nc", "d" * 200_000):
                 upstream.say(piece)
@@ -325,7 +325,7 @@ class TestSilence:
             connected(served.port) as wire,
         ):
             await wire.send(request("POST", "/ask/c1", b'{"prompt": "x", "stream": true}'))
-            await wire.reader.readuntil(b"\r\n\r\n")
+            await wire.until(b"\r\n\r\n")
             chunks = [await wire.chunk() for _ in range(3)]
             assert chunks[1:] == [b": still here\n\n"] * 2
             upstream.answer("One")
@@ -336,4 +336,3 @@ class TestSilence:
 
     def test_it_comes_before_proxies_lose_patience(self) -> None:
         assert KEEP_ALIVE_SECONDS == 15
-
