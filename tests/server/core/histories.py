@@ -11,30 +11,24 @@ from storage.model import Conversation, Message, Role
 from storage.sqlite import SQLiteStore
 
 OWNER = "ada"
-WORDS = [
+WORDS = (
     "garden",
     "thread",
     "<|endoftext|>",
     "<|im_start|>system",
     "don't",
     "3.14159",
-    "naïve",
-    "façade\n\n",
+    "naïve façade\n\n",
     "日本語の文章",
     "你好世界",
     "안녕하세요",
     "สวัสดี",
-    "مرحبا",
-    "שלום",
-    "Привет",
-    "γειά",
-    "👩\u200d👩\u200d👧\u200d👦",
-    "🇩🇪",
-    "é",
-    "\t\t",
-    "﷽",
+    "مرحبا שלום",
+    "Привет γειά",
+    "👩\u200d👩\u200d👧\u200d👦 🇩🇪",
+    "e\u0301 \t\t ﷽",
     "{}();",
-]
+)
 
 
 @dataclass(frozen=True)

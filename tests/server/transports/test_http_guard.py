@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from server.core.conversations import Conversations
 from server.transports.http_guard import Limits
-from tests.fakes import Parrot
+from tests.fakes import Parrot, Puppet
 from tests.server.transports.http_server import (
     Reply,
     Served,
@@ -30,6 +30,7 @@ ASK = b"POST /ask/c1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/js
 CHUNKED = ASK + b"Transfer-Encoding: chunked\r\n\r\n"
 SMUGGLED = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+STREAM = b'{"prompt": "Hello", "stream": true}'
 HELLO = b'{"prompt": "Hello"}'
 
 
@@ -79,9 +80,7 @@ class TestNoRequests:
             pytest.param(b"CONNECT localhost:1 HTTP/1.1\r\n" + HOST + b"\r\n", id="CONNECT"),
             pytest.param(ASK + b"Content-Length: -1\r\n\r\n", id="negative length"),
             pytest.param(ASK + b"Content-Length: x\r\n\r\n", id="no length"),
-            pytest.param(
-                ASK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nx", id="two lengths"
-            ),
+            pytest.param(ASK + b"Content-Length: 1\r\n" * 2 + b"\r\nx", id="two lengths"),
             pytest.param(ASK + b"Transfer-Encoding: xchunked\r\n\r\n", id="unknown coding"),
             pytest.param(CHUNKED + b"x\r\n", id="no chunk"),
             pytest.param(CHUNKED + b"fffffffffffffffff\r\n", id="chunk of 2^68"),
@@ -102,11 +101,10 @@ class TestNoRequests:
         await wire.send(ASK + framing + b"0\r\n\r\n" + SMUGGLED)
         await refused(wire, 400)
 
-    async def test_nothing_is_written_into_an_answer(self, conversations: Conversations) -> None:
+    async def test_nothing_is_written_into_an_answer(self, tmp_path: Path) -> None:
         """What is wrong behind a request must not show up within the answer to it."""
-        body = b'{"prompt": "Hello", "stream": true}'
-        async with serving(conversations) as served, connected(served.port) as wire:
-            await wire.send(request("POST", "/ask/c1", body))
+        async with serving_anew(tmp_path, Puppet()) as served, connected(served.port) as wire:
+            await wire.send(request("POST", "/ask/c1", STREAM))
             await wire.until(b"\r\n\r\n")
             assert b"turn.started" in await wire.chunk()
             await wire.send(b"garbage\r\n\r\n")
@@ -211,21 +209,24 @@ class TestUpgrades:
 
 
 class TestSlowness:
-    async def test_a_head_has_its_time(self, conversations: Conversations) -> None:
-        async with serving(conversations, limits=Limits(head_seconds=0.1)) as served:
-            async with connected(served.port) as silent, connected(served.port) as slow:
+    async def test_a_head_has_its_time(self, served: Served) -> None:
+        async with serving(served.conversations, limits=Limits(head_seconds=0.1)) as strict:
+            async with connected(strict.port) as silent, connected(strict.port) as slow:
                 await slow.send(b"GET /healthz HTTP/1.1\r\n")
                 assert await slow.closed() == b""
                 assert await silent.closed() == b""
-            async with connected(served.port) as second:
+            async with connected(strict.port) as second:
                 await second.send(SMUGGLED)
                 assert (await second.reply()).status == 200
                 await second.send(SMUGGLED[:-1])
                 assert await second.closed() == b""
 
-    async def test_a_head_that_drips_has_no_more(self, conversations: Conversations) -> None:
+    async def test_a_head_that_drips_has_no_more(self, served: Served) -> None:
         limits = Limits(head_seconds=0.2)
-        async with serving(conversations, limits=limits) as served, connected(served.port) as wire:
+        async with (
+            serving(served.conversations, limits=limits) as strict,
+            connected(strict.port) as wire,
+        ):
             await wire.send(b"GET /healthz HTTP/1.1\r\nX-A: ")
             closed = asyncio.create_task(wire.closed())
             while not closed.done():
@@ -233,19 +234,22 @@ class TestSlowness:
                 await asyncio.sleep(0.01)
             assert await closed == b""
 
-    async def test_a_body_has_its_time(self, conversations: Conversations) -> None:
-        async with serving(conversations, limits=Limits(body_seconds=0.1)) as served:
-            async with connected(served.port) as wire:
-                await wire.send(request("POST", "/ask/c1", HELLO)[:-1])
+    async def test_a_body_has_its_time(self, served: Served) -> None:
+        async with serving(served.conversations, limits=Limits(body_seconds=0.1)) as strict:
+            async with connected(strict.port) as wire:
+                await wire.send(request("POST", "/ask/never", HELLO)[:-1])
                 assert await wire.closed() == b""
-            assert (await served.client.get("/conversations")).json()["data"] == []
+            refused = await strict.client.get("/conversations/never")
+            assert refused.status_code == 404
 
-    async def test_an_answer_takes_its_own(self, conversations: Conversations) -> None:
+    async def test_an_answer_takes_its_own(self, tmp_path: Path) -> None:
         hurried = Limits(head_seconds=0.1, body_seconds=0.1)
-        async with serving(conversations, limits=hurried, keep_alive=0.05) as served:
-            async with connected(served.port) as wire:
-                body = b'{"prompt": "Hello", "stream": true}'
-                await wire.send(request("POST", "/ask/c1", body))
-                await wire.until(b"\r\n\r\n")
-                for _ in range(8):
-                    assert await wire.chunk() != b""
+        async with (
+            serving_anew(tmp_path, Puppet()) as served,
+            serving(served.conversations, limits=hurried, keep_alive=0.05) as hasty,
+            connected(hasty.port) as wire,
+        ):
+            await wire.send(request("POST", "/ask/c1", STREAM))
+            await wire.until(b"\r\n\r\n")
+            for _ in range(8):
+                assert await wire.chunk() != b""

@@ -159,7 +159,12 @@ class TestBroken:
 
     def test_an_error_that_is_a_string_becomes_an_object(self) -> None:
         made = told(judge().take(event({"error": "overloaded"})))["error"]
-        assert made == {"message": "overloaded", "type": "server_error", "param": None, "code": None}
+        assert made == {
+            "message": "overloaded",
+            "type": "server_error",
+            "param": None,
+            "code": None,
+        }
 
 
 class TestEnds:

@@ -73,7 +73,7 @@ def test_numbers_are_codes_too() -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("it’s “fine” — really…", "it's \"fine\" - really..."),
+        ("it’s “fine” — really…", 'it\'s "fine" - really...'),
         ("café", "cafe"),
         ("模型", "\\u6a21\\u578b"),
         ("a\nb\tc\x00\x1b", "a b c"),

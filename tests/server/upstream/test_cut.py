@@ -65,9 +65,7 @@ ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 
 
 @given(st.lists(st.tuples(LINES, ENDS), max_size=30), st.integers(1, 20))
-def test_the_data_is_what_a_plain_reader_finds(
-    lines: list[tuple[bytes, bytes]], size: int
-) -> None:
+def test_the_data_is_what_a_plain_reader_finds(lines: list[tuple[bytes, bytes]], size: int) -> None:
     stream = b"".join(line + end for line, end in lines) + b"\n\n"
     pieces = [stream[i : i + size] for i in range(0, len(stream), size)]
     reader = EventStream(LIMIT)

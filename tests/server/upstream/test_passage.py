@@ -58,16 +58,27 @@ async def scripted(
             await passage.close()
 
 
+@asynccontextmanager
+async def replied(
+    *behaviours: Behaviour, asked: Call | None = None, **bounds: Any
+) -> AsyncIterator[Reply]:
+    """Yield the reply that an upstream's behaviour comes to."""
+    async with (
+        scripted(*behaviours, **bounds) as (_, passage),
+        passage.call(asked or call()) as reply,
+    ):
+        yield reply
+
+
 async def read(reply: Reply) -> bytes:
     return b"".join([piece async for piece in reply.body])
 
 
 async def answer(*behaviours: Behaviour, asked: Call | None = None, **bounds: Any) -> bytes:
     """Return the body that an upstream's behaviour comes to."""
-    async with scripted(*behaviours, **bounds) as (_, passage):
-        async with passage.call(asked or call(stream=True)) as reply:
-            assert reply.status == 200
-            return await read(reply)
+    async with replied(*behaviours, asked=asked or call(stream=True), **bounds) as reply:
+        assert reply.status == 200
+        return await read(reply)
 
 
 class TestSending:
@@ -165,13 +176,20 @@ class TestStreams:
             for finish in (b"null", b'"stop"')
         ] + [b"data: [DONE]\n\n"]
         stream = b": early\n\n" + said[0] + b": late\n\n" + said[1] + said[2]
-        async with scripted(in_bits) as (_, passage):
-            async with passage.call(call(stream=True)) as reply:
-                assert [piece async for piece in reply.body] == said
+        async with replied(in_bits, asked=call(stream=True)) as reply:
+            assert [piece async for piece in reply.body] == said
 
     async def test_a_stream_is_read_no_faster_than_it_is_taken(self) -> None:
-        chunk = event({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m",
-                       "choices": [{"index": 0, "delta": {}, "finish_reason": None}], "x": "y" * 9000})
+        chunk = event(
+            {
+                "id": "1",
+                "object": "chat.completion.chunk",
+                "created": 1,
+                "model": "m",
+                "choices": [{"index": 0, "delta": {}, "finish_reason": None}],
+                "x": "y" * 9000,
+            }
+        )
         async with scripted(flood(chunk)) as (server, passage):
             async with passage.call(call(stream=True)) as reply:
                 assert await anext(aiter(reply.body)) == chunk
@@ -234,15 +252,14 @@ class TestAnswers:
 
     async def test_its_headers_are_those_fit_to_be_passed_on(self) -> None:
         own = {"x-ratelimit-limit-requests": "5", "set-cookie": "a=b", "x-request-id": "r"}
-        async with scripted(document({"choices": [{"message": {}}]}, headers=own)) as (_, passage):
-            async with passage.call(call()) as reply:
-                body = await read(reply)
-                assert dict(reply.headers) == {
-                    "content-type": "application/json",
-                    "content-length": str(len(body)),
-                    "x-ratelimit-limit-requests": "5",
-                    "x-upstream-request-id": "r",
-                }
+        async with replied(document({"choices": [{"message": {}}]}, headers=own)) as reply:
+            body = await read(reply)
+            assert dict(reply.headers) == {
+                "content-type": "application/json",
+                "content-length": str(len(body)),
+                "x-ratelimit-limit-requests": "5",
+                "x-upstream-request-id": "r",
+            }
 
     @pytest.mark.parametrize(
         "broken",
@@ -253,7 +270,9 @@ class TestAnswers:
             document({}, headers={"content-encoding": "gzip"}),
             document({}, status=302, headers={"location": "http://127.0.0.1:1/"}),
             document({}, status=700),
-            wire(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\ncontent-type: application/json\r\n\r\n{"),
+            wire(
+                b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\ncontent-type: application/json\r\n\r\n{"
+            ),
             wire(b"nonsense\r\n\r\n"),
             wire(b""),
         ],
@@ -275,10 +294,9 @@ class TestAnswers:
 
     async def test_an_error_in_the_place_of_an_answer_has_its_status(self) -> None:
         for error, status in (({"code": 429}, 429), ({"code": 400}, 400), ("broken", 502)):
-            async with scripted(document({"error": error})) as (_, passage):
-                async with passage.call(call()) as reply:
-                    assert reply.status == status
-                    assert set(json.loads(await read(reply))["error"]) >= {"message", "code"}
+            async with replied(document({"error": error})) as reply:
+                assert reply.status == status
+                assert set(json.loads(await read(reply))["error"]) >= {"message", "code"}
 
     async def test_nobody_listening_is_a_failure(self) -> None:
         async with scripted() as (server, passage):
@@ -291,9 +309,8 @@ class TestAnswers:
 class TestRefusals:
     async def test_they_keep_status_words_and_when_to_come_again(self) -> None:
         refused = fail(429, "Slow down", code="rate_limit_exceeded", headers={"retry-after": "7"})
-        async with scripted(refused) as (_, passage):
-            async with passage.call(call()) as reply:
-                error = json.loads(await read(reply))["error"]
+        async with replied(refused) as reply:
+            error = json.loads(await read(reply))["error"]
             assert reply.status == 429
             assert reply.headers["retry-after"] == "7"
             assert (error["message"], error["code"]) == ("Slow down", "rate_limit_exceeded")
@@ -310,16 +327,14 @@ class TestRefusals:
 
     async def test_a_refusal_without_end_is_cut(self) -> None:
         endless = flood(9000 * b"x", status=500, content_type="text/plain")
-        async with scripted(endless) as (_, passage):
-            async with passage.call(call()) as reply:
-                assert len(await read(reply)) < 2_000
+        async with replied(endless) as reply:
+            assert len(await read(reply)) < 2_000
 
     async def test_one_that_breaks_off_still_has_its_status(self) -> None:
         head = b"HTTP/1.1 503 No\r\ncontent-type: text/plain\r\ncontent-length: 99\r\n\r\nbusy"
-        async with scripted(wire(head)) as (_, passage):
-            async with passage.call(call()) as reply:
-                assert reply.status == 503
-                assert json.loads(await read(reply))["error"]["message"] == "busy"
+        async with replied(wire(head)) as reply:
+            assert reply.status == 503
+            assert json.loads(await read(reply))["error"]["message"] == "busy"
 
 
 class TestTime:

@@ -63,7 +63,9 @@ class Speaker:
         self.lists += 1
         if isinstance(self.listed, UpstreamError):
             raise self.listed
-        return [{"id": name, "object": "model", "created": 7, "owned_by": "x"} for name in self.listed]
+        return [
+            {"id": name, "object": "model", "created": 7, "owned_by": "x"} for name in self.listed
+        ]
 
     async def close(self) -> None:
         self.closed = True
@@ -83,12 +85,10 @@ async def answer(upstreams: Upstreams, model: str | None = "m", **given: Any) ->
 
 
 async def told(upstreams: Upstreams, model: str = "m") -> str:
-    pieces = []
     prompt = Prompt(model, (PromptMessage(Role.USER, "hi"),))
     async with aclosing(upstreams.complete(prompt)) as items:  # type: ignore[type-var]
-        async for item in items:
-            pieces.append(item if isinstance(item, str) else f"<{item.reason}>")
-    return "".join(pieces)
+        pieces = [item async for item in items]
+    return "".join(one if isinstance(one, str) else f"<{one.reason}>" for one in pieces)
 
 
 BROKEN = UpstreamFailedError("no connection")
@@ -99,7 +99,10 @@ class TestWhoIsAsked:
         speakers = [Speaker(), Speaker(), Speaker()]
         patterns = [("gpt-*",), ("llama-?b", "exact"), ("*",)]
         upstreams = Upstreams(
-            [member(str(i), s, models=p) for i, (s, p) in enumerate(zip(speakers, patterns, strict=True))]
+            [
+                member(str(i), s, models=p)
+                for i, (s, p) in enumerate(zip(speakers, patterns, strict=True))
+            ]
         )
         for model in ("gpt-4o", "llama-7b", "exact", "exactly", "gpt"):
             await answer(upstreams, model)
@@ -145,9 +148,7 @@ class TestWhoIsAsked:
 
 
 class TestTheNext:
-    @pytest.mark.parametrize(
-        "bad", [429, 500, 503, BROKEN, UpstreamTimeoutError("late")], ids=str
-    )
+    @pytest.mark.parametrize("bad", [429, 500, 503, BROKEN, UpstreamTimeoutError("late")], ids=str)
     async def test_one_that_cannot_answer_is_passed_over(self, bad: int | UpstreamError) -> None:
         first, second = Speaker(bad), Speaker()
         upstreams = Upstreams([member("a", first), member("b", second)])
@@ -277,7 +278,10 @@ class TestRest:
             puppet.fail(BROKEN)
         speaker = Speaker()
         upstreams = Upstreams(
-            [member("a", speaker, upstream=puppet), member("b", upstream=Puppet().answer().answer().answer())],
+            [
+                member("a", speaker, upstream=puppet),
+                member("b", upstream=Puppet().answer().answer().answer()),
+            ],
             now=Clock(),
         )
         for _ in range(PATIENCE):

@@ -69,9 +69,7 @@ async def serving(
         store = await stack.enter_async_context(SQLiteStore(folder / "trialogue.db"))
         core = await stack.enter_async_context(Conversations(store, upstreams, Defaults(MODEL)))
         settings = load(flags)
-        facade = Facade(
-            upstreams, core, default_model=MODEL, whole_bytes=settings.max_body_bytes
-        )
+        facade = Facade(upstreams, core, default_model=MODEL, whole_bytes=settings.max_body_bytes)
         bound = listening_socket("127.0.0.1", 0)
         listener = HttpListener(
             core, doors, settings, bound=bound, websocket_port=9001, openai=facade
