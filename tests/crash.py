@@ -95,7 +95,8 @@ async def by_websocket(server: Process, heard: Heard) -> None:
 async def by_grpc(server: Process, heard: Heard) -> None:
     async with grpc.aio.insecure_channel(server.grpc) as channel:
         asked = pb.AskRequest(conversation_id=heard.conversation_id, prompt=PROMPT)
-        async for event in stubs.ConversationServiceStub(channel).Ask(asked):
+        stub = stubs.ConversationServiceStub(channel)  # type: ignore[no-untyped-call]
+        async for event in stub.Ask(asked):
             match event.WhichOneof("event"):
                 case "started":
                     heard.started(event.turn_id, event.started.turn.question_id)

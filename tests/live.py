@@ -80,6 +80,7 @@ class Process:
 
     async def __aenter__(self) -> Process:
         ports = ("--http-port", "0", "--grpc-port", "0", "--websocket-port", "0")
+        log = (self._folder / "log").open("ab")
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -90,15 +91,16 @@ class Process:
             cwd=self._folder,
             env={**self._env, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "proto")))},
             stdout=asyncio.subprocess.PIPE,
-            stderr=(self._folder / "log").open("ab"),
+            stderr=log,
         )
+        log.close()
         await self._listening()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._process.returncode is None:
             self._process.kill()
-            await self._process.wait()
+        await self.ended()
 
     @property
     def log(self) -> str:
@@ -119,10 +121,10 @@ class Process:
 
     async def _listening(self) -> None:
         assert self._process.stdout is not None
-        while "Ask something" not in self.output:
+        while "curl " not in self.output:
             line = await self._process.stdout.readline()
             if not line:
-                code = await self._process.wait()
+                code = await self.ended()
                 raise AssertionError(f"the server ended with {code}:\n{self.output}{self.log}")
             self.output += line.decode()
         self.http = _found(r"(https?://\S+?)\s", self.output)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, cast
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.core.conversations import Conversations
 from server.core.doors import Doors
@@ -20,6 +20,7 @@ from server.settings import Settings
 from server.transports import rest
 from server.transports.http_gate import Gate
 from server.transports.http_guard import GuardedProtocol, Limits
+from server.transports.openai_facade.paths import ours as is_openai
 from server.transports.pages import Pages
 from server.transports.sse import KEEP_ALIVE_SECONDS
 
@@ -51,10 +52,10 @@ class HttpListener:
         self._settings = settings
         self._bound = bound
         self._limits = limits or Limits()
-        app = rest.build(conversations, Pages(websocket_port), keep_alive=keep_alive, openai=openai)
+        app = rest.build(conversations, Pages(websocket_port), keep_alive=keep_alive)
         self.port: int = bound.getsockname()[1]
         self._gate = Gate(
-            app,
+            _by_path(app, openai),
             doors,
             settings.max_body_bytes,
             self.port,
@@ -79,6 +80,16 @@ class HttpListener:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+
+def _by_path(rest_app: ASGIApp, openai: ASGIApp | None) -> ASGIApp:
+    """Return an application that goes straight to what answers under `/v1`, past all routing."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        chosen = openai if openai is not None and is_openai(scope["path"]) else rest_app
+        await chosen(scope, receive, send)
+
+    return app
 
 
 class _Server(uvicorn.Server):

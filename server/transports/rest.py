@@ -6,23 +6,22 @@ import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Header, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route
-from starlette.types import ASGIApp
+from starlette.responses import Response
 
 from server import VERSION
 from server.core.conversations import Conversations
-from server.core.errors import Code, InvalidRequestError, Problem, RefusedError, problem_of
+from server.core.errors import InvalidRequestError, RefusedError
 from server.core.metrics import CONTENT_TYPE
 from server.core.turns import Ended, TurnEvent
 from server.transports import events as render
-from server.transports import sse
+from server.transports import rest_errors, sse
 from server.transports.http_gate import refusal
 from server.transports.pages import Pages
 from server.transports.responses import JSON
@@ -41,7 +40,7 @@ from server.transports.shapes import (
     StateShape,
     TurnShape,
 )
-from server.transports.status import http_body, http_headers, http_status, problem_of_turn
+from server.transports.status import problem_of_turn
 from server.transports.transfer import Transfer
 from server.upstream.port import UpstreamError
 from storage.model import Query as SearchQuery
@@ -62,6 +61,9 @@ STREAM: dict[int | str, dict[str, Any]] = {
     }
 }
 _TURN_OR_EVENTS: dict[int | str, dict[str, Any]] = {200: {**STREAM[200], "model": TurnShape}}
+_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
+}
 _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
 # Named by reference: FastAPI builds a validator for every model of every route, which takes the
 # first request half a second.
@@ -79,13 +81,9 @@ def build(
     pages: Pages,
     *,
     keep_alive: float = sse.KEEP_ALIVE_SECONDS,
-    openai: ASGIApp | None = None,
 ) -> FastAPI:
-    """Return the application with every route of this wire; `keep_alive` is in seconds.
-
-    `openai` is what answers under `/v1`.
-    """
-    app = FastAPI(
+    """Return the application with every route of this wire; `keep_alive` is in seconds."""
+    app = _App(
         title="Trialogue",
         summary="One conversation, every wire.",
         version=VERSION,
@@ -93,16 +91,26 @@ def build(
         redoc_url=None,
         telemetry=None,
     )
-    app.include_router(Transfer(conversations).router, responses=REFUSALS)
-    app.include_router(_Routes(conversations, keep_alive).router, responses=REFUSALS)
+    ours = (Transfer(conversations).router, _Routes(conversations, keep_alive).router)
+    for router in ours:
+        app.include_router(router, responses=REFUSALS)
     app.include_router(pages.router)
-    if openai is not None:
-        app.router.routes += [Mount("/v1", openai), Route("/v1", openai)]
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _no_route)
+    routes = [route for router in (*ours, pages.router) for route in router.routes]
+    app.add_exception_handler(RequestValidationError, rest_errors.invalid)
+    app.add_exception_handler(HTTPException, partial(rest_errors.no_route, routes))
     for kind in (RefusedError, StoreError, UpstreamError, Exception):
-        app.add_exception_handler(kind, _refused)
+        app.add_exception_handler(kind, rest_errors.refused)
     return app
+
+
+class _App(FastAPI):
+    """Describes itself with the way to show a key, so that one can be given on the page of it."""
+
+    def openapi(self) -> dict[str, Any]:
+        described = super().openapi()
+        described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"key": []}, {}]
+        return described
 
 
 class _Routes:
@@ -137,7 +145,7 @@ class _Routes:
         post(f"{one}/regenerate", response_model=None, responses=_TURN_OR_EVENTS)(self.regenerate)
         post(f"{one}/context", response_model=None, responses=_ok(PreviewShape))(self.preview)
         get("/search", response_model=None, responses=_ok(ListShape[HitShape]))(self.search)
-        get("/metrics", response_model=None, response_class=PlainTextResponse)(self.metrics)
+        get("/metrics", response_model=None, responses=_TEXT)(self.metrics)
         for path in ("/healthz", "/health"):
             get(path, response_model=StateShape)(self.alive)
         get("/readyz", response_model=StateShape)(self.ready)
@@ -369,40 +377,3 @@ def _micros(moment: datetime | None) -> int | None:
         return None
     zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return (zoned - _EPOCH) // timedelta(microseconds=1)
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    return refusal(problem_of(error))
-
-
-async def _invalid(_: Request, error: Exception) -> Response:
-    """Say what is wrong with a request's fields, in our shape and on one line."""
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it alone
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
-    param = ".".join(place) or None
-    match first["type"]:
-        case "json_invalid":
-            message, param = "The body is not valid JSON.", None
-        case "extra_forbidden":
-            message = f"There is no field {param!r} here."
-        case "missing" if param is None:
-            message = "The body is missing; send a JSON object, with content-type application/json."
-        case "model_attributes_type":
-            message = "The body must be a JSON object, sent with content-type application/json."
-        case _:
-            message = f"{param or 'The body'}: {first['msg']}."
-    return refusal(Problem(Code.INVALID_REQUEST, " ".join(message.split())[:500], param))
-
-
-async def _no_route(_: Request, error: Exception) -> Response:
-    """Say in our shape what the router says in its own."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
-    if isinstance(error.__cause__, RefusedError):  # raised where FastAPI read the body
-        return refusal(problem_of(error.__cause__))
-    code = Code.NOT_FOUND if error.status_code == 404 else Code.INVALID_REQUEST
-    message = {404: "There is no such route.", 405: "That method is not for this route."}
-    problem = Problem(code, message.get(error.status_code, "The body cannot be read as JSON."))
-    status = error.status_code if error.status_code in (404, 405) else http_status(problem)
-    headers = {**http_headers(problem), **(error.headers or {})}
-    return JSON(http_body(problem), status_code=status, headers=headers)

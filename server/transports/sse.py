@@ -15,6 +15,8 @@ from server.core.turns import Delta, TurnEvent
 from server.transports import events as json_events
 from server.transports.status import http_body
 
+#: Line ends in Python's eyes, though not in SSE's: clients that split text there lose an event.
+_ESCAPES = {char.encode(): b"\\u%04x" % ord(char) for char in "\x85\u2028\u2029"}
 #: Seconds of silence before a comment shows proxies and clients that we are there.
 KEEP_ALIVE_SECONDS = 15.0
 
@@ -24,7 +26,10 @@ def encode(event: TurnEvent) -> bytes:
     turn_id = event.turn_id if isinstance(event, Delta) else event.turn.id
     body = json_events.event(event)
     head = f"event: {body['type']}\nid: {turn_id}:{event.cursor}\ndata: "
-    return b"".join((head.encode(), orjson.dumps(body), b"\n\n"))
+    data = orjson.dumps(body)
+    for char, escaped in _ESCAPES.items():
+        data = data.replace(char, escaped)
+    return b"".join((head.encode(), data, b"\n\n"))
 
 
 def position(last_event_id: str) -> tuple[str, int]:

@@ -70,8 +70,10 @@ class _Writer:
             for branch in branches:
                 yield from self._branch(branch, name, depth)
         else:
-            for kind in _kinds(plain):
-                yield from islice(self._of_kind(kind, plain, name, depth), TRIES // 2)
+            kinds = _kinds(plain)
+            for kind in kinds:
+                tries = self._of_kind(kind, plain, name, depth)
+                yield from islice(tries, TRIES // max(2, len(kinds)))
 
     def _branch(self, branch: Mapping[str, Any], name: str, depth: int) -> Iterator[Any]:
         try:

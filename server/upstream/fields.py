@@ -44,7 +44,7 @@ class Fields:
 
     def integer(self, name: str, least: int | None = None, most: int | None = None) -> int | None:
         value = self._number(name, "an integer")
-        if value is not None and value != int(value):
+        if isinstance(value, float) and not value.is_integer():
             raise refusals.mistyped(self.path(name), "an integer", value)
         self._within(name, "integer", value, least, most)
         return None if value is None else int(value)

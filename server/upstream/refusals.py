@@ -28,9 +28,10 @@ class RefusedError(Exception):
 
     def body(self) -> bytes:
         """Return OpenAI's error object; its message is one line of ASCII."""
-        line = " ".join(self.message.split())[:_LONGEST_MESSAGE]
+        printable = "".join(letter if letter.isprintable() else " " for letter in self.message)
+        line = " ".join(printable.split()).encode("ascii", "backslashreplace")
         error = {
-            "message": line.encode("ascii", "backslashreplace").decode(),
+            "message": line[:_LONGEST_MESSAGE].decode(),
             "type": self.kind,
             "param": self.param,
             "code": self.code,

@@ -172,6 +172,7 @@ async def test_interrupting_ends_what_runs_and_keeps_its_text(
     stopped = await conversations.turn(ADA, first.id)
     assert (stopped.status, stopped.answer) == (Status.CANCELLED, "Half an ans")
     assert second.parent_id == stopped.answer_id
+    await upstream.asked(2)
     upstream.answer("Whole")
     assert (await ended(conversations, second)).status is Status.COMPLETED
     assert upstream.closed == 2
@@ -185,6 +186,7 @@ async def test_interrupting_goes_before_all_who_wait(
     waiting = await in_line(conversations, "waiting")
     urgent = await conversations.ask(ADA, "c", Ask("urgent", if_busy=IfBusy.INTERRUPT))
     assert not waiting.done()
+    await upstream.asked(2)
     upstream.answer("Hi").answer("Hi")
     await ended(conversations, urgent)
     await ended(conversations, await waiting)

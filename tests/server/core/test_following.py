@@ -194,15 +194,25 @@ class Watcher:
     def ends(self) -> list[Turn]:
         return [event.turn for event in self.events if isinstance(event, Ended)]
 
+    async def until_begun(self) -> None:
+        """Wait for the first event."""
+        await self._more.wait()
+
     async def leave(self) -> None:
         self.task.cancel()
         await asyncio.wait([self.task])
 
 
+async def until_heard_by(conversations: Conversations, watchers: int) -> None:
+    """Wait until so many listen for the next turn of the conversation."""
+    while len(conversations._bell._listening.get((ADA, "c"), ())) < watchers:
+        await asyncio.sleep(0.001)
+
+
 async def test_a_watcher_hears_every_turn_to_come_whoever_asks(parroted: Conversations) -> None:
     before = await asked(parroted, "before")
     watcher = Watcher(parroted)
-    await settled()
+    await until_heard_by(parroted, 1)
     turns = [await asked(parroted, f"question {number} 🙂") for number in range(5)]
     turns.append(await ended(parroted, await parroted.regenerate(ADA, "c", Regenerate())))
     assert await watcher.until_ended(6) == turns
@@ -220,7 +230,7 @@ async def test_a_watcher_hears_the_whole_of_the_turn_that_runs(
     upstream.say("Half ")
     await until_text(conversations, turn, "Half ")
     watcher = Watcher(conversations)
-    await settled()
+    await watcher.until_begun()
     upstream.answer("and whole")
     (done,) = await watcher.until_ended(1)
     check_shape(watcher.events)
@@ -232,7 +242,7 @@ async def test_a_watcher_who_is_slow_misses_no_turn(parroted: Conversations) -> 
     await parroted.create(ADA, id="c")
     events = parroted.watch(ADA, "c")
     listening = asyncio.ensure_future(anext(events))
-    await settled()
+    await until_heard_by(parroted, 1)
     turns = [await asked(parroted, str(number)) for number in range(10)]
     seen = [await listening]
     while sum(isinstance(event, Ended) for event in seen) < 10:
@@ -244,7 +254,7 @@ async def test_a_watcher_who_is_slow_misses_no_turn(parroted: Conversations) -> 
 async def test_many_watchers_hear_the_same(parroted: Conversations) -> None:
     await parroted.create(ADA, id="c")
     watchers = [Watcher(parroted) for _ in range(20)]
-    await settled()
+    await until_heard_by(parroted, 20)
     many = [asyncio.create_task(asked(parroted, str(number))) for number in range(10)]
     await asyncio.gather(*many)
     ends = [await watcher.until_ended(10) for watcher in watchers]
@@ -321,7 +331,7 @@ async def test_a_watcher_s_watching_ends_with_the_drain(store: SQLiteStore) -> N
 async def test_watchers_leave_nothing_behind(parroted: Conversations) -> None:
     await parroted.create(ADA, id="c")
     watchers = [Watcher(parroted) for _ in range(5)]
-    await settled()
+    await until_heard_by(parroted, 5)
     for watcher in watchers:
         await watcher.leave()
     assert not parroted._bell._listening

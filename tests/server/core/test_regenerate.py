@@ -50,7 +50,9 @@ async def test_a_question_whose_answer_never_came_is_answered_again(
 ) -> None:
     turn = await conversations.ask(ADA, "c", Ask("Hello"))
     await conversations.cancel(ADA, turn.id)
+    before = len(upstream.prompts)
     again = await conversations.regenerate(ADA, "c", Regenerate())
+    await upstream.asked(before + 1)
     upstream.answer("Hi")
     assert (await ended(conversations, again)).question_id == turn.question_id
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
+import orjson
 import pytest
 
 from server.core.conversations import Conversations
@@ -133,6 +134,14 @@ class TestAsking:
         turn = heard[-1].data["turn"]
         assert (turn["status"], turn["answer"]) == ("failed", "Well")
         assert turn["error"] == {"code": "upstream_failed", "message": "It broke."}
+
+    async def test_it_has_no_line_ends_but_its_own(self, client: Client, upstream: Puppet) -> None:
+        """Many clients split at what Python takes for the end of a line."""
+        answer = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029\ufeff"
+        upstream.say(answer).finish()
+        response = await client.post("/ask/c1", json={"prompt": "Hello", "stream": True})
+        assert response.text.splitlines() == response.text.split("\n")[:-1]
+        assert orjson.loads(response.text.splitlines()[-2][6:])["turn"]["answer"] == answer
 
     async def test_each_event_is_one_write(self, served: Served, upstream: Puppet) -> None:
         body = b'{"prompt": "Hello", "stream": true}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,7 +13,7 @@ from typing import Any
 import httpx2
 import openai
 
-from server.core.conversations import Conversations
+from server.core.conversations import Conversations, microseconds
 from server.core.doors import Doors
 from server.core.planning import Defaults
 from server.settings import load
@@ -24,9 +25,9 @@ from server.upstream.port import OpenAISpeaker
 from server.upstream.upstreams import Member, Upstreams
 from storage.sqlite import SQLiteStore
 from tests.fakes import Puppet
-from tests.server.transports.http_server import OPEN_HOUSE, talking
 from tests.upstream_server import ScriptedUpstream
 
+OPEN_HOUSE = Doors((), None, microseconds, open_to_all=True, public=False)
 KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
 MODEL = "gpt-4o-mini"
 MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -76,10 +77,17 @@ async def serving(
         )
         await stack.enter_async_context(listener)
         url = f"http://127.0.0.1:{listener.port}"
-        client = await stack.enter_async_context(talking(url))
-        speaking = openai.AsyncOpenAI(api_key="a", base_url=f"{url}/v1", max_retries=0)
+        client = await stack.enter_async_context(_client(base_url=url))
+        speaking = openai.AsyncOpenAI(
+            api_key="a", base_url=f"{url}/v1", max_retries=0, http_client=_client()
+        )
         await stack.enter_async_context(speaking)
         yield Served(listener.port, client, speaking, upstreams, core)
+
+
+def _client(**options: Any) -> httpx2.AsyncClient:
+    """Return a client that loads no certificates, which takes longer than most tests."""
+    return httpx2.AsyncClient(timeout=30, verify=False, **options)
 
 
 @asynccontextmanager
@@ -91,6 +99,43 @@ async def passing(
         speaker = passage(upstream, **(bounds or {}))
         async with serving(folder, [member(speaker)], doors, **flags) as served:
             yield served, upstream
+
+
+class Wire:
+    """A TCP connection to the server, to see its single writes and to leave in the middle."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self._writer = writer
+
+    async def post(self, path: str, body: object, *, less: int = 0) -> None:
+        """Send a request, its last bytes left out."""
+        data = json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
+        self._writer.write(head.encode() + data[: len(data) - less])
+        await self._writer.drain()
+
+    async def get(self, path: str) -> None:
+        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        await self._writer.drain()
+
+    async def head(self) -> bytes:
+        return await self.reader.readuntil(b"\r\n\r\n")
+
+    async def chunk(self) -> bytes:
+        """Read one HTTP chunk, which is what the server wrote at once; none is the end."""
+        data = await self.reader.readexactly(int(await self.reader.readuntil(b"\r\n"), 16) + 2)
+        return data[:-2]
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[Wire]:
+    """Connect, and leave without a word at the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Wire(reader, writer)
+    finally:
+        writer.transport.abort()
 
 
 def error_of(response: httpx2.Response, status: int, code: str | None = None) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,13 +14,13 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from tests.server.transports.http_server import connected, request
 from tests.server.transports.openai_facade.facade_server import (
     CHAT,
     KEY,
     MESSAGES,
     MODEL,
     Served,
+    connected,
     error_of,
     events_of,
     member,
@@ -204,9 +203,8 @@ class TestTheWire:
 
         upstream.script(in_bits)
         async with connected(served.port) as wire:
-            body = json.dumps({**CHAT, "stream": True}).encode()
-            await wire.send(request("POST", "/v1/chat/completions", body))
-            await wire.reader.readuntil(b"\r\n\r\n")
+            await wire.post("/v1/chat/completions", {**CHAT, "stream": True})
+            await wire.head()
             assert await wire.chunk() == b"".join(pieces[:3]) + b"\n"
             assert await wire.chunk() == b"data: [DONE]\n\n"
             gate.set()
@@ -295,8 +293,7 @@ class TestHangingUp:
         served, upstream = pair
         upstream.script(silent)
         async with connected(served.port) as wire:
-            body = json.dumps({**CHAT, "stream": stream}).encode()
-            await wire.send(request("POST", "/v1/chat/completions", body))
+            await wire.post("/v1/chat/completions", {**CHAT, "stream": stream})
             found = await upstream.request()
             if stream and silent.__qualname__.startswith("stall"):
                 await wire.reader.readuntil(b'"hi"')
@@ -317,30 +314,30 @@ class TestHangingUp:
     async def test_leaving_in_the_middle_of_a_body_asks_nobody(self, pair: Pair) -> None:
         served, upstream = pair
         async with connected(served.port) as wire:
-            body = json.dumps(CHAT).encode()
-            await wire.send(request("POST", "/v1/chat/completions", body)[:-5])
+            await wire.post("/v1/chat/completions", CHAT, less=5)
         assert (await served.client.post("/v1/chat/completions", json=CHAT)).status_code == 200
         assert len(upstream.requests) == 1
 
     async def test_a_reader_who_is_slow_holds_the_upstream_back(self, pair: Pair) -> None:
         served, upstream = pair
+        held = asyncio.Event()
         sent = 0
 
         async def talk(exchange: Exchange) -> None:
             nonlocal sent
             await exchange.open_stream(role=False)
-            while True:
-                await exchange.chunk(event(exchange.piece("x" * 60_000)))
+            while not held.is_set():
+                sending = asyncio.create_task(exchange.chunk(event(exchange.piece("x" * 60_000))))
+                done, _ = await asyncio.wait([sending], timeout=1)
                 sent += 60_000
+                if not done:
+                    held.set()
+                    await sending
 
         upstream.script(talk)
         async with connected(served.port) as wire:
-            body = json.dumps({**CHAT, "stream": True}).encode()
-            await wire.send(request("POST", "/v1/chat/completions", body))
-            before = -1
-            while before != sent:
-                before = sent
-                await asyncio.sleep(0.2)
+            await wire.post("/v1/chat/completions", {**CHAT, "stream": True})
+            await held.wait()
             assert sent < 64 << 20
         await upstream.requests[0].gone.wait()
 

@@ -100,11 +100,16 @@ class TestInTheMiddle:
             model=MODEL, messages=MESSAGES, stream=True
         )
         heard = ""
-        with pytest.raises(openai.APIError, match="cut off"):
+
+        async def hear() -> None:
+            nonlocal heard
             async for chunk in stream:
                 heard += chunk.choices[0].delta.content or ""
                 if heard:
                     gate.set()
+
+        with pytest.raises(openai.APIError, match="cut off"):
+            await hear()
         assert heard == "Hel"
 
     async def test_an_error_inside_a_stream_is_kept(self, pair: Pair) -> None:
