@@ -31,6 +31,8 @@ def keys(settings: Settings, action: str, name: str | None, days: float | None) 
             if not kept:
                 print(f"no keys in {file.path}; 'trialogue keys create NAME' makes one")
         case "create", str(owner):
+            if days is not None and not 0 < days < 1_000_000:
+                raise SettingsError("--days must be more than 0 and less than 1,000,000")
             expires = None if days is None else microseconds() + int(days * DAY)
             text, new = doors.new_key(owner, microseconds(), expires_at=expires)
             file.add(new)

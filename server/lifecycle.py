@@ -74,6 +74,7 @@ async def run(settings: Settings, announce: Callable[[Started], None]) -> None:
 
 async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversations, Started]:
     default_model = model_of(settings)
+    _check_certificate(settings)
     await _load_encoding(settings, default_model)
     store = await _store(settings, stack)
     upstream, told = _upstream(settings, default_model)
@@ -120,6 +121,15 @@ def model_of(settings: Settings) -> str:
 def key_file(settings: Settings) -> KeyFile:
     """Return the file of keys that lies beside the database."""
     return KeyFile(settings.database_path.with_suffix(".keys"))
+
+
+def _check_certificate(settings: Settings) -> None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
+    except OSError as error:  # SSLError is one
+        raise SettingsError(f"TRIALOGUE_TLS_CERT, TRIALOGUE_TLS_KEY: {error}") from error
 
 
 async def _load_encoding(settings: Settings, default_model: str) -> None:
@@ -186,8 +196,6 @@ def _told(setting: str, settings: Settings) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if settings.tls_cert and isinstance(error, ssl.SSLError | FileNotFoundError):
-            raise SettingsError(f"TRIALOGUE_TLS_CERT, TRIALOGUE_TLS_KEY: {error}") from error
         port, why = getattr(settings, setting), error.errno and os.strerror(error.errno)
         raise SettingsError(
             f"TRIALOGUE_{setting.upper()}: cannot listen on {settings.host} port {port}: "

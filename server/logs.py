@@ -23,7 +23,8 @@ def configure(level: str, style: str | None) -> None:
     if level == "off":
         logging.disable(logging.CRITICAL)
         structlog.configure(
-            wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL + 1)
+            wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+            logger_factory=structlog.ReturnLoggerFactory(),
         )
         return
     style = style or ("console" if sys.stderr.isatty() else "json")

@@ -238,12 +238,10 @@ class _Toml(TomlConfigSettingsSource):
     """trialogue.toml, whose keys are the fields' own names."""
 
     def __call__(self) -> dict[str, Any]:
-        fields = self.settings_cls.model_fields
-        values = super().__call__()
-        for name in values:
-            if name not in fields:
+        for name in self.toml_data:
+            if name not in self.settings_cls.model_fields:
                 raise SettingsError(f"{TOML_FILE}: there is no setting {name!r}")
-        return {variables(name)[0]: value for name, value in values.items()}
+        return {variables(name)[0]: value for name, value in self.toml_data.items()}
 
 
 def variables(field: str) -> Sequence[str]:

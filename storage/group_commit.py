@@ -12,6 +12,8 @@ import aiosqlite
 from storage.port import StoreError, UnavailableError
 
 T = TypeVar("T")
+#: aiosqlite's words for a connection that is closed
+_CLOSED = ("Connection closed", "no active connection")
 Work = Callable[[sqlite3.Connection], Any]
 
 
@@ -121,6 +123,6 @@ def renamed(error: Exception) -> Exception:
             return error
         case sqlite3.DatabaseError():
             return UnavailableError(f"The database cannot be used now: {error}.")
-        case ValueError() if "closed" in str(error):  # aiosqlite's word for a closed connection
+        case ValueError() if str(error) in _CLOSED:
             return UnavailableError("The database is closed.")
     return error

@@ -24,15 +24,31 @@ def steps() -> Sequence[str]:
     return [entry.read_text(encoding="utf-8") for _, entry in named]
 
 
+def check_version(connection: sqlite3.Connection) -> int:
+    """Return how many steps a file has taken. Raises SchemaTooNewError."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    known = len(steps())
+    if version > known:
+        raise SchemaTooNewError(
+            f"it has schema {version}, this release knows {known}: start a later release"
+        )
+    return int(version)
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, a transaction a step. Raises SchemaTooNewError."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    known = steps()
-    if version > len(known):
-        raise SchemaTooNewError(
-            f"it has schema {version}, this release knows {len(known)}: start a later release"
-        )
+    version, known = check_version(connection), steps()
     for number, sql in enumerate(known[version:], start=version + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;"
-        )
+        _take(connection, number, sql)
+
+
+def _take(connection: sqlite3.Connection, number: int, sql: str) -> None:
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};")
+        if number in AND_THEN:
+            AND_THEN[number](connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from storage import rows, search, transfer, writes
 from storage.group_commit import Connection, GroupCommit, renamed
-from storage.migrations import migrate
+from storage.migrations import check_version, migrate
 from storage.model import Conversation, Hit, Message, Page, Query, Turn
 from storage.port import Claim, Outcome, Piece
 
@@ -376,6 +376,7 @@ def _connected(path: Path, prepare: Callable[[sqlite3.Connection], None]) -> sql
 
 
 def _prepare_writer(connection: sqlite3.Connection) -> None:
+    check_version(connection)  # before anything is written: a later release's file stays as it is
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise sqlite3.OperationalError(f"write-ahead logging is not to be had, only {mode}")

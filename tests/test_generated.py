@@ -1,43 +1,75 @@
-"""What is generated is fresh, and what is locked is locked."""
+"""What is generated and kept is what would be generated now; what is locked is locked."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import grpc_tools  # type: ignore[import-untyped]
 import pytest
+from grpc_tools import protoc
 
 from tests.live import ROOT
 
-PROTOS = ("trialogue/v1/conversation", "easybackend/chat")
-LOCKS = ("requirements.lock", "requirements-build.lock", "requirements-dev.lock")
+PROTOS = ("trialogue/v1/conversation.proto", "easybackend/chat.proto")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-build.lock")
+#: A requirement with its hashes, its lines joined.
+PINNED = re.compile(
+    r"(?P<name>[A-Za-z0-9._-]+)(\[[\w,-]+\])?==(?P<version>[\w.!+]+)( ; [^\\]+?)?"
+    r"(?P<hashes>( --hash=sha256:[0-9a-f]{64})+)"
+)
 
 
 @pytest.mark.parametrize("proto", PROTOS)
-def test_stubs_are_what_the_proto_says(tmp_path: Path, proto: str) -> None:
-    words = ["-I", "proto", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}"]
-    words += [f"--grpc_python_out={tmp_path}", f"{proto}.proto"]
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *words], cwd=ROOT, check=True)
-    for ending in ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py"):
-        fresh = (tmp_path / f"{proto}{ending}").read_text()
-        assert fresh == (ROOT / "proto" / f"{proto}{ending}").read_text()
+def test_stubs_are_fresh(tmp_path: Path, proto: str) -> None:
+    source, included = ROOT / "proto", Path(grpc_tools.__file__).parent / "_proto"
+    code = protoc.main(
+        [
+            "protoc",
+            f"-I{source}",
+            f"-I{included}",
+            *(f"--{kind}_out={tmp_path}" for kind in ("python", "pyi", "grpc_python")),
+            proto,
+        ]
+    )
+    assert code == 0
+    made = [path.relative_to(tmp_path) for path in tmp_path.rglob("*.py*")]
+    assert len(made) == 3
+    for path in made:
+        assert (source / path).read_bytes() == (tmp_path / path).read_bytes(), path
 
 
-@pytest.mark.parametrize("lock", LOCKS)
-def test_every_locked_package_has_hashes_and_no_address(lock: str) -> None:
-    text = (ROOT / lock).read_text()
-    assert "://" not in text
-    assert "--index-url" not in text
-    for package in re.split(r"\n(?=\S)", text.strip()):
-        assert re.search(r"==\S+", package)
-        assert "--hash=sha256:" in package
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_names_versions_with_their_hashes_and_no_place(name: str) -> None:
+    found = [PINNED.fullmatch(line) for line in _requirements(name)]
+    assert found
+    assert None not in found
+    assert "://" not in (ROOT / name).read_text()
 
 
-def test_what_runs_is_locked_as_what_is_tested() -> None:
-    def versions(lock: str) -> set[str]:
-        return set(re.findall(r"^([a-z0-9-]+==[^\s;]+)", (ROOT / lock).read_text(), re.MULTILINE))
+def test_the_server_runs_on_what_it_is_tested_with() -> None:
+    tested = set(_pins("requirements-dev.lock"))
+    assert set(_pins("requirements.lock")) <= tested
+    assert set(_pins("requirements-build.lock")) <= tested
 
-    assert versions("requirements.lock") <= versions("requirements-dev.lock")
-    assert versions("requirements-build.lock") <= versions("requirements-dev.lock")
+
+def test_what_the_project_needs_is_locked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[^\w.-]", one)[0] for one in project["dependencies"]}
+    assert needed <= {name for name, _ in _pins("requirements.lock")}
+
+
+def _pins(name: str) -> Iterator[tuple[str, str]]:
+    for line in _requirements(name):
+        pinned = PINNED.fullmatch(line)
+        assert pinned is not None, line
+        yield pinned["name"], pinned["version"]
+
+
+def _requirements(name: str) -> list[str]:
+    """Return a lock file's requirements, each on one line."""
+    text = (ROOT / name).read_text()
+    joined = re.sub(r"\s*\\\n\s*", " ", text)
+    return [line for line in joined.splitlines() if line and not line.startswith("#")]

@@ -44,6 +44,10 @@ for words in json.loads(sys.argv[1]):
 class Shown(Process):
     """A server whose greeting is read to its end."""
 
+    async def __aenter__(self) -> Shown:
+        await super().__aenter__()
+        return self
+
     async def _listening(self) -> None:
         await super()._listening()
         assert self._process.stdout is not None

@@ -168,8 +168,8 @@ class Websocket:
         async with connect(
             self._url, additional_headers=self._headers, proxy=None, max_size=None
         ) as socket:
-            await socket.send(json.dumps({"type": kind, "request_id": "r", **fields}))
             try:
+                await socket.send(json.dumps({"type": kind, "request_id": "r", **fields}))
                 async for frame in socket:
                     body = json.loads(frame)
                     if body["type"] == "error":

@@ -24,7 +24,7 @@ from server.core.running import Running
 from server.core.turns import Ended, TurnEvent, replay
 from server.upstream.port import Upstream
 from storage.model import Content, Conversation, Hit, Message, Page, Query, Status, Turn
-from storage.port import Outcome, Store
+from storage.port import NotFoundError, Outcome, Store
 
 
 def microseconds() -> int:
@@ -335,7 +335,10 @@ class Conversations:
     ) -> tuple[str | None, Turn | None, int]:
         """Return the last turn seen whole, the one to go on with, and the cursor in it."""
         if after is not None:
+            checks.cursor(after[1])
             turn = await self.turn(owner, after[0])
+            if turn.conversation_id != conversation_id:
+                raise NotFoundError(f"There is no turn {turn.id!r} in this conversation.", "after")
             seen = turn.status is not Status.RUNNING and after[1] >= len(turn.answer)
             return (turn.id, None, 0) if seen else (None, turn, after[1])
         last = await self._store.last_turn(owner, check_id(conversation_id, "conversation_id"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
@@ -174,6 +175,26 @@ class TestKeys:
             await asking.say("ask", prompt="x")
             assert (await asking.refusal())["code"] == "invalid_api_key"
             assert await asking.close_code() == 1008
+
+    async def test_a_file_of_keys_that_broke_is_our_fault_and_lets_nobody_in(
+        self, conversations: Conversations, tmp_path: Path
+    ) -> None:
+        file = KeyFile(tmp_path / "keys")
+        key, kept = new_key("ada", microseconds())
+        file.add(kept)
+        doors = Doors((), file, microseconds, open_to_all=False, public=False)
+        with structlog.testing.capture_logs() as logs:
+            async with (
+                serving(conversations, doors, limits=Limits(check_keys_every=0.01)) as served,
+                served.peer(additional_headers=bearing(key)),
+            ):
+                file.path.write_text("{")
+                async with served.stranger(additional_headers=bearing(key)) as peer:
+                    assert await peer.close_code() == 1011
+                while len(logs) < 2:
+                    await asyncio.sleep(0.01)
+        assert {log["event"] for log in logs} == {"websocket broke"}
+        assert key not in str(logs)
 
 
 class TestPages:

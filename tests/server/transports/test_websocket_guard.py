@@ -136,6 +136,21 @@ class TestReaders:
         assert said(events) == "".join(pieces)
         assert len(events) < 5
 
+    async def test_leaving_waits_for_a_slow_peer_to_hear_the_ends(
+        self, conversations: Conversations, upstream: Puppet
+    ) -> None:
+        turn_id = await long_turn(conversations, upstream)
+        async with serving(conversations) as served, served.peer(max_queue=1) as peer:
+            for _ in range(15):
+                await peer.say("follow", turn_id=turn_id)
+            await peer.hear()
+            await conversations.drain(0)
+            leaving = asyncio.create_task(served.listener.__aexit__(None, None, None))
+            heard = [json.loads(frame) for frame in await peer.last_words()]
+            await leaving
+        assert [event["type"] for event in heard].count("turn.ended") == 15
+        assert peer.socket.close_code == 1001
+
     async def test_leaving_waits_for_no_deaf_peer(
         self, conversations: Conversations, upstream: Puppet
     ) -> None:
