@@ -6,8 +6,9 @@ import asyncio
 import sqlite3
 from datetime import UTC, datetime
 
-from server.core import doors
+from server.core import checks, doors
 from server.core.conversations import microseconds
+from server.core.errors import InvalidRequestError
 from server.lifecycle import key_file, model_of
 from server.settings import Settings, SettingsError, variables
 from server.transports.http import listening_socket
@@ -31,6 +32,10 @@ def keys(settings: Settings, action: str, name: str | None, days: float | None) 
             if not kept:
                 print(f"no keys in {file.path}; 'trialogue keys create NAME' makes one")
         case "create", str(owner):
+            try:
+                checks.name(owner, "NAME")
+            except InvalidRequestError as error:
+                raise SettingsError(str(error)) from None
             if days is not None and not 0 < days < 1_000_000:
                 raise SettingsError("--days must be more than 0 and less than 1,000,000")
             expires = None if days is None else microseconds() + int(days * DAY)

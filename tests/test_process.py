@@ -240,7 +240,7 @@ async def test_open_to_the_network_it_wants_the_key_that_it_made(tmp_path: Path)
 
 async def _the_key_stays(folder: Path, key: str) -> None:
     """Start once more; then tell it twice to end, and it waits no longer for an answer."""
-    slow = {"TRIALOGUE_ELIZA_DELAY": "0.25"}
+    slow = {"TRIALOGUE_ELIZA_DELAY": "0.1"}
     async with Shown(folder, "--listen", "--drain-seconds", "600", env=slow) as server:
         assert "tk_" not in server.output
         turn = await pasted(server.line, {"TRIALOGUE_API_KEY": key})
@@ -258,12 +258,16 @@ async def _the_key_stays(folder: Path, key: str) -> None:
 
 
 async def _opens_to(server: Process, key: str) -> None:
-    """Check that the key opens every wire, and that nothing else does."""
-    for name, wire in WIRES.items():
-        for wrong in (None, "wrong", key[:-1]):
-            assert await refused(heard(wire(server, wrong), "c1")) == "invalid_api_key"
-            assert await refused(wire(server, wrong).messages("demo")) == "invalid_api_key"
-        end = await heard(wire(server, key), f"key-{name}")
-        assert end.turn is not None
-        assert end.turn["status"] == "completed"
-        assert len(await wire(server, key).messages("demo")) >= 2
+    await asyncio.gather(*(_opens(name, server, key) for name in WIRES))
+
+
+async def _opens(name: str, server: Process, key: str) -> None:
+    """Check that the key opens a wire, and that nothing else does."""
+    wire = WIRES[name]
+    for wrong in (None, "wrong", key[:-1]):
+        assert await refused(heard(wire(server, wrong), "c1")) == "invalid_api_key"
+        assert await refused(wire(server, wrong).messages("demo")) == "invalid_api_key"
+    end = await heard(wire(server, key), f"key-{name}")
+    assert end.turn is not None
+    assert end.turn["status"] == "completed"
+    assert len(await wire(server, key).messages("demo")) >= 2

@@ -91,7 +91,7 @@ class Prompts:
         return encoding(self._settings.encoding or model(model_name).encoding)
 
     def scale(self, model_name: str) -> Scale:
-        return Scale(model(model_name), self.encoding_of(model_name))
+        return Scale(model_name, self.encoding_of(model_name))
 
     async def count(self, model_name: str, content: Content) -> int:
         """Return the tokens of a content alone, in the model's encoding."""

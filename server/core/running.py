@@ -148,7 +148,7 @@ class Running:
             async for piece in answer:
                 if isinstance(piece, Finish):
                     return piece
-                live.append(piece)
+                live.append(_sound(piece))
         raise UpstreamFailedError("The upstream's answer was cut off.")
 
     async def _outcome(
@@ -159,7 +159,7 @@ class Running:
         status, error = live.stopped_as or Status.INTERRUPTED, None
         if finish is not None:
             status = Status.COMPLETED
-        elif problem is not None:
+        elif problem is not None and live.stopped_as is None:
             status = Status.FAILED
             error = Failure(problem.code, problem.message, problem.status)
         counted = Usage(live.turn.context.prompt_tokens, tokens)
@@ -204,6 +204,16 @@ class Running:
                 continue
             for live, piece in pieces:
                 live.kept(piece)
+
+
+def _sound(piece: str) -> str:
+    """Return a piece that can be kept; half a surrogate pair cannot, on any wire."""
+    if not piece.isascii():
+        try:
+            piece.encode()
+        except UnicodeEncodeError as error:
+            raise UpstreamFailedError("The upstream's answer cannot be read.") from error
+    return piece
 
 
 def _unkept(turn: Turn, now: int, problem: Problem) -> Turn:

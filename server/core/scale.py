@@ -7,7 +7,7 @@ import asyncio
 from server.core.context import Weighed
 from server.upstream import counting
 from server.upstream.encoding import Encoding
-from server.upstream.models import Model
+from server.upstream.models import model
 from storage.model import Content, Message, Role
 
 #: Longer texts are counted on a thread (tiktoken lets go of the GIL), shorter ones at once.
@@ -17,10 +17,10 @@ COUNT_AT_ONCE = 20_000
 class Scale:
     """One model's encoding and the shape in which it is sent messages."""
 
-    def __init__(self, of: Model, encoding: Encoding) -> None:
-        self.model = of
+    def __init__(self, name: str, encoding: Encoding) -> None:
+        self.model = model(name)
         self.encoding = encoding
-        self._shape = counting.shape(of.name)
+        self._shape = counting.shape(name)
         self.priming = self._shape.priming
 
     def cost(self, role: Role, content: Content, tokens: int) -> int:

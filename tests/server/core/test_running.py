@@ -176,23 +176,6 @@ async def test_a_text_that_cannot_be_kept_does_not_block_its_conversation(
     assert (await asked(conversations, "Again")).answer == "Better"
 
 
-async def test_a_text_that_cannot_be_kept_does_not_end_the_checkpoints(
-    conversations: Conversations, upstream: Puppet, store: Unreliable
-) -> None:
-    turn = await conversations.ask(ADA, "c", Ask("Hi"))
-    upstream.say("\ud800")
-    await until_text(conversations, turn, "\ud800")
-    await asyncio.wait([asyncio.create_task(store.tried.wait())], timeout=5)
-    await conversations.cancel(ADA, turn.id)
-
-    other = await conversations.ask(ADA, "other", Ask("Hi"))
-    await upstream.asked(2)
-    upstream.say("Kept")
-    kept, _ = await asyncio.wait([asyncio.create_task(store.checkpointed.wait())], timeout=5)
-    await conversations.cancel(ADA, other.id)
-    assert kept
-
-
 async def test_an_upstream_that_breaks_while_it_is_stopped_still_ends(store: Unreliable) -> None:
     class Stubborn(Puppet):
         async def complete(self, prompt: Any) -> Any:

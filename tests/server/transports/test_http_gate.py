@@ -18,9 +18,7 @@ import structlog
 
 from server.core.conversations import microseconds
 from server.core.doors import Doors, configured
-from server.core.errors import Code
 from server.transports.http_gate import PUBLIC
-from server.transports.status import WIRE
 from storage.port import NotFoundError
 from tests.fakes import Parrot
 from tests.server.transports.http_server import (
@@ -56,8 +54,8 @@ async def shut(tmp_path_factory: Folders) -> AsyncIterator[Served]:
         yield server
 
 
-def bearing(key: str) -> dict[str, bytes]:
-    return {"authorization": f"Bearer {key}".encode()}
+def bearing(key: str) -> dict[bytes, bytes]:
+    return {b"authorization": f"Bearer {key}".encode()}
 
 
 class TestRequestIds:
@@ -89,7 +87,7 @@ class TestRequestIds:
 
     @pytest.mark.parametrize("given", ["", "x" * 129, "a b", "é", "a\tb"])
     async def test_one_that_cannot_be_shown_is_not(self, served: Served, given: str) -> None:
-        headers = {"x-request-id": given.encode()}
+        headers = {b"x-request-id": given.encode()}
         response = await served.client.get("/healthz", headers=headers)
         assert response.headers["x-request-id"].startswith("req_")
 
@@ -102,9 +100,6 @@ class TestDress:
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["cross-origin-resource-policy"] == "same-origin"
         assert "server" not in headers
-
-    def test_errors_are_told_apart(self) -> None:
-        assert set(WIRE) == set(Code)
 
 
 class TestKeys:
@@ -201,7 +196,7 @@ class TestKeys:
                 ("POST", f"/turns/{turn['id']}/cancel"),
                 ("GET", f"/turns/{turn['id']}/events"),
             ):
-                body = {} if method in ("POST", "PATCH") else None
+                body: Any = {} if method in ("POST", "PATCH") else None
                 refused(await his.request(method, path, json=body), 404, "not_found")
             assert (await his.get("/conversations")).json()["data"] == []
             assert (await his.get("/search", params={"q": "secret"})).json()["data"] == []
@@ -272,7 +267,7 @@ class TestLog:
             await served.client.post(
                 "/ask/secret-id?secret=1",
                 json={"prompt": "A secret prompt", "system_prompt": "A secret one"},
-                headers={**bearing("secret-key"), "x-request-id": "r1"},
+                headers={**bearing("secret-key"), b"x-request-id": b"r1"},
             )
             await served.client.get("/secret-path")
         requests = [line for line in lines if line["event"] == "request"]

@@ -76,7 +76,13 @@ class TestAsking:
         self, client: Client, upstream: Puppet
     ) -> None:
         upstream.answer("Yes")
-        sampling = {"max_tokens": 7, "temperature": 0.5, "top_p": 0.25, "seed": -3, "stop": "END"}
+        sampling: dict[str, Any] = {
+            "max_tokens": 7,
+            "temperature": 0.5,
+            "top_p": 0.25,
+            "seed": -3,
+            "stop": "END",
+        }
         await ask(client, system_prompt="Be brief.", model="eliza-2", **sampling)
         (prompt,) = upstream.prompts
         assert [message.content for message in prompt.messages] == ["Be brief.", "Hello"]

@@ -51,7 +51,12 @@ class TestConversations:
         assert {name: body[name] for name in given} == given
         assert (body["id"], body["message_count"], body["head_id"]) == ("c1", 0, None)
         assert (await client.get("/conversations/c1")).json() == body
-        changes = {"title": "U", "system_prompt": None, "model": None, "metadata": {}}
+        changes: dict[str, Any] = {
+            "title": "U",
+            "system_prompt": None,
+            "model": None,
+            "metadata": {},
+        }
         changed = await client.patch("/conversations/c1", json=changes)
         assert {name: exact(ConversationShape, changed.json())[name] for name in changes} == changes
         deleted = await client.delete("/conversations/c1")
@@ -76,7 +81,8 @@ class TestConversations:
     async def test_they_are_paged_newest_first(self, client: Client) -> None:
         for name in ("a", "b", "c", "d", "e"):
             await client.post("/conversations", json={"id": name, "title": f"Title {name}"})
-        seen, after = [], {}
+        seen: list[Any] = []
+        after: dict[str, str] = {}
         for _ in range(3):
             response = await client.get("/conversations", params={"limit": 2, **after})
             page = exact(ListShape[ConversationShape], response.json())
@@ -86,7 +92,7 @@ class TestConversations:
             after = {"after": page["last_id"]}
         assert seen == [(["e", "d"], True), (["c", "b"], True), (["a"], False)]
         nothing = (await client.get("/conversations", params={"q": "nowhere"})).json()
-        empty = {"data": [], "first_id": None, "last_id": None, "has_more": False}
+        empty: dict[str, Any] = {"data": [], "first_id": None, "last_id": None, "has_more": False}
         assert nothing == {"object": "list", **empty}
 
     @pytest.mark.parametrize("q", ["Winter", "wint", "winter b", "ÄPFEL"])

@@ -258,7 +258,7 @@ class TestFollowing:
 
     @pytest.mark.parametrize("seen", ["x", ":1", "t:", "t:x", "t:-1", "t:" + "9" * 19, "t:١"])
     async def test_what_was_seen_is_a_turn_and_a_cursor(self, client: Client, seen: str) -> None:
-        headers = {"last-event-id": seen.encode()}
+        headers = {b"last-event-id": seen.encode()}
         for path in ("/turns/t/events", "/conversations/c1/events"):
             response = await client.get(path, headers=headers)
             assert refused(response, 400, "invalid_request")["param"] == "last-event-id"
