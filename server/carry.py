@@ -16,7 +16,7 @@ import aiohttp
 from server.core import nouns
 from server.core.conversations import Conversations, Defaults
 from server.core.prompts import Settings as CountingSettings
-from server.lifecycle import model_of
+from server.members import model_of
 from server.settings import Settings, SettingsError
 from server.upstream.eliza import Eliza
 from storage.model import Query

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from server.core import checks, doors
 from server.core.conversations import microseconds
 from server.core.errors import InvalidRequestError
-from server.lifecycle import key_file, model_of
+from server.lifecycle import key_file
+from server.members import model_of
 from server.settings import Settings, SettingsError, variables
 from server.transports.http import listening_socket
 from server.upstream.encoding import ENCODINGS, encoding

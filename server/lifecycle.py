@@ -19,24 +19,19 @@ from server.core.conversations import Conversations, microseconds
 from server.core.doors import Doors
 from server.core.planning import Defaults
 from server.core.prompts import Settings as CountingSettings
+from server.members import model_of, told, upstreams_of
 from server.settings import Settings, SettingsError
 from server.transports.http import HttpListener, listening_socket
+from server.transports.openai_facade.app import Facade
 from server.transports.rpc import RpcListener
 from server.transports.websocket import WebsocketListener
-from server.upstream.eliza import Eliza
 from server.upstream.encoding import ENCODINGS, encoding
 from server.upstream.models import model
-from server.upstream.openai_api import OpenAIUpstream
-from server.upstream.port import Upstream
 from storage.keys import KeyFile
 from storage.migrations import SchemaTooNewError
 from storage.sqlite import DatabaseInUseError, SQLiteStore
 
 log = structlog.get_logger("trialogue")
-
-#: The model of conversations that name none, where an upstream is configured.
-DEFAULT_MODEL = "gpt-5.4-mini"
-ELIZA = "eliza"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +72,13 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
     _check_certificate(settings)
     await _load_encoding(settings, default_model)
     store = await _store(settings, stack)
-    upstream, told = _upstream(settings, default_model)
-    stack.push_async_callback(upstream.close)
+    upstreams = await upstreams_of(settings, stack)
     defaults = Defaults(
         model=default_model,
         system_prompt=settings.system_prompt,
         counting=CountingSettings(settings.encoding, settings.context_window, settings.max_tokens),
     )
-    conversations = await stack.enter_async_context(Conversations(store, upstream, defaults))
+    conversations = await stack.enter_async_context(Conversations(store, upstreams, defaults))
     doors, new_key = _doors(settings)
     # In sequence: a port that is taken must not cancel a listener that is half begun.
     with _told("http_port", settings):
@@ -96,7 +90,20 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
     websocket = WebsocketListener(conversations, doors, settings, page_port=http_port)
     with _told("websocket_port", settings):
         await stack.enter_async_context(websocket)
-    http = HttpListener(conversations, doors, settings, bound=bound, websocket_port=websocket.port)
+    facade = Facade(
+        upstreams,
+        conversations,
+        default_model=default_model,
+        whole_bytes=settings.max_body_bytes,
+    )
+    http = HttpListener(
+        conversations,
+        doors,
+        settings,
+        bound=bound,
+        websocket_port=websocket.port,
+        openai=facade,
+    )
     with _told("http_port", settings):
         await stack.enter_async_context(http)
     started = Started(
@@ -105,17 +112,11 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
         grpc_port=rpc.port,
         websocket_port=websocket.port,
         model=default_model,
-        upstream=told,
+        upstream=told(settings),
         new_key=new_key,
         needs_key=not doors.open,
     )
     return conversations, started
-
-
-def model_of(settings: Settings) -> str:
-    """Return the model of conversations that name none."""
-    configured = settings.openai_api_key or settings.openai_base_url
-    return settings.model or (DEFAULT_MODEL if configured else ELIZA)
 
 
 def key_file(settings: Settings) -> KeyFile:
@@ -147,25 +148,6 @@ async def _store(settings: Settings, stack: AsyncExitStack) -> SQLiteStore:
     except (OSError, sqlite3.Error, DatabaseInUseError, SchemaTooNewError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(f"TRIALOGUE_DATABASE: {path} cannot be opened: {reason}") from error
-
-
-def _upstream(settings: Settings, default_model: str) -> tuple[Upstream, str]:
-    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-    if default_model == ELIZA:
-        return Eliza(delay=settings.eliza_delay), "Eliza, built in: TRIALOGUE_MODEL is eliza" if (
-            key or settings.openai_base_url
-        ) else "Eliza, built in: OPENAI_API_KEY is not set"
-    if not key and not settings.openai_base_url:
-        return Eliza(delay=settings.eliza_delay), "Eliza, built in: OPENAI_API_KEY is not set"
-    upstream = OpenAIUpstream(
-        api_key=key,
-        base_url=settings.openai_base_url,
-        timeout=settings.upstream_timeout,
-        first_byte_timeout=settings.upstream_first_byte_timeout,
-        retries=settings.upstream_retries,
-    )
-    where = settings.openai_base_url or "OpenAI"
-    return upstream, f"{where}, model {default_model}"
 
 
 def _doors(settings: Settings) -> tuple[Doors, str | None]:

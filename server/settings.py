@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
+    BaseModel,
     ByteSize,
+    ConfigDict,
     Field,
+    PositiveFloat,
     SecretStr,
     ValidationError,
     field_validator,
@@ -42,7 +47,36 @@ def _setting(default: Any, *names: str, help: str, secret: bool = False) -> Any:
     )
 
 
+def _address(value: str) -> str:
+    """Return the address of a server that speaks OpenAI's API; a bare one is completed."""
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("must be a URL such as http://localhost:8080/v1")
+    return value if url.path.strip("/") else f"{value.rstrip('/')}/v1"
+
+
 Names = Annotated[tuple[str, ...], NoDecode]
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class UpstreamTable(BaseModel):
+    """One `[[upstreams]]` of trialogue.toml; its key stays in the variable that it names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    base_url: Address
+    key_variable: str | None = None
+    #: the models that it serves: names, or patterns such as gpt-*
+    models: tuple[str, ...] = ("*",)
+    #: names of ours for models of its own
+    aliases: dict[str, str] = {}
+    #: models that take no messages, only text
+    completions_only: tuple[str, ...] = ()
+    #: in seconds; unset: the settings for all upstreams
+    timeout: PositiveFloat | None = None
+    first_byte_timeout: PositiveFloat | None = None
+    between_timeout: PositiveFloat | None = None
 
 
 class Settings(BaseSettings):
@@ -63,12 +97,17 @@ class Settings(BaseSettings):
         help="the upstream's key; unset: the built-in Eliza answers",
         secret=True,
     )
-    openai_base_url: str | None = _setting(
+    openai_base_url: Address | None = _setting(
         None,
         "OPENAI_BASE_URL",
         "OPENAI_API_BASE",
         "OPENAI_API_HOST",
         help="any server that speaks OpenAI's API",
+    )
+    upstreams: Annotated[tuple[UpstreamTable, ...], NoDecode] = _setting(
+        (),
+        "TRIALOGUE_UPSTREAMS",
+        help="more upstreams, asked before it: [[upstreams]] in trialogue.toml, or here as JSON",
     )
     model: str | None = _setting(
         None,
@@ -173,15 +212,22 @@ class Settings(BaseSettings):
             return tuple(one.strip().rstrip("/").lower() for one in value.split(",") if one.strip())
         return value
 
-    @field_validator("openai_base_url")
+    @field_validator("upstreams", mode="before")
     @classmethod
-    def _url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        url = urlsplit(value)
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValueError("must be a URL such as http://localhost:8080/v1")
-        return value if url.path.strip("/") else f"{value.rstrip('/')}/v1"
+    def _tables(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            try:
+                return json.loads(value)
+            except ValueError:
+                raise ValueError("must be a list of tables, as JSON") from None
+        return value
+
+    @field_validator("upstreams")
+    @classmethod
+    def _named_apart(cls, value: tuple[UpstreamTable, ...]) -> tuple[UpstreamTable, ...]:
+        if len({one.name for one in value}) < len(value):
+            raise ValueError("must have names of their own")
+        return value
 
     @field_validator("http_port", "grpc_port", "websocket_port")
     @classmethod
