@@ -61,7 +61,8 @@ async def _run(small: int, large: int) -> int:
 
 
 async def _asks(folder: Path, small: int, large: int) -> float:
-    async with CountingStore(folder / "asks.db") as store:
+    store = CountingStore(folder / "asks.db")
+    async with store:
         for messages in (small, large):
             _progress(f"building a conversation of {messages:,} messages")
             await build_conversation(store, f"c{messages}", messages)

@@ -27,6 +27,7 @@ from server.transports.rpc import RpcListener
 from server.transports.websocket import WebsocketListener
 from server.upstream.encoding import ENCODINGS, encoding
 from server.upstream.models import model
+from server.upstream.upstreams import Upstreams
 from storage.keys import KeyFile
 from storage.migrations import SchemaTooNewError
 from storage.sqlite import DatabaseInUseError, SQLiteStore
@@ -58,16 +59,18 @@ async def run(settings: Settings, announce: Callable[[Started], None]) -> None:
     _raise_descriptor_limit()
     stopping = _stopping()
     async with AsyncExitStack() as stack:
-        conversations, started = await _open(settings, stack)
+        conversations, upstreams, started = await _open(settings, stack)
         announce(started)
         await stopping.wait()
         log.info("draining", running=conversations.running, seconds=settings.drain_seconds)
         stopping.clear()
-        await _drain(conversations, settings.drain_seconds, stopping)
+        await _drain(conversations, upstreams, settings.drain_seconds, stopping)
     log.info("closed")
 
 
-async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversations, Started]:
+async def _open(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[Conversations, Upstreams, Started]:
     default_model = model_of(settings)
     _check_certificate(settings)
     await _load_encoding(settings, default_model)
@@ -79,6 +82,12 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
         counting=CountingSettings(settings.encoding, settings.context_window, settings.max_tokens),
     )
     conversations = await stack.enter_async_context(Conversations(store, upstreams, defaults))
+    conversations.metrics.gauge(
+        "upstreams_resting", "Upstreams left alone since they kept failing", upstreams.resting
+    )
+    conversations.metrics.gauge(
+        "upstream_calls", "Calls of /v1 being answered", lambda: upstreams.running
+    )
     doors, new_key = _doors(settings)
     # In sequence: a port that is taken must not cancel a listener that is half begun.
     with _told("http_port", settings):
@@ -116,7 +125,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
         new_key=new_key,
         needs_key=not doors.open,
     )
-    return conversations, started
+    return conversations, upstreams, started
 
 
 def key_file(settings: Settings) -> KeyFile:
@@ -186,14 +195,21 @@ def _told(setting: str, settings: Settings) -> Iterator[None]:
         ) from error
 
 
-async def _drain(conversations: Conversations, grace: float, hurry: asyncio.Event) -> None:
-    draining = asyncio.create_task(conversations.drain(grace))
+async def _drain(
+    conversations: Conversations, upstreams: Upstreams, grace: float, hurry: asyncio.Event
+) -> None:
+    """Let running turns end, and calls of `/v1`; `hurry` cuts it short."""
+    turns = asyncio.create_task(conversations.drain(grace))
+    calls = asyncio.create_task(upstreams.idle(grace))
+    ended = asyncio.create_task(asyncio.wait([turns, calls]))
     hurrying = asyncio.create_task(hurry.wait())
-    await asyncio.wait([draining, hurrying], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([ended, hurrying], return_when=asyncio.FIRST_COMPLETED)
     hurrying.cancel()
-    if not draining.done():
+    if not ended.done():
+        calls.cancel()
         await conversations.drain(0)
-    await draining
+    await ended
+    turns.result()
 
 
 def _stopping() -> asyncio.Event:

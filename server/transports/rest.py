@@ -260,7 +260,9 @@ class _Routes:
         after = sse.position(last_event_id) if last_event_id else None
         await self._core.get(owner, conversation_id)
         if after is not None:
-            await self._core.turn(owner, after[0])
+            seen = await self._core.turn(owner, after[0])
+            if seen.conversation_id != conversation_id:
+                raise InvalidRequestError("Last-Event-ID is of another place.", "last-event-id")
         return self._stream(self._core.watch(owner, conversation_id, after=after))
 
     async def preview(

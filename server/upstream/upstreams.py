@@ -92,6 +92,15 @@ class Upstreams:
         """Return who is asked first. Raises UpstreamRejectedError where nobody serves the model."""
         return next(self._ranked(model))[0].member
 
+    @property
+    def running(self) -> int:
+        """How many calls are being answered."""
+        return self._running
+
+    def resting(self) -> int:
+        """Return how many upstreams are left alone."""
+        return sum(place.health.rests for place in self._places)
+
     def state(self) -> tuple[State, ...]:
         """Return how every upstream has done."""
         return tuple(place.health.state(place.member.name) for place in self._places)
@@ -138,7 +147,7 @@ class Upstreams:
         found: dict[str, Mapping[str, Any]] = {}
         for place, listed in zip(self._places, lists, strict=True):
             member = place.member
-            named = [name for name in member.models if not set(name) & set("*?[")]
+            named = [name for name in member.models if not is_pattern(name)]
             own = [one for one in listed if member.own_name(str(one["id"])) is not None]
             added = ({"id": name} for name in (*member.aliases, *named, *member.menu))
             for model in (*own, *added):
@@ -195,11 +204,15 @@ class Upstreams:
             return ranked[:1]
         return [rank for rank in ranked if not rank[0].health.rests] or ranked
 
+    def _home(self) -> _Place:
+        everything = (place for place in self._places if ALL in place.member.models)
+        not_ours = (place for place in self._places if not place.member.local)
+        return next(everything, None) or next(not_ours, self._places[0])
+
     def _ranked(self, model: str | None) -> Iterator[tuple[_Place, str | None]]:
         found = False
         if model is None:
-            home = (place for place in self._places if ALL in place.member.models)
-            yield next(home, self._places[0]), None
+            yield self._home(), None
             return
         for place in self._places:
             if (own_name := place.member.own_name(model)) is not None:
@@ -208,6 +221,11 @@ class Upstreams:
         if not found:
             message = f"The model `{model}` does not exist or you do not have access to it."
             raise UpstreamRejectedError(message, 404, "model_not_found")
+
+
+def is_pattern(name: str) -> bool:
+    """Say whether a name stands for many models."""
+    return bool(set(name) & set("*?["))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,4 +20,4 @@ class Chat:
         model = checks.chat(asked)
         call = visit.call("/chat/completions", body, model=model, stream=asked.flag("stream"))
         async with self._upstreams.call(call) as reply:
-            await visit.relay(reply)
+            await visit.relay(reply, spoken=True)

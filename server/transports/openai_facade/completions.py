@@ -71,7 +71,7 @@ class Completions:
             call = visit.call("/completions", body, model=model, stream=asked.flag("stream"))
             async with self._upstreams.call(call) as reply:
                 if reply.status < 400:
-                    await visit.relay(reply)
+                    await visit.relay(reply, spoken=True)
                     return
                 refused = await start_of(reply.body, _REFUSAL_BYTES)
             if not _takes_messages_only(reply.status, refused):

@@ -117,7 +117,8 @@ class FromChat:
         usage = options is not None and options.flag("include_usage")
         async with aclosing(self._events(visit, asked, made, usage=usage)) as events:
             first = await anext(events)
-            await visit.relay(Reply(200, {"content-type": EVENTS}, after(first, events)))
+            reply = Reply(200, {"content-type": EVENTS}, after(first, events))
+            await visit.relay(reply, spoken=True)
 
     async def _events(
         self, visit: Visit, asked: Fields, made: _Made, *, usage: bool

@@ -43,11 +43,7 @@ class Models:
         await visit.answer(_engine(found))
 
     async def _find(self, name: str) -> Mapping[str, Any] | None:
-        """Return a model; where the upstream is built in, any name is a model's."""
-        found = next((m for m in await self._upstreams.models() if m["id"] == name), None)
-        if found is None and (first := self._upstreams.first(name)).local:
-            return {"id": name, "object": "model", "created": 0, "owned_by": first.name}
-        return found
+        return next((one for one in await self._upstreams.models() if one["id"] == name), None)
 
 
 def _engine(model: Mapping[str, Any]) -> dict[str, Any]:

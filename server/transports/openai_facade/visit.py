@@ -123,11 +123,11 @@ class Visit:
         self.started = True
         await response(self._scope, self._receive, self._send)
 
-    async def relay(self, reply: Reply) -> None:
+    async def relay(self, reply: Reply, *, spoken: bool = False) -> None:
         """Pass a reply on, each piece of its body in one write.
 
-        A stream of events that breaks ends with an error event; any other body is cut, which its
-        reader sees. Raises UpstreamError then.
+        A stream whose pieces are whole events (`spoken`) ends with an error event if it breaks;
+        any other body is cut, which its reader sees. Raises UpstreamError then.
         """
         live = reply.headers.get("content-type", "").startswith(EVENTS)
         await self._start(reply.status, {**reply.headers, **(_LIVE if live else {})})
@@ -135,7 +135,7 @@ class Visit:
             async for piece in reply.body:
                 await self._send(_piece(piece))
         except UpstreamError as error:
-            if not live:
+            if not (live and spoken):
                 raise
             await self._send(_piece(failure(one_line(str(error)))))
         await self._send(_piece(b"", more=False))

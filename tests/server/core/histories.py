@@ -67,7 +67,7 @@ def _message(
     return Message(
         id=ids.new("msg"),
         conversation_id=name,
-        parent_id=parent and parent.id,
+        parent_id=parent.id if parent else None,
         role=role,
         content=words,
         tokens=encoding(known).count(words),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,12 @@ EXAMPLE = "This is an example sentence"
 PUBLISHED = [0.0676569, 0.0634959, 0.0487131, 0.0793049, 0.0374480, 0.0026528, 0.0393749]
 
 
-@pytest.fixture
-async def embedder() -> AsyncIterator[Embedder]:
+@pytest.fixture(scope="module")
+def embedder() -> Iterator[Embedder]:
+    """Open one for all tests: the model takes a while to be read."""
     opened = Embedder()
     yield opened
-    await opened.close()
+    asyncio.run(opened.close())
 
 
 @pytest.fixture
@@ -82,8 +83,7 @@ class TestModel:
         assert likeness(sunny, drove) == pytest.approx(0.1411, abs=1e-4)
 
     async def test_company_changes_nothing(self, api: ElizaApi) -> None:
-        texts = [EXAMPLE, "no", "word " * 300, "", "é 中"]
-        texts = [text or "x" for text in texts]
+        texts = [EXAMPLE, "no", "word " * 300, "é 中"]
         together = await vectors(api, texts)
         for text, vector in zip(texts, together, strict=True):
             assert (await vectors(api, text))[0] == pytest.approx(vector, abs=1e-5)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from tests.server.upstream.speaking import answered, client_of, eliza, needs_ext
 
 PATH = "/moderations"
 
-#: None of these are among the examples, nor among those by which the limits were set.
+#: None of these are among the examples.
 PLAIN = [
     "Good evening, could you recommend a book about gardening?",
     "My computer hangs when I kill the terminal.",
@@ -53,11 +54,12 @@ HARMFUL = [
 ]
 
 
-@pytest.fixture
-async def api() -> AsyncIterator[ElizaApi]:
+@pytest.fixture(scope="module")
+def api() -> Iterator[ElizaApi]:
+    """Open one for all tests: to embed the examples takes a while."""
     embedder = Embedder()
     yield eliza(embedder)
-    await embedder.close()
+    asyncio.run(embedder.close())
 
 
 async def judged(api: ElizaApi, value: Any) -> list[dict[str, Any]]:
@@ -108,7 +110,6 @@ class TestJudgement:
         [result] = await judged(api, text)
         assert result["categories"]["harassment/threatening"]
 
-    @pytest.mark.slow
     async def test_nothing_that_eliza_says_is_flagged(self, api: ElizaApi) -> None:
         script = doctor()
         lines = {

@@ -177,6 +177,16 @@ class TestAnythingElse:
             assert b" 200 " in await connection.head()
             assert await connection.reader.read() == b"abc"
 
+    async def test_a_stream_of_another_kind_that_breaks_is_cut_too(self, pair: Pair) -> None:
+        served, upstream = pair
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 99\r\n\r\n"
+        upstream.script(wire(head + b"event: response.created\ndata: {"))
+        async with connected(served.port) as connection:
+            await connection.post("/v1/responses", {"model": MODEL})
+            await connection.head()
+            assert await connection.chunk() == b"event: response.created\ndata: {"
+            assert await connection.reader.read() == b""
+
     async def test_a_client_that_leaves_is_seen(self, pair: Pair) -> None:
         served, upstream = pair
         upstream.script(hang(), flood(b"x" * 9_000, content_type="audio/mpeg"))
