@@ -84,7 +84,7 @@ def _listed(table: UpstreamTable, settings: Settings) -> Member:
     bounds = Bounds(
         total=table.timeout or settings.upstream_timeout,
         first_byte=table.first_byte_timeout or settings.upstream_first_byte_timeout,
-        between=table.between_timeout or Bounds.between,
+        between=table.between_timeout or Bounds().between,
     )
     upstream = OpenAIUpstream(
         api_key=key,

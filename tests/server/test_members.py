@@ -115,9 +115,7 @@ async def test_a_key_that_is_not_there_is_told_by_its_variable(
         ),
     ],
 )
-def test_a_wrong_table_is_one_line_that_names_it(
-    tmp_path: Path, table: str, told_of: str
-) -> None:
+def test_a_wrong_table_is_one_line_that_names_it(tmp_path: Path, table: str, told_of: str) -> None:
     (tmp_path / "trialogue.toml").write_text(f"[[upstreams]]\n{table}\n")
     with pytest.raises(SettingsError, match=told_of) as refused:
         load({})
