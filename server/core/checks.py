@@ -12,6 +12,7 @@ from storage.model import Content
 
 MOST_STOPS = 4
 LARGEST_METADATA = 16 << 10
+DEEPEST_METADATA = 20
 LONGEST_TITLE = 200
 LONGEST_NAME = 256
 LONGEST_KEY = 255
@@ -110,7 +111,25 @@ def metadata(value: Mapping[str, Any]) -> Mapping[str, Any]:
         raise InvalidRequestError("metadata must be a JSON object.", "metadata") from None
     if size > LARGEST_METADATA:
         raise InvalidRequestError("metadata must be at most 16 KiB.", "metadata")
+    if _depth(value) > DEEPEST_METADATA:
+        raise InvalidRequestError(
+            f"metadata must be at most {DEEPEST_METADATA} levels deep.", "metadata"
+        )
     return dict(value)
+
+
+def _depth(value: Any) -> int:
+    """Return how deep objects and lists stand in one another."""
+    deep, level = 0, [value]
+    while level:
+        deep += 1
+        inner = [
+            one.values() if isinstance(one, Mapping) else one
+            for one in level
+            if isinstance(one, Mapping | list)
+        ]
+        level = [child for children in inner for child in children]
+    return deep
 
 
 def limit(value: int) -> int:

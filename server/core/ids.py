@@ -12,6 +12,7 @@ from server.core.errors import InvalidRequestError
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _CHOSEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,127}", re.ASCII)
 _RANDOM_BITS = 80
+_LAST_MOMENT = (1 << 48) - 1
 
 #: In place of a conversation's id: a fresh one, please.
 NEW = "new"
@@ -29,7 +30,7 @@ class Ids:
 
     def new(self, prefix: str) -> str:
         """Return a fresh id such as `turn_01kb…`."""
-        stamp = (self._now() // 1000) << _RANDOM_BITS
+        stamp = min(max(self._now() // 1000, 0), _LAST_MOMENT) << _RANDOM_BITS
         candidate = stamp | secrets.randbits(_RANDOM_BITS)
         self._last = (
             candidate
