@@ -77,10 +77,9 @@ class Reading:
     def watching(self) -> bool:
         return bool(self.begin["type"] == "watch")
 
-    @property
-    def midway(self) -> bool:
-        """Whether a turn was being read when the connection was lost."""
-        return bool(self.turn_id) and not self.ended
+    def has_ended(self, event: dict[str, Any]) -> bool:
+        """Say whether an event is of the turn whose end was shown: a watch tells that again."""
+        return self.watching and self.ended and event.get("turn_id") == self.turn_id
 
 
 class Line:
@@ -190,27 +189,23 @@ class Talk:
     def _read(self, reading: Reading) -> dict[str, Any]:
         """Read events and print what is new, to the end of the turn that was asked for."""
         request_id = str(uuid.uuid4())  # a new one each time: what answers an older one is old
-        midway = reading.midway
         self._begin(reading, request_id)
         while True:
             event = self._line.receive()
             if event.get("request_id") != request_id:
                 continue
             reading.tries = 0
+            if reading.has_ended(event):
+                continue
             with undisturbed():
                 self._show(reading, event)
-            if not reading.ended:
-                continue
-            if not reading.watching:
+            if reading.ended and not reading.watching:
                 return dict(event["turn"])
-            if midway:
-                midway = False
-                self._begin(reading, request_id)
 
     def _begin(self, reading: Reading, request_id: str) -> None:
-        """Send what begins the reading, or goes on with it; of a watch, first to its turn's end."""
+        """Send what begins the reading, or goes on with it."""
         turn_id, cursor = reading.turn_id, reading.cursor
-        if reading.midway:
+        if turn_id and not reading.watching:
             if reading.stopping:
                 self._line.send({"type": "cancel", "turn_id": turn_id})
             frame = {"type": "follow", "turn_id": turn_id, "after": cursor}

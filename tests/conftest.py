@@ -17,14 +17,6 @@ MODEL = "gpt-4o"
 
 #: What is known not to hold yet; each is to be mended and taken from this list.
 SHORTFALLS = {
-    "test_the_limit_is_exact[gpt-3.5-turbo-instruct]": "completion models are trimmed too early",
-    "test_what_is_sent_is_within_the_budget_whatever_was_said": "the same",
-    "test_they_are_found_by_their_titles[winter b]": "short words beside long ones in titles",
-    "test_what_is_wrong_is_named[asked9-messages[0].role-invalid_value]": "wording under /v1",
-    "test_tokens_are_read_in_the_models_encoding": "completions made from chat under /v1",
-    "test_an_error_inside_is_kept_and_the_last": "completions made from chat under /v1",
-    "test_every_method_goes_by[HEAD]": "HEAD handed through under /v1",
-    "test_a_stream_of_another_kind_that_breaks_is_cut_too": "handed-through streams under /v1",
 }
 
 

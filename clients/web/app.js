@@ -268,11 +268,12 @@ function fit() {
   field.style.height = `${field.scrollHeight}px`;
 }
 
-function send() {
+async function send() {
   const prompt = $("prompt").value.trim();
   if (!prompt) return;
   $("prompt").value = "";
   fit();
+  await begun; // whoever types faster than the page loads is heard too
   ask(prompt);
 }
 
@@ -287,7 +288,7 @@ function typed(event) {
   const finished = event.key === "Enter" && !event.shiftKey && !event.isComposing;
   if (finished && !onATouchScreen.matches) {
     event.preventDefault();
-    send();
+    attempt(send());
   }
 }
 
@@ -300,7 +301,7 @@ function escaped(event) {
 function listen() {
   $("composer").addEventListener("submit", (event) => {
     event.preventDefault();
-    send();
+    attempt(send());
   });
   $("prompt").addEventListener("input", fit);
   $("prompt").addEventListener("keydown", typed);
@@ -353,4 +354,5 @@ async function begin() {
   await show(addressed());
 }
 
-attempt(begin());
+const begun = begin();
+attempt(begun);

@@ -339,8 +339,8 @@ class Conversations:
             turn = await self.turn(owner, after[0])
             if turn.conversation_id != conversation_id:
                 raise NotFoundError(f"There is no turn {turn.id!r} in this conversation.", "after")
-            seen = turn.status is not Status.RUNNING and after[1] >= len(turn.answer)
-            return (turn.id, None, 0) if seen else (None, turn, after[1])
+            # Its end too, for whoever has it: the last delta and the end have the same position.
+            return None, turn, after[1]
         last = await self._store.last_turn(owner, check_id(conversation_id, "conversation_id"))
         if last is not None and last.status is Status.RUNNING:
             return None, last, 0

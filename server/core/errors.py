@@ -106,7 +106,13 @@ class Problem:
     turn_id: str | None = None
 
 
-WAITING_HELPS = {Code.CONVERSATION_BUSY: 1.0, Code.DRAINING: 5.0, Code.STORAGE_UNAVAILABLE: 1.0}
+#: Where waiting helps, and how many seconds of it, unless somebody knows better.
+WAITING_HELPS = {
+    Code.CONVERSATION_BUSY: 1.0,
+    Code.RATE_LIMIT_EXCEEDED: 1.0,
+    Code.DRAINING: 5.0,
+    Code.STORAGE_UNAVAILABLE: 1.0,
+}
 
 
 def problem_of(error: BaseException) -> Problem:
@@ -115,8 +121,6 @@ def problem_of(error: BaseException) -> Problem:
     if code is Code.INTERNAL:
         return Problem(code, "Something went wrong on our side.")
     retry_after = getattr(error, "retry_after", None) or WAITING_HELPS.get(code)
-    if code is Code.RATE_LIMIT_EXCEEDED and retry_after is None:
-        retry_after = 1.0
     return Problem(
         code,
         str(error),

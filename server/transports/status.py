@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from server.core.errors import Code, Problem
+from server.core.errors import WAITING_HELPS, Code, Problem
 from storage.model import Turn
 
 
@@ -79,4 +79,10 @@ def problem_of_turn(turn: Turn) -> Problem | None:
     if turn.error is None:
         return None
     code = Code(turn.error.code)
-    return Problem(code, turn.error.message, status=turn.error.status, turn_id=turn.id)
+    return Problem(
+        code,
+        turn.error.message,
+        retry_after=WAITING_HELPS.get(code),
+        status=turn.error.status,
+        turn_id=turn.id,
+    )

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
+from server.upstream.failures import complaint_of
 from server.upstream.mend import encode
-from server.upstream.openai_errors import complaint_of
 from server.upstream.scrub import Scrubber
 
 #: so deep, and so wide, is an error looked into

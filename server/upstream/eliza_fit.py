@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from server.upstream.eliza_formats import has_format
-from server.upstream.eliza_schema import Schema, Schemas, UnfitError, is_number, same
+from server.upstream.eliza_schema import Schema, Schemas, is_number, key_of, same
 
 
 def fits(value: Any, schema: Schema, schemas: Schemas) -> bool:
@@ -115,9 +115,7 @@ def _string(value: Any, schema: Mapping[str, Any], schemas: Schemas) -> bool:
 def _array(value: Any, schema: Mapping[str, Any], schemas: Schemas) -> bool:
     if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
         return False
-    if schema.get("uniqueItems") is True and any(
-        same(item, other) for at, item in enumerate(value) for other in value[:at]
-    ):
+    if schema.get("uniqueItems") is True and len(set(map(key_of, value))) < len(value):
         return False
     if "contains" in schema and not _contains(value, schema, schemas):
         return False
@@ -182,5 +180,3 @@ _BY_KIND: Mapping[str, tuple[_Test, ...]] = {
     "array": (_array,),
     "object": (_object,),
 }
-
-__all__ = ["UnfitError", "bounds", "fits", "is_multiple", "items", "property_schemas"]

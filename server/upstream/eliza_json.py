@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
 from server.upstream.eliza_fit import fits, items, property_schemas
 from server.upstream.eliza_scalars import Scalars
-from server.upstream.eliza_schema import Schema, Schemas, UnfitError, merged
+from server.upstream.eliza_schema import Schema, Schemas, UnfitError, key_of, merged
 from server.upstream.eliza_words import Words
 
 #: Levels below which nothing is written that need not be.
 GENEROUS = 3
 DEEPEST = 40
 #: Bounds on what is asked for: items of an array or properties of an object, tries for a value.
-MOST_PARTS = 2_000
+MOST_PARTS = 1_000
 TRIES = 60
 
 _KEYWORDS = {
@@ -49,10 +49,10 @@ class _Writer:
         self._turn = turn
         self._scalars = Scalars(schemas, words, turn)
 
-    def first(self, schema: Schema, name: str, depth: int) -> Any:
-        """Return the first try that fits."""
+    def first(self, schema: Schema, name: str, depth: int, besides: Collection[bytes] = ()) -> Any:
+        """Return the first try that fits, and whose key is not among others."""
         for value in islice(self._tries(schema, name, depth), TRIES):
-            if fits(value, schema, self._schemas):
+            if fits(value, schema, self._schemas) and not (besides and key_of(value) in besides):
                 return value
         raise UnfitError(f"nothing was found that fits '{name}'" if name else "nothing fits it")
 
@@ -117,25 +117,29 @@ class _Writer:
             raise UnfitError("it asks for too many items")
         generous = min(plain.get("maxItems", MOST_PARTS), max(1, least, len(first)))
         sizes = (int(generous), least) if depth < GENEROUS else (least,)
+        failure: UnfitError | None = None
         for size in dict.fromkeys((*sizes, least + contained)):
             try:
                 yield self._array(plain, name, depth, size, contained)
-            except UnfitError:
-                if size == 0:
-                    raise
+            except UnfitError as error:
+                failure = error
+        if failure:
+            raise failure
 
     def _array(
         self, plain: Mapping[str, Any], name: str, depth: int, size: int, contained: int
     ) -> list[Any]:
         first, rest = items(plain)
         written: list[Any] = []
+        keys: set[bytes] = set()
         for at in range(size):
             schemas: list[Schema] = [first[at] if at < len(first) else rest]
             if at >= size - contained:
                 schemas.append(plain["contains"])
-            if plain.get("uniqueItems") is True and written:
-                schemas.append({"not": {"enum": list(written)}})
-            written.append(self.first(_all_of(schemas), name, depth + 1))
+            value = self.first(_all_of(schemas), name, depth + 1, keys)
+            if plain.get("uniqueItems") is True:
+                keys.add(key_of(value))
+            written.append(value)
         return written
 
     def _objects(self, plain: Mapping[str, Any], depth: int) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard
 
+import orjson
+
 from server.upstream.eliza_pattern import Pattern, PatternError
 
 Schema = bool | Mapping[str, Any]
@@ -20,10 +22,15 @@ MOST_STEPS = 30_000
 
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _LISTED = ("allOf", "anyOf", "oneOf", "prefixItems")
-_SINGLE = ("not", "if", "then", "else", "additionalProperties", "propertyNames", "contains")
+_SINGLE = (
+    *("not", "if", "then", "else", "contains", "propertyNames"),
+    *("additionalProperties", "additionalItems"),
+)
 _WHOLE = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _COUNTS = (*_WHOLE, "minContains", "maxContains")
-_NUMBERS = ("minimum", "maximum", "multipleOf")
+_NUMBERS = ("minimum", "maximum")
+#: Numbers now, and of old whether the other limit is itself excluded.
+_LIMITS = ("exclusiveMinimum", "exclusiveMaximum")
 _TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 
 
@@ -126,7 +133,8 @@ def _check_keywords(schema: Mapping[str, Any]) -> None:
         **{name: isinstance(schema.get(name, []), list) for name in _LISTED},
         **{name: _is_count(schema.get(name, 0)) for name in _COUNTS},
         **{name: is_number(schema.get(name, 1)) for name in _NUMBERS},
-        "multipleOf": is_number(schema.get("multipleOf", 1)) and schema.get("multipleOf", 1) > 0,
+        "multipleOf": is_number(step := schema.get("multipleOf", 1)) and step > 0,
+        **{name: _is_limit(schema.get(name, 0)) for name in _LIMITS},
     }
     for name, is_sound in sound.items():
         if not is_sound:
@@ -150,11 +158,16 @@ def _are_names(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    return is_number(value) and value == int(value) and value >= 0
+    return is_number(value) and value >= 0 and float(value).is_integer()
+
+
+def _is_limit(value: object) -> bool:
+    return isinstance(value, bool) or is_number(value)
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Say whether a value is a number that JSON can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,3 +268,20 @@ def same(one: Any, other: Any) -> bool:
             return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
         case _:
             return bool(one == other)
+
+
+def key_of(value: Any) -> bytes:
+    """Return what equal JSON values have in common, and no others."""
+    return orjson.dumps(_evened(value), option=orjson.OPT_SORT_KEYS)
+
+
+def _evened(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer() and abs(value) < 2**63:
+            return int(value)
+        case list():
+            return [_evened(item) for item in value]
+        case dict():
+            return {name: _evened(inner) for name, inner in value.items()}
+        case _:
+            return value

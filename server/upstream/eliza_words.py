@@ -65,14 +65,18 @@ class Words:
 
     def mentions(self, text: str) -> bool:
         """Say whether the newest message has this text as words of its own."""
+        if not text or text.lower() not in self.said.lower():
+            return False
         found = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", self.said, re.IGNORECASE)
-        return bool(text) and found is not None
+        return found is not None
 
     def _told(self, name: str) -> list[str]:
         """Return what the newest message says outright that this property is."""
+        if not name or name.replace("_", " ").lower() not in self.said.lower():
+            return []
         told = re.escape(name.replace("_", " ")) + r"\s*(?:is|are|=|:)\s*[\"']?([^\W_][\w.@+-]*)"
         found = re.search(rf"\b{told}", self.said, re.IGNORECASE)
-        return [found[1].rstrip(".")] if found and name else []
+        return [found[1].rstrip(".")] if found else []
 
 
 def words_of(said: Sequence[str], answer: str) -> Words:

@@ -112,9 +112,13 @@ class Embedder:
     def _ready(self) -> MiniLM:
         """Return the model, read at its first use; only ever called in the thread."""
         if self._model is None:
-            minilm = importlib.import_module("server.upstream.minilm")
+            try:
+                minilm = importlib.import_module("server.upstream.minilm")
+                threads = importlib.import_module("threadpoolctl")
+            except ImportError as error:
+                raise NotInstalledError from error
             # More threads than one would wait for each other where other work is done.
-            importlib.import_module("threadpoolctl").threadpool_limits(1, user_api="blas")
+            threads.threadpool_limits(1, user_api="blas")
             self._model = minilm.MiniLM(_folder(self._packages[0]))
         assert self._model is not None  # noqa: S101 - read just now
         return self._model

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from server.upstream import mend
+from server.upstream.bodies import EVENTS, JSON, after, one, start_of, whole
 from server.upstream.chunks import Chunks
 from server.upstream.complaints import refusal
 from server.upstream.cut import Cutter
+from server.upstream.failures import stream_error
 from server.upstream.headers import kept
-from server.upstream.openai_errors import BREAKS, stream_error
 from server.upstream.patience import Patience
 from server.upstream.port import (
     Call,
@@ -29,10 +31,10 @@ from server.upstream.port import (
 from server.upstream.scrub import Scrubber
 from server.upstream.sse import OversizedEventError
 
-EVENTS: Final = "text/event-stream"
-JSON: Final = "application/json"
 #: the calls whose answers are looked at, and what object each is
 SPOKEN: Final = {"/chat/completions": "chat.completion", "/completions": mend.TEXT}
+#: everything that aiohttp raises where an exchange breaks
+BREAKS = (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError)
 _REFUSAL_BYTES = 64 << 10
 #: how long the end of a body is waited for, so that the connection can be used again
 _DRAIN = 0.1
@@ -192,41 +194,9 @@ class Incoming:
             raise UpstreamFailedError(f"the upstream's answer is not {what}")
 
 
-async def start_of(body: AsyncIterator[bytes], most: int) -> bytes:
-    """Return as much of a body as there is, and no more than that; what broke it is its end."""
-    data = bytearray()
-    with suppress(UpstreamError):
-        async for piece in body:
-            data += piece
-            if len(data) >= most:
-                break
-    return bytes(data[:most])
-
-
-async def whole(body: AsyncIterator[bytes], most: int) -> bytes:
-    """Return a whole body. Raises UpstreamFailedError for one that is longer."""
-    data = bytearray()
-    async for piece in body:
-        data += piece
-        if len(data) > most:
-            raise UpstreamFailedError(f"the upstream's answer is longer than {most} bytes")
-    return bytes(data)
-
-
 def _in_one(status: int, headers: dict[str, str], data: bytes) -> Reply:
     own = {"content-type": JSON, "content-length": str(len(data))}
     return Reply(status, {**headers, **own}, one(data))
-
-
-async def one(data: bytes) -> AsyncIterator[bytes]:
-    """Yield a body that is there in one piece."""
-    yield data
-
-
-async def after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    yield first
-    async for event in rest:
-        yield event
 
 
 def _asks_for_usage(body: bytes | AsyncIterator[bytes]) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from server.upstream.port import UpstreamFailedError
 from server.upstream.wordpiece import WordPieces
 
 Floats = NDArray[np.float32]
@@ -35,7 +36,7 @@ _WEIGHTS = "model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca68958951143
 _VOCABULARY = "vocab.txt", "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 
 
-class ModelFileError(RuntimeError):
+class ModelFileError(UpstreamFailedError):
     """A file of the model is missing, or is not the one that was published."""
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import httpx2
 import orjson
 
+from server.upstream.failures import UpstreamBrokeError, stream_error
 from server.upstream.letters import Letters
-from server.upstream.openai_errors import BREAKS, UpstreamBrokeError, stream_error
+from server.upstream.openai_errors import BREAKS
 from server.upstream.port import Finish, UpstreamError, UpstreamFailedError, UpstreamTimeoutError
 from server.upstream.scrub import Scrubber
 from server.upstream.sse import EventStream, OversizedEventError

@@ -15,16 +15,11 @@ import openai
 import orjson
 
 from server.upstream import template
+from server.upstream.failures import UpstreamBrokeError, complaint_of
 from server.upstream.letters import whole
 from server.upstream.models import model
 from server.upstream.openai_answer import Answer, Bounds
-from server.upstream.openai_errors import (
-    BREAKS,
-    UpstreamBrokeError,
-    break_error,
-    complaint_of,
-    status_error,
-)
+from server.upstream.openai_errors import BREAKS, break_error, status_error
 from server.upstream.port import (
     Finish,
     Prompt,

@@ -14,10 +14,10 @@ import aiohttp
 import httpx2
 from yarl import URL
 
+from server.upstream.bodies import EVENTS, whole
 from server.upstream.headers import sent
-from server.upstream.incoming import EVENTS, Bounds, Incoming, whole
+from server.upstream.incoming import BREAKS, Bounds, Incoming
 from server.upstream.mend import parse
-from server.upstream.openai_errors import BREAKS
 from server.upstream.port import Call, Reply, UpstreamFailedError, UpstreamTimeoutError
 from server.upstream.scrub import Scrubber
 

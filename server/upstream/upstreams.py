@@ -11,10 +11,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from server.upstream import mend
+from server.upstream.bodies import one, start_of
+from server.upstream.failures import retry_after
 from server.upstream.health import Health, State
-from server.upstream.incoming import one, start_of
 from server.upstream.menu import Menu
-from server.upstream.openai_errors import retry_after
 from server.upstream.port import (
     Call,
     Finish,

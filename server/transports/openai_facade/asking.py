@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from server.transports.openai_facade.errors import PassedOnError
-from server.upstream.incoming import start_of, whole
+from server.upstream.bodies import start_of, whole
 from server.upstream.mend import parse
 from server.upstream.port import Call, Reply
 from server.upstream.upstreams import Upstreams

@@ -10,8 +10,8 @@ from server.transports.openai_facade import checks
 from server.transports.openai_facade.errors import PassedOnError
 from server.transports.openai_facade.from_chat import FromChat
 from server.transports.openai_facade.visit import Visit, read_json
+from server.upstream.bodies import start_of
 from server.upstream.fields import Fields
-from server.upstream.incoming import start_of
 from server.upstream.mend import encode
 from server.upstream.upstreams import Upstreams
 

@@ -13,11 +13,11 @@ from typing import Any
 from server.transports.openai_facade.asking import ask, refuse_bad
 from server.transports.openai_facade.visit import Visit
 from server.upstream import refusals
+from server.upstream.bodies import EVENTS, after
 from server.upstream.chunks import DONE
 from server.upstream.cut import data_of
 from server.upstream.encoding import UnknownTokenError, encoding
 from server.upstream.fields import Fields
-from server.upstream.incoming import EVENTS, after
 from server.upstream.mend import encode, parse
 from server.upstream.models import model
 from server.upstream.port import Reply
@@ -52,6 +52,8 @@ class _Made:
     id: str = field(default_factory=lambda: f"cmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
     usage: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_USAGE, 0))
+    #: an error was told; nothing may follow
+    failed: bool = False
 
     def envelope(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {
@@ -132,6 +134,8 @@ class FromChat:
                 await refuse_bad(reply)
                 async for event in _retold(reply.body, made, number):
                     yield event
+            if made.failed:
+                return
         if usage:
             yield _event({**made.envelope([]), "usage": made.usage})
         yield DONE
@@ -188,8 +192,9 @@ async def _retold(body: AsyncIterator[bytes], made: _Made, number: int) -> Async
             return
         chunk, _ = parse(data)
         if "error" in chunk:
+            made.failed = True
             yield event
-            continue
+            return
         made.spend(chunk.get("usage"))
         choices = []
         for said in chunk["choices"]:

@@ -14,10 +14,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from server.transports.openai_facade.errors import ClientLeftError, refusal
 from server.upstream import refusals
+from server.upstream.bodies import EVENTS, JSON
 from server.upstream.chunks import failure
 from server.upstream.complaints import one_line
 from server.upstream.fields import Fields
-from server.upstream.incoming import EVENTS, JSON
 from server.upstream.mend import encode
 from server.upstream.port import Call, Reply, UpstreamError
 

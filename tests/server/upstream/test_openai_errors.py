@@ -7,7 +7,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from server.upstream.openai_errors import break_error, retry_after
+from server.upstream.failures import retry_after
+from server.upstream.openai_errors import break_error
 from server.upstream.port import (
     UpstreamError,
     UpstreamFailedError,

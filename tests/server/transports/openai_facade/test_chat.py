@@ -42,6 +42,17 @@ from tests.upstream_script import (
 from tests.upstream_server import ScriptedUpstream
 
 Pair = tuple[Served, ScriptedUpstream]
+ERRORS: list[tuple[int, str | None, type[openai.APIStatusError]]] = [
+    (400, "context_length_exceeded", openai.BadRequestError),
+    (401, "invalid_api_key", openai.AuthenticationError),
+    (403, None, openai.PermissionDeniedError),
+    (404, "model_not_found", openai.NotFoundError),
+    (409, None, openai.ConflictError),
+    (422, None, openai.UnprocessableEntityError),
+    (429, "insufficient_quota", openai.RateLimitError),
+    (500, None, openai.InternalServerError),
+    (503, None, openai.InternalServerError),
+]
 
 
 @pytest.fixture
@@ -91,36 +102,20 @@ class TestOpenAIsClient:
 
         assert await asyncio.to_thread(talk) == ["one", "two"]
 
-    @pytest.mark.parametrize(
-        ("status", "code", "kind"),
-        [
-            (400, "context_length_exceeded", openai.BadRequestError),
-            (401, "invalid_api_key", openai.AuthenticationError),
-            (403, None, openai.PermissionDeniedError),
-            (404, "model_not_found", openai.NotFoundError),
-            (409, None, openai.ConflictError),
-            (422, None, openai.UnprocessableEntityError),
-            (429, "insufficient_quota", openai.RateLimitError),
-            (500, None, openai.InternalServerError),
-            (503, None, openai.InternalServerError),
-        ],
-    )
     @pytest.mark.parametrize("stream", [False, True])
-    async def test_an_error_is_of_its_class(
-        self, pair: Pair, status: int, code: str | None, kind: type[Exception], stream: bool
-    ) -> None:
+    async def test_an_error_is_of_its_class(self, pair: Pair, stream: bool) -> None:
         served, upstream = pair
-        upstream.script(fail(status, "This model's maximum context length is 5", code=code))
-        with pytest.raises(kind) as raised:
-            await served.openai.chat.completions.create(  # type: ignore[call-overload]
-                model=MODEL, messages=MESSAGES, stream=stream
-            )
-        error = raised.value
-        assert isinstance(error, openai.APIStatusError)
-        assert error.code == code
-        assert isinstance(error.body, dict)
-        assert error.body["message"] == "This model's maximum context length is 5"
-        assert error.request_id
+        for status, code, kind in ERRORS:
+            upstream.script(fail(status, "This model's maximum context length is 5", code=code))
+            with pytest.raises(kind) as raised:
+                await served.openai.chat.completions.create(  # type: ignore[call-overload]
+                    model=MODEL, messages=MESSAGES, stream=stream
+                )
+            error = raised.value
+            assert error.code == code
+            assert isinstance(error.body, dict)
+            assert error.body["message"] == "This model's maximum context length is 5"
+            assert error.request_id
 
     async def test_it_tries_again_by_itself(self, pair: Pair) -> None:
         served, upstream = pair

@@ -145,9 +145,12 @@ class TestFromChat:
     async def test_tokens_are_read_in_the_models_encoding(self, pair: Pair) -> None:
         tokens = encoding("o200k_base").encode("Once upon")
         await self.post(pair, chat("hi"), prompt=tokens)
-        await self.post((pair[0], pair[1]), chat("hi"), prompt=[tokens, tokens][:1])
-        prompts = [request.body["messages"][0]["content"] for request in pair[1].requests[1::2]]
-        assert prompts[0] == "Once upon"
+        served, upstream = pair
+        upstream.script(chat("a"), chat("b"))
+        body = {"model": MODEL, "prompt": [tokens, tokens]}
+        assert (await served.client.post("/v1/completions", json=body)).status_code == 200
+        prompts = [request.body["messages"][0]["content"] for request in upstream.requests[1:]]
+        assert prompts == ["Once upon"] * 3
 
     async def test_what_follows_is_told_before(self, pair: Pair) -> None:
         await self.post(pair, chat("hi"), prompt="Once", suffix="the end")

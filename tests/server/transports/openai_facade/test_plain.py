@@ -49,6 +49,11 @@ class TestModels:
             Model.model_validate(one.model_dump(mode="json"), strict=True)
         assert (await served.openai.models.retrieve(MODEL)).id == MODEL
 
+    async def test_a_head_is_asked_for_alone(self, pair: Pair) -> None:
+        served, _ = pair
+        response = await served.client.head("/v1/models")
+        assert (response.status_code, response.content) == (200, b"")
+
     async def test_one_that_no_list_has_is_the_upstreams_to_know(self, pair: Pair) -> None:
         served, upstream = pair
         with pytest.raises(openai.NotFoundError) as refused:
@@ -125,12 +130,13 @@ class TestAnythingElse:
         assert found.headers["openai-beta"] == "assistants=v2"
         assert found.headers["authorization"] == f"Bearer {KEY}"
 
-    @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT", "PATCH", "HEAD"])
-    async def test_every_method_goes_by(self, pair: Pair, method: str) -> None:
+    async def test_every_method_goes_by(self, pair: Pair) -> None:
         served, upstream = pair
-        response = await served.client.request(method, "/v1/files/file-1")
-        assert response.status_code == 404
-        assert upstream.requests[0].method == method
+        methods = ["GET", "DELETE", "PUT", "PATCH"]
+        for method in methods:
+            response = await served.client.request(method, "/v1/files/file-1")
+            assert response.status_code == 404
+        assert [request.method for request in upstream.requests] == methods
 
     async def test_openais_client_uploads_and_hears(self, pair: Pair) -> None:
         served, upstream = pair
@@ -158,14 +164,12 @@ class TestAnythingElse:
                 await served.client.get("/v1/files")
                 assert [request.path for request in first.requests] == ["/v1/files"]
 
-    @pytest.mark.parametrize(
-        "path", ["/v1/files/../../admin", "/v1/files/%2e%2e/%2e%2e/admin", "/v1/./files"]
-    )
-    async def test_no_path_leads_out_of_the_api(self, pair: Pair, path: str) -> None:
+    async def test_no_path_leads_out_of_the_api(self, pair: Pair) -> None:
         served, upstream = pair
-        async with connected(served.port) as wire:
-            await wire.post(path, {})
-            assert b" 404 " in await wire.head()
+        for path in ("/v1/files/../../admin", "/v1/files/%2e%2e/%2e%2e/admin", "/v1/./files"):
+            async with connected(served.port) as wire:
+                await wire.post(path, {})
+                assert b" 404 " in await wire.head()
         assert upstream.requests == []
 
     async def test_a_body_that_breaks_is_cut(self, pair: Pair) -> None:
@@ -184,8 +188,7 @@ class TestAnythingElse:
         async with connected(served.port) as connection:
             await connection.post("/v1/responses", {"model": MODEL})
             await connection.head()
-            assert await connection.chunk() == b"event: response.created\ndata: {"
-            assert await connection.reader.read() == b""
+            assert await connection.reader.read() == b"event: response.created\ndata: {"
 
     async def test_a_client_that_leaves_is_seen(self, pair: Pair) -> None:
         served, upstream = pair
