@@ -54,6 +54,8 @@ class Scalars:
         """Yield numbers upwards from the lower limit, or downwards from the upper."""
         low, high, *_ = bounds(plain)
         stride = step or 1
+        if low is not None and low < -_MOST_NUMBERS:  # the limits of a type, not of what is asked
+            yield from (_product(number, stride) for number in range(1, _MOST_NUMBERS))
         down = low is None and high is not None and high < 1
         start = high if down else low if low is not None else 1
         assert start is not None  # noqa: S101 - told to the type checker

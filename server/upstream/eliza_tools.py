@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,10 +121,30 @@ def _forced(asked: Fields, offered: Sequence[Tool]) -> tuple[Tool, ...]:
             "tool_choice",
         )
     if choice == "required":
-        return tuple(offered)
+        return _uncalled(asked, offered)
     if not isinstance(choice, Mapping):
         raise refusals.mistyped("tool_choice", "one of a string or an object", choice)
-    return _chosen(Fields(choice, "tool_choice"), offered)
+    return _uncalled(asked, _chosen(Fields(choice, "tool_choice"), offered))
+
+
+def _uncalled(asked: Fields, forced: Sequence[Tool]) -> tuple[Tool, ...]:
+    """Leave out what was called since the user spoke last, or an agent would never come to an end.
+
+    All are left in where all were called.
+    """
+    called = set(_called(asked.raw("messages") or ()))
+    return tuple(tool for tool in forced if tool.name not in called) or tuple(forced)
+
+
+def _called(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            return
+        calls = message.get("tool_calls")
+        for call in calls if isinstance(calls, list) else ():
+            match call:
+                case {"function": {"name": str(name)}} | {"custom": {"name": str(name)}}:
+                    yield name
 
 
 def _chosen(choice: Fields, offered: Sequence[Tool]) -> tuple[Tool, ...]:

@@ -60,6 +60,15 @@ class TestForced:
         assert orjson.loads(call["function"]["arguments"]) == {"city": "Paris", "unit": "celsius"}
         assert told["usage"]["completion_tokens"] > 5
 
+    async def test_what_was_called_already_is_called_last(self, api: ElizaApi) -> None:
+        messages = ask()["messages"]
+        for name in ("get_weather", "get_time", "get_weather"):
+            told = await message(api, messages=messages, tools=TOOLS, tool_choice="required")
+            [call] = told["tool_calls"]
+            assert call["function"]["name"] == name
+            answer = {"role": "tool", "tool_call_id": call["id"], "content": "So it is."}
+            messages = [*messages, told, answer]
+
     async def test_a_tool_without_parameters(self, api: ElizaApi) -> None:
         said = await message(api, tools=TOOLS[:1], tool_choice="required")
         assert said["tool_calls"][0]["function"]["arguments"] == "{}"

@@ -359,6 +359,11 @@ def test_what_cannot_be_fitted_is_told(schema: Any, reason: str) -> None:
         fitting(schema, WORDS)
 
 
+def test_the_limits_of_a_machine_are_no_answer() -> None:
+    limits = {"type": "integer", "minimum": -(2**53) + 1, "maximum": 2**53 - 1}
+    assert fitting(limits, words_of(["Hello"], "Hello."), 0) == 1
+
+
 def test_a_recursive_schema_ends() -> None:
     node = {
         "type": "object",
