@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 import aiohttp
 
 from server.core import nouns
+from server.core.checks import LARGEST_PAGE
 from server.core.conversations import Conversations, Defaults
 from server.core.prompts import Settings as CountingSettings
 from server.members import model_of
 from server.settings import Settings, SettingsError
+from server.transports import lists
 from server.upstream.eliza import Eliza
+from storage.migrations import SchemaTooNewError
 from storage.model import Query
 from storage.sqlite import DatabaseInUseError, SQLiteStore
 
@@ -43,19 +48,18 @@ class Where:
         return {"authorization": f"Bearer {self.key}"} if self.key else {}
 
 
-async def export(where: Where, kind: str, conversation_id: str | None, out: IO[bytes]) -> int:
-    """Write conversations to a file, a piece at a time."""
+async def export(where: Where, kind: str, conversation_id: str | None, file: Path | None) -> int:
+    """Write conversations to a file, or to standard output, a piece at a time."""
     told = _Progress("exported")
-    async with _opened(where) as core:
-        if core is not None:
-            async with aclosing(core.export(where.owner, kind, conversation_id, told)) as pieces:
-                async for piece in pieces:
-                    out.write(piece)
-        else:
-            path = f"/conversations/{conversation_id}/export" if conversation_id else "/export"
-            async with _request(where, "GET", path, params={"format": kind}) as answer:
-                async for piece in answer.content.iter_chunked(BLOCK):
-                    out.write(piece)
+    async with (
+        _opened(where) as core,
+        aclosing(_exported(where, core, kind, conversation_id, told)) as pieces,
+    ):
+        first = await anext(pieces, b"")  # a refusal leaves the file as it was
+        with _writing(file) as out:
+            out.write(first)
+            async for piece in pieces:
+                out.write(piece)
     told.done()
     return 0
 
@@ -79,20 +83,78 @@ async def import_(where: Where, file: Path) -> int:
     return 1 if report["failed"] else 0
 
 
-async def search(where: Where, words: str, limit: int) -> int:
-    """Print what was found, one line a hit; 1 where nothing was."""
-    async with _opened(where) as core:
-        if core is not None:
-            page = await core.search(where.owner, Query(words), limit=limit)
-            hits = [nouns.hit(hit) for hit in page.items]
-        else:
-            params = {"q": words, "limit": str(limit)}
-            async with _request(where, "GET", "/search", params=params) as answer:
-                hits = (await answer.json())["data"]
-    for hit in hits:
-        role = hit["message"]["role"] if hit["message"] else "title"
-        print(f"{hit['conversation_id']}  {role:9}  {hit['snippet']}")
-    return 0 if hits else 1
+async def search(where: Where, query: Query, limit: int) -> int:
+    """Print what was found, one line a hit, at most so many; 1 where nothing was."""
+    found = False
+    async with _opened(where) as core, aclosing(_hits(where, core, query, limit)) as hits:
+        async for hit in hits:
+            found = True
+            role = hit["message"]["role"] if hit["message"] else "title"
+            print(f"{hit['conversation_id']}  {role:9}  {hit['snippet']}")
+    return 0 if found else 1
+
+
+async def _hits(
+    where: Where, core: Conversations | None, query: Query, limit: int
+) -> AsyncGenerator[dict[str, Any], None]:
+    """Yield hits as JSON, page after page."""
+    after, more, left = None, True, limit
+    while more:
+        page = await _page_of_hits(where, core, query, min(left, LARGEST_PAGE), after)
+        for hit in page["data"]:
+            yield hit
+        left -= len(page["data"])
+        after, more = page["last_id"], page["has_more"] and left > 0
+
+
+async def _page_of_hits(
+    where: Where, core: Conversations | None, query: Query, limit: int, after: str | None
+) -> dict[str, Any]:
+    if core is not None:
+        return lists.hits(await core.search(where.owner, query, limit=limit, after=after))
+    given = {
+        "q": query.words,
+        "limit": str(limit),
+        "after": after,
+        "role": query.role,
+        "conversation_id": query.conversation_id,
+        "created_after": nouns.time(query.since),
+        "created_before": nouns.time(query.until),
+    }
+    params = {name: value for name, value in given.items() if value is not None}
+    async with _request(where, "GET", "/search", params=params) as answer:
+        page: dict[str, Any] = await answer.json()
+    return page
+
+
+async def _exported(
+    where: Where,
+    core: Conversations | None,
+    kind: str,
+    conversation_id: str | None,
+    told: _Progress,
+) -> AsyncGenerator[bytes, None]:
+    if core is not None:
+        async with aclosing(core.export(where.owner, kind, conversation_id, told)) as pieces:
+            async for piece in pieces:
+                yield piece
+        return
+    path = f"/conversations/{quote(conversation_id)}/export" if conversation_id else "/export"
+    async with _request(where, "GET", path, params={"format": kind}) as answer:
+        async for piece in answer.content.iter_chunked(BLOCK):
+            yield piece
+
+
+@contextmanager
+def _writing(file: Path | None) -> Iterator[IO[bytes]]:
+    if file is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        with file.open("wb") as out:
+            yield out
+    except OSError as error:
+        raise SettingsError(f"{file}: {error.strerror}") from error
 
 
 @asynccontextmanager
@@ -108,9 +170,10 @@ async def _opened(where: Where) -> AsyncIterator[Conversations | None]:
     except DatabaseInUseError:
         yield None
         return
-    except OSError as error:
+    except (OSError, sqlite3.Error, SchemaTooNewError) as error:
         path = where.settings.database_path
-        raise SettingsError(f"TRIALOGUE_DATABASE: {path}: {error.strerror}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"TRIALOGUE_DATABASE: {path} cannot be opened: {reason}") from error
     try:
         async with Conversations(
             store, Eliza(), Defaults(model_of(where.settings), None, counting)
@@ -132,13 +195,22 @@ async def _request(
                 method, where.server + path, headers={**where.headers, **(headers or {})}, **more
             ) as answer:
                 if answer.status >= 400:
-                    told = await answer.json(content_type=None)
-                    raise SettingsError(f"{where.server}: {told['error']['message']}")
+                    raise SettingsError(f"{where.server}: {await _refusal(answer)}")
                 yield answer
-        except aiohttp.ClientConnectionError as error:
+        except (aiohttp.ClientConnectionError, aiohttp.InvalidURL) as error:
             raise SettingsError(
                 f"{where.server} cannot be reached: {error}; --url says where the server is"
             ) from error
+        except aiohttp.ClientError as error:
+            raise SettingsError(f"{where.server} broke off: {error}") from error
+
+
+async def _refusal(answer: aiohttp.ClientResponse) -> str:
+    """Return what a server says that it refuses; what stands between may say it in its own way."""
+    try:
+        return str(json.loads(await answer.read())["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"{answer.status} {answer.reason}"
 
 
 async def _blocks(source: IO[bytes]) -> AsyncIterator[bytes]:

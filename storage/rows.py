@@ -24,6 +24,8 @@ CONVERSATION_FROM = """
     FROM
 """
 CONVERSATION = f"{CONVERSATION_FROM} conversations c"
+#: Where such a row has the title.
+TITLE = 1
 
 MESSAGE_COLUMNS = """
     m.id, c.id, p.id, m.role, m.is_parts, m.content, m.tokens, m.encoding, m.model, m.turn_id,
@@ -44,7 +46,8 @@ TURN = """
            ) ELSE a.content END,
            t.context_window, t.context_budget, t.context_prompt_tokens, t.context_included,
            t.context_trimmed, t.created_at, t.finish_reason, t.prompt_tokens, t.completion_tokens,
-           t.error_code, t.error_message, t.error_status, t.ended_at, t.drift
+           t.error_code, t.error_message, t.error_status, t.ended_at, t.drift,
+           a.is_parts
     FROM turns t JOIN conversations c ON c.key = t.conversation
     JOIN messages q ON q.key = t.question
     LEFT JOIN messages p ON p.key = q.parent
@@ -95,7 +98,7 @@ def turn(row: tuple[Any, ...]) -> Turn:
         parent_id=row[4],
         question_id=row[5],
         answer_id=row[6],
-        answer=row[7] or "",
+        answer=_answer(row[7] or "", row[22]),
         context=Sent(*row[8:13]),
         created_at=row[13],
         finish_reason=row[14],
@@ -104,6 +107,13 @@ def turn(row: tuple[Any, ...]) -> Turn:
         ended_at=row[20],
         drift=row[21],
     )
+
+
+def _answer(content: str, is_parts: int | None) -> str:
+    """Return an answer's text; one that calls tools has parts besides."""
+    if not is_parts:
+        return content
+    return "".join(part["text"] for part in json.loads(content) if part.get("type") == "text")
 
 
 def content_columns(content: Content) -> tuple[int, str]:

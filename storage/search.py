@@ -6,6 +6,8 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import islice
 from typing import Any
 
 from storage import rows
@@ -56,9 +58,23 @@ def index_everything(connection: sqlite3.Connection) -> None:
         index(connection, "title", key, title)
 
 
-def titled(words: str) -> tuple[str, str] | None:
-    """Return the index of titles to ask and what to ask it, None where nothing can be asked."""
-    return _match("title", words)
+def titled(
+    connection: sqlite3.Connection, owner: str, words: str, limit: int, behind: int | None
+) -> list[tuple[Any, ...]]:
+    """Return conversations by title, those kept last first: the order in which the index walks."""
+    match, terms = _match("title", words), words.split()
+    if match is None:
+        return []
+    walk = connection.execute(
+        f"""
+        {rows.CONVERSATION_FROM} {match[0]} f CROSS JOIN conversations c ON c.key = f.rowid
+        WHERE f.{match[0]} MATCH ? AND f.rowid < ? AND c.owner = ? ORDER BY f.rowid DESC
+        """,
+        (match[1], 1 << 62 if behind is None else behind, owner),
+    )
+    with closing(walk):
+        fit = (row for row in walk if not _lacks(row[rows.TITLE], terms))
+        return list(islice(fit, limit))
 
 
 def find(
@@ -184,6 +200,8 @@ def _score(text: str, terms: Sequence[str]) -> float | None:
 
     Every hit has every term, so how rare a term is tells no hit from another.
     """
+    if _lacks(text, terms):
+        return None
     folded = text.lower()
     longer = 1 - _LENGTH_WEIGHT + _LENGTH_WEIGHT * len(text) / _USUAL_LENGTH
     score = 0.0
@@ -191,11 +209,21 @@ def _score(text: str, terms: Sequence[str]) -> float | None:
         times = folded.count(term.lower())
         if not times and len(term) < 3 and not any(c.isalnum() for c in term):
             continue
-        if not times and len(terms) > 1 and len(term) < 3:
-            return None
         times = times or 1  # found by other letters of the same kind: é for e
         score += times * (_SATURATION + 1) / (times + _SATURATION * longer)
     return round(score, 6)
+
+
+def _lacks(text: str, terms: Sequence[str]) -> bool:
+    """Say whether a short word is missing that the index was not asked for, beside longer ones."""
+    if all(len(term) < 3 for term in terms):
+        return False
+    folded = text.lower()
+    return any(
+        term.lower() not in folded
+        for term in terms
+        if len(term) < 3 and any(c.isalnum() for c in term)
+    )
 
 
 def snippet(text: str, terms: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""REST, gRPC and websocket as one: ask, follow, watch, cancel, regenerate, read.
+"""REST, gRPC and websocket as one: ask, follow, watch, cancel, regenerate, read, move the head.
 
 Each stream has a connection of its own; closing it is leaving.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -23,10 +23,17 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 Turn = Mapping[str, Any]
+Message = Mapping[str, Any]
 #: What is compared of a turn: all that every wire tells.
 TURN = (
     *("id", "conversation_id", "status", "model", "parent_id", "question_id", "answer_id"),
     *("answer", "finish_reason", "usage", "error", "created_at", "ended_at"),
+)
+
+#: And of a message.
+MESSAGE = (
+    *("id", "conversation_id", "parent_id", "role", "content", "tokens", "model", "turn_id"),
+    *("created_at", "sibling_ids", "sibling_index"),
 )
 
 
@@ -75,16 +82,24 @@ class Wire(Protocol):
 
     def watch(self, conversation_id: str) -> Events: ...
 
-    def regenerate(self, conversation_id: str) -> Events: ...
+    def regenerate(self, conversation_id: str, **fields: Any) -> Events: ...
 
     async def cancel(self, turn_id: str) -> Turn: ...
 
-    async def messages(self, conversation_id: str) -> list[tuple[str, str]]:
-        """Return role and content of the branch that ends in the head."""
+    async def branch(self, conversation_id: str, leaf: str | None = None) -> list[Message]:
+        """Return the messages of the branch that ends in `leaf`, or in the head."""
         ...
 
+    async def move_head(self, conversation_id: str, head_id: str) -> str:
+        """Let the conversation go on from a message; return where its head is now."""
+        ...
 
-class Rest:
+    async def messages(self, conversation_id: str) -> list[tuple[str, str]]:
+        """Return role and content of the branch that ends in the head."""
+        return [(one["role"], one["content"]) for one in await self.branch(conversation_id)]
+
+
+class Rest(Wire):
     """REST, its streams by server-sent events."""
 
     def __init__(self, at: Address, key: str | None = None) -> None:
@@ -101,16 +116,23 @@ class Rest:
     def watch(self, conversation_id: str) -> Events:
         return self._events("GET", f"/conversations/{conversation_id}/events")
 
-    def regenerate(self, conversation_id: str) -> Events:
+    def regenerate(self, conversation_id: str, **fields: Any) -> Events:
         path = f"/conversations/{conversation_id}/regenerate"
-        return self._events("POST", path, json={"stream": True})
+        return self._events("POST", path, json={"stream": True, **fields})
 
     async def cancel(self, turn_id: str) -> Turn:
         return _turn(await self._call("POST", f"/turns/{turn_id}/cancel"))
 
-    async def messages(self, conversation_id: str) -> list[tuple[str, str]]:
-        found = await self._call("GET", f"/conversations/{conversation_id}/messages")
-        return [(message["role"], message["content"]) for message in found["data"]]
+    async def branch(self, conversation_id: str, leaf: str | None = None) -> list[Message]:
+        named = {"leaf": leaf} if leaf else {}
+        path = f"/conversations/{conversation_id}/messages"
+        found = await self._call("GET", path, params=named)
+        return [_message(one) for one in found["data"]]
+
+    async def move_head(self, conversation_id: str, head_id: str) -> str:
+        path = f"/conversations/{conversation_id}"
+        moved = await self._call("PATCH", path, json={"head_id": head_id})
+        return str(moved["head_id"])
 
     @asynccontextmanager
     async def _client(self) -> AsyncGenerator[httpx2.AsyncClient, None]:
@@ -119,9 +141,9 @@ class Rest:
         ) as client:
             yield client
 
-    async def _call(self, method: str, path: str) -> Any:
+    async def _call(self, method: str, path: str, **options: Any) -> Any:
         async with self._client() as client:
-            response = await client.request(method, path)
+            response = await client.request(method, path, **options)
         return _body(response)
 
     async def _events(self, method: str, path: str, **options: Any) -> Events:
@@ -134,13 +156,12 @@ class Rest:
                     yield _event(json.loads(line.removeprefix("data: ")))
 
 
-class Websocket:
-    """JSON frames. History is not told on this wire, so it is read as browsers do, by REST."""
+class Websocket(Wire):
+    """JSON frames."""
 
     def __init__(self, at: Address, key: str | None = None) -> None:
         self._url = at.websocket
         self._headers = {"authorization": f"Bearer {key}"} if key else {}
-        self._rest = Rest(at, key)
 
     def ask(self, conversation_id: str, prompt: str, **fields: Any) -> Events:
         return self._events("ask", conversation_id=conversation_id, prompt=prompt, **fields)
@@ -151,8 +172,8 @@ class Websocket:
     def watch(self, conversation_id: str) -> Events:
         return self._events("watch", conversation_id=conversation_id)
 
-    def regenerate(self, conversation_id: str) -> Events:
-        return self._events("regenerate", conversation_id=conversation_id)
+    def regenerate(self, conversation_id: str, **fields: Any) -> Events:
+        return self._events("regenerate", conversation_id=conversation_id, **fields)
 
     async def cancel(self, turn_id: str) -> Turn:
         async for event in self._events("cancel", turn_id=turn_id):
@@ -161,10 +182,27 @@ class Websocket:
             return event.turn
         raise AssertionError("nothing was said of the end")
 
-    async def messages(self, conversation_id: str) -> list[tuple[str, str]]:
-        return await self._rest.messages(conversation_id)
+    async def branch(self, conversation_id: str, leaf: str | None = None) -> list[Message]:
+        found = await self._call("messages", conversation_id=conversation_id, leaf=leaf)
+        return [_message(one) for one in found["data"]]
+
+    async def move_head(self, conversation_id: str, head_id: str) -> str:
+        moved = await self._call("update", conversation_id=conversation_id, head_id=head_id)
+        return str(moved["head_id"])
+
+    async def _call(self, kind: str, **fields: Any) -> Any:
+        async with aclosing(self._answers(kind, **fields)) as answers:
+            return await anext(answers)
 
     async def _events(self, kind: str, **fields: Any) -> Events:
+        async with aclosing(self._answers(kind, **fields)) as answers:
+            async for body in answers:
+                yield _event(body)
+                if body["type"] == "turn.ended" and kind != "watch":
+                    return
+
+    async def _answers(self, kind: str, **fields: Any) -> AsyncGenerator[Any, None]:
+        """Yield the frames that answer one, all that come."""
         async with connect(
             self._url, additional_headers=self._headers, proxy=None, max_size=None
         ) as socket:
@@ -177,14 +215,12 @@ class Websocket:
                     if body["type"] == "welcome":
                         continue
                     assert body["request_id"] == "r"
-                    yield _event(body)
-                    if body["type"] == "turn.ended" and kind != "watch":
-                        return
+                    yield body
             except ConnectionClosed as closed:
                 raise _cut(closed) from closed
 
 
-class Grpc:
+class Grpc(Wire):
     """trialogue.v1."""
 
     def __init__(self, at: Address, key: str | None = None) -> None:
@@ -202,19 +238,26 @@ class Grpc:
         asked = pb.WatchConversationRequest(conversation_id=conversation_id)
         return self._events("WatchConversation", asked)
 
-    def regenerate(self, conversation_id: str) -> Events:
-        return self._events("Regenerate", pb.RegenerateRequest(conversation_id=conversation_id))
+    def regenerate(self, conversation_id: str, **fields: Any) -> Events:
+        asked = pb.RegenerateRequest(conversation_id=conversation_id, **fields)
+        return self._events("Regenerate", asked)
 
     async def cancel(self, turn_id: str) -> Turn:
         async with self._stub() as stub:
             asked = pb.CancelTurnRequest(turn_id=turn_id)
             return _turn_of(await _explained(stub.CancelTurn(asked, metadata=self._metadata)))
 
-    async def messages(self, conversation_id: str) -> list[tuple[str, str]]:
+    async def branch(self, conversation_id: str, leaf: str | None = None) -> list[Message]:
+        asked = pb.ListMessagesRequest(conversation_id=conversation_id, leaf=leaf or "")
         async with self._stub() as stub:
-            asked = pb.ListMessagesRequest(conversation_id=conversation_id)
             found = await _explained(stub.ListMessages(asked, metadata=self._metadata))
-        return [(message.role, message.content) for message in found.messages]
+        return [_message_of(one) for one in found.messages]
+
+    async def move_head(self, conversation_id: str, head_id: str) -> str:
+        asked = pb.UpdateConversationRequest(conversation_id=conversation_id, head_id=head_id)
+        async with self._stub() as stub:
+            moved = await _explained(stub.UpdateConversation(asked, metadata=self._metadata))
+        return str(moved.head_id)
 
     @asynccontextmanager
     async def _stub(self) -> AsyncGenerator[Any, None]:
@@ -275,6 +318,19 @@ def _event(body: Mapping[str, Any]) -> Event:
 
 def _turn(body: Mapping[str, Any]) -> Turn:
     return {name: body[name] for name in TURN}
+
+
+def _message(body: Mapping[str, Any]) -> Message:
+    return {name: body[name] for name in MESSAGE}
+
+
+def _message_of(message: pb.Message) -> Message:
+    """Return a message as JSON shows it."""
+    told = {name: _plain(getattr(message, name)) for name in MESSAGE}
+    for name in ("parent_id", "model", "turn_id"):
+        if not message.HasField(name):
+            told[name] = None
+    return {**told, "sibling_ids": list(message.sibling_ids)}
 
 
 def _event_of(event: pb.TurnEvent) -> Event:

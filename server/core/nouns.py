@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from server.core.preview import Preview
@@ -16,6 +16,14 @@ def time(micros: int | None) -> str | None:
     seconds, fraction = divmod(micros, 1_000_000)
     moment = datetime.fromtimestamp(seconds, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:06d}Z"
+
+
+def micros(moment: datetime | None) -> int | None:
+    """Return a time as microseconds since 1970; one without a zone is in UTC."""
+    if moment is None:
+        return None
+    zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (zoned - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
 
 
 def conversation(of: Conversation) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from trialogue.v1 import conversation_pb2 as pb
 
+from server.core import nouns
+from server.core.preview import Preview
 from server.core.turns import Delta, Ended, Started, TurnEvent
 from server.upstream.port import text_of
 from storage.model import Conversation, Failure, Hit, Message, Page, Sent, Turn, Usage
@@ -121,6 +123,13 @@ def hit(of: Hit) -> pb.SearchHit:
         snippet=of.snippet,
         score=of.score,
     )
+
+
+def preview(of: Preview) -> pb.PreviewContextResponse:
+    told = nouns.preview(of)
+    del told["object"]
+    lines = [pb.PreviewedMessage(**line) for line in told.pop("messages")]
+    return pb.PreviewContextResponse(messages=lines, **told)
 
 
 def micros(of: Timestamp) -> int:

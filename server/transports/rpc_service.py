@@ -11,7 +11,7 @@ from trialogue.v1 import conversation_pb2 as pb
 
 from server.core.conversations import Conversations
 from server.core.errors import InvalidRequestError
-from server.core.questions import Ask, IfBusy, OnDisconnect, Regenerate
+from server.core.questions import Ask, IfBusy, Mode, OnDisconnect, Regenerate
 from server.core.turns import TurnEvent
 from server.transports import messages
 from server.transports.rpc_calls import Caller, Calls, Handler
@@ -36,13 +36,13 @@ class ConversationService:
         frame = messages.EventFrames().frame
         return {
             "Ask": calls.stream(pb.AskRequest, self.ask, frame),
-            "FollowTurn": calls.stream(pb.FollowTurnRequest, self.follow, frame),
+            "FollowTurn": calls.stream(pb.FollowTurnRequest, self.follow, frame, free=True),
             "WatchConversation": calls.stream(
-                pb.WatchConversationRequest, self.watch, frame, greet=True
+                pb.WatchConversationRequest, self.watch, frame, greet=True, free=True
             ),
             "Regenerate": calls.stream(pb.RegenerateRequest, self.regenerate, frame),
             "GetTurn": calls.unary(pb.GetTurnRequest, self.turn),
-            "CancelTurn": calls.unary(pb.CancelTurnRequest, self.cancel),
+            "CancelTurn": calls.unary(pb.CancelTurnRequest, self.cancel, free=True),
             "CreateConversation": calls.unary(pb.CreateConversationRequest, self.create),
             "GetConversation": calls.unary(pb.GetConversationRequest, self.get),
             "ListConversations": calls.unary(pb.ListConversationsRequest, self.page),
@@ -50,16 +50,11 @@ class ConversationService:
             "DeleteConversation": calls.unary(pb.DeleteConversationRequest, self.delete),
             "ListMessages": calls.unary(pb.ListMessagesRequest, self.messages),
             "SearchMessages": calls.unary(pb.SearchMessagesRequest, self.search),
+            "PreviewContext": calls.unary(pb.AskRequest, self.preview),
         }
 
     async def ask(self, caller: Caller, asked: pb.AskRequest) -> Events:
-        question = Ask(
-            _content(asked),
-            parent_id=_given(asked, "parent_id"),
-            system_prompt=_given(asked, "system_prompt"),
-            idempotency_key=caller.idempotency_key,
-            **_how(asked),
-        )
+        question = _question(asked, caller.idempotency_key)
         on_leave = _word(OnDisconnect, asked.on_disconnect, "on_disconnect")
         turn = await self._conversations.ask(caller.owner, asked.conversation_id, question)
         return self._follow(caller, turn.id, 0, on_leave)
@@ -159,6 +154,12 @@ class ConversationService:
         )
         return messages.hits(found)
 
+    async def preview(self, caller: Caller, asked: pb.AskRequest) -> pb.PreviewContextResponse:
+        conversation_id = _named(asked.conversation_id, "conversation_id")
+        question = _question(asked, None)
+        found = await self._conversations.preview(caller.owner, conversation_id, question)
+        return messages.preview(found)
+
 
 def _role(given: str) -> Role | None:
     try:
@@ -177,6 +178,16 @@ def _moment(asked: pb.SearchMessagesRequest, field: str) -> int | None:
     return messages.micros(given)
 
 
+def _question(asked: pb.AskRequest, idempotency_key: str | None) -> Ask:
+    return Ask(
+        _content(asked),
+        parent_id=_given(asked, "parent_id"),
+        system_prompt=_given(asked, "system_prompt"),
+        idempotency_key=idempotency_key,
+        **_how(asked),
+    )
+
+
 def _content(asked: pb.AskRequest) -> Content:
     if asked.HasField("content"):
         if asked.prompt:
@@ -188,8 +199,10 @@ def _content(asked: pb.AskRequest) -> Content:
 def _how(asked: pb.AskRequest | pb.RegenerateRequest) -> dict[str, Any]:
     """Return what both ways to ask say about the answer."""
     names = ("model", "max_tokens", "temperature", "top_p", "seed")
-    how: dict[str, Any] = {name: _given(asked, name) for name in names}
+    shape = ("character", "instruction_template", "prompt_template")
+    how: dict[str, Any] = {name: _given(asked, name) for name in (*names, *shape)}
     return how | {
+        "mode": _word(Mode, asked.mode, "mode") if asked.mode else None,
         "stop": tuple(asked.stop),
         "if_busy": _word(IfBusy, asked.if_busy, "if_busy"),
     }

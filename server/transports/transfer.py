@@ -7,10 +7,11 @@ from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
 from server.core.conversations import Conversations
-from server.transports.responses import JSON
+from server.transports.responses import GONE, JSON
 
 #: Where a body may be as long as an upload, since it goes by without being held.
 IMPORT_PATH = "/conversations/import"
@@ -70,7 +71,10 @@ class Transfer:
 
         Importing a file twice changes nothing; a bad conversation does not stop the others.
         """
-        report = await self._core.import_(_owner(request), _body(request))
+        try:
+            report = await self._core.import_(_owner(request), _body(request))
+        except ClientDisconnect:
+            return Response(status_code=GONE)  # what was kept stays, and nobody is left to tell
         return JSON(report.rendered())
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import orjson
 
-from server.core.conversations import Ask, IfBusy, OnDisconnect, Regenerate
+from server.core.conversations import Ask, OnDisconnect, Regenerate
 from server.core.errors import InvalidRequestError
+from server.transports import websocket_calls as calls
+from server.transports import websocket_fields as fields
+from server.transports.websocket_calls import CallFrame
+from server.transports.websocket_fields import Check
 
 #: A request_id comes back on every frame of an answer, so its size is bounded.
 MAX_REQUEST_ID = 4096
-Check = Callable[[str, object], Any]
 
 EASY_ASK = "<|ask|>"
 # Text that begins like this was meant as an object, so where it is broken it is no prompt.
@@ -96,6 +98,7 @@ Frame = (
     | CancelFrame
     | AuthenticateFrame
     | PingFrame
+    | CallFrame
 )
 
 
@@ -113,17 +116,17 @@ def parse(message: str | bytes) -> tuple[str | None, Frame]:
         raise FrameError("Binary frames are not understood; send JSON as text.")
     if message.startswith(EASY_ASK):
         return None, _easy_ask(message.removeprefix(EASY_ASK))
-    fields = _fields(message)
-    if fields is None:
+    given = _members(message)
+    if given is None:
         return None, Prompt(message)
-    request_id = _request_id(fields.pop("request_id", None))
+    request_id = _request_id(given.pop("request_id", None))
     try:
-        return request_id, _frame(fields)
+        return request_id, _frame(given)
     except InvalidRequestError as error:
         raise FrameError(str(error), error.param, request_id) from None
 
 
-def _fields(message: str) -> dict[str, Any] | None:
+def _members(message: str) -> dict[str, Any] | None:
     """Return the members of a JSON object, or None where the text is a prompt."""
     try:
         document = orjson.loads(message)
@@ -154,101 +157,22 @@ def _easy_ask(rest: str) -> EasyAsk:
     return EasyAsk(conversation_id, None, "$".join(parts[2:]))
 
 
-def _frame(fields: dict[str, Any]) -> Frame:
-    kind = fields.pop("type", None)
+def _frame(given: dict[str, Any]) -> Frame:
+    kind = given.pop("type", None)
     if not isinstance(kind, str):
         raise InvalidRequestError("type must be a string.", "type")
+    if calls.names(kind):
+        return calls.parse(kind, given)
     if kind not in FIELDS:
         raise InvalidRequestError(f"There is no type {kind[:64]!r}.", "type")
-    return MAKE[kind](_checked(kind, fields))
-
-
-def _checked(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a frame's fields as their own types; null is the same as absent."""
-    allowed = FIELDS[kind]
-    for name in fields:
-        if name not in allowed:
-            raise InvalidRequestError(f"{kind} has no field {name[:64]!r}.", name[:64])
-    given = {name: value for name, value in fields.items() if value is not None}
-    for name in REQUIRED[kind]:
-        if name not in given:
-            raise InvalidRequestError(f"{name} is missing.", name)
-    return {name: allowed[name](name, value) for name, value in given.items()}
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise InvalidRequestError(f"{name} must be a string.", name)
-    return value
-
-
-def _integer(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidRequestError(f"{name} must be an integer.", name)
-    return value
-
-
-def _cursor(name: str, value: object) -> int:
-    cursor = _integer(name, value)
-    if cursor < 0:
-        raise InvalidRequestError(f"{name} must not be negative.", name)
-    return cursor
-
-
-def _number(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise InvalidRequestError(f"{name} must be a number.", name)
-    return float(value)
-
-
-def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidRequestError(f"{name} must be true or false.", name)
-    return value
-
-
-def _content(name: str, value: object) -> Any:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(part, dict) for part in value):
-        return value
-    raise InvalidRequestError(f"{name} must be a string or a list of parts.", name)
-
-
-def _stop(name: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return tuple(value)
-    raise InvalidRequestError(f"{name} must be a string or a list of strings.", name)
-
-
-def _one_of(kind: type[StrEnum]) -> Check:
-    def check(name: str, value: object) -> StrEnum:
-        try:
-            return kind(_text(name, value))
-        except ValueError:
-            raise InvalidRequestError(f"{name} must be one of {', '.join(kind)}.", name) from None
-
-    return check
-
-
-def _position(name: str, value: object) -> tuple[str, int]:
-    turn_id, _, cursor = _text(name, value).rpartition(":")
-    if not turn_id or not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
-        raise InvalidRequestError(f"{name} must be TURN_ID:CURSOR.", name)
-    return turn_id, int(cursor)
+    return MAKE[kind](fields.checked(kind, given, FIELDS[kind], REQUIRED[kind]))
 
 
 def _ask(given: dict[str, Any]) -> AskFrame:
-    given.pop("stream", None)
-    if ("prompt" in given) == ("content" in given):
-        raise InvalidRequestError("Give either prompt or content.", "prompt")
-    content = given.pop("prompt", None) or given.pop("content", "")
     return AskFrame(
         given.pop("conversation_id", None),
         on_disconnect=given.pop("on_disconnect", OnDisconnect.CONTINUE),
-        question=Ask(content, **given),
+        question=fields.question(given),
     )
 
 
@@ -261,34 +185,14 @@ def _regenerate(given: dict[str, Any]) -> RegenerateFrame:
     )
 
 
-HOW: Mapping[str, Check] = {
-    "conversation_id": _text,
-    "model": _text,
-    "stream": _flag,
-    "max_tokens": _integer,
-    "temperature": _number,
-    "top_p": _number,
-    "seed": _integer,
-    "stop": _stop,
-    "if_busy": _one_of(IfBusy),
-    "on_disconnect": _one_of(OnDisconnect),
-}
-
 FIELDS: Mapping[str, Mapping[str, Check]] = {
-    "ask": {
-        "prompt": _content,
-        "content": _content,
-        "parent_id": _text,
-        "system_prompt": _text,
-        "idempotency_key": _text,
-        **HOW,
-    },
-    "regenerate": {"message_id": _text, **HOW},
-    "follow": {"turn_id": _text, "after": _cursor},
-    "watch": {"conversation_id": _text, "after": _position},
-    "unwatch": {"conversation_id": _text},
-    "cancel": {"turn_id": _text},
-    "authenticate": {"api_key": _text},
+    "ask": fields.ASK,
+    "regenerate": {"message_id": fields.text, **fields.HOW},
+    "follow": {"turn_id": fields.text, "after": fields.cursor},
+    "watch": {"conversation_id": fields.text, "after": fields.position},
+    "unwatch": {"conversation_id": fields.text},
+    "cancel": {"turn_id": fields.text},
+    "authenticate": {"api_key": fields.text},
     "ping": {},
 }
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import sys
-import termios
-from contextlib import suppress
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import OPEN
 
-from server.transports.websocket_limits import Limits
-
-#: Connections beyond the most that are taken, to be told to try later; others are cut at once.
-ROOM_AT_THE_DOOR = 64
+from server.core.crowd import Crowd
+from server.limits import ROOM_AT_THE_DOOR, WebsocketLimits
+from server.transports.patience import Patience
 
 
 class GuardedConnection(ServerConnection):
@@ -27,14 +22,26 @@ class GuardedConnection(ServerConnection):
     """
 
     def __init__(
-        self, limits: Limits, crowd: set[GuardedConnection], *args: Any, **settings: Any
+        self,
+        limits: WebsocketLimits,
+        crowd: set[GuardedConnection],
+        addresses: Crowd,
+        *args: Any,
+        **settings: Any,
     ) -> None:
-        """`crowd` has every connection there is, its handshake done or not."""
+        """`crowd` has every connection there is, its handshake done or not.
+
+        `addresses` counts connections by where they come from, whichever wire they speak.
+        """
         super().__init__(*args, **settings)
         self._limits = limits
         self._crowd = crowd
+        self._addresses = addresses
+        self._address = ""
         self._unread_pongs = 0
-        self._impatience: asyncio.TimerHandle | None = None
+        self._patience = Patience(limits.patience)
+        #: whether there are more connections than may be, in all or from this address
+        self.is_too_many = False
         self._max_frame = self.protocol.max_message_size or 0
         self.protocol.max_message_size = min(self._max_frame, limits.strangers_frame)
 
@@ -58,7 +65,11 @@ class GuardedConnection(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._crowd.add(self)
-        if len(self._crowd) > self._limits.connections + ROOM_AT_THE_DOOR:
+        self._address = (self.remote_address or ("",))[0]
+        beyond = len(self._crowd) - self._limits.connections
+        beyond = max(beyond, self._addresses.enter(self._address))
+        self.is_too_many = beyond > 0
+        if beyond > ROOM_AT_THE_DOOR:
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -70,41 +81,18 @@ class GuardedConnection(ServerConnection):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._lose_patience(self._unread())
+        self._patience.begin(self.transport)
 
     def resume_writing(self) -> None:
-        self._stop_waiting()
+        self._patience.end()
         self._unread_pongs = 0
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._crowd.discard(self)
-        self._stop_waiting()
+        self._addresses.leave(self._address)
+        self._patience.end()
         super().connection_lost(exc)
-
-    def _lose_patience(self, unread: int) -> None:
-        self._impatience = self.loop.call_later(self._limits.patience, self._judge, unread)
-
-    def _judge(self, unread_before: int) -> None:
-        unread = self._unread()
-        if unread >= unread_before:
-            self.transport.abort()
-        else:
-            self._lose_patience(unread)
-
-    def _unread(self) -> int:
-        """Return the bytes that the peer has not taken, in our buffer and in the kernel's."""
-        in_kernel = bytearray(4)
-        with suppress(OSError):  # not every system tells
-            fcntl.ioctl(
-                self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, in_kernel
-            )
-        return self.transport.get_write_buffer_size() + int.from_bytes(in_kernel, sys.byteorder)
-
-    def _stop_waiting(self) -> None:
-        if self._impatience is not None:
-            self._impatience.cancel()
-            self._impatience = None
 
 
 def one_line(record: logging.LogRecord) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
+import orjson
 import structlog
 
 from server.core.conversations import Conversations
@@ -18,7 +19,9 @@ from server.core.errors import Code, InvalidRequestError, RateLimitedError, prob
 from server.core.ids import NEW
 from server.core.questions import Ask, OnDisconnect
 from server.core.turns import Delta, Ended, Started, TurnEvent
+from server.limits import WebsocketLimits
 from server.transports import websocket_answers as answers
+from server.transports.websocket_calls import CallFrame
 from server.transports.websocket_doors import Guest, whose
 from server.transports.websocket_frames import (
     AskFrame,
@@ -36,16 +39,17 @@ from server.transports.websocket_frames import (
     parse,
 )
 from server.transports.websocket_guard import GuardedConnection
-from server.transports.websocket_limits import Limits
 from storage.model import Status, Turn
 
 log = structlog.get_logger("trialogue.websocket")
 
 T = TypeVar("T")
-Telling = Callable[[], Coroutine[Any, Any, None]]
+Telling = Callable[[], Awaitable[None]]
 
 EASY_END = "<|end|>"
 EASY_ERROR = b"<|err|>"
+#: What takes nothing of a key's rate.
+_FREE = (FollowFrame, WatchFrame, CancelFrame)
 
 
 class Errands:
@@ -73,7 +77,7 @@ class House:
 
     conversations: Conversations
     doors: Doors
-    limits: Limits
+    limits: WebsocketLimits
     encoder: answers.Encoder = field(default_factory=answers.Encoder)
     errands: Errands = field(default_factory=Errands)
 
@@ -96,6 +100,8 @@ class Peer:
         self._beginning: set[asyncio.Task[Turn]] = set()
         # Bare text has no address: in EasyBackend's dialect one answer ends before the next.
         self._easy_turn = asyncio.Lock()
+        # One call sees what the one before it did, and one answer at a time waits to be read.
+        self._call_turn = asyncio.Lock()
 
     @property
     def key(self) -> str | None:
@@ -122,9 +128,8 @@ class Peer:
             case AuthenticateFrame():
                 late = InvalidRequestError("authenticate must be the first frame.", "type")
                 await self._refuse(late, request_id)
-            case _ if len(self.streams) >= self._most_streams(frame):
-                full = RateLimitedError(f"{len(self.streams)} streams run on this connection.")
-                await self._refuse(full, request_id)
+            case _ if (refused := self._too_much(frame)) is not None:
+                await self._refuse(refused, request_id, easily=isinstance(frame, EasyAsk))
             case _:
                 self._begin(frame, request_id)
 
@@ -133,6 +138,15 @@ class Peer:
         await _stop(self.streams)
         for begun in self._beginning:
             self._house.errands.begin(self._cancel(begun))
+
+    def _too_much(self, frame: Frame) -> RateLimitedError | None:
+        """Count a frame, and return why it is one too many where it is."""
+        if len(self.streams) >= self._most_streams(frame):
+            return RateLimitedError(f"{len(self.streams)} streams run on this connection.")
+        if isinstance(frame, _FREE):
+            return None
+        allowance = self._house.doors.count(self._guest.owner)
+        return None if allowance is None else allowance.refusal
 
     def _most_streams(self, beside: Frame) -> int:
         """Return how many streams a frame may be beside; there is room to cancel each of them."""
@@ -173,6 +187,10 @@ class Peer:
             case CancelFrame(turn_id):
                 cancelling = self._house.errands.begin(calls.cancel(owner, turn_id))
                 return partial(self._tell_end, cancelling, request_id)
+            case CallFrame():
+                return partial(
+                    asyncio.shield, self._house.errands.begin(self._call(frame, request_id))
+                )
         raise AssertionError(f"no stream begins with {frame!r}")
 
     def _or_own(self, conversation_id: str | None) -> str:
@@ -228,6 +246,11 @@ class Peer:
         ended = Ended(turn, len(turn.answer))
         await self._connection.push(self._house.encoder.encode(ended, request_id))
 
+    async def _call(self, frame: CallFrame, request_id: str | None) -> None:
+        async with self._call_turn:
+            told = await frame.answer(self._conversations, self._guest.owner, self._conversation_id)
+            await self._connection.push(answers.addressed(orjson.dumps(told), request_id))
+
     async def _follow_easily(self, begun: asyncio.Task[Turn], *, named: bool) -> None:
         """Tell an answer as bare text, and with its end the ids where a parent was named."""
         async with self._easy_turn:
@@ -246,9 +269,12 @@ class Peer:
         turn = await begun
         await self._conversations.cancel(self._guest.owner, turn.id)
 
-    async def _refuse(self, error: Exception, request_id: str | None) -> None:
+    async def _refuse(
+        self, error: Exception, request_id: str | None, *, easily: bool = False
+    ) -> None:
         report(error)
-        await self._connection.push(answers.refusal(problem_of(error), request_id))
+        told = EASY_ERROR if easily else answers.refusal(problem_of(error), request_id)
+        await self._connection.push(told)
 
 
 def report(error: Exception) -> None:

@@ -98,6 +98,32 @@ class Conversations:
         assert [c.id for c in found.items] == ["c2", "c0"]
 
     @pytest.mark.parametrize(
+        ("q", "ids"),
+        [
+            ("winter b", ["c4", "c1"]),
+            ("b WINTER", ["c4", "c1"]),
+            ("winter z", []),
+            ("日本 winter", ["c3"]),
+            ("b", ["c4", "c2", "c1"]),
+            ("su b", ["c2"]),
+            ("winter -", ["c4", "c3", "c1", "c0"]),
+        ],
+    )
+    async def test_short_words_of_a_title_count_beside_long_ones(
+        self, store: Store, q: str, ids: list[str]
+    ) -> None:
+        titles = ["Winter a", "Winter b", "Summer b", "Winter in 日本", "A winter: b"]
+        for number, title in enumerate(titles):
+            await store.create(ADA, conversation(f"c{number}", at=number, title=title))
+        found: list[str] = []
+        more, after = True, None
+        while more:
+            page = await store.conversations(ADA, limit=1, after=after, q=q)
+            found += [c.id for c in page.items]
+            more, after = page.has_more, found[-1] if found else None
+        assert found == ids
+
+    @pytest.mark.parametrize(
         "change",
         [
             {"title": "New"},

@@ -165,7 +165,7 @@ class TurnEnded(_message.Message):
     def __init__(self, turn: _Optional[_Union[Turn, _Mapping]] = ...) -> None: ...
 
 class AskRequest(_message.Message):
-    __slots__ = ("conversation_id", "prompt", "content", "parent_id", "model", "system_prompt", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "on_disconnect")
+    __slots__ = ("conversation_id", "prompt", "content", "parent_id", "model", "system_prompt", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "on_disconnect", "mode", "character", "instruction_template", "prompt_template")
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +179,10 @@ class AskRequest(_message.Message):
     STOP_FIELD_NUMBER: _ClassVar[int]
     IF_BUSY_FIELD_NUMBER: _ClassVar[int]
     ON_DISCONNECT_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    CHARACTER_FIELD_NUMBER: _ClassVar[int]
+    INSTRUCTION_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     conversation_id: str
     prompt: str
     content: _struct_pb2.ListValue
@@ -192,7 +196,11 @@ class AskRequest(_message.Message):
     stop: _containers.RepeatedScalarFieldContainer[str]
     if_busy: str
     on_disconnect: str
-    def __init__(self, conversation_id: _Optional[str] = ..., prompt: _Optional[str] = ..., content: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., parent_id: _Optional[str] = ..., model: _Optional[str] = ..., system_prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., if_busy: _Optional[str] = ..., on_disconnect: _Optional[str] = ...) -> None: ...
+    mode: str
+    character: str
+    instruction_template: str
+    prompt_template: str
+    def __init__(self, conversation_id: _Optional[str] = ..., prompt: _Optional[str] = ..., content: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., parent_id: _Optional[str] = ..., model: _Optional[str] = ..., system_prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., if_busy: _Optional[str] = ..., on_disconnect: _Optional[str] = ..., mode: _Optional[str] = ..., character: _Optional[str] = ..., instruction_template: _Optional[str] = ..., prompt_template: _Optional[str] = ...) -> None: ...
 
 class FollowTurnRequest(_message.Message):
     __slots__ = ("turn_id", "after")
@@ -213,7 +221,7 @@ class WatchConversationRequest(_message.Message):
     def __init__(self, conversation_id: _Optional[str] = ..., after_turn_id: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
 
 class RegenerateRequest(_message.Message):
-    __slots__ = ("conversation_id", "message_id", "model", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "on_disconnect")
+    __slots__ = ("conversation_id", "message_id", "model", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "on_disconnect", "mode", "character", "instruction_template", "prompt_template")
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -224,6 +232,10 @@ class RegenerateRequest(_message.Message):
     STOP_FIELD_NUMBER: _ClassVar[int]
     IF_BUSY_FIELD_NUMBER: _ClassVar[int]
     ON_DISCONNECT_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    CHARACTER_FIELD_NUMBER: _ClassVar[int]
+    INSTRUCTION_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     conversation_id: str
     message_id: str
     model: str
@@ -234,7 +246,11 @@ class RegenerateRequest(_message.Message):
     stop: _containers.RepeatedScalarFieldContainer[str]
     if_busy: str
     on_disconnect: str
-    def __init__(self, conversation_id: _Optional[str] = ..., message_id: _Optional[str] = ..., model: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., if_busy: _Optional[str] = ..., on_disconnect: _Optional[str] = ...) -> None: ...
+    mode: str
+    character: str
+    instruction_template: str
+    prompt_template: str
+    def __init__(self, conversation_id: _Optional[str] = ..., message_id: _Optional[str] = ..., model: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., if_busy: _Optional[str] = ..., on_disconnect: _Optional[str] = ..., mode: _Optional[str] = ..., character: _Optional[str] = ..., instruction_template: _Optional[str] = ..., prompt_template: _Optional[str] = ...) -> None: ...
 
 class GetTurnRequest(_message.Message):
     __slots__ = ("turn_id",)
@@ -373,3 +389,45 @@ class SearchHit(_message.Message):
     snippet: str
     score: float
     def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ..., conversation_id: _Optional[str] = ..., title: _Optional[str] = ..., snippet: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
+
+class PreviewContextResponse(_message.Message):
+    __slots__ = ("model", "encoding", "window", "reserved", "budget", "prompt_tokens", "overhead", "remaining", "messages_included", "messages_trimmed", "messages")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OVERHEAD_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_INCLUDED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_TRIMMED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    encoding: str
+    window: int
+    reserved: int
+    budget: int
+    prompt_tokens: int
+    overhead: int
+    remaining: int
+    messages_included: int
+    messages_trimmed: int
+    messages: _containers.RepeatedCompositeFieldContainer[PreviewedMessage]
+    def __init__(self, model: _Optional[str] = ..., encoding: _Optional[str] = ..., window: _Optional[int] = ..., reserved: _Optional[int] = ..., budget: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., overhead: _Optional[int] = ..., remaining: _Optional[int] = ..., messages_included: _Optional[int] = ..., messages_trimmed: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[PreviewedMessage, _Mapping]]] = ...) -> None: ...
+
+class PreviewedMessage(_message.Message):
+    __slots__ = ("id", "role", "tokens", "overhead", "kept", "reason")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OVERHEAD_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    role: str
+    tokens: int
+    overhead: int
+    kept: bool
+    reason: str
+    def __init__(self, id: _Optional[str] = ..., role: _Optional[str] = ..., tokens: _Optional[int] = ..., overhead: _Optional[int] = ..., kept: bool = ..., reason: _Optional[str] = ...) -> None: ...

@@ -102,6 +102,11 @@ class ConversationServiceStub(object):
                 request_serializer=trialogue_dot_v1_dot_conversation__pb2.SearchMessagesRequest.SerializeToString,
                 response_deserializer=trialogue_dot_v1_dot_conversation__pb2.SearchMessagesResponse.FromString,
                 _registered_method=True)
+        self.PreviewContext = channel.unary_unary(
+                '/trialogue.v1.ConversationService/PreviewContext',
+                request_serializer=trialogue_dot_v1_dot_conversation__pb2.AskRequest.SerializeToString,
+                response_deserializer=trialogue_dot_v1_dot_conversation__pb2.PreviewContextResponse.FromString,
+                _registered_method=True)
 
 
 class ConversationServiceServicer(object):
@@ -195,6 +200,13 @@ class ConversationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewContext(self, request, context):
+        """Returns what would be sent for a question, message by message. Asks nobody, keeps nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ConversationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -262,6 +274,11 @@ def add_ConversationServiceServicer_to_server(servicer, server):
                     servicer.SearchMessages,
                     request_deserializer=trialogue_dot_v1_dot_conversation__pb2.SearchMessagesRequest.FromString,
                     response_serializer=trialogue_dot_v1_dot_conversation__pb2.SearchMessagesResponse.SerializeToString,
+            ),
+            'PreviewContext': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewContext,
+                    request_deserializer=trialogue_dot_v1_dot_conversation__pb2.AskRequest.FromString,
+                    response_serializer=trialogue_dot_v1_dot_conversation__pb2.PreviewContextResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -618,6 +635,33 @@ class ConversationService(object):
             '/trialogue.v1.ConversationService/SearchMessages',
             trialogue_dot_v1_dot_conversation__pb2.SearchMessagesRequest.SerializeToString,
             trialogue_dot_v1_dot_conversation__pb2.SearchMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewContext(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trialogue.v1.ConversationService/PreviewContext',
+            trialogue_dot_v1_dot_conversation__pb2.AskRequest.SerializeToString,
+            trialogue_dot_v1_dot_conversation__pb2.PreviewContextResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -9,10 +9,14 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import ListValue, Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from trialogue.v1 import conversation_pb2 as pb
 
+from server.core import nouns
+from server.core.doors import EVERYONE
+from server.core.questions import Ask
 from server.upstream.port import UpstreamFailedError
 from tests.fakes import Parrot, Puppet
 from tests.server.transports.rpc_server import (
@@ -351,3 +355,40 @@ class TestConversations:
             assert list((await client.SearchMessages(asked)).hits) == []
             page = await client.SearchMessages(pb.SearchMessagesRequest(q="blue", limit=1))
             assert (len(page.hits), page.has_more) == (1, True)
+
+    async def test_a_head_is_moved_and_what_leaves_is_summarised(
+        self, client: Any, puppet: Puppet
+    ) -> None:
+        puppet.answer("One").answer("Two")
+        asked = pb.AskRequest(conversation_id="c1", prompt="A", system_prompt="Be.")
+        first = (await heard(client.Ask(asked)))[-1].ended.turn
+        await heard(client.Ask(pb.AskRequest(conversation_id="c1", prompt="B")))
+        change = pb.UpdateConversationRequest(
+            conversation_id="c1", head_id=first.answer_id, truncation="summarize", system_prompt=""
+        )
+        changed = await client.UpdateConversation(change)
+        assert (changed.head_id, changed.truncation) == (first.answer_id, "summarize")
+        assert not changed.HasField("system_prompt")
+        page = await client.ListMessages(pb.ListMessagesRequest(conversation_id="c1"))
+        assert [one.content for one in page.messages] == ["A", "One"]
+
+    async def test_what_would_be_sent_is_shown_and_asks_nobody(
+        self, served: Served, client: Any, puppet: Puppet
+    ) -> None:
+        puppet.answer("One")
+        asked = pb.AskRequest(conversation_id="c1", prompt="A", system_prompt="Be brief.")
+        await heard(client.Ask(asked))
+        asked = pb.AskRequest(conversation_id="c1", prompt="And now?", max_tokens=10)
+        shown = await client.PreviewContext(asked)
+        preview = await served.conversations.preview(EVERYONE, "c1", Ask("And now?", max_tokens=10))
+        told = nouns.preview(preview)
+        assert told.pop("object") == "context"
+        lines = [MessageToDict(line) for line in shown.messages]
+        assert [(line.get("id"), line["role"], line["reason"]) for line in lines] == [
+            (line["id"], line["role"], line["reason"]) for line in told["messages"]
+        ]
+        assert [(line.tokens, line.overhead, line.kept) for line in shown.messages] == [
+            (line["tokens"], line["overhead"], line["kept"]) for line in told.pop("messages")
+        ]
+        assert {name: getattr(shown, name) for name in told} == told
+        assert len(puppet.prompts) == 1
