@@ -6,18 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    BaseModel,
     ByteSize,
-    ConfigDict,
     Field,
-    PositiveFloat,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -28,6 +25,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from server.tables import Address, CharacterTable, TemplateTable, UpstreamTable
 
 TOML_FILE = "trialogue.toml"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -47,36 +46,23 @@ def _setting(default: Any, *names: str, help: str, secret: bool = False) -> Any:
     )
 
 
-def _address(value: str) -> str:
-    """Return the address of a server that speaks OpenAI's API; a bare one is completed."""
-    url = urlsplit(value)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError("must be a URL such as http://localhost:8080/v1")
-    return value if url.path.strip("/") else f"{value.rstrip('/')}/v1"
-
-
 Names = Annotated[tuple[str, ...], NoDecode]
-Address = Annotated[str, AfterValidator(_address)]
 
 
-class UpstreamTable(BaseModel):
-    """One `[[upstreams]]` of trialogue.toml; its key stays in the variable that it names."""
+def _rate(value: str) -> str:
+    """Return a rate that can be read."""
+    from server.core.rate import rate
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    rate(value)
+    return value
 
-    name: str = Field(min_length=1)
-    base_url: Address
-    key_variable: str | None = None
-    #: the models that it serves: names, or patterns such as gpt-*
-    models: tuple[str, ...] = ("*",)
-    #: names of ours for models of its own
-    aliases: dict[str, str] = {}
-    #: models that take no messages, only text
-    completions_only: tuple[str, ...] = ()
-    #: in seconds; unset: the settings for all upstreams
-    timeout: PositiveFloat | None = None
-    first_byte_timeout: PositiveFloat | None = None
-    between_timeout: PositiveFloat | None = None
+
+def _budget(value: str) -> str:
+    """Return a budget that can be read."""
+    from server.core.spending import budget
+
+    budget(value)
+    return value
 
 
 class Settings(BaseSettings):
@@ -108,6 +94,16 @@ class Settings(BaseSettings):
         (),
         "TRIALOGUE_UPSTREAMS",
         help="more upstreams, asked before it: [[upstreams]] in trialogue.toml, or here as JSON",
+    )
+    characters: Annotated[dict[str, CharacterTable], NoDecode] = _setting(
+        {},
+        "TRIALOGUE_CHARACTERS",
+        help="system prompts and greetings by name: [characters.NAME] in trialogue.toml, or JSON",
+    )
+    templates: Annotated[dict[str, TemplateTable], NoDecode] = _setting(
+        {},
+        "TRIALOGUE_TEMPLATES",
+        help="for models that only complete text: [templates.NAME] in trialogue.toml, or JSON",
     )
     model: str | None = _setting(
         None,
@@ -172,6 +168,32 @@ class Settings(BaseSettings):
         "TRIALOGUE_MAX_UPLOAD_BYTES",
         help="of a file or image that is streamed through /v1",
     )
+    rate_limit: Annotated[str, AfterValidator(_rate)] | None = _setting(
+        None,
+        "TRIALOGUE_RATE_LIMIT",
+        help="60/minute: requests by key, over all wires together; also /second, /hour, /day",
+    )
+    token_budget: Annotated[str, AfterValidator(_budget)] | None = _setting(
+        None,
+        "TRIALOGUE_TOKEN_BUDGET",
+        help="100000/day or 2000000/month: tokens by key, prompts and answers together, in UTC",
+    )
+    max_turns: int = _setting(
+        10_000, "TRIALOGUE_MAX_TURNS", help="turns that run at once; the next is refused"
+    )
+    max_turns_per_key: int | None = _setting(
+        None, "TRIALOGUE_MAX_TURNS_PER_KEY", help="the same for one key"
+    )
+    max_connections_per_key: int | None = _setting(
+        None,
+        "TRIALOGUE_MAX_CONNECTIONS_PER_KEY",
+        help="requests, calls and websockets of one key at once, over all wires together",
+    )
+    max_connections_per_address: int | None = _setting(
+        None,
+        "TRIALOGUE_MAX_CONNECTIONS_PER_ADDRESS",
+        help="connections (gRPC: calls) from one address at once; unfit behind a proxy",
+    )
     upstream_timeout: float = _setting(
         600.0, "TRIALOGUE_UPSTREAM_TIMEOUT", help="seconds for a whole answer"
     )
@@ -183,6 +205,11 @@ class Settings(BaseSettings):
     )
     drain_seconds: float = _setting(
         25.0, "TRIALOGUE_DRAIN_SECONDS", help="how long running turns may go on after SIGTERM"
+    )
+    storage_patience: float = _setting(
+        300.0,
+        "TRIALOGUE_STORAGE_PATIENCE",
+        help="seconds that the end of an answer waits for a database that is away",
     )
     eliza_delay: float = _setting(
         0.0, "TRIALOGUE_ELIZA_DELAY", help="simulated seconds a word of Eliza"
@@ -212,14 +239,25 @@ class Settings(BaseSettings):
             return tuple(one.strip().rstrip("/").lower() for one in value.split(",") if one.strip())
         return value
 
-    @field_validator("upstreams", mode="before")
+    @field_validator("upstreams", "characters", "templates", mode="before")
     @classmethod
-    def _tables(cls, value: Any) -> Any:
+    def _tables(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, str):
             try:
                 return json.loads(value)
             except ValueError:
-                raise ValueError("must be a list of tables, as JSON") from None
+                what = "a list of tables" if info.field_name == "upstreams" else "tables by name"
+                raise ValueError(f"must be {what}, as JSON") from None
+        return value
+
+    @field_validator("characters", "templates")
+    @classmethod
+    def _callable(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not name.strip() or not name.isprintable() or len(name) > 256:
+                raise ValueError("must have names of one line, at most 256 characters")
+        if len({name.casefold() for name in value}) < len(value):
+            raise ValueError("must have names that differ in more than great and small letters")
         return value
 
     @field_validator("upstreams")
@@ -241,6 +279,10 @@ class Settings(BaseSettings):
         "max_tokens",
         "max_body_bytes",
         "max_upload_bytes",
+        "max_turns",
+        "max_turns_per_key",
+        "max_connections_per_key",
+        "max_connections_per_address",
         "upstream_timeout",
         "upstream_first_byte_timeout",
     )
@@ -250,7 +292,7 @@ class Settings(BaseSettings):
             raise ValueError("must be more than 0")
         return value
 
-    @field_validator("upstream_retries", "drain_seconds", "eliza_delay")
+    @field_validator("upstream_retries", "drain_seconds", "storage_patience", "eliza_delay")
     @classmethod
     def _not_negative(cls, value: Any) -> Any:
         if not 0 <= value < float("inf"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -10,10 +11,13 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from storage.port import StoreError, UnavailableError
+from storage.soundness import is_damage
 
 T = TypeVar("T")
 #: aiosqlite's words for a connection that is closed
 _CLOSED = ("Connection closed", "no active connection")
+DAMAGED = "The database is damaged; nothing more is written to it until it was looked at."
+DAMAGED_VALUE = "The database is damaged: what was kept there cannot be read."
 Work = Callable[[sqlite3.Connection], Any]
 
 
@@ -33,8 +37,11 @@ class GroupCommit:
     other. A result is given out after the commit that keeps it.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, present: Callable[[], None] = lambda: None) -> None:
+        """`present` raises where a write would be lost; it is called around every commit."""
         self._connection = connection
+        self._present = present
+        self._damaged = False
         self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
         self._arrived = asyncio.Event()
         self._pump = asyncio.create_task(self._commit_for_ever(), name="group commit")
@@ -51,10 +58,16 @@ class GroupCommit:
         """
         if self._closed:
             raise UnavailableError("The database is closed.")
+        if self._damaged:
+            raise UnavailableError(DAMAGED)
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((work, done))
         self._arrived.set()
         return await done
+
+    def distrust(self, error: BaseException) -> None:
+        """Write no more where an error shows that the file is damaged: it would spread."""
+        self._damaged = self._damaged or is_damage(error)
 
     async def close(self) -> None:
         """Commit what waits, then stop."""
@@ -73,16 +86,27 @@ class GroupCommit:
     async def _commit(self, batch: Sequence[tuple[Work, asyncio.Future[Any]]]) -> None:
         works = [work for work, _ in batch]
         try:
-            outcomes: Sequence[Any] = await self._connection.run(lambda c: commit(c, works))
+            outcomes: Sequence[Any] = await self._connection.run(
+                lambda c: self._commit_if_present(c, works)
+            )
         except Exception as error:  # noqa: BLE001 - given to whoever waits, who raises it
             outcomes = [_Failed(error)] * len(batch)
         for (_, done), outcome in zip(batch, outcomes, strict=True):
             if done.done():
                 continue
             if isinstance(outcome, _Failed):
+                self.distrust(outcome.error)
                 done.set_exception(renamed(outcome.error))
             else:
                 done.set_result(outcome)
+
+    def _commit_if_present(
+        self, connection: sqlite3.Connection, works: Sequence[Work]
+    ) -> Sequence[Any]:
+        self._present()
+        outcomes = commit(connection, works)
+        self._present()  # gone meanwhile: nobody may take it for kept
+        return outcomes
 
 
 class _Failed:
@@ -121,6 +145,10 @@ def renamed(error: Exception) -> Exception:
     match error:
         case StoreError() | sqlite3.IntegrityError() | sqlite3.ProgrammingError():
             return error
+        case sqlite3.DatabaseError() if is_damage(error):
+            return UnavailableError(DAMAGED)
+        case UnicodeDecodeError() | json.JSONDecodeError():  # what we wrote can be read
+            return UnavailableError(DAMAGED_VALUE)
         case sqlite3.DatabaseError():
             return UnavailableError(f"The database cannot be used now: {error}.")
         case ValueError() if str(error) in _CLOSED:

@@ -146,6 +146,27 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Completion:
+    """A chat completion of OpenAI's API that was kept: its answer and messages in their shape."""
+
+    id: str
+    model: str
+    created_at: int
+    answer: Mapping[str, Any]
+    messages: Sequence[Mapping[str, Any]]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Completions:
+    """Which completions are wanted: of a model, with all of this metadata, and in which order."""
+
+    model: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    oldest_first: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class ApiKey:
     """A key that lets its owner in; only its digest is kept."""
 

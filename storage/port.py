@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from storage.model import (
+    Completion,
+    Completions,
+    Content,
     Conversation,
     Failure,
     Hit,
@@ -71,6 +74,8 @@ class Outcome:
     finish_reason: str | None = None
     usage: Usage | None = None
     error: Failure | None = None
+    #: the whole answer, where it is more than its text
+    content: Content | None = None
     #: the upstream's prompt tokens less ours, where the upstream said
     drift: int | None = None
 
@@ -161,9 +166,11 @@ class Store(Protocol):
         conversation: Conversation | None = None,
         title: str = "",
         claim: Claim | None = None,
+        before: Sequence[Message] = (),
     ) -> Turn:
         """Keep a running turn, its question (None: it is kept already) and its claim.
 
+        `before` is kept first, oldest first, each message for the next to stand under.
         `conversation` is made where it is not there yet, and gives its system prompt and model to
         one that has no message yet. `title` is for one that has none. A question becomes the head.
         Raises BusyError while another turn runs there, NotFoundError for conversation or parent.
@@ -225,6 +232,39 @@ class Store(Protocol):
 
         Messages come parent first. One that is there keeps its title, system prompt and head.
         Raises AlreadyExistsError for an id of another conversation, NotFoundError for a parent.
+        """
+        ...
+
+    async def keep_completion(self, owner: str, completion: Completion) -> None:
+        """Keep a new completion."""
+        ...
+
+    async def completion(self, owner: str, completion_id: str) -> Completion: ...
+
+    async def completions(
+        self, owner: str, wanted: Completions, *, limit: int, after: str | None = None
+    ) -> Page[Completion]:
+        """Return a page of what is wanted, behind the completion `after`."""
+        ...
+
+    async def tag_completion(
+        self, owner: str, completion_id: str, metadata: Mapping[str, str]
+    ) -> Completion:
+        """Put metadata in the place of what there was."""
+        ...
+
+    async def delete_completion(self, owner: str, completion_id: str) -> None: ...
+
+    async def spend(self, owner: str, tokens: int, now: int) -> None:
+        """Add to the tokens that an owner has used on the day of `now`, in UTC."""
+        ...
+
+    async def spent(self, owner: str, since: int) -> int:
+        """Return the tokens used since the beginning of the day of `since`.
+
+        They are those of `spend` and of every turn on the day when it ended, and stay used where
+        the turn is deleted. A turn without usage took what was sent and what was said; one that
+        failed without a word took nothing.
         """
         ...
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
 
-from storage import rows, search, transfer, writes
+from storage import budgets, completions, rows, search, transfer, writes
+from storage.files import room
 from storage.group_commit import Connection, GroupCommit, renamed
-from storage.migrations import check_version, migrate
-from storage.model import Conversation, Hit, Message, Page, Query, Turn
-from storage.port import Claim, Outcome, Piece
+from storage.model import Completion, Completions, Conversation, Hit, Message, Page, Query, Turn
+from storage.opening import DatabaseInUseError, Lock, make, opened, reader, writer
+from storage.port import Claim, Outcome, Piece, UnavailableError
+from storage.presence import Presence
+from storage.soundness import check
 
 T = TypeVar("T")
 
@@ -24,11 +25,10 @@ T = TypeVar("T")
 #: (sqlite.org/wal.html#walresetbug); ours never do, and a lock keeps other processes out.
 SAFE_VERSION = (3, 51, 3)
 READERS = 2
-BUSY_MILLISECONDS = 2_000
+#: Bytes without which the next question may not be kept, though a smaller write would be.
+LEAST_ROOM = 1 << 20
 
-
-class DatabaseInUseError(Exception):
-    """Another process of ours has this database open."""
+__all__ = ["SAFE_VERSION", "DatabaseInUseError", "SQLiteStore"]
 
 
 class SQLiteStore:
@@ -40,16 +40,19 @@ class SQLiteStore:
 
     async def __aenter__(self) -> SQLiteStore:
         async with AsyncExitStack() as stack:
-            stack.enter_context(_Lock(self.path))
+            await asyncio.to_thread(make, self.path.resolve())
+            stack.enter_context(Lock(self.path))
+            await asyncio.to_thread(check, self.path.resolve())
             # Opened first, closed last: only this connection ever checkpoints.
-            writer = await stack.enter_async_context(_opened(self.path, _prepare_writer))
-            self._writer = GroupCommit(writer)
+            writing = await stack.enter_async_context(opened(self.path, writer))
+            presence = Presence(self.path)
+            self._writer = GroupCommit(writing, presence.check)
             stack.push_async_callback(self._writer.close)
-            opened = [
-                await stack.enter_async_context(_opened(self.path, _prepare_reader))
-                for _ in range(READERS)
+            readers = [
+                await stack.enter_async_context(opened(self.path, reader)) for _ in range(READERS)
             ]
-            self._readers = cycle(opened)
+            self._readers = cycle(readers)
+            stack.push_async_callback(self._leave, writing, presence)
             for key in await self._read(writes.hidden):
                 await self._purge(key)
             self._stack = stack.pop_all()
@@ -66,6 +69,14 @@ class SQLiteStore:
     def waiting(self) -> int:
         return self._writer.waiting
 
+    async def _leave(self, writing: Connection, presence: Presence) -> None:
+        """Close the writer first where its file is gone: whoever closes last, if it can write,
+        deletes the log by its name, and that may be another server's by now.
+        """
+        if presence.gone:
+            await self._writer.close()
+            await writing.close()
+
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return await next(self._readers).run(work)
@@ -73,6 +84,7 @@ class SQLiteStore:
             known = renamed(error)
             if known is error:
                 raise
+            self._writer.distrust(error)
             raise known from error
 
     # Conversations
@@ -201,9 +213,10 @@ class SQLiteStore:
         conversation: Conversation | None = None,
         title: str = "",
         claim: Claim | None = None,
+        before: Sequence[Message] = (),
     ) -> Turn:
         return await self._writer.write(
-            lambda c: writes.begin(c, owner, turn, question, conversation, title, claim)
+            lambda c: writes.begin(c, owner, turn, question, conversation, title, claim, before)
         )
 
     async def checkpoint(self, pieces: Sequence[Piece]) -> None:
@@ -237,8 +250,44 @@ class SQLiteStore:
 
         return await self._read(read)
 
+    # Completions
+
+    async def keep_completion(self, owner: str, completion: Completion) -> None:
+        await self._writer.write(lambda c: completions.keep(c, owner, completion))
+
+    async def completion(self, owner: str, completion_id: str) -> Completion:
+        return await self._read(lambda c: completions.find(c, owner, completion_id))
+
+    async def completions(
+        self, owner: str, wanted: Completions, *, limit: int, after: str | None = None
+    ) -> Page[Completion]:
+        return await self._read(lambda c: completions.page(c, owner, wanted, limit, after))
+
+    async def tag_completion(
+        self, owner: str, completion_id: str, metadata: Mapping[str, str]
+    ) -> Completion:
+        return await self._writer.write(
+            lambda c: completions.tag(c, owner, completion_id, metadata)
+        )
+
+    async def delete_completion(self, owner: str, completion_id: str) -> None:
+        await self._writer.write(lambda c: completions.delete(c, owner, completion_id))
+
+    # Budgets
+
+    async def spend(self, owner: str, tokens: int, now: int) -> None:
+        await self._writer.write(lambda c: budgets.spend(c, owner, tokens, now))
+
+    async def spent(self, owner: str, since: int) -> int:
+        return await self._read(lambda c: budgets.spent(c, owner, since))
+
     async def ping(self) -> None:
-        await self._writer.write(writes.touch)
+        def write(connection: sqlite3.Connection) -> None:
+            if room(self.path) < LEAST_ROOM:
+                raise UnavailableError("The database cannot be used now: the disk is full.")
+            writes.touch(connection)
+
+        await self._writer.write(write)
 
 
 def _branch(
@@ -296,7 +345,7 @@ def _conversations(
 ) -> Page[Conversation]:
     behind = None if after is None else writes.conversation_key(connection, owner, after)
     found = (
-        _titled(connection, owner, limit + 1, behind, q)
+        search.titled(connection, owner, q, limit + 1, behind)
         if q
         else _newest(connection, owner, limit + 1, behind)
     )
@@ -320,23 +369,6 @@ def _newest(
     ).fetchall()
 
 
-def _titled(
-    connection: sqlite3.Connection, owner: str, limit: int, behind: int | None, q: str
-) -> list[tuple[Any, ...]]:
-    """Return conversations by title, those kept last first: the order in which the index walks."""
-    match = search.titled(q)
-    if match is None:
-        return []
-    table, asked = match
-    return connection.execute(
-        f"""
-        {rows.CONVERSATION_FROM} {table} f CROSS JOIN conversations c ON c.key = f.rowid
-        WHERE f.{table} MATCH ? AND f.rowid < ? AND c.owner = ? ORDER BY f.rowid DESC LIMIT ?
-        """,
-        (asked, 1 << 62 if behind is None else behind, owner, limit),
-    ).fetchall()
-
-
 def _next_turn(
     connection: sqlite3.Connection, owner: str, conversation_id: str, after: str | None
 ) -> Turn | None:
@@ -347,66 +379,3 @@ def _next_turn(
         (key, behind),
     ).fetchone()
     return row and rows.turn(row)
-
-
-@asynccontextmanager
-async def _opened(
-    path: Path, prepare: Callable[[sqlite3.Connection], None]
-) -> AsyncIterator[Connection]:
-    # Made before aiosqlite's thread is: where that fails, no thread is left behind.
-    made = await asyncio.to_thread(_connected, path, prepare)
-    connection = Connection(lambda: made, iter_chunk_size=64)
-    await connection
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-def _connected(path: Path, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=BUSY_MILLISECONDS / 1000, isolation_level=None, check_same_thread=False
-    )
-    try:
-        prepare(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _prepare_writer(connection: sqlite3.Connection) -> None:
-    check_version(connection)  # before anything is written: a later release's file stays as it is
-    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    if mode != "wal":
-        raise sqlite3.OperationalError(f"write-ahead logging is not to be had, only {mode}")
-    # FULL: what is acknowledged survives a power cut, not only a crash of ours.
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
-    migrate(connection)
-
-
-def _prepare_reader(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA query_only = ON")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-
-
-class _Lock:
-    """Keeps other processes of ours off a database; the kernel drops it when we die."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        # History is nobody else's to read: SQLite gives -wal and -shm the rights of this file.
-        # Closing any descriptor of it drops the locks SQLite holds: so ours is closed last.
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._file)
-            raise DatabaseInUseError("another server has it open") from None
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._file)

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from storage import rows, search
+from storage import budgets, rows, search
 from storage.model import Conversation, Message, Role, Status, Turn
 from storage.port import (
     AlreadyExistsError,
@@ -173,6 +173,7 @@ def begin(
     make: Conversation | None,
     title: str,
     claim: Claim | None,
+    before: Sequence[Message] = (),
 ) -> Turn:
     if make is not None and not insert_conversation(connection, owner, make):
         connection.execute(
@@ -183,6 +184,9 @@ def begin(
             (make.system_prompt, make.model, owner, make.id),
         )
     key = conversation_key(connection, owner, new.conversation_id)
+    for message in before:
+        said = insert_message(connection, owner, key, message)
+        _move_head(connection, key, said, new.created_at)
     if question is not None:
         asked = insert_message(connection, owner, key, question)
         _move_head(connection, key, asked, new.created_at)
@@ -217,6 +221,7 @@ def end(connection: sqlite3.Connection, owner: str, turn_id: str, outcome: Outco
     if outcome.text or outcome.status is Status.COMPLETED:
         answer = _insert_answer(connection, owner, running, outcome)
     settle(connection, key, outcome, answer)
+    budgets.spend(connection, owner, budgets.cost(running, outcome), outcome.ended_at)
     connection.execute("DELETE FROM checkpoints WHERE turn = ?", (key,))
     return turn(connection, owner, turn_id)
 
@@ -338,7 +343,7 @@ def _insert_answer(
         conversation_id=running.conversation_id,
         parent_id=running.question_id,
         role=Role.ASSISTANT,
-        content=outcome.text,
+        content=outcome.text if outcome.content is None else outcome.content,
         tokens=outcome.tokens,
         encoding=outcome.encoding,
         model=running.model,

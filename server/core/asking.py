@@ -8,13 +8,16 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from server.core.bell import Bell
-from server.core.errors import DrainingError
+from server.core.errors import DrainingError, RateLimitedError
 from server.core.ids import NEW, check_id
 from server.core.places import Places
 from server.core.planning import Plan, Planner
 from server.core.questions import Ask, IfBusy, Regenerate, check_ask, check_regenerate, claim_of
 from server.core.running import Running
+from server.core.spending import Spending
 from server.core.turns import LiveTurn
+from server.limits import TurnLimits
+from server.upstream.port import Upstream
 from storage.model import Status, Turn
 from storage.port import BusyError, Claim, IdempotencyMismatchError, Store
 
@@ -30,7 +33,9 @@ class Asking:
         planner: Planner,
         running: Running,
         bell: Bell,
-        places: Places,
+        places: Places[Place],
+        spending: Spending,
+        limits: TurnLimits,
         now: Callable[[], int],
         ended: Callable[[str, Turn], None],
     ) -> None:
@@ -40,6 +45,8 @@ class Asking:
         self._running = running
         self._bell = bell
         self._places = places
+        self._spending = spending
+        self._limits = limits
         self._now = now
         self._ended = ended
         self._interrupting: Counter[Place] = Counter()
@@ -47,23 +54,27 @@ class Asking:
         self._beginning: set[asyncio.Task[Turn]] = set()
         self.draining = False
 
-    async def ask(self, owner: str, conversation_id: str, question: Ask) -> Turn:
-        """Keep a question, begin its turn, and return at once."""
+    async def ask(
+        self, owner: str, conversation_id: str, question: Ask, writer: Upstream | None = None
+    ) -> Turn:
+        """Keep a question, begin its turn, and return at once; `writer` writes this one answer."""
         self.refuse_if_draining()
         question = check_ask(question)
+        await self._planner.check(question)
         claim = claim_of(conversation_id, question, self._now())
         if conversation_id in ("", NEW):
             conversation_id = self._planner.ids.new("conv")
         else:
             check_id(conversation_id, "conversation_id")
         if claim is None:
-            return await self._begun(owner, conversation_id, question)
+            return await self._begun(owner, conversation_id, question, writer=writer)
         return await self._claimed_once(owner, conversation_id, question, claim)
 
     async def regenerate(self, owner: str, conversation_id: str, again: Regenerate) -> Turn:
         """Begin another answer to a question that is kept already."""
         self.refuse_if_draining()
         again = check_regenerate(again)
+        await self._planner.check(again)
         await self._store.conversation(owner, conversation_id)
         return await self._in_place(
             (owner, conversation_id),
@@ -119,29 +130,53 @@ class Asking:
         return live.snapshot() if live else await self._store.turn(owner, turn_id)
 
     async def _begun(
-        self, owner: str, conversation_id: str, question: Ask, claim: Claim | None = None
+        self,
+        owner: str,
+        conversation_id: str,
+        question: Ask,
+        claim: Claim | None = None,
+        writer: Upstream | None = None,
     ) -> Turn:
         return await self._in_place(
             (owner, conversation_id),
             question.if_busy,
             lambda: self._planner.plan(owner, conversation_id, question, claim),
+            writer,
         )
 
     async def _in_place(
-        self, place: Place, if_busy: IfBusy, plan: Callable[[], Coroutine[Any, Any, Plan]]
+        self,
+        place: Place,
+        if_busy: IfBusy,
+        plan: Callable[[], Coroutine[Any, Any, Plan]],
+        writer: Upstream | None = None,
     ) -> Turn:
+        await self._spending.check(place[0])
         await self._take(place, if_busy)
         # Shielded: a caller who vanishes now would else leave the conversation busy for ever.
-        return await asyncio.shield(self._own(self._begin(place, plan)))
+        return await asyncio.shield(self._own(self._begin(place, plan, writer)))
 
     async def _take(self, place: Place, if_busy: IfBusy) -> None:
         if if_busy is IfBusy.REJECT and self._places.taken(place):
             raise BusyError("Another turn of this conversation is running.")
         self.refuse_if_draining()  # nobody joins a line that has been sent away
+        self._refuse_a_crowd(place)
         if if_busy is IfBusy.INTERRUPT:
             await self._interrupt(place)
         else:
             await self._places.take(place)
+
+    def _refuse_a_crowd(self, place: Place) -> None:
+        """Refuse one turn more than may run; one that waits will take over another's place."""
+        limits, owner = self._limits, place[0]
+        if self._places.taken(place):
+            return
+        if len(self._places) >= limits.running:
+            raise RateLimitedError(f"{limits.running} turns are running; no more may at once.")
+        if (most := limits.running_per_key) is None:
+            return
+        if sum(taken[0] == owner for taken in self._places) >= most:
+            raise RateLimitedError(f"{most} turns of this key are running; no more may at once.")
 
     async def _interrupt(self, place: Place) -> None:
         self._interrupting[place] += 1
@@ -154,10 +189,16 @@ class Asking:
             if not self._interrupting[place]:
                 del self._interrupting[place]
 
-    async def _begin(self, place: Place, plan: Callable[[], Coroutine[Any, Any, Plan]]) -> Turn:
+    async def _begin(
+        self,
+        place: Place,
+        plan: Callable[[], Coroutine[Any, Any, Plan]],
+        writer: Upstream | None,
+    ) -> Turn:
         """Keep and start a turn; its end gives the place back, and so does a failure here."""
         try:
             self.refuse_if_draining()
+            await self._spending.check(place[0])  # those before it in line may have spent all
             planned = await plan()
             live = LiveTurn(place[0], planned.turn)
             self._running.admit(live)
@@ -169,6 +210,7 @@ class Asking:
                     conversation=planned.conversation,
                     title=planned.title,
                     claim=planned.claim,
+                    before=planned.before,
                 )
             except BaseException:
                 self._running.forget(live)
@@ -177,7 +219,9 @@ class Asking:
             self._places.give_back(place)
             raise
         live.turn = turn
-        self._running.start(live, planned.prompt, planned.answer_id, lambda: self._free(live))
+        self._running.start(
+            live, planned.prompt, planned.answer_id, lambda: self._free(live), writer
+        )
         if self._interrupting[place]:
             live.stop(Status.CANCELLED)
         self._bell.ring(place)

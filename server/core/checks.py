@@ -67,6 +67,19 @@ def content(value: Content, param: str = "prompt") -> Content:
     return parts
 
 
+def spoken(value: Content) -> None:
+    """Refuse what cannot be kept of a message in OpenAI's shape, whatever its parts are."""
+    waiting: list[Any] = [value]
+    while waiting:
+        match waiting.pop():
+            case str() as words:
+                text(words, "messages")
+            case Mapping() as fields:
+                waiting += [*fields, *fields.values()]
+            case list() | tuple() as items:
+                waiting += items
+
+
 def _part(value: Mapping[str, Any], param: str) -> dict[str, Any]:
     match value:
         case {"type": "text", "text": str(words)}:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from storage.model import Message, Role
@@ -46,3 +46,18 @@ def trim(history: Iterable[Weighed], room: int, *, whole: bool = False) -> list[
     else:
         kept += turn if whole else []
     return kept
+
+
+def turn_ends(history: Sequence[Weighed], *, whole: bool = False) -> list[int]:
+    """Return where whole turns end in a history that comes newest first, as counts of messages.
+
+    Turns are those of `trim`; `whole` makes one of what is left over at the end.
+    """
+    ends = [
+        place + 1
+        for place, weighed in enumerate(history)
+        if weighed.message.role is Role.USER or weighed.message.parent_id is None
+    ]
+    if whole and history and ends[-1:] != [len(history)]:
+        ends.append(len(history))
+    return ends

@@ -14,13 +14,16 @@ from server.core.bell import Bell
 from server.core.compaction import Compaction
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW, Ids, check_id
+from server.core.keeping import PATIENCE
 from server.core.metrics import Metrics
 from server.core.places import Places
 from server.core.planning import Defaults, Planner
 from server.core.preview import Preview, preview
 from server.core.prompts import Prompts
-from server.core.questions import ROOT, Ask, IfBusy, OnDisconnect, Regenerate, check_ask
-from server.core.running import Running
+from server.core.questions import ROOT, Ask, IfBusy, Mode, OnDisconnect, Regenerate, check_ask
+from server.core.running import CHECKPOINT_SECONDS, Running
+from server.core.spending import Spending
+from server.core.stored import StoredCompletions
 from server.core.turns import Ended, TurnEvent, replay
 from server.upstream.port import Upstream
 from storage.model import Content, Conversation, Hit, Message, Page, Query, Status, Turn
@@ -32,7 +35,16 @@ def microseconds() -> int:
     return time.time_ns() // 1000
 
 
-__all__ = ["ROOT", "Ask", "Conversations", "Defaults", "IfBusy", "OnDisconnect", "Regenerate"]
+__all__ = [
+    "ROOT",
+    "Ask",
+    "Conversations",
+    "Defaults",
+    "IfBusy",
+    "Mode",
+    "OnDisconnect",
+    "Regenerate",
+]
 
 
 class Conversations:
@@ -49,17 +61,24 @@ class Conversations:
         defaults: Defaults,
         *,
         now: Callable[[], int] = microseconds,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        patience: float = PATIENCE,
     ) -> None:
+        """`patience` is how many seconds followers wait for an end that cannot be kept."""
         self._store = store
         self._now = now
-        self._defaults = defaults
+        self._defaults, self.shaping = defaults, defaults.shaping
         self._bell = Bell()
-        self._prompts = Prompts(store, defaults.counting)
+        self._prompts = self.counting = Prompts(store, defaults.counting)
         self.metrics = Metrics()
-        self._running = Running(store, upstream, self._prompts, self.metrics, now)
+        self._running = Running(
+            store, upstream, self._prompts, self.metrics, now, checkpoint_seconds, patience
+        )
         self._ids = Ids(now)
-        self._places = Places(defaults.most_waiting)
+        self._places: Places[tuple[str, str]] = Places(defaults.limits.waiting)
         self._planner = Planner(store, self._prompts, defaults, self._ids, now)
+        #: the tokens that owners may use
+        self.spending = Spending(store, defaults.budget, now)
         self._compaction = Compaction(store, upstream, self._prompts, self._ids, now)
         self._asking = Asking(
             store,
@@ -67,9 +86,13 @@ class Conversations:
             self._running,
             self._bell,
             self._places,
+            self.spending,
+            defaults.limits,
             now,
             self._compaction.consider,
         )
+        #: answers of OpenAI's API that were asked to be stored
+        self.completions = StoredCompletions(store)
         self._drained = False
         self.metrics.gauge("turns_running", "Turns being written", lambda: len(self._running))
         self.metrics.gauge("turns_waiting", "Asks in line", lambda: self._places.waiting)
@@ -94,12 +117,15 @@ class Conversations:
 
     # Turns
 
-    async def ask(self, owner: str, conversation_id: str, question: Ask) -> Turn:
+    async def ask(
+        self, owner: str, conversation_id: str, question: Ask, *, writer: Upstream | None = None
+    ) -> Turn:
         """Keep a question, begin its turn, and return at once. The turn outlives its asker.
 
-        The id may be "new". The same idempotency key and question give the same turn.
+        The id may be "new". The same idempotency key and question give the same turn. `writer` is
+        asked for this one answer in place of the upstream.
         """
-        return await self._asking.ask(owner, conversation_id, question)
+        return await self._asking.ask(owner, conversation_id, question, writer)
 
     async def regenerate(self, owner: str, conversation_id: str, again: Regenerate) -> Turn:
         """Begin another answer to a question: a sibling of the one there is."""
@@ -259,6 +285,7 @@ class Conversations:
     async def preview(self, owner: str, conversation_id: str, question: Ask) -> Preview:
         """Return what would be sent for a question, message by message. Asks nobody."""
         question = check_ask(question)
+        await self._planner.check(question)
         await self.get(owner, conversation_id)
         request = await self._planner.request(owner, conversation_id, question)
         return await preview(self._store, self._prompts, request)

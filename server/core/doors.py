@@ -9,7 +9,9 @@ import secrets
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
+from server.core.crowd import Crowd
 from server.core.errors import InvalidApiKeyError, PermissionDeniedError
+from server.core.rate import Allowance, RateLimit
 from storage.keys import KeyFile
 from storage.model import ApiKey
 
@@ -62,7 +64,11 @@ class Doors:
         public: bool,
         origins: Iterable[str] = (),
         hosts: Iterable[str] = (),
+        rate: RateLimit | None = None,
+        most_by_key: int | None = None,
+        most_by_address: int | None = None,
     ) -> None:
+        """`most_by_key` and `most_by_address`: connections and calls at once, on all wires."""
         self._configured = tuple(keys)
         self._key_file = key_file
         self._now = now
@@ -70,6 +76,9 @@ class Doors:
         self._public = public
         self._origins = frozenset(origins)
         self._hosts = frozenset(hosts)
+        self._rate = rate
+        self.owners = Crowd(most_by_key, "key")
+        self.addresses = Crowd(most_by_address, "address")
 
     async def owner(self, key: str | None) -> str:
         """Return whose key this is. Raises InvalidApiKeyError; an open house takes any key."""
@@ -89,6 +98,10 @@ class Doors:
         if self.open:
             return EVERYONE
         raise InvalidApiKeyError("Incorrect API key provided.")
+
+    def count(self, owner: str) -> Allowance | None:
+        """Count a request of an owner, whichever wire it came by; None where there is no limit."""
+        return self._rate.count(owner) if self._rate is not None else None
 
     def check_origin(self, origin: str | None, host: str | None, port: int) -> None:
         """Refuse a Host that is not ours, and a page that we did not serve; `port` is the page's.

@@ -20,6 +20,7 @@ class Code(StrEnum):
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     REQUEST_TOO_LARGE = "request_too_large"
     RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
+    INSUFFICIENT_QUOTA = "insufficient_quota"
     UPSTREAM_REJECTED = "upstream_rejected"
     UPSTREAM_FAILED = "upstream_failed"
     UPSTREAM_TIMEOUT = "upstream_timeout"
@@ -63,6 +64,10 @@ class RateLimitedError(RefusedError):
     """Too many requests; `retry_after` is in seconds."""
 
 
+class QuotaSpentError(RefusedError):
+    """No tokens are left until the next day or month; `retry_after` is in seconds."""
+
+
 class DrainingError(RefusedError):
     """The server is shutting down."""
 
@@ -74,6 +79,7 @@ CODES: dict[type[BaseException], Code] = {
     PermissionDeniedError: Code.PERMISSION_DENIED,
     RequestTooLargeError: Code.REQUEST_TOO_LARGE,
     RateLimitedError: Code.RATE_LIMIT_EXCEEDED,
+    QuotaSpentError: Code.INSUFFICIENT_QUOTA,
     DrainingError: Code.DRAINING,
     storage.NotFoundError: Code.NOT_FOUND,
     storage.AlreadyExistsError: Code.ALREADY_EXISTS,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from typing import Generic, TypeVar
 
 from storage.port import BusyError
 
@@ -44,21 +45,32 @@ class Line:
         return False
 
 
-class Places:
+Name = TypeVar("Name", bound=Hashable)
+
+
+class Places(Generic[Name]):
     """Hands each conversation's place from one asker to the next; a newcomer never overtakes."""
 
     def __init__(self, most_waiting: int) -> None:
         self._most_waiting = most_waiting
-        self._lines: dict[Hashable, Line] = {}
+        self._lines: dict[Name, Line] = {}
+
+    def __len__(self) -> int:
+        """Return how many places are taken."""
+        return len(self._lines)
+
+    def __iter__(self) -> Iterator[Name]:
+        """Yield the places that are taken."""
+        return iter(self._lines)
 
     @property
     def waiting(self) -> int:
         return sum(len(line) for line in self._lines.values())
 
-    def taken(self, of: Hashable) -> bool:
+    def taken(self, of: Name) -> bool:
         return of in self._lines
 
-    async def take(self, of: Hashable, *, first: bool = False) -> None:
+    async def take(self, of: Name, *, first: bool = False) -> None:
         """Wait for the place, `first` before all others. Raises BusyError when too many wait."""
         line = self._lines.get(of)
         if line is None:
@@ -75,7 +87,7 @@ class Places:
                 self.give_back(of)  # it was called and cancelled in the same moment
             raise
 
-    def give_back(self, of: Hashable) -> None:
+    def give_back(self, of: Name) -> None:
         """Call the next in line, if there is one."""
         if not self._lines[of].call():
             del self._lines[of]

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from server.core.checks import title_of
+from server.core.composed import Composed
 from server.core.errors import InvalidRequestError
 from server.core.ids import Ids
-from server.core.prompts import Composed, Prompts, Request, Settings
+from server.core.joining import Place, Said, place
+from server.core.prompts import Prompts, Request, Settings
 from server.core.questions import ROOT, Ask, Regenerate
+from server.core.shaping import Character, Shaping, Wish
+from server.core.spending import Budget
+from server.limits import TurnLimits
+from server.upstream import template
 from server.upstream.port import Prompt
-from storage.model import Conversation, Message, Role, Status, Turn
+from storage.model import Content, Conversation, Message, Role, Status, Turn
 from storage.port import Claim, NotFoundError, Store
 
 #: The truncation that asks for summaries of what leaves the window.
@@ -20,12 +26,14 @@ SUMMARIZE = "summarize"
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What conversations that say nothing use, and how many askers may wait in one."""
+    """What conversations that say nothing use, and how much there may be of them."""
 
     model: str
     system_prompt: str | None = None
     counting: Settings = field(default_factory=Settings)
-    most_waiting: int = 1000
+    shaping: Shaping = field(default_factory=Shaping)
+    limits: TurnLimits = field(default_factory=TurnLimits)
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,8 @@ class Plan:
     answer_id: str
     #: None where the question is kept already
     question: Message | None = None
+    #: what is kept with the question and before it: what a character says first, say
+    before: tuple[Message, ...] = ()
     #: for a conversation that is not there yet, or has no message yet
     conversation: Conversation | None = None
     title: str = ""
@@ -57,6 +67,7 @@ class Planner:
         self._store = store
         self._prompts = prompts
         self._defaults = defaults
+        self._shaping = defaults.shaping
         self._now = now
         self.ids = ids
 
@@ -65,7 +76,12 @@ class Planner:
     ) -> Plan:
         """Plan the turn of a question. Raises ContextLengthError, NotFoundError for its parent."""
         there = await self._found(owner, conversation_id)
-        request = self._request(owner, conversation_id, there, question)
+        place = await self._place(owner, there, question)
+        if there is not None and place is not None and place.question is not None:
+            return await self._plan_kept(owner, there, place.question, question)
+        request = await self._request(owner, conversation_id, there, question)
+        if place is not None:
+            request = await self._joined(request, place)
         composed = await self._prompts.compose(request)
         now = self._now()
         turn_id = self.ids.new("turn")
@@ -76,8 +92,9 @@ class Planner:
             prompt=self._prompt(composed, request.model, question),
             answer_id=self.ids.new("msg"),
             question=message,
-            conversation=_made(there, question, request, now) if first else None,
-            title=title_of(question.content),
+            before=request.before,
+            conversation=self._made(there, question, request, now) if first else None,
+            title=title_of(_first_words(question)),
             claim=claim,
         )
 
@@ -85,15 +102,27 @@ class Planner:
         """Plan another answer to a question that is kept."""
         there = await self._store.conversation(owner, conversation_id)
         question = await self._question(owner, there, again.message_id)
+        return await self._plan_kept(owner, there, question, again)
+
+    async def _plan_kept(
+        self, owner: str, there: Conversation, question: Message, again: Ask | Regenerate
+    ) -> Plan:
+        character = self._shaping.character(again)
+        if character.system_prompt not in (None, there.system_prompt):
+            raise _too_late("character")
+        model = again.model or there.model or character.model or self._defaults.model
         request = Request(
             owner,
-            conversation_id,
+            there.id,
             question.parent_id,
             question.content,
-            again.model or there.model or self._defaults.model,
-            system_prompt=there.system_prompt,
+            model,
+            system_prompt=self._instructions(there, again),
             max_tokens=again.max_tokens,
             summarise=there.truncation == SUMMARIZE,
+            template=await self._shaping.template(again, model),
+            role=question.role,
+            attached=again.attached if isinstance(again, Ask) else "",
         )
         composed = await self._prompts.compose(request)
         return Plan(
@@ -105,26 +134,91 @@ class Planner:
     async def request(self, owner: str, conversation_id: str, question: Ask) -> Request:
         """Return what a question's prompt would be composed for."""
         there = await self._store.conversation(owner, conversation_id)
-        return self._request(owner, conversation_id, there, question)
+        return await self._request(owner, conversation_id, there, question)
 
-    def _request(
+    async def check(self, wish: Wish) -> None:
+        """Refuse characters and templates that there are not, before anything is waited for."""
+        await self._shaping.check(wish)
+
+    async def _request(
         self, owner: str, conversation_id: str, there: Conversation | None, question: Ask
     ) -> Request:
+        character = self._shaping.character(question)
+        model = question.model or (there and there.model) or character.model or self._defaults.model
+        parent = _parent(there, question)
+        before: tuple[Message, ...] = ()
+        if character.greeting and (there is None or not there.message_count):
+            said = Said(Role.ASSISTANT, character.greeting)
+            before = (await self._unkept(conversation_id, None, 1, said, model),)
+            parent = before[0].id
         return Request(
             owner,
             conversation_id,
-            _parent(there, question),
+            parent,
             question.content,
-            question.model or (there and there.model) or self._defaults.model,
-            system_prompt=self._system_prompt(there, question),
+            model,
+            system_prompt=self._system_prompt(there, question, character),
             max_tokens=question.max_tokens,
             summarise=there is not None and there.truncation == SUMMARIZE,
+            template=await self._shaping.template(question, model),
+            before=before,
+            role=question.role,
+            attached=question.attached,
         )
+
+    async def _place(self, owner: str, there: Conversation | None, question: Ask) -> Place | None:
+        """Return where a caller stands that keeps a history of its own; None for all others."""
+        if not question.said:
+            return None
+        if there is None:
+            return Place(None, question.said[:-1])
+        return await place(self._store, owner, there.id, there.head_id, question.said)
+
+    async def _joined(self, request: Request, place: Place) -> Request:
+        """Return a request under its place, what is new before the question told too."""
+        before = list(request.before)  # a greeting, where all begins
+        parent, depth = (before[-1].id, 1) if before else (place.parent_id, 0)
+        if not before and parent is not None:
+            depth = (
+                await self._store.message(request.owner, request.conversation_id, parent)
+            ).depth
+        for said in place.new:
+            depth += 1
+            before.append(
+                await self._unkept(request.conversation_id, parent, depth, said, request.model)
+            )
+            parent = before[-1].id
+        return replace(request, parent_id=parent, before=tuple(before))
+
+    async def _unkept(
+        self, conversation_id: str, parent_id: str | None, depth: int, said: Said, model: str
+    ) -> Message:
+        """Return a message that will be kept with the question that follows it."""
+        return Message(
+            id=self.ids.new("msg"),
+            conversation_id=conversation_id,
+            parent_id=parent_id,
+            role=said.role,
+            content=said.content,
+            tokens=await self._prompts.count(model, said.content),
+            encoding=self._prompts.encoding_of(model).name,
+            model=None,
+            turn_id=None,
+            created_at=self._now(),
+            depth=depth,
+        )
+
+    def _instructions(self, there: Conversation, how: Ask | Regenerate) -> str | None:
+        """Return the system prompt: the conversation's, or a joining caller's own for this turn."""
+        own = how.system_prompt if isinstance(how, Ask) else None
+        return own or there.system_prompt
 
     def _prompt(self, composed: Composed, model: str, how: Ask | Regenerate) -> Prompt:
         max_tokens = how.max_tokens or self._defaults.counting.max_tokens
-        if max_tokens is None and not composed.scale.model.chat:
-            max_tokens = composed.window.reserved  # without one, OpenAI completes 16 tokens
+        written, stop = composed.scale.template, how.stop
+        if written is not None:
+            max_tokens = max_tokens or composed.window.reserved  # else OpenAI completes 16 tokens
+            stop = tuple(template.stops(stop, written))
         return Prompt(
             model=model,
             messages=composed.messages,
@@ -132,7 +226,8 @@ class Planner:
             temperature=how.temperature,
             top_p=how.top_p,
             seed=how.seed,
-            stop=how.stop,
+            stop=stop,
+            text=composed.text,
         )
 
     async def _question(self, owner: str, there: Conversation, message_id: str | None) -> Message:
@@ -152,18 +247,44 @@ class Planner:
         except NotFoundError:
             return None
 
-    def _system_prompt(self, there: Conversation | None, question: Ask) -> str | None:
+    def _system_prompt(
+        self, there: Conversation | None, question: Ask, character: Character
+    ) -> str | None:
+        given = question.system_prompt
+        wanted = character.system_prompt if given is None else given
         if there is None:
-            return question.system_prompt or self._defaults.system_prompt
-        if question.system_prompt in (None, there.system_prompt):
+            return wanted or character.system_prompt or self._defaults.system_prompt
+        if wanted in (None, there.system_prompt):
             return there.system_prompt
+        if question.said:
+            return self._instructions(there, question)
         if there.message_count:
-            raise InvalidRequestError(
-                "system_prompt can be given in the first ask of a conversation only; "
-                "PATCH /conversations/{id} changes it later.",
-                "system_prompt",
-            )
-        return question.system_prompt
+            raise _too_late("character" if given is None else "system_prompt")
+        return wanted
+
+    def _made(
+        self, there: Conversation | None, question: Ask, request: Request, now: int
+    ) -> Conversation:
+        """Return the conversation that a first question makes, or finishes making."""
+        character = self._shaping.character(question)
+        return Conversation(
+            id=request.conversation_id,
+            title="",
+            system_prompt=request.system_prompt,
+            model=(there and there.model) or question.model or character.model,
+            metadata={},
+            created_at=now,
+            updated_at=now,
+        )
+
+
+def _too_late(param: str) -> InvalidRequestError:
+    what = "it" if param == "system_prompt" else "the system prompt"
+    return InvalidRequestError(
+        f"{param} can be given in the first ask of a conversation only; "
+        f"PATCH /conversations/{{id}} changes {what} later.",
+        param,
+    )
 
 
 #: An answer stands a few messages below its question at most (tool calls of imported histories).
@@ -180,16 +301,10 @@ def _parent(there: Conversation | None, question: Ask) -> str | None:
     return question.parent_id
 
 
-def _made(there: Conversation | None, question: Ask, request: Request, now: int) -> Conversation:
-    return Conversation(
-        id=request.conversation_id,
-        title="",
-        system_prompt=request.system_prompt,
-        model=(there and there.model) or question.model,
-        metadata={},
-        created_at=now,
-        updated_at=now,
-    )
+def _first_words(question: Ask) -> Content:
+    """Return what a conversation that begins with a question is named after."""
+    asked = (one.content for one in question.said if one.role is Role.USER)
+    return next(asked, question.content)
 
 
 def _question(
@@ -199,7 +314,7 @@ def _question(
         id=message_id,
         conversation_id=request.conversation_id,
         parent_id=request.parent_id,
-        role=Role.USER,
+        role=request.role,
         content=request.content,
         tokens=composed.question_tokens,
         encoding=composed.encoding,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from server.core.prompts import Composed, Prompts, Request
+from server.core.composed import Composed
+from server.core.prompts import Prompts, Request
 from storage.model import Role
 from storage.port import Store
 
@@ -40,7 +41,7 @@ async def preview(store: Store, prompts: Prompts, request: Request) -> Preview:
     """Compose a prompt and tell of each message what becomes of it. Asks nobody."""
     composed = await prompts.compose(request)
     trimmed = await _trimmed(store, request, composed)
-    return Preview(composed, (*_first(composed), *reversed(trimmed), *_last(composed)))
+    return Preview(composed, (*_first(composed), *reversed(trimmed), *_last(request, composed)))
 
 
 def _first(composed: Composed) -> list[Line]:
@@ -56,10 +57,10 @@ def _first(composed: Composed) -> list[Line]:
     return lines
 
 
-def _last(composed: Composed) -> list[Line]:
+def _last(request: Request, composed: Composed) -> list[Line]:
     lines = [
         Line(
-            weighed.message.id,
+            None if weighed.message in request.before else weighed.message.id,
             weighed.message.role,
             weighed.tokens,
             weighed.cost - weighed.tokens,
@@ -78,6 +79,10 @@ async def _trimmed(store: Store, request: Request, composed: Composed) -> list[L
     place = len(composed.kept)
     if place >= len(composed.history):
         return []
+    if request.before:  # a greeting: nothing stands above it
+        (weighed,) = composed.history
+        overhead = weighed.cost - weighed.tokens
+        return [Line(None, Role.ASSISTANT, weighed.tokens, overhead, False, "over the budget")]
     leaf = composed.history[place].message.id
     found = await store.branch(request.owner, request.conversation_id, leaf, limit=LISTED)
     summarised = composed.summary.message.depth - 1 if composed.summary else 0

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from server.core.context import Weighed, Window, trim
+from server.core.composed import Composed, messages_of, too_long
+from server.core.context import Weighed, Window, trim, turn_ends
 from server.core.errors import ContextLengthError
+from server.core.fitting import fits, fitted, written
 from server.core.scale import Scale
-from server.upstream import template
 from server.upstream.encoding import Encoding, encoding
 from server.upstream.models import Model, budget, model, reserve
-from server.upstream.port import PromptMessage
-from storage.model import Content, Role, Sent
+from server.upstream.template import PLAIN, Template
+from storage.model import Content, Message, Role
 from storage.port import Store
 
 #: How many messages a step up the tree reads.
@@ -43,41 +44,13 @@ class Request:
     system_prompt: str | None = None
     max_tokens: int | None = None
     summarise: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Composed:
-    """What is sent, and what it comes to. `kept` is newest first, as is `history`, which has one
-    message more than fits where not all of them do."""
-
-    scale: Scale
-    window: Window
-    system_prompt: str | None
-    system_tokens: int
-    content: Content
-    question_tokens: int
-    history: Sequence[Weighed]
-    kept: Sequence[Weighed]
-    summary: Weighed | None
-    #: all tokens of the prompt, priming and overheads included
-    prompt_tokens: int
-    messages: tuple[PromptMessage, ...] = field(default=())
-
-    @property
-    def encoding(self) -> str:
-        return self.scale.encoding.name
-
-    @property
-    def sent(self) -> Sent:
-        depth = self.history[0].message.depth if self.history else 0
-        included = sum(1 for weighed in self.kept if weighed.cost)
-        return Sent(
-            window=self.window.size,
-            budget=self.window.budget,
-            prompt_tokens=self.prompt_tokens,
-            messages_included=included + 1,
-            messages_trimmed=depth - len(self.kept),
-        )
+    #: how it is written as one text; None: it is sent as messages, to models that take them
+    template: Template | None = None
+    #: what ends in the parent and is not kept yet, oldest first: what a character says first, say
+    before: tuple[Message, ...] = ()
+    role: Role = Role.USER
+    #: what is sent beside the messages and takes tokens as they do
+    attached: str = ""
 
 
 class Prompts:
@@ -90,8 +63,8 @@ class Prompts:
     def encoding_of(self, model_name: str) -> Encoding:
         return encoding(self._settings.encoding or model(model_name).encoding)
 
-    def scale(self, model_name: str) -> Scale:
-        return Scale(model_name, self.encoding_of(model_name))
+    def scale(self, model_name: str, template: Template | None = None) -> Scale:
+        return Scale(model_name, self.encoding_of(model_name), template)
 
     async def count(self, model_name: str, content: Content) -> int:
         """Return the tokens of a content alone, in the model's encoding."""
@@ -103,24 +76,60 @@ class Prompts:
         reserved = max_tokens or self._settings.max_tokens or reserve(of, size)
         return Window(size, reserved, max(0, budget(of, window=size, reserve=reserved)))
 
+    async def room(self, model_name: str, text: str) -> int:
+        """Return the tokens that an answer to a text may have: those reserved, or what is left."""
+        window = self.window(model(model_name), None)
+        return max(1, min(window.reserved, window.size - await self.count(model_name, text)))
+
     async def compose(self, request: Request) -> Composed:
         """Compose the prompt for a question. Raises ContextLengthError, for it alone too long."""
-        scale = self.scale(request.model)
+        template = request.template
+        if template is None and not model(request.model).chat:
+            template = PLAIN
+        scale = self.scale(request.model, template)
         window = self.window(scale.model, request.max_tokens)
         bare = await _bare(scale, window, request)
+        if template is not None:
+            return await self._as_text(request, bare)
         room = window.budget - bare.prompt_tokens
         if room < 0:
-            raise _too_long(window, bare.prompt_tokens)
+            raise too_long(window, bare.prompt_tokens)
         history = [weighed async for weighed in self.history(request, scale, room)]
         kept: Sequence[Weighed] = trim(history, room)
         summary = None
         if request.summarise and len(kept) < len(history):
             kept, summary = await self._summarised(request, scale, history, kept, room)
-        return _fitted(replace(bare, history=history, kept=kept, summary=summary))
+        return _summed(replace(bare, history=history, kept=kept, summary=summary))
+
+    async def _as_text(self, request: Request, bare: Composed) -> Composed:
+        """Compose a prompt that is sent as one text, of which the exact count decides.
+
+        Where all that was read fits, more is read, twice as much each time: what a template adds
+        or leaves out is not known before. So it costs what fits, and not what there is.
+        """
+        room = bare.window.budget - bare.prompt_tokens
+        before = -1
+        while True:
+            history = [weighed async for weighed in self.history(request, bare.scale, max(0, room))]
+            there_is_more = bool(history) and history[-1].message.parent_id is not None
+            kept = history[: max(turn_ends(history), default=0)]
+            whole = await written(replace(bare, history=history, kept=kept))
+            if not fits(whole) or not there_is_more or whole.prompt_tokens <= before:
+                break
+            before, room = whole.prompt_tokens, 2 * max(room, 1)
+        if not fits(whole):
+            whole = await fitted(bare, history)
+        if request.summarise and len(whole.kept) < len(history):
+            return await self._summarised_text(request, bare, whole)
+        return whole
 
     async def history(self, request: Request, scale: Scale, room: int) -> AsyncIterator[Weighed]:
         """Walk up from the parent until the room is full, and one on: `trim` needs to see it."""
-        leaf = request.parent_id
+        for message in reversed(request.before):
+            weighed = await scale.weigh(message)
+            room -= weighed.cost
+            yield weighed
+        leaf = request.before[0].parent_id if request.before else request.parent_id
         while leaf is not None and room >= 0:
             step = await self._store.branch(
                 request.owner, request.conversation_id, leaf, limit=STEP, tokens=max(0, room)
@@ -147,17 +156,42 @@ class Prompts:
             place = places.get(found.parent_id or "")
             if place is None:
                 continue
-            told = replace(found, content=SUMMARY_HEADING + str(found.content), encoding="")
-            summary = await scale.weigh(told)
+            summary = await scale.weigh(_headed(found))
             if summary.cost <= room:
                 return trim(history[:place], room - summary.cost, whole=True), summary
         return kept, None
+
+    async def _summarised_text(
+        self, request: Request, bare: Composed, without: Composed
+    ) -> Composed:
+        """Do the same in a prompt that is sent as one text."""
+        places = {weighed.message.id: place for place, weighed in enumerate(without.history)}
+        for found in await self._store.summaries(
+            request.owner, request.conversation_id, limit=SUMMARIES
+        ):
+            place = places.get(found.parent_id or "")
+            if place is None:
+                continue
+            summary = await bare.scale.weigh(_headed(found))
+            try:
+                with_it = replace(bare, summary=summary)
+                chosen = await fitted(with_it, without.history[:place], whole=True)
+            except ContextLengthError:
+                continue
+            return replace(chosen, history=without.history)
+        return without
+
+
+def _headed(summary: Message) -> Message:
+    """Return a summary as it is sent."""
+    return replace(summary, content=SUMMARY_HEADING + str(summary.content), encoding="")
 
 
 async def _bare(scale: Scale, window: Window, request: Request) -> Composed:
     """Compose a prompt without any history."""
     tokens = await scale.count(request.content)
-    total = scale.priming + scale.cost(Role.USER, request.content, tokens)
+    total = scale.priming + scale.cost(request.role, request.content, tokens)
+    total += await scale.count(request.attached) if request.attached else 0
     system_tokens = 0
     if request.system_prompt:
         system_tokens = await scale.count(request.system_prompt)
@@ -167,6 +201,7 @@ async def _bare(scale: Scale, window: Window, request: Request) -> Composed:
         window=window,
         system_prompt=request.system_prompt,
         system_tokens=system_tokens,
+        role=request.role,
         content=request.content,
         question_tokens=tokens,
         history=(),
@@ -176,49 +211,9 @@ async def _bare(scale: Scale, window: Window, request: Request) -> Composed:
     )
 
 
-def _fitted(composed: Composed) -> Composed:
+def _summed(composed: Composed) -> Composed:
     """Fill in the messages and the sum of a prompt whose history is chosen."""
-    if not composed.scale.model.chat:
-        return _rendered(composed)
     history = sum(weighed.cost for weighed in composed.kept)
     summary = composed.summary.cost if composed.summary else 0
     total = composed.prompt_tokens + history + summary
-    return replace(composed, messages=_messages(composed), prompt_tokens=total)
-
-
-def _rendered(composed: Composed) -> Composed:
-    """Drop further turns until the prompt fits as the one text that a completion model is sent."""
-    while True:
-        messages = _messages(composed)
-        tokens = composed.scale.encoding.count(template.render(messages))
-        if tokens <= composed.window.budget:
-            return replace(composed, messages=messages, prompt_tokens=tokens)
-        if not composed.kept:
-            raise _too_long(composed.window, tokens)
-        composed = replace(composed, kept=_without_oldest_turn(composed.kept))
-
-
-def _without_oldest_turn(kept: Sequence[Weighed]) -> Sequence[Weighed]:
-    newer = range(len(kept) - 2, -1, -1)
-    return kept[: next((i + 1 for i in newer if kept[i].message.role is Role.USER), 0)]
-
-
-def _messages(composed: Composed) -> tuple[PromptMessage, ...]:
-    first = [PromptMessage(Role.SYSTEM, composed.system_prompt)] if composed.system_prompt else []
-    if composed.summary is not None:
-        first.append(PromptMessage(Role.SYSTEM, composed.summary.message.content))
-    history = [
-        PromptMessage(weighed.message.role, weighed.message.content)
-        for weighed in reversed(composed.kept)
-        if weighed.cost
-    ]
-    return (*first, *history, PromptMessage(Role.USER, composed.content))
-
-
-def _too_long(window: Window, tokens: int) -> ContextLengthError:
-    return ContextLengthError(
-        f"This model's maximum context length is {window.size} tokens, of which {window.reserved} "
-        f"are kept for the answer. This prompt alone takes {tokens} tokens of the "
-        f"{window.budget} left. Please shorten it.",
-        "prompt",
-    )
+    return replace(composed, messages=messages_of(composed), prompt_tokens=total)

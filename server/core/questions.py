@@ -8,8 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
 from server.core import checks
-from storage.model import Content
+from server.core.joining import Said
+from server.core.shaping import Mode
+from storage.model import Content, Role
 from storage.port import Claim
+
+__all__ = ["ROOT", "Ask", "IfBusy", "Mode", "OnDisconnect", "Regenerate"]
 
 #: In place of a parent's id: no parent, a new first message.
 ROOT = "root"
@@ -44,6 +48,10 @@ class Regenerate:
     top_p: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    mode: Mode | None = None
+    character: str | None = None
+    instruction_template: str | None = None
+    prompt_template: str | None = None
     if_busy: IfBusy = IfBusy.WAIT
 
 
@@ -64,8 +72,20 @@ class Ask:
     top_p: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    mode: Mode | None = None
+    character: str | None = None
+    instruction_template: str | None = None
+    prompt_template: str | None = None
     if_busy: IfBusy = IfBusy.WAIT
     idempotency_key: str | None = None
+    #: for a caller that keeps a history of its own: all that it says was said, the question last
+    said: tuple[Said, ...] = ()
+    #: what is sent beside the messages and takes tokens as they do
+    attached: str = ""
+
+    @property
+    def role(self) -> Role:
+        return self.said[-1].role if self.said else Role.USER
 
 
 def check_ask(question: Ask) -> Ask:
@@ -76,6 +96,10 @@ def check_ask(question: Ask) -> Ask:
         checks.text(question.system_prompt, "system_prompt")
     if question.idempotency_key is not None:
         checks.short_text(question.idempotency_key, "idempotency-key", checks.LONGEST_KEY)
+    if question.said:
+        for one in question.said:
+            checks.spoken(one.content)
+        return question
     return replace(question, content=checks.content(question.content))
 
 

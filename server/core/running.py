@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import replace
 
 import structlog
 
 from server.core.errors import Problem, problem_of
+from server.core.keeping import PATIENCE, Keeping, failure, told_failed
 from server.core.metrics import WIRE, Metrics
 from server.core.prompts import Prompts
 from server.core.turns import LiveTurn
 from server.upstream.port import Finish, Prompt, Upstream, UpstreamFailedError
-from storage.model import Failure, Status, Turn, Usage
+from storage.model import Failure, Status, Usage
 from storage.port import Outcome, Store, UnavailableError
+
+Answer = AsyncIterator[str | Finish]
 
 log = structlog.get_logger("trialogue.turns")
 
 #: Seconds between checkpoints: with the commit behind it, well within the second promised.
 CHECKPOINT_SECONDS = 0.4
-#: Seconds between tries to keep an end while the database is out of reach, at first and at most.
-RETRY_SECONDS = (0.1, 2.0)
 
 
 class Running:
@@ -35,7 +35,11 @@ class Running:
         prompts: Prompts,
         metrics: Metrics,
         now: Callable[[], int],
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        patience: float = PATIENCE,
     ) -> None:
+        """`patience` is how many seconds followers wait for an end that cannot be kept."""
+        self._checkpoint_seconds = checkpoint_seconds
         self._store = store
         self._upstream = upstream
         self._prompts = prompts
@@ -45,7 +49,7 @@ class Running:
         self._of_conversation: dict[tuple[str, str], LiveTurn] = {}
         self._tasks: dict[LiveTurn, asyncio.Task[None]] = {}
         self._checkpoints: asyncio.Task[None] | None = None
-        self._giving_up = False
+        self._keeping = Keeping(store, patience)
 
     def __len__(self) -> int:
         return len(self._live)
@@ -55,7 +59,7 @@ class Running:
         return sum(live.followers for live in self._live.values())
 
     def find(self, owner: str, turn_id: str) -> LiveTurn | None:
-        return self._live.get((owner, turn_id))
+        return self._live.get((owner, turn_id)) or self._keeping.find(owner, turn_id)
 
     def in_conversation(self, owner: str, conversation_id: str) -> LiveTurn | None:
         return self._of_conversation.get((owner, conversation_id))
@@ -70,11 +74,17 @@ class Running:
         del self._of_conversation[live.owner, live.turn.conversation_id]
 
     def start(
-        self, live: LiveTurn, prompt: Prompt, answer_id: str, done: Callable[[], None]
+        self,
+        live: LiveTurn,
+        prompt: Prompt,
+        answer_id: str,
+        done: Callable[[], None],
+        writer: Upstream | None = None,
     ) -> None:
         """Begin to read the answer; `done` is called once its end is kept and announced."""
+        answer = (writer or self._upstream).complete(prompt)
         self._tasks[live] = asyncio.create_task(
-            self._run(live, prompt, answer_id, done), name=live.turn.id
+            self._run(live, answer, answer_id, done), name=live.turn.id
         )
         if self._checkpoints is None:
             self._checkpoints = asyncio.create_task(self._checkpoint_for_ever(), name="checkpoints")
@@ -85,24 +95,25 @@ class Running:
             await asyncio.wait(set(self._tasks.values()), timeout=grace)
         for live in list(self._tasks):
             live.stop(Status.INTERRUPTED)
-        self._giving_up = True
+        self._keeping.hurry()
         while self._tasks:
             await asyncio.wait(set(self._tasks.values()))
+        await self._keeping.close()
         if self._checkpoints is not None:
             self._checkpoints.cancel()
             await asyncio.wait([self._checkpoints])
 
     async def _run(
-        self, live: LiveTurn, prompt: Prompt, answer_id: str, done: Callable[[], None]
+        self, live: LiveTurn, answer: Answer, answer_id: str, done: Callable[[], None]
     ) -> None:
         try:
-            finish, problem = await self._answer(live, prompt)
+            finish, problem = await self._answer(live, answer)
             outcome = await self._outcome(live, answer_id, finish, problem)
-            live.end(await self._record(live, outcome))
+            live.end(await self._keeping.keep(live, outcome))
         except Exception as error:
             # A bug of ours: followers must hear an end all the same.
             log.exception("turn broke", turn=live.turn.id)
-            live.end(_unkept(live.snapshot(), self._now(), problem_of(error)))
+            live.end(told_failed(live, self._now(), failure(error)))
         finally:
             self._report(live)
             self.forget(live)
@@ -128,9 +139,9 @@ class Running:
             ms=round(1000 * (now - live.began), 1),
         )
 
-    async def _answer(self, live: LiveTurn, prompt: Prompt) -> tuple[Finish | None, Problem | None]:
+    async def _answer(self, live: LiveTurn, answer: Answer) -> tuple[Finish | None, Problem | None]:
         """Read the whole answer in a task of its own, which is all that `stop` cancels."""
-        reader = live.read(self._read(live, prompt))
+        reader = live.read(self._read(live, answer))
         await asyncio.wait([reader])
         if reader.cancelled():
             return None, None
@@ -143,9 +154,9 @@ class Running:
             return None, problem
         return reader.result(), None
 
-    async def _read(self, live: LiveTurn, prompt: Prompt) -> Finish:
-        async with aclosing(self._upstream.complete(prompt)) as answer:  # type: ignore[type-var]
-            async for piece in answer:
+    async def _read(self, live: LiveTurn, answer: Answer) -> Finish:
+        async with aclosing(answer) as pieces:  # type: ignore[type-var]
+            async for piece in pieces:
                 if isinstance(piece, Finish):
                     return piece
                 live.append(_sound(piece))
@@ -174,34 +185,23 @@ class Running:
             finish_reason=finish.reason if finish else None,
             usage=told or counted,
             error=error,
+            content=finish.content if finish else None,
             drift=told.prompt_tokens - counted.prompt_tokens if told else None,
         )
 
-    async def _record(self, live: LiveTurn, outcome: Outcome) -> Turn:
-        """Keep an end, however long the database is away; a drain alone gives up on it."""
-        pause, longest = RETRY_SECONDS
-        while True:
-            try:
-                return await self._store.end(live.owner, live.turn.id, outcome)
-            except UnavailableError as error:
-                log.error("the end of a turn could not be kept", turn=live.turn.id)
-                if self._giving_up:
-                    return _unkept(live.snapshot(), outcome.ended_at, problem_of(error))
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, longest)
-
     async def _checkpoint_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(CHECKPOINT_SECONDS)
+            await asyncio.sleep(self._checkpoint_seconds)
             found = [(live, live.unkept()) for live in self._live.values()]
             pieces = [(live, piece) for live, piece in found if piece is not None]
             if not pieces:
                 continue
             try:
                 await self._store.checkpoint([piece for _, piece in pieces])
-            except UnavailableError:
-                log.error("a checkpoint could not be kept", turns=len(pieces))
+            except UnavailableError as error:
+                self._keeping.note(error)
                 continue
+            self._keeping.note(None)
             for live, piece in pieces:
                 live.kept(piece)
 
@@ -214,9 +214,3 @@ def _sound(piece: str) -> str:
         except UnicodeEncodeError as error:
             raise UpstreamFailedError("The upstream's answer cannot be read.") from error
     return piece
-
-
-def _unkept(turn: Turn, now: int, problem: Problem) -> Turn:
-    """Return a turn whose end could not be kept, as its followers are told of it."""
-    error = Failure(problem.code, problem.message)
-    return replace(turn, status=Status.FAILED, error=error, ended_at=now)

@@ -136,7 +136,7 @@ class OpenAIUpstream:
 
     async def _try(self, prompt: Prompt, deadline: float) -> Answer:
         first_by = _clock() + self._bounds.first_byte
-        chat = model(prompt.model).chat
+        chat = prompt.text is None and model(prompt.model).chat
         response = await self._ask(prompt, chat, min(first_by, deadline))
         answer = Answer(response, self._bounds, self._scrub, deadline, continuation=not chat)
         try:
@@ -246,6 +246,9 @@ def _message(message: PromptMessage) -> dict[str, Any]:
 
 
 def _text(prompt: Prompt) -> dict[str, Any]:
+    if prompt.text is not None:
+        stops = {"stop": list(prompt.stop)} if prompt.stop else {}
+        return {"prompt": prompt.text, **stops}
     return {"prompt": template.render(prompt.messages), "stop": template.stops(prompt.stop)}
 
 

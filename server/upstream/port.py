@@ -21,7 +21,10 @@ class PromptMessage:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Everything an upstream needs to write one answer. None leaves a choice to the upstream."""
+    """Everything an upstream needs to write one answer. None leaves a choice to the upstream.
+
+    `text` is what is sent in place of the messages, to be continued; they are what it was made of.
+    """
 
     model: str
     messages: tuple[PromptMessage, ...]
@@ -30,14 +33,19 @@ class Prompt:
     top_p: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end of an answer that came whole; `usage` is None where the upstream does not say."""
+    """The end of an answer that came whole; `usage` is None where the upstream does not say.
+
+    `content` is the whole of an answer that is more than its text: one that calls tools.
+    """
 
     reason: str = "stop"
     usage: Usage | None = None
+    content: Content | None = None
 
 
 class Upstream(Protocol):
@@ -70,6 +78,24 @@ class Call:
     body: bytes | AsyncIterator[bytes] = b""
     #: the model that the body names, where it names one
     model: str | None = None
+    #: who counts what it uses; None where nobody does
+    meter: Meter | None = None
+
+
+class Meter(Protocol):
+    """Counts what one call uses."""
+
+    async def begin(self, call: Call) -> Call:
+        """Return the call as it is to be sent; what is raised here refuses it."""
+        ...
+
+    def hear(self, reply: Reply) -> Reply:
+        """Return the reply as it is to be passed on."""
+        ...
+
+    async def end(self) -> None:
+        """Count what was heard; the answer was read, or given up."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

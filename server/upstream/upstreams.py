@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from server.upstream import mend
+from server.upstream import mend, template
 from server.upstream.bodies import one, start_of
 from server.upstream.failures import retry_after
 from server.upstream.health import Health, State
 from server.upstream.menu import Menu
+from server.upstream.models import model as known_model
 from server.upstream.port import (
     Call,
     Finish,
@@ -62,6 +63,12 @@ class Member:
             return self.aliases[model]
         return model if any(fnmatchcase(model, pattern) for pattern in self.models) else None
 
+    def completes_only(self, model: str, own_name: str) -> bool:
+        """Say whether it takes no messages for a model, only text."""
+        names = (model, own_name)
+        told = any(fnmatchcase(one, pattern) for pattern in self.completions_only for one in names)
+        return told or not known_model(own_name).chat
+
 
 class Upstreams:
     """An Upstream and a speaker of OpenAI's API, made of its members; their order is their rank.
@@ -88,6 +95,15 @@ class Upstreams:
         """Say whether anybody serves a model."""
         return any(place.member.own_name(model) is not None for place in self._places)
 
+    def completes_only(self, model: str) -> bool:
+        """Say whether who is asked first takes no messages for a model, only text."""
+        ranked = ((place.member, own) for place, own in self._ranked(model) if own is not None)
+        try:
+            member, own_name = next(ranked)
+        except (StopIteration, UpstreamRejectedError):
+            return not known_model(model).chat
+        return member.completes_only(model, own_name)
+
     def first(self, model: str | None) -> Member:
         """Return who is asked first. Raises UpstreamRejectedError where nobody serves the model."""
         return next(self._ranked(model))[0].member
@@ -111,7 +127,7 @@ class Upstreams:
         for place, own_name in self._choice(prompt.model):
             begun = False
             place.health.tried()
-            asked = replace(prompt, model=own_name or prompt.model)
+            asked = _asked(place.member, prompt, own_name)
             try:
                 async with aclosing(place.member.upstream.complete(asked)) as pieces:  # type: ignore[type-var]
                     async for piece in pieces:
@@ -135,7 +151,12 @@ class Upstreams:
         self._idle.clear()
         try:
             async with AsyncExitStack() as stack:
-                yield await self._first_reply(call, stack)
+                if (meter := call.meter) is None:
+                    yield await self._first_reply(call, stack)
+                else:
+                    stack.push_async_callback(meter.end)
+                    asked = await meter.begin(call)
+                    yield meter.hear(await self._first_reply(asked, stack))
         finally:
             self._running -= 1
             if not self._running:
@@ -252,6 +273,15 @@ class _Body:
 
     async def __anext__(self) -> bytes:
         return await anext(self._body)
+
+
+def _asked(member: Member, prompt: Prompt, own_name: str | None) -> Prompt:
+    """Return a prompt as a member is asked it: by its own name, and as text if it wants that."""
+    own = own_name or prompt.model
+    if prompt.text is None and member.completes_only(prompt.model, own):
+        text, stop = template.render(prompt.messages), tuple(template.stops(prompt.stop))
+        return replace(prompt, model=own, text=text, stop=stop)
+    return replace(prompt, model=own)
 
 
 def _renamed(call: Call, own_name: str | None) -> Call:

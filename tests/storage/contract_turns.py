@@ -45,6 +45,32 @@ class Turns:
         await exchange(store)
         assert (await begin(store, "2", parent="a_1")).parent_id == "a_1"
 
+    async def test_a_greeting_is_kept_before_the_question(self, store: Store) -> None:
+        greeting = message("hi", None, Role.ASSISTANT, "Welcome")
+        question = message("q_1", "hi")
+        begun = await store.begin(
+            ADA, turn("1"), question, conversation=conversation(), before=[greeting]
+        )
+        assert begun.parent_id == "hi"
+        kept = await store.conversation(ADA, "c")
+        assert (kept.head_id, kept.message_count) == ("q_1", 2)
+        found = await store.branch(ADA, "c", "q_1", limit=9)
+        assert [(one.id, one.depth) for one in found] == [("q_1", 2), ("hi", 1)]
+        assert found[1].content == "Welcome"
+
+    async def test_a_greeting_of_a_refused_turn_is_not_kept(self, store: Store) -> None:
+        await begin(store)
+        with pytest.raises(BusyError):
+            await store.begin(
+                ADA,
+                turn("2"),
+                message("q_2", "hi"),
+                before=[message("hi", None, Role.ASSISTANT, "Welcome")],
+            )
+        assert (await store.conversation(ADA, "c")).message_count == 1
+        with pytest.raises(NotFoundError):
+            await store.message(ADA, "c", "hi")
+
     async def test_an_empty_conversation_takes_prompt_and_model(self, store: Store) -> None:
         await store.create(ADA, conversation(title="Mine", system_prompt="Old", metadata={"k": 1}))
         new = conversation(system_prompt="New", model="gpt-4")

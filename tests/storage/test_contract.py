@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tests.storage import contract, contract_owners, contract_turns, contract_whole
+from tests.storage import (
+    contract,
+    contract_completions,
+    contract_owners,
+    contract_spending,
+    contract_turns,
+    contract_whole,
+)
 
 
 class TestIsolation(contract_owners.Isolation): ...
@@ -24,3 +31,9 @@ class TestSearch(contract_whole.Search): ...
 
 
 class TestHealth(contract_whole.Health): ...
+
+
+class TestStoredCompletions(contract_completions.StoredCompletions): ...
+
+
+class TestSpending(contract_spending.Spending): ...

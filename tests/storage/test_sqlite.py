@@ -48,6 +48,8 @@ async def on_reader(store: SQLiteStore, sql: str) -> Any:
 def wal_commits(path: Path) -> int:
     """Count the commits in a write-ahead log: the frames that tell the database's size."""
     log = Path(f"{path}-wal").read_bytes()
+    if not log:
+        return 0
     (page,) = struct.unpack(">I", log[8:12])
     frames = range(32, len(log), 24 + page)
     return sum(struct.unpack(">I", log[start + 4 : start + 8]) != (0,) for start in frames)

@@ -19,10 +19,13 @@ from server.transports.openai_facade.errors import (
     unknown_url,
     wrong_method,
 )
+from server.transports.openai_facade.joined import Joined
 from server.transports.openai_facade.legacy import Legacy
 from server.transports.openai_facade.models import Models
 from server.transports.openai_facade.paths import PREFIX
 from server.transports.openai_facade.plain import Plain
+from server.transports.openai_facade.shaped import Shaped
+from server.transports.openai_facade.stored import Stored
 from server.transports.openai_facade.visit import Visit
 from server.upstream.refusals import RefusedError
 from server.upstream.upstreams import Upstreams
@@ -56,13 +59,21 @@ class Facade:
         whole_bytes: int,
     ) -> None:
         self._conversations = conversations
-        chat = Chat(upstreams)
-        completions = Completions(upstreams, default_model)
+        stored = Stored(upstreams, conversations.completions)
+        shaped = Shaped(upstreams, conversations)
+        joined = Joined(upstreams, conversations, stored)
+        chat = Chat(upstreams, stored, shaped, joined)
+        completions = Completions(upstreams, default_model, shaped)
         plain = Plain(upstreams, whole_bytes)
         models = Models(upstreams)
         legacy = Legacy(upstreams, completions, default_model)
         routes = (
-            Route("/v1/chat/completions", {"POST": chat.create}),
+            Route("/v1/chat/completions", {"POST": chat.create, "GET": stored.list}),
+            Route("/v1/chat/completions/{id}/messages", {"GET": stored.messages}),
+            Route(
+                "/v1/chat/completions/{id}",
+                {"GET": stored.read, "POST": stored.change, "DELETE": stored.delete},
+            ),
             Route("/v1/completions", {"POST": completions.create}),
             Route("/v1/models", {"GET": models.list}),
             Route("/v1/models/{id}", {"GET": models.read, "DELETE": plain.anything}),
@@ -77,13 +88,15 @@ class Facade:
             Route("/v1/edits", {"POST": legacy.edit}),
             Route("/v1/internal/logits", {"POST": legacy.logits}),
         )
+        self.routes = routes
         self._fixed = {route.path.removeprefix(PREFIX): route for route in routes}
         self._patterns = [(route.pattern, route) for route in routes if "{" in route.path]
         self._anything = Route("/v1/*", {})
         self._pass = plain.anything
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        visit = Visit(scope, receive, send)
+        spending = self._conversations.spending
+        visit = Visit(scope, receive, send, spending if spending.limited else None)
         try:
             async with visit.while_there():
                 await self._serve(scope, visit)

@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from server.transports.openai_facade import checks
+from server.transports.openai_facade.joined import HEADER, Joined
+from server.transports.openai_facade.shaped import Shaped, concerns
+from server.transports.openai_facade.stored import Stored
 from server.transports.openai_facade.visit import Visit, read_json
+from server.upstream.mend import encode
 from server.upstream.upstreams import Upstreams
 
 
 class Chat:
     """The routes of chat completions."""
 
-    def __init__(self, upstreams: Upstreams) -> None:
+    def __init__(
+        self, upstreams: Upstreams, stored: Stored, shaped: Shaped, joined: Joined
+    ) -> None:
         self._upstreams = upstreams
+        self._joined = joined
+        self._shaped = shaped
+        self._stored = stored
 
     async def create(self, visit: Visit) -> None:
         """Pass a chat completion through; what was sent is what the upstream gets."""
         body = await visit.read()
         asked = read_json(body)
+        if HEADER in visit.headers:
+            await self._joined.create(visit, asked, checks.chat(asked))
+            return
+        if concerns(asked):
+            shaped = await self._shaped.chat(visit, asked)
+            if shaped is None:
+                return
+            asked, body = shaped, encode(shaped.values)
         model = checks.chat(asked)
+        if asked.flag("store"):
+            await self._stored.create(visit, asked, model)
+            return
         call = visit.call("/chat/completions", body, model=model, stream=asked.flag("stream"))
         async with self._upstreams.call(call) as reply:
             await visit.relay(reply, spoken=True)

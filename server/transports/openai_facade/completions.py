@@ -9,6 +9,7 @@ import orjson
 from server.transports.openai_facade import checks
 from server.transports.openai_facade.errors import PassedOnError
 from server.transports.openai_facade.from_chat import FromChat
+from server.transports.openai_facade.shaped import Shaped, concerns
 from server.transports.openai_facade.visit import Visit, read_json
 from server.upstream.bodies import start_of
 from server.upstream.fields import Fields
@@ -23,7 +24,8 @@ _REMEMBERED = 1_000
 class Completions:
     """The routes of text completions, today's and the legacy ones."""
 
-    def __init__(self, upstreams: Upstreams, default_model: str) -> None:
+    def __init__(self, upstreams: Upstreams, default_model: str, shaped: Shaped) -> None:
+        self._shaped = shaped
         self._upstreams = upstreams
         self._from_chat = FromChat(upstreams)
         self._default_model = default_model
@@ -66,6 +68,9 @@ class Completions:
         return answer
 
     async def _complete(self, visit: Visit, body: bytes, asked: Fields) -> None:
+        if concerns(asked):
+            asked = await self._shaped.completion(asked)
+            body = encode(asked.values)
         model = checks.completion(asked)
         if model not in self._chat_only:
             call = visit.call("/completions", body, model=model, stream=asked.flag("stream"))

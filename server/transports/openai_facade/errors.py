@@ -20,6 +20,7 @@ _CODES = frozenset(
         Code.INVALID_API_KEY,
         Code.CONTEXT_LENGTH_EXCEEDED,
         Code.RATE_LIMIT_EXCEEDED,
+        Code.INSUFFICIENT_QUOTA,
         Code.REQUEST_TOO_LARGE,
     }
 )
@@ -72,7 +73,8 @@ def _body(problem: Problem, status: int, error: BaseException) -> bytes:
     if problem.code is Code.UPSTREAM_REJECTED:
         code = getattr(error, "code", None)
     message = _INTERNAL if problem.code is Code.INTERNAL else one_line(problem.message)
-    told = {"message": message, "type": type_of(status), "param": problem.param, "code": code}
+    kind = code if problem.code is Code.INSUFFICIENT_QUOTA else type_of(status)
+    told = {"message": message, "type": kind, "param": problem.param, "code": code}
     return orjson.dumps({"error": told})
 
 

@@ -12,7 +12,9 @@ from typing import Any
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
+from server.core.spending import Spending
 from server.transports.openai_facade.errors import ClientLeftError, refusal
+from server.transports.openai_facade.meter import Meter
 from server.upstream import refusals
 from server.upstream.bodies import EVENTS, JSON
 from server.upstream.chunks import failure
@@ -28,7 +30,10 @@ _LIVE = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 class Visit:
     """Reads one request and answers it once; paths begin behind `/v1`."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, spending: Spending | None = None
+    ) -> None:
+        """`spending` counts the tokens of its calls."""
         self.method: str = scope["method"]
         raw = scope.get("raw_path") or scope["path"].encode()
         self.raw_path = _without_doubles(raw.decode("latin-1"))
@@ -39,6 +44,7 @@ class Visit:
         #: what stands in the places of the route's `{names}`
         self.names: Mapping[str, str] = {}
         self.started = False
+        self._spending = spending
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -103,17 +109,18 @@ class Visit:
         headers = dict(self.headers)
         if stream is not None:
             headers |= {"accept": EVENTS if stream else JSON, "content-type": JSON}
-        return Call(self.method, path, self._query(), headers, body, model)
+        return Call(self.method, path, self._query(), headers, body, model, self._meter())
 
     def made(self, path: str, body: dict[str, Any], *, stream: bool = False) -> Call:
         """Return a call of our own making, which stands for a part of this request."""
         headers = {"accept": EVENTS if stream else JSON, "content-type": JSON}
-        return Call("POST", path, "", headers, encode(body), body["model"])
+        return Call("POST", path, "", headers, encode(body), body["model"], self._meter())
 
-    async def answer(self, body: object) -> None:
+    async def answer(self, body: object, headers: Mapping[str, str] | None = None) -> None:
         """Answer with JSON; bytes are JSON already."""
-        data = body if isinstance(body, bytes) else orjson.dumps(body)
-        await self._start(200, {"content-type": JSON, "content-length": str(len(data))})
+        data = body if isinstance(body, bytes) else encode(body)
+        own = {"content-type": JSON, "content-length": str(len(data))}
+        await self._start(200, {**own, **(headers or {})})
         await self._send(_piece(data, more=False))
 
     async def refuse(self, error: BaseException) -> None:
@@ -139,6 +146,9 @@ class Visit:
                 raise
             await self._send(_piece(failure(one_line(str(error)))))
         await self._send(_piece(b"", more=False))
+
+    def _meter(self) -> Meter | None:
+        return None if self._spending is None else Meter(self._spending, self.owner)
 
     def _query(self) -> str:
         """Return the query without the version that clients made for Azure put there."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from server.core.conversations import Ask, Conversations, IfBusy
 from server.core.planning import Defaults
 from server.core.turns import Started
-from storage.model import Conversation, Message, Status, Turn
+from server.limits import TurnLimits
+from storage.model import Message, Status, Turn
 from storage.port import BusyError, Claim
 from storage.sqlite import SQLiteStore
 from tests.conftest import MODEL
@@ -68,7 +70,7 @@ async def test_rejecting_lets_one_in_and_keeps_nothing_of_the_others(
 
 
 async def test_too_many_who_wait_are_refused(store: SQLiteStore, upstream: Puppet) -> None:
-    async with Conversations(store, upstream, Defaults(MODEL, most_waiting=3)) as conversations:
+    async with Conversations(store, upstream, Defaults(MODEL, limits=TurnLimits(waiting=3))) as conversations:
         first = await conversations.ask(ADA, "c", Ask("first"))
         waiting = [await in_line(conversations, str(n)) for n in range(3)]
         with pytest.raises(BusyError):
@@ -104,16 +106,11 @@ class SlowStore(SQLiteStore):
         owner: str,
         turn: Turn,
         question: Message | None,
-        *,
-        conversation: Conversation | None = None,
-        title: str = "",
-        claim: Claim | None = None,
+        **more: Any,
     ) -> Turn:
         self.beginning.set()
         await self.go_on.wait()
-        return await super().begin(
-            owner, turn, question, conversation=conversation, title=title, claim=claim
-        )
+        return await super().begin(owner, turn, question, **more)
 
     async def claimed(self, owner: str, claim: Claim) -> str | None:
         self.claiming.set()

@@ -202,7 +202,7 @@ def check_sent(case: Case, kept: Sequence[Message], messages: Sequence[PromptMes
     middle = list(messages[len(first) : -1])
     assert middle == sent(kept)[len(sent(kept)) - len(middle) :]
     assert not middle or middle[0].role is Role.USER
-    if len(middle) < len(sent(kept)) and model(case.model).chat:
+    if len(middle) < len(sent(kept)):
         older = sent(kept)[: len(sent(kept)) - len(middle)]
         last_turn = max(place for place, m in enumerate(older) if m.role is Role.USER)
         more = [*first, *older[last_turn:], *middle, question]

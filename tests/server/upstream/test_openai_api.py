@@ -147,6 +147,16 @@ class TestTextModels:
         assert request.body["max_tokens"] == 5
         assert "messages" not in request.body
 
+    async def test_a_text_that_is_there_is_sent_as_it_is_whatever_the_model(self) -> None:
+        prompt = replace(BASE, model="gpt-4o-mini", text="Q: hi\nA:")
+        async with scripted(say(" Hello")) as (server, client):
+            text, _ = await told(client, prompt)
+            request = await server.request()
+        assert text == "Hello"
+        assert request.path == "/v1/completions"
+        assert request.body["prompt"] == "Q: hi\nA:"
+        assert "stop" not in request.body
+
     async def test_only_the_space_before_the_first_word_is_dropped(self) -> None:
         assert await answer_to(say(" ", " a", " b", " "), prompt=BASE) == "a b "
 

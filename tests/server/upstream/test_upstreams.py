@@ -237,6 +237,19 @@ class TestConversations:
         with pytest.raises(UpstreamRejectedError):
             await told(upstreams)
 
+    async def test_one_that_takes_text_only_is_sent_text(self) -> None:
+        puppet = Puppet().answer("hi").answer("hi")
+        some = member(
+            "a", upstream=puppet, aliases={"mine": "base-7b"}, completions_only=("base*",)
+        )
+        upstreams = Upstreams([some])
+        for model in ("mine", "m"):
+            await told(upstreams, model)
+        own, other = puppet.prompts
+        assert (own.model, own.text, own.stop) == ("base-7b", "User: hi\nAssistant:", ("\nUser:",))
+        assert (other.text, other.stop) == (None, ())
+        assert [upstreams.completes_only(model) for model in ("mine", "m")] == [True, False]
+
     async def test_the_last_failure_is_told(self) -> None:
         upstreams = Upstreams([member("a", upstream=Puppet().fail(BROKEN))])
         with pytest.raises(UpstreamFailedError, match="no connection"):

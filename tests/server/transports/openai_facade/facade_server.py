@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ import openai
 from server.core.conversations import Conversations, microseconds
 from server.core.doors import Doors
 from server.core.planning import Defaults
+from server.core.shaping import Shaping
+from server.core.spending import budget
 from server.settings import load
 from server.transports.http import HttpListener, listening_socket
 from server.transports.openai_facade.app import Facade
@@ -44,6 +46,7 @@ class Served:
     openai: openai.AsyncOpenAI
     upstreams: Upstreams
     conversations: Conversations
+    store: SQLiteStore
 
     @property
     def base_url(self) -> str:
@@ -61,15 +64,22 @@ def passage(upstream: ScriptedUpstream, **bounds: float) -> Passage:
 
 @asynccontextmanager
 async def serving(
-    folder: Path, members: Sequence[Member], doors: Doors = OPEN_HOUSE, **flags: Any
+    folder: Path,
+    members: Sequence[Member],
+    doors: Doors = OPEN_HOUSE,
+    *,
+    shaping: Shaping | None = None,
+    **flags: Any,
 ) -> AsyncIterator[Served]:
     """Serve these upstreams; they are closed at the end."""
     async with AsyncExitStack() as stack:
         upstreams = Upstreams(members)
+        settings = load(flags)
+        most = budget(settings.token_budget) if settings.token_budget else None
+        defaults = Defaults(MODEL, shaping=shaping or Shaping(), budget=most)
         stack.push_async_callback(upstreams.close)
         store = await stack.enter_async_context(SQLiteStore(folder / "trialogue.db"))
-        core = await stack.enter_async_context(Conversations(store, upstreams, Defaults(MODEL)))
-        settings = load(flags)
+        core = await stack.enter_async_context(Conversations(store, upstreams, defaults))
         facade = Facade(upstreams, core, default_model=MODEL, whole_bytes=settings.max_body_bytes)
         bound = listening_socket("127.0.0.1", 0)
         listener = HttpListener(
@@ -82,7 +92,7 @@ async def serving(
             api_key="a", base_url=f"{url}/v1", max_retries=0, http_client=_client()
         )
         await stack.enter_async_context(speaking)
-        yield Served(listener.port, client, speaking, upstreams, core)
+        yield Served(listener.port, client, speaking, upstreams, core, store)
 
 
 def _client(**options: Any) -> httpx2.AsyncClient:
@@ -108,10 +118,14 @@ class Wire:
         self.reader = reader
         self._writer = writer
 
-    async def post(self, path: str, body: object, *, less: int = 0) -> None:
+    async def post(
+        self, path: str, body: object, *, less: int = 0, headers: Mapping[str, str] | None = None
+    ) -> None:
         """Send a request, its last bytes left out."""
         data = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
+        own = {"Host": "localhost", "Content-Length": str(len(data)), **(headers or {})}
+        lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in own.items())]
+        head = "\r\n".join([*lines, "", ""])
         self._writer.write(head.encode() + data[: len(data) - less])
         await self._writer.drain()
 

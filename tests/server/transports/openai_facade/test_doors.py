@@ -167,7 +167,7 @@ class TestRefusals:
     async def test_a_wrong_method(self, pair: Pair) -> None:
         served, upstream = pair
         wrong = {
-            "chat/completions": "GET",
+            "chat/completions": "PUT",
             "completions": "PUT",
             "models": "POST",
             "embeddings": "DELETE",

@@ -1,0 +1,95 @@
+"""Where a caller that keeps a history of its own stands in the conversation that we keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from storage.model import Content, Message, Role
+from storage.port import Store
+
+#: How many messages of ours are looked at beyond as many as the caller sent.
+BEYOND = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message as its speaker said it."""
+
+    role: Role
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to go on: under `parent`, when `new` of what was said before is kept there too.
+
+    Where the question stands there as well, unanswered or to be answered anew, `question` is it.
+    """
+
+    parent_id: str | None
+    new: Sequence[Said] = ()
+    question: Message | None = None
+
+
+async def place(
+    store: Store, owner: str, conversation_id: str, head_id: str | None, said: Sequence[Said]
+) -> Place:
+    """Find what is new in all that a caller sends, whose last message is the question.
+
+    A caller that sends answers along sends its history again: what of it stands in the branch of
+    the head is found there, from wherever it begins, and the rest is new, a branch of its own
+    where an older message was edited. One that sends none sends only what is new, unless it
+    repeats a question that has no answer yet.
+    """
+    if head_id is None:
+        return Place(None, said[:-1])
+    branch = await store.branch(owner, conversation_id, head_id, limit=len(said) + BEYOND)
+    ours = [message for message in reversed(branch) if message.stands_for is None]
+    resent = any(one.role is Role.ASSISTANT for one in said)
+    end, known = _longest(ours, said) if resent else _at_the_end(ours, said)
+    if known == len(said):
+        question = ours[end - 1]
+        return Place(question.parent_id, question=question)
+    parent = ours[end - 1].id if known else head_id
+    return Place(parent, said[known:-1])
+
+
+def _longest(ours: Sequence[Message], said: Sequence[Said]) -> tuple[int, int]:
+    """Return where in `ours` the longest beginning of `said` ends, the latest, and its length."""
+    best = 0, 0
+    for end in range(len(ours), 0, -1):
+        start = max(0, end - len(said))
+        for begin in range(start, end):
+            length = end - begin
+            if length <= best[1]:
+                break
+            if _same(ours[begin:end], said[:length]):
+                best = end, length
+                break
+    return best
+
+
+def _at_the_end(ours: Sequence[Message], said: Sequence[Said]) -> tuple[int, int]:
+    if len(said) <= len(ours) and _same(ours[len(ours) - len(said) :], said):
+        return len(ours), len(said)
+    return 0, 0
+
+
+def _same(ours: Sequence[Message], said: Sequence[Said]) -> bool:
+    return all(
+        mine.role is theirs.role and _plain(mine.content) == _plain(theirs.content)
+        for mine, theirs in zip(ours, said, strict=True)
+    )
+
+
+def _plain(content: Content) -> str | list[Mapping[str, Any]]:
+    """Return a content such that what says the same is equal: detail and white space are not."""
+    if isinstance(content, str):
+        return content.strip()
+    match list(content):
+        case [{"type": "text", "text": str(text), **more}] if not more:
+            return text.strip()
+        case parts:
+            return [{k: v for k, v in part.items() if v is not None} for part in parts]

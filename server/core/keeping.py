@@ -1,0 +1,116 @@
+"""Keeps how turns end, and waits with them in memory for a database that is away."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+
+import structlog
+
+from server.core.errors import problem_of
+from server.core.turns import LiveTurn
+from storage.model import Failure, Status, Turn
+from storage.port import Outcome, Store, UnavailableError
+
+log = structlog.get_logger("trialogue.turns")
+
+#: Seconds between tries, at first and at most.
+RETRY_SECONDS = (0.1, 2.0)
+#: Seconds that followers wait for an end to be kept before they are told that it is not.
+PATIENCE = 300.0
+
+
+class Keeping:
+    """Tries to keep an end until it is kept; a drain alone gives up on it."""
+
+    def __init__(self, store: Store, patience: float = PATIENCE) -> None:
+        self._store = store
+        self._patience = patience
+        self._hurry = asyncio.Event()
+        self._away = False
+        self._late: dict[tuple[str, str], LiveTurn] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def find(self, owner: str, turn_id: str) -> LiveTurn | None:
+        """Return a turn whose followers were told of an end that is not kept yet."""
+        return self._late.get((owner, turn_id))
+
+    async def keep(self, live: LiveTurn, outcome: Outcome) -> Turn:
+        """Keep an end and return the turn as its followers are to hear of it.
+
+        Where the database stays away for too long the turn has failed for them; that end, with all
+        of the text, is kept when the database is back, unless we end before.
+        """
+        until = asyncio.get_running_loop().time() + self._patience
+        kept = await self._tried(live, outcome, until)
+        if isinstance(kept, Turn):
+            return kept
+        error = failure(kept)
+        if not self._hurry.is_set():
+            failed = replace(outcome, status=Status.FAILED, finish_reason=None, error=error)
+            task = asyncio.create_task(self._kept_late(live, failed), name=f"{live.turn.id} late")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return told_failed(live, outcome.ended_at, error)
+
+    def note(self, why: UnavailableError | None) -> None:
+        """Say in the log that the database is away, or back, when that has changed."""
+        if why is not None and not self._away:
+            log.error("the database is away: answers wait in memory", why=str(why))
+        if why is None and self._away:
+            log.warning("the database is back")
+        self._away = why is not None
+
+    def hurry(self) -> None:
+        """From now on try once and give up."""
+        self._hurry.set()
+
+    async def close(self) -> None:
+        """Try a last time to keep what waits."""
+        self.hurry()
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    async def _tried(
+        self, live: LiveTurn, outcome: Outcome, until: float
+    ) -> Turn | UnavailableError:
+        """Keep an end, trying until a loop time; return the turn, or why it is not kept."""
+        pause, longest = RETRY_SECONDS
+        loop = asyncio.get_running_loop()
+        while True:
+            last = self._hurry.is_set() or loop.time() >= until
+            try:
+                kept = await self._store.end(live.owner, live.turn.id, outcome)
+            except UnavailableError as error:
+                self.note(error)
+                if last:
+                    log.error("the end of a turn could not be kept", turn=live.turn.id)
+                    return error
+            else:
+                self.note(None)
+                return kept
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(pause, max(until - loop.time(), 0))):
+                    await self._hurry.wait()
+            pause = min(2 * pause, longest)
+
+    async def _kept_late(self, live: LiveTurn, outcome: Outcome) -> None:
+        key = live.owner, live.turn.id
+        self._late[key] = live
+        try:
+            await self._tried(live, outcome, float("inf"))
+        except Exception:
+            log.exception("the end of a turn could not be kept", turn=live.turn.id)
+        finally:
+            del self._late[key]
+
+
+def told_failed(live: LiveTurn, now: int, error: Failure) -> Turn:
+    """Return a turn whose end is not kept, as its followers are told of it."""
+    return replace(live.snapshot(), status=Status.FAILED, error=error, ended_at=now)
+
+
+def failure(error: BaseException) -> Failure:
+    problem = problem_of(error)
+    return Failure(problem.code, problem.message)

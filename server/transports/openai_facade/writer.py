@@ -1,0 +1,143 @@
+"""Has one turn of a conversation written by the very request that a client of `/v1` sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from server.transports.openai_facade import shaped, stored
+from server.transports.openai_facade.asking import refuse_bad
+from server.transports.openai_facade.errors import PassedOnError
+from server.transports.openai_facade.visit import Visit
+from server.upstream.assembled import Assembled
+from server.upstream.fields import Fields
+from server.upstream.mend import parse
+from server.upstream.port import (
+    Finish,
+    Prompt,
+    UpstreamError,
+    UpstreamFailedError,
+    UpstreamRateLimitedError,
+    UpstreamRejectedError,
+)
+from server.upstream.spoken import content_of, message_of
+from server.upstream.upstreams import Upstreams
+from storage.model import Content, Usage
+
+_OURS = {*stored.OURS, *shaped.OURS}
+
+
+class Writer:
+    """An upstream for one turn: sends the client's own request, with the conversation before it.
+
+    What it hears is there for the client too, event by event.
+    """
+
+    name = "joined"
+
+    def __init__(self, upstreams: Upstreams, visit: Visit, asked: Fields) -> None:
+        self._upstreams = upstreams
+        self._visit = visit
+        self._asked = asked
+        self.heard = Assembled()
+        #: what kept the answer from being whole
+        self.failure: UpstreamError | PassedOnError | None = None
+        self._events: list[bytes] = []
+        self._over = False
+        self._news = asyncio.Event()
+
+    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
+        """Yield an answer's text, then its Finish; see Upstream."""
+        try:
+            async for text in self._heard(prompt):
+                yield text
+        except PassedOnError as refused:
+            self.failure = refused
+            raise _named(refused) from None
+        except UpstreamError as error:
+            self.failure = error
+            raise
+        yield self._finish()
+
+    async def close(self) -> None: ...
+
+    def end(self) -> None:
+        """Let whoever listens know that nothing more comes."""
+        self._over = True
+        self._news.set()
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Yield what has been heard and will be, without the stream's own end."""
+        place = 0
+        while True:
+            self._news.clear()
+            while place < len(self._events):
+                yield self._events[place]
+                place += 1
+            if self._over:
+                return
+            await self._news.wait()
+
+    async def _heard(self, prompt: Prompt) -> AsyncIterator[str]:
+        made = self._visit.made("/chat/completions", self._body(prompt), stream=True)
+        call = replace(made, meter=None)  # what it uses is counted with the end of its turn
+        async with self._upstreams.call(call) as reply:
+            await refuse_bad(reply)
+            async for event in reply.body:
+                said = self.heard.take(event)
+                if self.heard.error is not None:
+                    raise UpstreamFailedError(str(self.heard.error.get("message")))
+                if self.heard.done:
+                    return
+                self._events.append(event)
+                self._news.set()
+                if text := _text(said):
+                    yield text
+
+    def _body(self, prompt: Prompt) -> dict[str, Any]:
+        """Return the client's request with the conversation's messages in the place of its own."""
+        asked = {k: v for k, v in self._asked.values.items() if k not in _OURS}
+        messages = [message_of(message) for message in prompt.messages]
+        messages[-1] = self._asked.raw("messages")[-1]
+        options = {**(asked.get("stream_options") or {}), "include_usage": True}
+        return asked | {
+            "model": prompt.model,
+            "messages": messages,
+            "stream": True,
+            "stream_options": options,
+        }
+
+    def _finish(self) -> Finish:
+        message = self.heard.message
+        content: Content = content_of(message)
+        told = self.heard.usage or {}
+        spent = (told.get("prompt_tokens"), told.get("completion_tokens"))
+        return Finish(
+            self.heard.finish_reason or "stop",
+            Usage(*spent) if all(type(one) is int for one in spent) else None,  # type: ignore[arg-type]
+            None if isinstance(content, str) else content,
+        )
+
+
+def _text(chunk: Mapping[str, Any]) -> str:
+    """Return what a chunk adds to the first choice's text."""
+    return "".join(
+        said.get("delta", {}).get("content") or ""
+        for said in chunk.get("choices", ())
+        if said.get("index", 0) == 0
+    )
+
+
+def _named(
+    refused: PassedOnError,
+) -> UpstreamRejectedError | UpstreamRateLimitedError | UpstreamFailedError:
+    """Name an upstream's refusal as its turn's failure."""
+    error = parse(refused.body)[0].get("error") or {}
+    message = error.get("message") or f"the upstream refused with status {refused.status}"
+    if refused.status == 429:
+        return UpstreamRateLimitedError(message)
+    if refused.status < 500:
+        return UpstreamRejectedError(message, refused.status, error.get("code"), error.get("param"))
+    return UpstreamFailedError(message)

@@ -1,0 +1,38 @@
+"""What owners have used of tokens, by day: plain functions of the SQLite store's connection."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from storage.model import Status, Turn, Usage
+from storage.port import Outcome
+
+#: A day in microseconds.
+DAY = 24 * 3600 * 1_000_000
+
+
+def spend(connection: sqlite3.Connection, owner: str, tokens: int, now: int) -> None:
+    """Add tokens to an owner's day; `now` is in microseconds since 1970."""
+    if tokens > 0:
+        connection.execute(
+            "INSERT INTO spending (owner, day, tokens) VALUES (?, ?, ?) "
+            "ON CONFLICT (owner, day) DO UPDATE SET tokens = tokens + excluded.tokens",
+            (owner, now // DAY, tokens),
+        )
+
+
+def spent(connection: sqlite3.Connection, owner: str, since: int) -> int:
+    """Return what an owner has used since the beginning of the day of `since`."""
+    (tokens,) = connection.execute(
+        "SELECT coalesce(sum(tokens), 0) FROM spending WHERE owner = ? AND day >= ?",
+        (owner, since // DAY),
+    ).fetchone()
+    return int(tokens)
+
+
+def cost(turn: Turn, outcome: Outcome) -> int:
+    """Return the tokens that a turn took. One that failed without a word took none."""
+    if outcome.status is Status.FAILED and not outcome.text:
+        return 0
+    usage = outcome.usage or Usage(turn.context.prompt_tokens, outcome.tokens)
+    return usage.total_tokens
