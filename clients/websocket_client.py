@@ -42,6 +42,7 @@ NOT_ALLOWED, TOO_LARGE = 1008, 1009
 #: Refusals of a server that stops, or stumbles: coming back helps.
 LOST = ("draining", "storage_unavailable")
 NEXT = {
+    "insufficient_quota": "Its tokens come back with the next day or month.",
     "invalid_api_key": "Give a key with --api-key or TRIALOGUE_API_KEY.",
     "not_found": "Is the conversation another key's, or not begun?",
     "rate_limit_exceeded": "Wait a little, then ask again.",

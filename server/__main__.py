@@ -1,4 +1,4 @@
-"""The console command: serve, chat, ask, keys, export, import, search, config, doctor."""
+"""The console command: serve, chat, ask, keys, export, backup, doctor and their like."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,24 @@ examples:
   trialogue export > all.json                  everything, to keep or to take elsewhere
   trialogue import conversations.json          ours, ChatGPT's, EasyBackend's
   trialogue search 'red herring'               all of these words, or pieces of words
+  trialogue backup monday.db                   a checked copy, of a running server too
+  trialogue doctor                             what is wrong, and what to do about it
+"""
+BACKUP_EXAMPLES = """\
+The copy is complete as of the moment when it is begun, and checked; it is not there before that.
+
+examples:
+  trialogue backup /backups/monday.db
+  trialogue backup /backups/latest.db --force
+  trialogue backup copy.db --database sqlite:////data/trialogue.db
+"""
+RESTORE_EXAMPLES = """\
+The copy is checked first. The database that was there is moved aside, never deleted. The keys come
+back from FILE.keys where there are none.
+
+examples:
+  trialogue restore /backups/monday.db
+  trialogue restore copy.db --database sqlite:////data/trialogue.db
 """
 
 
@@ -70,8 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(_command(commands, "export", "write conversations to a file", _export))
     _add_import(_command(commands, "import", "keep the conversations of a file", _import))
     _add_search(_command(commands, "search", "search messages and titles", _search))
+    _add_backup(_command(commands, "backup", "copy the database, while it is used or not", _backup))
+    _add_restore(_command(commands, "restore", "put a copy in the place of the database", _restore))
     _add_settings(_command(commands, "config", "show every setting as it is now", _config))
-    _add_settings(_command(commands, "doctor", "check settings, database and ports", _doctor))
+    _add_settings(_command(commands, "doctor", "say what is wrong, and what to do", _doctor))
     return parser
 
 
@@ -94,7 +115,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         extra = field.json_schema_extra
         if isinstance(extra, dict) and extra.get("secret"):
             continue
-        default = "" if field.default in (None, ()) else f"; default {field.default}"
+        default = "" if field.default in (None, (), {}) else f"; default {field.default}"
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             dest=f"setting_{name}",
@@ -136,12 +157,7 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("create", "list", "revoke"))
     parser.add_argument("name", nargs="?", help="create: whose key it is; revoke: the key's id")
     parser.add_argument("--days", type=float, help="create: valid so long; default: for ever")
-    parser.add_argument(
-        "--database",
-        dest="setting_database",
-        default=argparse.SUPPRESS,
-        help="beside which the keys lie [TRIALOGUE_DATABASE]",
-    )
+    _add_database(parser, "beside which the keys lie")
 
 
 def _keys(parsed: argparse.Namespace) -> int:
@@ -154,11 +170,15 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
     """Say whose conversations, and where they are."""
     parser.add_argument("--owner", default="default", help="whose they are, in the database itself")
     parser.add_argument("--url", help="of a running server, asked with the key TRIALOGUE_API_KEY")
+    _add_database(parser, "where history is kept; a server that has it open is asked")
+
+
+def _add_database(parser: argparse.ArgumentParser, does: str) -> None:
     parser.add_argument(
         "--database",
         dest="setting_database",
         default=argparse.SUPPRESS,
-        help="where history is kept; a server that has it open is asked [TRIALOGUE_DATABASE]",
+        help=f"{does} [TRIALOGUE_DATABASE]",
     )
 
 
@@ -173,7 +193,7 @@ def _where(parsed: argparse.Namespace) -> Any:
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", default="json", choices=("json", "jsonl", "markdown"))
     parser.add_argument("--conversation-id", help="one alone; default: all of them")
-    parser.add_argument("--output", type=argparse.FileType("wb"), default=sys.stdout.buffer)
+    parser.add_argument("--output", type=Path, help="a file; default: standard output")
     _add_where(parser)
 
 
@@ -199,14 +219,56 @@ def _import(parsed: argparse.Namespace) -> int:
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="+")
-    parser.add_argument("--limit", type=int, default=20, help="1 to 100 (20)")
+    parser.add_argument("--limit", type=int, default=20, help="at most so many hits (20)")
+    parser.add_argument("--role", choices=("system", "user", "assistant", "tool"))
+    parser.add_argument("--conversation-id", help="in one alone; default: in all of them")
+    for name in ("--created-after", "--created-before"):
+        parser.add_argument(
+            name, type=datetime.fromisoformat, metavar="TIME", help="2026-01-31, or to the second"
+        )
     _add_where(parser)
 
 
 def _search(parsed: argparse.Namespace) -> int:
     from server import carry
+    from server.core.nouns import micros
+    from storage.model import Query, Role
 
-    return asyncio.run(carry.search(_where(parsed), " ".join(parsed.words), parsed.limit))
+    query = Query(
+        " ".join(parsed.words),
+        Role(parsed.role) if parsed.role else None,
+        parsed.conversation_id,
+        micros(parsed.created_after),
+        micros(parsed.created_before),
+    )
+    return asyncio.run(carry.search(_where(parsed), query, parsed.limit))
+
+
+def _add_backup(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = BACKUP_EXAMPLES
+    parser.add_argument("file", type=Path, help="the copy; the keys go to FILE.keys")
+    parser.add_argument("--force", action="store_true", help="replace FILE where it is there")
+    _add_database(parser, "what is copied; a server may have it open")
+
+
+def _backup(parsed: argparse.Namespace) -> int:
+    from server import backups
+
+    return backups.backup(_settings(parsed), parsed.file, force=parsed.force)
+
+
+def _add_restore(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = RESTORE_EXAMPLES
+    parser.add_argument("file", type=Path, help="what 'trialogue backup' made")
+    _add_database(parser, "in whose place the copy is put; no server may have it open")
+
+
+def _restore(parsed: argparse.Namespace) -> int:
+    from server import backups
+
+    return backups.restore(_settings(parsed), parsed.file)
 
 
 def _config(parsed: argparse.Namespace) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from datetime import UTC, datetime
+
+from pydantic import BaseModel
 
 from server.core import checks, doors
 from server.core.conversations import microseconds
@@ -59,8 +62,20 @@ def config(settings: Settings) -> int:
     """Print every setting as it is now, secrets hidden."""
     for name in Settings.model_fields:
         value = getattr(settings, name)
-        print(f"{variables(name)[0]}={'' if value in (None, ()) else value}")
+        print(f"{variables(name)[0]}={'' if value in (None, (), {}) else _shown(value)}")
     return 0
+
+
+def _shown(value: object) -> str:
+    """Return a setting on one line; tables as JSON, as the variable takes them."""
+    match value:
+        case dict():
+            by_name = {name: table.model_dump(exclude_unset=True) for name, table in value.items()}
+            return json.dumps(by_name, ensure_ascii=False)
+        case tuple() if all(isinstance(one, BaseModel) for one in value):
+            tables = [table.model_dump(exclude_unset=True) for table in value]
+            return json.dumps(tables, ensure_ascii=False)
+    return str(value)
 
 
 async def doctor(settings: Settings) -> int:

@@ -14,11 +14,15 @@ from dataclasses import dataclass
 
 import structlog
 
+from server.cast import shaping_of
 from server.core import doors as door
 from server.core.conversations import Conversations, microseconds
 from server.core.doors import Doors
 from server.core.planning import Defaults
 from server.core.prompts import Settings as CountingSettings
+from server.core.rate import RateLimit, rate
+from server.core.spending import budget
+from server.limits import TurnLimits
 from server.members import model_of, told, upstreams_of
 from server.settings import Settings, SettingsError
 from server.transports.http import HttpListener, listening_socket
@@ -80,10 +84,20 @@ async def _open(
         model=default_model,
         system_prompt=settings.system_prompt,
         counting=CountingSettings(settings.encoding, settings.context_window, settings.max_tokens),
+        shaping=shaping_of(settings, upstreams.completes_only),
+        budget=budget(settings.token_budget) if settings.token_budget else None,
+        limits=TurnLimits(settings.max_turns, settings.max_turns_per_key),
     )
-    conversations = await stack.enter_async_context(Conversations(store, upstreams, defaults))
+    conversations = await stack.enter_async_context(
+        Conversations(store, upstreams, defaults, patience=settings.storage_patience)
+    )
     conversations.metrics.gauge(
         "upstreams_resting", "Upstreams left alone since they kept failing", upstreams.resting
+    )
+    conversations.metrics.gauge(
+        "upstream_failures",
+        "Calls that an upstream did not answer, or answered with 429 or 5xx, since the start",
+        lambda: sum(state.failures for state in upstreams.state()),
     )
     conversations.metrics.gauge(
         "upstream_calls", "Calls of /v1 being answered", lambda: upstreams.running
@@ -112,6 +126,7 @@ async def _open(
         bound=bound,
         websocket_port=websocket.port,
         openai=facade,
+        upstreams=upstreams.state,
     )
     with _told("http_port", settings):
         await stack.enter_async_context(http)
@@ -177,6 +192,9 @@ def _doors(settings: Settings) -> tuple[Doors, str | None]:
         public=settings.public,
         origins=settings.allowed_origins,
         hosts=settings.allowed_hosts,
+        rate=RateLimit(rate(settings.rate_limit)) if settings.rate_limit else None,
+        most_by_key=settings.max_connections_per_key,
+        most_by_address=settings.max_connections_per_address,
     )
     return doors, new_key
 

@@ -6,6 +6,7 @@ import logging
 import logging.config
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -37,10 +38,24 @@ def configure(level: str, style: str | None) -> None:
     structlog.configure(
         processors=[*_SHARED, _traceback, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Lines(),
         cache_logger_on_first_use=False,
     )
     _take_in_others(max(least, logging.WARNING), renderer)
+
+
+class _Lines:
+    """Writes lines to standard error, and lets go of one that cannot be written.
+
+    It may be a file on a disk that is full: whoever has something to tell of that must not break.
+    """
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError):
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+    debug = info = warning = error = exception = critical = msg
 
 
 def _take_in_others(least: int, renderer: Any) -> None:

@@ -22,6 +22,7 @@ WHEN = {
     Code.IDEMPOTENCY_MISMATCH: "the same idempotency key with another request",
     Code.REQUEST_TOO_LARGE: "a body, frame or message over the limit",
     Code.RATE_LIMIT_EXCEEDED: "ours or the upstream's; `Retry-After` is set",
+    Code.INSUFFICIENT_QUOTA: "the tokens of this day or month are spent; nothing is stored",
     Code.UPSTREAM_REJECTED: "the upstream refused; HTTP status is the upstream's own",
     Code.UPSTREAM_FAILED: "the upstream broke: a 5xx, a cut or unreadable stream",
     Code.UPSTREAM_TIMEOUT: "the upstream did not answer in time",
@@ -37,7 +38,7 @@ def settings_page() -> str:
     for name, field in Settings.model_fields.items():
         first, *others = variables(name)
         also = f" (also {', '.join(f'`{one}`' for one in others)})" if others else ""
-        default = "–" if field.default in (None, ()) else f"`{field.default}`"
+        default = "–" if field.default in (None, (), {}) else f"`{field.default}`"
         secret = isinstance(field.json_schema_extra, dict) and field.json_schema_extra["secret"]
         flag = "–" if secret else f"`--{name.replace('_', '-')}`"
         rows.append(f"| `{first}`{also} | {flag} | `{name}` | {default} | {field.description} |")

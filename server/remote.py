@@ -6,7 +6,8 @@ import os
 
 from dotenv import dotenv_values
 
-from server.settings import TOML_FILE, Settings, SettingsError, UpstreamTable
+from server.settings import TOML_FILE, Settings, SettingsError
+from server.tables import UpstreamTable
 from server.upstream.incoming import Bounds
 from server.upstream.openai_api import OpenAIUpstream, limit_name
 from server.upstream.passage import OPENAI, Passage

@@ -16,6 +16,7 @@ from typing import Any
 from server.core.conversations import Conversations, microseconds
 from server.core.doors import Doors
 from server.core.planning import Defaults
+from server.core.shaping import Shaping
 from server.settings import Settings, load
 from server.transports.http import HttpListener, listening_socket
 from server.transports.rpc import RpcListener
@@ -44,13 +45,15 @@ async def serve(
     *,
     model: str = "gpt-4o",
     doors: Doors | None = None,
+    shaping: Shaping | None = None,
     **flags: Any,
 ) -> AsyncIterator[Served]:
     """Serve on all three ports; `flags` are settings by field name."""
     settings: Settings = load({**FREE, **flags})
     doors = doors or Doors([], None, microseconds, open_to_all=True, public=False)
+    defaults = Defaults(model, shaping=shaping or Shaping())
     async with AsyncExitStack() as stack:
-        core = await stack.enter_async_context(Conversations(store, upstream, Defaults(model)))
+        core = await stack.enter_async_context(Conversations(store, upstream, defaults))
         bound = stack.enter_context(listening_socket("127.0.0.1", 0))
         port = bound.getsockname()[1]
         rpc = await stack.enter_async_context(RpcListener(core, doors, settings))
@@ -101,6 +104,10 @@ class Process:
         if self._process.returncode is None:
             self._process.kill()
         await self.ended()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def log(self) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, cast
@@ -16,13 +16,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.core.conversations import Conversations
 from server.core.doors import Doors
+from server.limits import HttpLimits
 from server.settings import Settings
 from server.transports import rest
 from server.transports.http_gate import Gate
-from server.transports.http_guard import GuardedProtocol, Limits
+from server.transports.http_guard import GuardedProtocol
 from server.transports.openai_facade.paths import ours as is_openai
 from server.transports.pages import Pages
 from server.transports.sse import KEEP_ALIVE_SECONDS
+from server.upstream.health import State
 
 #: Streams have ended before we close (the core has drained): what is left gets this long.
 CLOSE_SECONDS = 3
@@ -40,19 +42,23 @@ class HttpListener:
         *,
         bound: socket.socket,
         websocket_port: int,
-        limits: Limits | None = None,
+        limits: HttpLimits | None = None,
         keep_alive: float = KEEP_ALIVE_SECONDS,
         openai: ASGIApp | None = None,
+        upstreams: Callable[[], Sequence[State]] = tuple,
     ) -> None:
         """`bound` is the socket to serve on, from `listening_socket`; it is ours to close.
 
         `openai` is what answers under `/v1`; `keep_alive` is how many seconds of silence a stream
-        of events may have.
+        of events may have; `upstreams` says how each upstream has done.
         """
         self._settings = settings
         self._bound = bound
-        self._limits = limits or Limits()
-        app = rest.build(conversations, Pages(websocket_port), keep_alive=keep_alive)
+        self._limits = limits or HttpLimits()
+        self._addresses = doors.addresses
+        app = rest.build(
+            conversations, Pages(websocket_port), keep_alive=keep_alive, upstreams=upstreams
+        )
         self.port: int = bound.getsockname()[1]
         self._gate = Gate(
             _by_path(app, openai),
@@ -64,7 +70,8 @@ class HttpListener:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> HttpListener:
-        server = _Server(_config(self._gate, self._settings, self._limits))
+        protocol = partial(GuardedProtocol, self._limits, self._addresses)
+        server = _Server(_config(self._gate, self._settings, self._limits, protocol))
         server.config.load()
         server.lifespan = server.config.lifespan_class(server.config)
         await server.startup(sockets=[self._bound])
@@ -114,10 +121,12 @@ def listening_socket(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _config(app: ASGIApp, settings: Settings, limits: Limits) -> uvicorn.Config:
+def _config(
+    app: ASGIApp, settings: Settings, limits: HttpLimits, protocol: Callable[..., GuardedProtocol]
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=cast("Any", partial(GuardedProtocol, limits)),
+        http=cast("Any", protocol),
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -126,6 +135,7 @@ def _config(app: ASGIApp, settings: Settings, limits: Limits) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
+        timeout_keep_alive=limits.idle_seconds,
         timeout_graceful_shutdown=CLOSE_SECONDS,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,

@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import structlog
@@ -28,7 +29,7 @@ from server.transports.openai_facade.errors import refusal as openai_refusal
 from server.transports.openai_facade.paths import ours as is_openai
 from server.transports.openai_facade.paths import streams_past
 from server.transports.responses import JSON
-from server.transports.status import http_body, http_headers, http_status
+from server.transports.status import http_body, http_headers, http_status, rate_headers
 from server.transports.transfer import IMPORT_PATH
 
 log = structlog.get_logger("trialogue.http")
@@ -38,6 +39,8 @@ PUBLIC = frozenset(
     {"/", "/healthz", "/health", "/readyz", "/docs", "/openapi.json", "/favicon.ico"}
 )
 PUBLIC_FOLDER = "/web/"
+#: What takes nothing of a key's rate: to follow, to stop, and to look at the numbers.
+_FREE = re.compile(r"/metrics|/turns/[^/]+/(events|cancel)|/conversations/[^/]+/events")
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _SECURITY: Mapping[str, str] = {
@@ -84,8 +87,9 @@ class Gate:
                 await cors.preflight(headers)(scope, receive, passage.send)
                 return
             bound = self._upload if streams_past(path) or path == IMPORT_PATH else self._body
-            await self._let_in(scope, headers, bound)
-            await self._app(scope, _Bounded(receive, bound), passage.send)
+            owner = await self._let_in(scope, headers, bound)
+            with nullcontext() if owner is None else self._doors.owners.within(owner):
+                await self._app(scope, _Bounded(receive, bound), passage.send)
         except Exception as error:
             if code_of(error) is Code.INTERNAL:
                 log.exception("request broke", request_id=passage.id)
@@ -103,14 +107,18 @@ class Gate:
         self._doors.check_origin(headers.get("origin"), headers.get("host"), self._port)
         scope["state"]["origin"] = headers.get("origin")
 
-    async def _let_in(self, scope: Scope, headers: Headers, bound: _Bound) -> None:
-        scope["state"]["owner"] = None
+    async def _let_in(self, scope: Scope, headers: Headers, bound: _Bound) -> str | None:
+        scope["state"]["owner"] = owner = None
         path = scope["path"]
         if path not in PUBLIC and not path.startswith(PUBLIC_FOLDER):
-            scope["state"]["owner"] = await self._doors.owner(_key(headers))
+            scope["state"]["owner"] = owner = await self._doors.owner(_key(headers))
+            if not _FREE.fullmatch(path) and (allowance := self._doors.count(owner)) is not None:
+                scope["state"]["allowance"] = allowance
+                allowance.check()
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > bound.bytes:
             raise bound.passed()
+        return owner
 
 
 class _Passage:
@@ -134,6 +142,9 @@ class _Passage:
             headers["x-request-id"] = self.id
             for name, value in _SECURITY.items():
                 headers.setdefault(name, value)
+            if (allowance := self._scope["state"].get("allowance")) is not None:
+                for name, value in rate_headers(allowance).items():
+                    headers[name] = value
             if origin := self._scope["state"].get("origin"):
                 cors.show(headers, origin)
         elif not message.get("more_body"):

@@ -4,35 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from server.core.crowd import Crowd
 from server.core.errors import Code, Problem
+from server.limits import ROOM_AT_THE_DOOR, HttpLimits
+from server.transports.patience import Patience
 from server.transports.status import http_body
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one connection may take of our memory and time."""
-
-    #: request line and headers together, in bytes; httptools itself has no bound
-    head_bytes: int = 64 << 10
-    #: for a whole head (CVE-2007-6750, slow loris)
-    head_seconds: float = 15.0
-    #: for a whole body
-    body_seconds: float = 120.0
 
 
 class GuardedProtocol(HttpToolsProtocol):
     """One HTTP/1.1 connection."""
 
-    def __init__(self, limits: Limits, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, limits: HttpLimits, addresses: Crowd, *args: Any, **kwargs: Any) -> None:
+        """`addresses` counts connections by where they come from, whichever wire they speak."""
         super().__init__(*args, **kwargs)
         self._limits = limits
+        self._addresses = addresses
+        self._patience = Patience(limits.patience)
+        #: whether there are more connections than may be, in all or from this address
+        self._is_too_many = False
         #: bytes since the last that were a body's
         self._idle_bytes = 0
         self._in_head = True
@@ -43,12 +39,30 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._expect(self._limits.head_seconds)
+        beyond = len(self.connections) - self._limits.connections
+        beyond = max(beyond, self._addresses.enter(self._address))
+        self._is_too_many = beyond > 0
+        if beyond > ROOM_AT_THE_DOOR:
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect(None)
+        self._patience.end()
+        self._addresses.leave(self._address)
         super().connection_lost(exc)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._patience.begin(self.transport)
+
+    def resume_writing(self) -> None:
+        self._patience.end()
+        super().resume_writing()
+
     def data_received(self, data: bytes) -> None:
+        if self._is_too_many:
+            self._refuse(429, "There are too many connections; please try again in a moment.")
+            return
         most = self._limits.head_bytes
         if self._in_head and self._deadline is None:
             self._expect(self._limits.head_seconds)
@@ -113,6 +127,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(_Body(self))
         self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
 
+    @property
+    def _address(self) -> str:
+        return self.client[0] if self.client else ""
+
     def _expect(self, seconds: float | None) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
@@ -147,10 +165,18 @@ class _Body:
 
 
 def _refusal(status: int, message: str) -> bytes:
-    body = orjson.dumps(http_body(Problem(Code.INVALID_REQUEST, message)))
-    reason = b"Bad Request" if status == 400 else b"Request Header Fields Too Large"
+    code = Code.RATE_LIMIT_EXCEEDED if status == 429 else Code.INVALID_REQUEST
+    body = orjson.dumps(http_body(Problem(code, message)))
+    wait = b"\r\nretry-after: 1" if status == 429 else b""
     return (
-        b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+        b"HTTP/1.1 %d %b%b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
         b"x-content-type-options: nosniff\r\nx-request-id: req_%b\r\nconnection: close\r\n\r\n%b"
-        % (status, reason, len(body), secrets.token_hex(12).encode(), body)
+        % (
+            status,
+            HTTPStatus(status).phrase.encode(),
+            wait,
+            len(body),
+            secrets.token_hex(12).encode(),
+            body,
+        )
     )

@@ -7,6 +7,9 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+#: What the log shows of a client that left before its answer (nginx's number for it).
+GONE = 499
+
 
 class JSON(Response):
     """A JSON response, written by the fast encoder."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
@@ -18,13 +18,13 @@ from starlette.responses import Response
 from server import VERSION
 from server.core.conversations import Conversations
 from server.core.errors import InvalidRequestError, RefusedError
-from server.core.metrics import CONTENT_TYPE
+from server.core.nouns import micros
 from server.core.turns import Ended, TurnEvent
 from server.transports import events as render
-from server.transports import rest_errors, sse
+from server.transports import lists, rest_errors, sse
 from server.transports.http_gate import refusal
 from server.transports.pages import Pages
-from server.transports.responses import JSON
+from server.transports.responses import GONE, JSON
 from server.transports.shapes import (
     AskBody,
     ChangeBody,
@@ -37,20 +37,18 @@ from server.transports.shapes import (
     PreviewBody,
     PreviewShape,
     RegenerateBody,
-    StateShape,
     TurnShape,
 )
+from server.transports.state import StateRoutes
 from server.transports.status import problem_of_turn
 from server.transports.transfer import Transfer
+from server.upstream.health import State
 from server.upstream.port import UpstreamError
 from storage.model import Query as SearchQuery
 from storage.model import Role, Turn
 from storage.port import StoreError
 
 T = TypeVar("T")
-#: What the log shows of a client that left before its answer (nginx's number for it).
-GONE = 499
-_EPOCH = datetime.fromtimestamp(0, UTC)
 
 ConversationId = Annotated[str, Path(description="1 to 128 characters of A-Z a-z 0-9 . _ : ~ -")]
 TurnId = Annotated[str, Path()]
@@ -61,9 +59,6 @@ STREAM: dict[int | str, dict[str, Any]] = {
     }
 }
 _TURN_OR_EVENTS: dict[int | str, dict[str, Any]] = {200: {**STREAM[200], "model": TurnShape}}
-_TEXT: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
-}
 _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
 # Named by reference: FastAPI builds a validator for every model of every route, which takes the
 # first request half a second.
@@ -81,8 +76,12 @@ def build(
     pages: Pages,
     *,
     keep_alive: float = sse.KEEP_ALIVE_SECONDS,
+    upstreams: Callable[[], Sequence[State]] = tuple,
 ) -> FastAPI:
-    """Return the application with every route of this wire; `keep_alive` is in seconds."""
+    """Return the application with every route of this wire; `keep_alive` is in seconds.
+
+    `upstreams` says how each upstream has done.
+    """
     app = _App(
         title="Trialogue",
         summary="One conversation, every wire.",
@@ -91,7 +90,11 @@ def build(
         redoc_url=None,
         telemetry=None,
     )
-    ours = (Transfer(conversations).router, _Routes(conversations, keep_alive).router)
+    ours = (
+        Transfer(conversations).router,
+        _Routes(conversations, keep_alive).router,
+        StateRoutes(conversations, upstreams).router,
+    )
     for router in ours:
         app.include_router(router, responses=REFUSALS)
     app.include_router(pages.router)
@@ -145,10 +148,6 @@ class _Routes:
         post(f"{one}/regenerate", response_model=None, responses=_TURN_OR_EVENTS)(self.regenerate)
         post(f"{one}/context", response_model=None, responses=_ok(PreviewShape))(self.preview)
         get("/search", response_model=None, responses=_ok(ListShape[HitShape]))(self.search)
-        get("/metrics", response_model=None, responses=_TEXT)(self.metrics)
-        for path in ("/healthz", "/health"):
-            get(path, response_model=StateShape)(self.alive)
-        get("/readyz", response_model=StateShape)(self.ready)
 
     async def ask(
         self,
@@ -216,7 +215,7 @@ class _Routes:
     ) -> Response:
         """List conversations, newest first."""
         page = await self._core.page(_owner(request), limit=limit, after=after, q=q)
-        return _listed(page.has_more, [render.conversation(one) for one in page.items])
+        return JSON(lists.conversations(page))
 
     async def read(self, request: Request, conversation_id: ConversationId) -> Response:
         """Read a conversation."""
@@ -247,7 +246,7 @@ class _Routes:
         page = await self._core.messages(
             _owner(request), conversation_id, leaf=leaf, limit=limit, before=before
         )
-        return _listed(page.has_more, [render.message(one) for one in page.items])
+        return JSON(lists.messages(page))
 
     async def watch(
         self,
@@ -284,24 +283,10 @@ class _Routes:
         created_before: datetime | None = None,
     ) -> Response:
         """Search messages and titles, best first."""
-        since, until = _micros(created_after), _micros(created_before)
+        since, until = micros(created_after), micros(created_before)
         query = SearchQuery(q, role, conversation_id, since, until)
         page = await self._core.search(_owner(request), query, limit=limit, after=after)
-        ids = [hit.message.id if hit.message else hit.conversation_id for hit in page.items]
-        return _listed(page.has_more, [render.hit(hit) for hit in page.items], ids)
-
-    async def metrics(self) -> Response:
-        """Show what is counted, in Prometheus' text format."""
-        return Response(self._core.metrics.render(), media_type=CONTENT_TYPE)
-
-    async def alive(self) -> dict[str, str]:
-        """Say that the process is alive."""
-        return {"status": "ok"}
-
-    async def ready(self) -> Response:
-        """Say whether asks are taken: 503 while draining, or when the database is out of reach."""
-        await self._core.ready()
-        return JSON({"status": "ready"})
+        return JSON(lists.hits(page))
 
     async def _answer(
         self, request: Request, turn: Turn, body: AskBody | RegenerateBody
@@ -358,24 +343,3 @@ def _owner(request: Request) -> str:
 
 def _ok(shape: Any) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": shape}}
-
-
-def _listed(has_more: bool, data: list[dict[str, Any]], ids: list[str] | None = None) -> Response:
-    ids = [one["id"] for one in data] if ids is None else ids
-    return JSON(
-        {
-            "object": "list",
-            "data": data,
-            "first_id": ids[0] if ids else None,
-            "last_id": ids[-1] if ids else None,
-            "has_more": has_more,
-        }
-    )
-
-
-def _micros(moment: datetime | None) -> int | None:
-    """Return a time as microseconds since 1970; one without a zone is in UTC."""
-    if moment is None:
-        return None
-    zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return (zoned - _EPOCH) // timedelta(microseconds=1)

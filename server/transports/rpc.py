@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import resource
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,15 +14,14 @@ import structlog
 
 from server.core.conversations import Conversations
 from server.core.doors import Doors
+from server.limits import RpcLimits
 from server.settings import Settings
 from server.transports import easybackend, rpc_service, rpc_standard
-from server.transports.rpc_calls import CHECK_KEYS_EVERY, Calls
+from server.transports.rpc_calls import Calls
 from server.transports.rpc_quiet import quiet
 
 log = structlog.get_logger("trialogue.rpc")
 
-#: Calls at once, watchers among them; the next one is RESOURCE_EXHAUSTED.
-MOST_CALLS = 10_000
 #: Bytes over the limit that are still read, so that a refusal can say what the limit is.
 HEADROOM = 1 << 20
 #: How often the listener makes sure that it is not broken, in seconds.
@@ -51,10 +49,11 @@ class RpcListener:
         doors: Doors,
         settings: Settings,
         *,
-        check_keys_every: float = CHECK_KEYS_EVERY,
+        limits: RpcLimits | None = None,
     ) -> None:
         self._settings = settings
-        calls = Calls(doors, settings.max_body_bytes, check_keys_every)
+        self._limits = limits or RpcLimits()
+        calls = Calls(doors, settings.max_body_bytes, self._limits)
         self._handlers = _handlers(conversations, calls)
         self._open = ExitStack()
         self._broken: dict[asyncio.Task[None], grpc.aio.Server] = {}
@@ -121,7 +120,8 @@ class RpcListener:
 
     def _new_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(
-            options=_options(self._settings.max_body_bytes), maximum_concurrent_rpcs=MOST_CALLS
+            options=_options(self._settings.max_body_bytes, self._limits),
+            maximum_concurrent_rpcs=self._limits.calls,
         )
         server.add_generic_rpc_handlers(self._handlers)
         return server
@@ -165,25 +165,26 @@ def _handlers(conversations: Conversations, calls: Calls) -> tuple[grpc.GenericR
     )
 
 
-def _options(most_bytes: int) -> list[tuple[str, int]]:
+def _options(most_bytes: int, limits: RpcLimits) -> list[tuple[str, int]]:
     return [
         # Else a second server would share the port in silence.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", most_bytes + HEADROOM),
-        ("grpc.max_allowed_incoming_connections", _most_connections()),
-        # Peers that are gone are noticed in a minute and a half; ours may ping every 10 s.
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.max_allowed_incoming_connections", limits.connections),
+        ("grpc.keepalive_time_ms", _milliseconds(limits.ping_every)),
+        ("grpc.keepalive_timeout_ms", _milliseconds(limits.ping_timeout)),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        ("grpc.server_handshake_timeout_ms", 20_000),
+        (
+            "grpc.http2.min_ping_interval_without_data_ms",
+            _milliseconds(limits.least_between_pings),
+        ),
+        ("grpc.max_connection_idle_ms", _milliseconds(limits.idle_seconds)),
+        ("grpc.server_handshake_timeout_ms", _milliseconds(limits.handshake_seconds)),
     ]
 
 
-def _most_connections() -> int:
-    """Leave descriptors for the other wires, the database and the upstream."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(16, (1 << 16 if soft == resource.RLIM_INFINITY else min(soft, 1 << 16)) // 4)
+def _milliseconds(seconds: float) -> int:
+    return round(1000 * seconds)
 
 
 async def _probe(host: str, port: int) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, TypeAlias, TypeVar
@@ -18,17 +19,18 @@ from server.core.doors import Doors, bearer
 from server.core.errors import (
     Code,
     InvalidRequestError,
+    RateLimitedError,
     RefusedError,
     RequestTooLargeError,
     problem_of,
 )
 from server.core.metrics import WIRE
+from server.limits import RpcLimits
 from server.transports.rpc_errors import ProblemError, refusal
+from server.transports.status import rate_headers
 
 log = structlog.get_logger("trialogue.rpc")
 
-#: A key that is revoked meanwhile reads on for so many seconds at most.
-CHECK_KEYS_EVERY = 5.0
 #: What a request id of the caller's own must look like to be echoed.
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 
@@ -56,18 +58,23 @@ Exchange = Callable[[AsyncIterator[Request]], AsyncGenerator[Message, None]]
 class Calls:
     """Makes method handlers that let callers in, read their messages and name their errors."""
 
-    def __init__(self, doors: Doors, most_bytes: int, check_keys_every: float) -> None:
+    def __init__(self, doors: Doors, most_bytes: int, limits: RpcLimits) -> None:
         self._doors = doors
-        self._check_keys_every = check_keys_every
+        self._limits = limits
         self._most_bytes = most_bytes
 
     def unary(
-        self, kind: type[Request], answer: Answer[Request], *, keyless: bool = False
+        self,
+        kind: type[Request],
+        answer: Answer[Request],
+        *,
+        keyless: bool = False,
+        free: bool = False,
     ) -> Handler:
-        """Answer one message with one."""
+        """Answer one message with one; a `free` call takes nothing of a key's rate."""
 
         async def call(sent: Request | RefusedError, context: Context) -> bytes:
-            async with self._within(context, keyless=keyless) as caller:
+            async with self._within(context, keyless=keyless, free=free) as caller:
                 answered = await answer(caller, _whole(sent))
             return answered.SerializeToString()
 
@@ -81,6 +88,7 @@ class Calls:
         *,
         keyless: bool = False,
         greet: bool = False,
+        free: bool = False,
     ) -> Handler:
         """Answer one message with many; what `begin` refuses is refused before the first.
 
@@ -89,17 +97,17 @@ class Calls:
 
         async def call(sent: Request | RefusedError, context: Context) -> None:
             async with (
-                self._within(context, keyless=keyless) as caller,
+                self._within(context, keyless=keyless, free=free) as caller,
                 aclosing(await begin(caller, _whole(sent))) as events,
             ):
                 if greet:
                     await context.send_initial_metadata(())
                 checked = monotonic()
                 async for event in events:
-                    if not keyless and monotonic() - checked >= self._check_keys_every:
+                    if not keyless and monotonic() - checked >= self._limits.check_keys_every:
                         await self._doors.owner(caller.key)
                         checked = monotonic()
-                    await context.write(frame(event))
+                    await self._write(context, frame(event))
 
         return grpc.unary_stream_rpc_method_handler(call, self._reader(kind))
 
@@ -112,20 +120,31 @@ class Calls:
                 aclosing(answers(_whole(one) async for one in sent)) as replies,
             ):
                 async for reply in replies:
-                    await context.write(reply.SerializeToString())
+                    await self._write(context, reply.SerializeToString())
 
         return grpc.stream_stream_rpc_method_handler(call, self._reader(kind))
 
     @asynccontextmanager
-    async def _within(self, context: Context, *, keyless: bool = False) -> AsyncIterator[Caller]:
+    async def _within(
+        self, context: Context, *, keyless: bool = False, free: bool = False
+    ) -> AsyncIterator[Caller]:
         """Let a caller in; end the call with a status where anything is refused or breaks."""
         WIRE.set("grpc")
         told: dict[str, Any] = dict(context.invocation_metadata() or ())
         request_id = _request_id(told.get("x-request-id"))
-        trailers = (("x-request-id", request_id),)
+        trailers: tuple[tuple[str, str], ...] = (("x-request-id", request_id),)
         context.set_trailing_metadata(trailers)
         try:
-            yield Caller() if keyless else await self._let_in(told)
+            with ExitStack() as held:
+                held.enter_context(self._doors.addresses.within(_address(context)))
+                caller = Caller() if keyless else await self._let_in(told)
+                if not keyless:
+                    held.enter_context(self._doors.owners.within(caller.owner))
+                if not (keyless or free) and (left := self._doors.count(caller.owner)) is not None:
+                    trailers += tuple(rate_headers(left).items())
+                    context.set_trailing_metadata(trailers)
+                    left.check()
+                yield caller
         except grpc.aio.BaseError:  # ended already, by an abort or by the caller
             raise
         except Exception as error:
@@ -134,6 +153,14 @@ class Calls:
                 log.exception("call broke", request_id=request_id)
             refused = refusal(problem)
             await context.abort(refused.code, refused.message, trailers + refused.trailers)
+
+    async def _write(self, context: Context, message: bytes) -> None:
+        """Send a message; a caller who takes nothing of it is not waited for without end."""
+        try:
+            async with asyncio.timeout(self._limits.patience):
+                await context.write(message)
+        except TimeoutError:
+            raise RateLimitedError("You read too slowly.") from None
 
     async def _let_in(self, told: Mapping[str, Any]) -> Caller:
         self._doors.check_origin(told.get("origin"), None, 0)
@@ -156,6 +183,11 @@ class Calls:
                 return InvalidRequestError(f"This is no {name}, or not all its text is UTF-8.")
 
         return read
+
+
+def _address(context: Context) -> str:
+    """Return where a caller is, without its port: `ipv4:127.0.0.1:1234` is how gRPC tells."""
+    return context.peer().partition(":")[2].rpartition(":")[0]
 
 
 def _whole(sent: Request | RefusedError) -> Request:

@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.core.questions import Ask, IfBusy, OnDisconnect, Regenerate
+from server.core.questions import Ask, IfBusy, Mode, OnDisconnect, Regenerate
 
 T = TypeVar("T")
 
@@ -25,6 +25,14 @@ class _Sampling(Body):
     top_p: float | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
+    mode: Literal["chat", "instruct"] | None = Field(
+        None, description="instruct: written as one text by a template, to be completed"
+    )
+    character: str | None = Field(None, description="a configured one")
+    instruction_template: str | None = Field(None, description="the name of one, or Jinja")
+    prompt_template: str | None = Field(
+        None, description="Jinja, or a text in which %1 stands for the prompt"
+    )
     if_busy: Literal["wait", "reject", "interrupt"] | None = None
     on_disconnect: Literal["continue", "cancel"] | None = None
     stream: bool | None = Field(None, description="answer with SSE")
@@ -42,6 +50,10 @@ class _Sampling(Body):
             "top_p": self.top_p,
             "seed": self.seed,
             "stop": tuple(stops),
+            "mode": None if self.mode is None else Mode(self.mode),
+            "character": self.character,
+            "instruction_template": self.instruction_template,
+            "prompt_template": self.prompt_template,
             "if_busy": IfBusy(self.if_busy or "wait"),
         }
 
@@ -217,3 +229,17 @@ class ListShape(BaseModel, Generic[T]):
 
 class StateShape(BaseModel):
     status: str
+
+
+class UpstreamShape(BaseModel):
+    name: str
+    state: Literal["ok", "failing", "resting"]
+    calls: int
+    failures: int
+    failures_in_a_row: int
+    resting_seconds: float
+
+
+class ReadyShape(StateShape):
+    turns_running: int | None = Field(None, description="only where `verbose` is asked for")
+    upstreams: list[UpstreamShape] | None = None

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from server.core.errors import WAITING_HELPS, Code, Problem
+from server.core.rate import Allowance, span
 from storage.model import Turn
 
 
@@ -35,6 +36,7 @@ WIRE: Mapping[Code, Wire] = {
     Code.IDEMPOTENCY_MISMATCH: Wire(422, grpc.StatusCode.INVALID_ARGUMENT, "invalid_request_error"),
     Code.REQUEST_TOO_LARGE: Wire(413, grpc.StatusCode.RESOURCE_EXHAUSTED, "invalid_request_error"),
     Code.RATE_LIMIT_EXCEEDED: Wire(429, grpc.StatusCode.RESOURCE_EXHAUSTED, "rate_limit_error"),
+    Code.INSUFFICIENT_QUOTA: Wire(429, grpc.StatusCode.RESOURCE_EXHAUSTED, "insufficient_quota"),
     Code.UPSTREAM_REJECTED: Wire(400, grpc.StatusCode.FAILED_PRECONDITION, "invalid_request_error"),
     Code.UPSTREAM_FAILED: Wire(502, grpc.StatusCode.INTERNAL, "server_error"),
     Code.UPSTREAM_TIMEOUT: Wire(504, grpc.StatusCode.DEADLINE_EXCEEDED, "server_error"),
@@ -71,7 +73,18 @@ def http_headers(problem: Problem) -> dict[str, str]:
         headers["retry-after"] = str(max(1, math.ceil(problem.retry_after)))
     if problem.code is Code.INVALID_API_KEY:
         headers["www-authenticate"] = "Bearer"
+    if problem.code is Code.INSUFFICIENT_QUOTA:
+        headers["x-should-retry"] = "false"  # which OpenAI's clients ask before they try again
     return headers
+
+
+def rate_headers(allowance: Allowance) -> dict[str, str]:
+    """Return what is left of a rate in OpenAI's headers, which gRPC has as trailers."""
+    return {
+        "x-ratelimit-limit-requests": str(allowance.limit),
+        "x-ratelimit-remaining-requests": str(allowance.remaining),
+        "x-ratelimit-reset-requests": span(allowance.full_after),
+    }
 
 
 def problem_of_turn(turn: Turn) -> Problem | None:

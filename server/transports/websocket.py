@@ -18,6 +18,7 @@ from server.core.conversations import Conversations, microseconds
 from server.core.doors import Doors
 from server.core.ids import Ids
 from server.core.metrics import WIRE
+from server.limits import WebsocketLimits
 from server.settings import Settings
 from server.transports import websocket_answers as answers
 from server.transports.websocket_doors import (
@@ -28,7 +29,6 @@ from server.transports.websocket_doors import (
     whose,
 )
 from server.transports.websocket_guard import GuardedConnection, wire_logger
-from server.transports.websocket_limits import Limits
 from server.transports.websocket_peer import House, Peer, report
 
 BACKLOG = 1024
@@ -44,10 +44,10 @@ class WebsocketListener:
         settings: Settings,
         *,
         page_port: int | None = None,
-        limits: Limits | None = None,
+        limits: WebsocketLimits | None = None,
     ) -> None:
         """`page_port` is where the browser client is served: pages from there may come in."""
-        self._limits = limits or Limits()
+        self._limits = limits or WebsocketLimits()
         self._house = House(conversations, doors, self._limits)
         self._settings = settings
         self._page_port = settings.http_port if page_port is None else page_port
@@ -91,22 +91,29 @@ class WebsocketListener:
             self._settings.websocket_port,
             ssl=_tls(self._settings),
             backlog=BACKLOG,
-            create_connection=cast("Any", partial(GuardedConnection, self._limits, self._crowd)),
+            create_connection=cast("Any", self._connection()),
             logger=wire_logger(),
             select_subprotocol=select_subprotocol,
             max_size=self._settings.max_body_bytes,
             max_queue=self._limits.waiting_frames,
+            open_timeout=self._limits.handshake_seconds,
+            ping_interval=self._limits.ping_every,
+            ping_timeout=self._limits.ping_timeout,
             close_timeout=self._limits.close_timeout,
             # Deltas are too short to gain by it, and each connection would hold 50 KiB more.
             compression=None,
             server_header=None,
         )
 
+    def _connection(self) -> partial[GuardedConnection]:
+        addresses = self._house.doors.addresses
+        return partial(GuardedConnection, self._limits, self._crowd, addresses)
+
     async def _receive(self, connection: ServerConnection) -> None:
         peer, request = cast("GuardedConnection", connection), cast("Request", connection.request)
         WIRE.set("websocket")
         try:
-            if len(self._crowd) > self._limits.connections:
+            if peer.is_too_many:
                 await peer.close(CloseCode.TRY_AGAIN_LATER, "Too many connections.")
             else:
                 await self._converse(peer, request)

@@ -16,9 +16,9 @@ from pydantic import BaseModel
 
 from server.core.conversations import Conversations, Defaults, microseconds
 from server.core.doors import Doors, configured
+from server.limits import HttpLimits as Limits
 from server.settings import load
 from server.transports.http import HttpListener, listening_socket
-from server.transports.http_guard import Limits
 from server.transports.shapes import ListShape, MessageShape, TurnShape
 from server.transports.sse import KEEP_ALIVE_SECONDS
 from server.upstream.port import Upstream

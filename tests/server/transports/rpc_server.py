@@ -21,9 +21,9 @@ from trialogue.v1.conversation_pb2_grpc import ConversationServiceStub
 from server.core.conversations import Conversations, microseconds
 from server.core.doors import Doors, configured
 from server.core.planning import Defaults
+from server.limits import RpcLimits
 from server.settings import load
 from server.transports.rpc import RpcListener
-from server.transports.rpc_calls import CHECK_KEYS_EVERY
 from server.upstream.port import Upstream
 from storage.sqlite import SQLiteStore
 
@@ -59,14 +59,14 @@ async def serving(
     upstream: Upstream,
     doors: Doors = OPEN_HOUSE,
     *,
-    check_keys_every: float = CHECK_KEYS_EVERY,
+    limits: RpcLimits | None = None,
     **settings: Any,
 ) -> AsyncIterator[Served]:
     read = load({"grpc_port": 0, **settings})
     async with (
         SQLiteStore(folder / "history.db") as store,
         Conversations(store, upstream, Defaults(model="eliza")) as conversations,
-        RpcListener(conversations, doors, read, check_keys_every=check_keys_every) as listener,
+        RpcListener(conversations, doors, read, limits=limits) as listener,
     ):
         yield Served(conversations, listener)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from server.transports.http_guard import Limits
+from server.limits import HttpLimits as Limits
 from tests.fakes import Parrot, Puppet
 from tests.server.transports.http_server import (
     Reply,

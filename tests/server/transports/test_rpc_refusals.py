@@ -23,6 +23,7 @@ from trialogue.v1 import conversation_pb2 as pb
 from server.core.conversations import microseconds
 from server.core.doors import Doors, new_key
 from server.core.errors import Code, InvalidRequestError
+from server.limits import RpcLimits
 from storage.keys import KeyFile
 from tests.fakes import Parrot, Puppet
 from tests.server.transports.rpc_server import (
@@ -60,6 +61,10 @@ async def parrot(folder: Path, **settings: Any) -> AsyncIterator[Any]:
         yield stub(channel)
 
 
+def _change(**fields: Any) -> pb.UpdateConversationRequest:
+    return pb.UpdateConversationRequest(conversation_id="c", **fields)
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("method", "asked", "param"),
@@ -93,6 +98,11 @@ class TestRefusals:
             ("UpdateConversation", pb.UpdateConversationRequest(), "conversation_id"),
             ("DeleteConversation", pb.DeleteConversationRequest(), "conversation_id"),
             ("ListMessages", pb.ListMessagesRequest(), "conversation_id"),
+            ("UpdateConversation", _change(head_id="\0"), "head_id"),
+            ("UpdateConversation", _change(truncation="eat"), "truncation"),
+            ("PreviewContext", pb.AskRequest(prompt="x"), "conversation_id"),
+            ("PreviewContext", pb.AskRequest(conversation_id="c"), "prompt"),
+            ("PreviewContext", pb.AskRequest(conversation_id="c", prompt=" "), "prompt"),
             ("SearchMessages", pb.SearchMessagesRequest(), "q"),
             ("SearchMessages", pb.SearchMessagesRequest(q="x", limit=101), "limit"),
             ("SearchMessages", pb.SearchMessagesRequest(q="x", role="poet"), "role"),
@@ -129,6 +139,7 @@ class TestRefusals:
             ("UpdateConversation", pb.UpdateConversationRequest(conversation_id="c", title="x")),
             ("DeleteConversation", pb.DeleteConversationRequest(conversation_id="c")),
             ("ListMessages", pb.ListMessagesRequest(conversation_id="c")),
+            ("PreviewContext", pb.AskRequest(conversation_id="c", prompt="x")),
             ("Ask", pb.AskRequest(prompt="x", parent_id="msg_1")),
         ],
     )
@@ -241,7 +252,7 @@ class TestDoors:
         keys.add(kept)
         doors = Doors((), keys, microseconds, open_to_all=False, public=False)
         async with (
-            serving(tmp_path, puppet, doors, check_keys_every=0) as server,
+            serving(tmp_path, puppet, doors, limits=RpcLimits(check_keys_every=0)) as server,
             server.channel() as channel,
         ):
             asked = stub(channel).Ask(pb.AskRequest(prompt="x"), metadata=bearing(key))

@@ -31,6 +31,7 @@ PROMISED = {
     "idempotency_mismatch": (422, "INVALID_ARGUMENT"),
     "request_too_large": (413, "RESOURCE_EXHAUSTED"),
     "rate_limit_exceeded": (429, "RESOURCE_EXHAUSTED"),
+    "insufficient_quota": (429, "RESOURCE_EXHAUSTED"),
     "upstream_rejected": (400, "FAILED_PRECONDITION"),
     "upstream_failed": (502, "INTERNAL"),
     "upstream_timeout": (504, "DEADLINE_EXCEEDED"),

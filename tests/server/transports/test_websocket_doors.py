@@ -15,7 +15,7 @@ from websockets.typing import Subprotocol
 from server.core.conversations import Conversations, microseconds
 from server.core.doors import Doors, new_key
 from server.core.questions import Ask
-from server.transports.websocket_limits import Limits
+from server.limits import WebsocketLimits as Limits
 from storage.keys import KeyFile
 from tests.fakes import Puppet
 from tests.server.transports.websocket_server import bearing, locked, serving

@@ -13,9 +13,9 @@ from websockets.exceptions import ConnectionClosed
 
 from server.core.conversations import Conversations, microseconds
 from server.core.doors import EVERYONE, Doors, configured
+from server.limits import WebsocketLimits as Limits
 from server.settings import load
 from server.transports.websocket import WebsocketListener
-from server.transports.websocket_limits import Limits
 
 OPEN_HOUSE = Doors((), None, microseconds, open_to_all=True, public=False)
 OWNER = EVERYONE

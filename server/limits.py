@@ -1,0 +1,92 @@
+"""What callers may take of connections, memory and time: one table, by wire.
+
+Sizes are in bytes, times in seconds. docs/limits.md is written from it.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Connections beyond the most that are taken, to be told to try later; others are cut at once.
+ROOM_AT_THE_DOOR = 64
+#: Shares of all descriptors: an eighth is left for the database, upstreams and files.
+_WEBSOCKETS, _HTTP, _GRPC = 2, 4, 8
+
+
+def _most(default: Any, help: str) -> Any:  # noqa: A002
+    return field(default=default, metadata={"help": help})
+
+
+def _share(of: int, help: str) -> Any:  # noqa: A002
+    """Declare a bound that depends on how many descriptors the process may have."""
+    told = {"help": help, "default": f"1/{of} of the descriptors"}
+    return field(default_factory=_descriptors(of), metadata=told)
+
+
+def _descriptors(of: int) -> Callable[[], int]:
+    def share() -> int:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return max(16, (1 << 17 if soft == resource.RLIM_INFINITY else soft) // of)
+
+    return share
+
+
+@dataclass(frozen=True, slots=True)
+class TurnLimits:
+    """Turns, over all wires together. Those without a number are settings."""
+
+    running: int = _most(10_000, "turns at once; the next is `rate_limit_exceeded`")
+    running_per_key: int | None = _most(
+        None, "the same for one key (`TRIALOGUE_MAX_TURNS_PER_KEY`)"
+    )
+    waiting: int = _most(
+        1000, "questions that wait in one conversation; the next is `conversation_busy`"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """REST, SSE, `/v1` and the page."""
+
+    connections: int = _share(_HTTP, "connections; the next is answered with 429 and closed")
+    head_bytes: int = _most(64 << 10, "request line and headers together, or all trailers")
+    head_seconds: float = _most(15.0, "for a whole head, the first byte of it too (slow loris)")
+    body_seconds: float = _most(120.0, "for a whole body")
+    idle_seconds: int = _most(5, "of silence between two requests")
+    patience: float = _most(30.0, "that a client which is behind may read nothing at all")
+
+
+@dataclass(frozen=True, slots=True)
+class RpcLimits:
+    """gRPC."""
+
+    connections: int = _share(_GRPC, "connections; the next is closed")
+    calls: int = _most(10_000, "calls at once, watchers too; the next is `RESOURCE_EXHAUSTED`")
+    handshake_seconds: float = _most(20.0, "for TLS and the first frames")
+    idle_seconds: float = _most(300.0, "without a call, then the connection is closed (GOAWAY)")
+    ping_every: float = _most(60.0, "between the pings that find out who is gone")
+    ping_timeout: float = _most(20.0, "that a ping may stay unanswered")
+    least_between_pings: float = _most(10.0, "between a client's own pings (ENHANCE_YOUR_CALM)")
+    patience: float = _most(60.0, "that a client may need to take one message")
+    check_keys_every: float = _most(5.0, "that a stream of a revoked key has left at most")
+
+
+@dataclass(frozen=True, slots=True)
+class WebsocketLimits:
+    """The websocket."""
+
+    connections: int = _share(_WEBSOCKETS, "connections; the next is closed with 1013")
+    handshake_seconds: float = _most(10.0, "for the HTTP request that opens it")
+    ping_every: float = _most(20.0, "between the pings that find out who is gone")
+    ping_timeout: float = _most(20.0, "that a ping may stay unanswered")
+    streams: int = _most(64, "streams of one connection at once")
+    key_timeout: float = _most(5.0, "in which a key must be shown where one is needed")
+    check_keys_every: float = _most(5.0, "that the connections of a revoked key have left at most")
+    strangers_frame: int = _most(64 << 10, "a frame of someone who was not let in yet")
+    waiting_frames: int = _most(4, "frames of one peer that wait to be read")
+    unread_pongs: int = _most(1 << 20, "of pongs that a peer asks for and does not read")
+    patience: float = _most(30.0, "that a peer which is behind may read nothing at all")
+    close_timeout: float = _most(5.0, "that a peer has to answer when it is closed")

@@ -1,0 +1,71 @@
+"""Alive, ready, and in numbers: what whoever runs the server asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from server.core.conversations import Conversations
+from server.core.metrics import CONTENT_TYPE
+from server.transports.responses import JSON
+from server.transports.shapes import ReadyShape, StateShape
+from server.upstream.health import State
+
+_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
+}
+Upstreams = Callable[[], Sequence[State]]
+
+
+class StateRoutes:
+    """The routes; `upstreams` says how each of them has done."""
+
+    def __init__(self, conversations: Conversations, upstreams: Upstreams) -> None:
+        self._core = conversations
+        self._upstreams = upstreams
+        self.router = APIRouter(default_response_class=JSON)
+        get = self.router.get
+        get("/metrics", response_model=None, responses=_TEXT)(self.metrics)
+        for path in ("/healthz", "/health"):
+            get(path, response_model=StateShape)(self.alive)
+        described: dict[int | str, dict[str, Any]] = {200: {"model": ReadyShape}}
+        get("/readyz", response_model=None, responses=described)(self.ready)
+
+    async def metrics(self) -> Response:
+        """Show what is counted, in Prometheus' text format."""
+        return Response(self._core.metrics.render(), media_type=CONTENT_TYPE)
+
+    async def alive(self) -> Response:
+        """Say that the process answers."""
+        return JSON({"status": "ok"})
+
+    async def ready(
+        self,
+        verbose: Annotated[
+            str | None, Query(description="say how the upstreams do as well; any value, or none")
+        ] = None,
+    ) -> Response:
+        """Say whether asks are taken: 503 while draining, or when the database is out of reach."""
+        await self._core.ready()
+        if verbose is None:
+            return JSON({"status": "ready"})
+        return JSON(
+            {
+                "status": "ready",
+                "turns_running": self._core.running,
+                "upstreams": [_upstream(state) for state in self._upstreams()],
+            }
+        )
+
+
+def _upstream(state: State) -> dict[str, Any]:
+    return {
+        "name": state.name,
+        "state": "resting" if state.resting else "failing" if state.failures_in_a_row else "ok",
+        "calls": state.calls,
+        "failures": state.failures,
+        "failures_in_a_row": state.failures_in_a_row,
+        "resting_seconds": round(state.resting, 1),
+    }
