@@ -22,7 +22,7 @@ from server.transports import rest
 from server.transports.http_gate import Gate
 from server.transports.http_guard import GuardedProtocol
 from server.transports.openai_facade.paths import ours as is_openai
-from server.transports.pages import Pages
+from server.transports.served import Behind
 from server.transports.sse import KEEP_ALIVE_SECONDS
 from server.upstream.health import State
 
@@ -56,12 +56,10 @@ class HttpListener:
         self._bound = bound
         self._limits = limits or HttpLimits()
         self._addresses = doors.addresses
-        app = rest.build(
-            conversations, Pages(websocket_port), keep_alive=keep_alive, upstreams=upstreams
-        )
+        behind = Behind(conversations, websocket_port, upstreams, keep_alive)
         self.port: int = bound.getsockname()[1]
         self._gate = Gate(
-            _by_path(app, openai),
+            _by_path(rest.build(), openai, behind),
             doors,
             settings.max_body_bytes,
             self.port,
@@ -89,10 +87,11 @@ class HttpListener:
         await self._stack.aclose()
 
 
-def _by_path(rest_app: ASGIApp, openai: ASGIApp | None) -> ASGIApp:
+def _by_path(rest_app: ASGIApp, openai: ASGIApp | None, behind: Behind) -> ASGIApp:
     """Return an application that goes straight to what answers under `/v1`, past all routing."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["behind"] = behind
         chosen = openai if openai is not None and is_openai(scope["path"]) else rest_app
         await chosen(scope, receive, send)
 

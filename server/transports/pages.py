@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from server import VERSION
 from server.transports.responses import JSON
+from server.transports.served import behind
 from storage.port import NotFoundError
 
 _TYPES = {
@@ -33,8 +34,7 @@ _DOCS_CSP = (
 class Pages:
     """Serves files that ship with us; nothing comes from anywhere else."""
 
-    def __init__(self, websocket_port: int) -> None:
-        self._websocket_port = websocket_port
+    def __init__(self) -> None:
         self._web = _load(files("clients") / "web")
         self._swagger = _load(files("fastapi_swagger") / "resources")
         self.router = router = APIRouter(include_in_schema=False)
@@ -43,17 +43,17 @@ class Pages:
         router.get("/web/config.json")(self.config)
         router.get("/web/{name}")(self.file)
 
-    async def page(self) -> Response:
-        port = self._websocket_port
+    async def page(self, request: Request) -> Response:
+        port = behind(request).websocket_port
         csp = _CSP.format(websocket=f"ws://*:{port} wss://*:{port}")
         return _file("index.html", self._web["index.html"], csp)
 
     async def docs(self) -> Response:
         return _file("docs.html", self._web["docs.html"], _DOCS_CSP)
 
-    async def config(self) -> Response:
+    async def config(self, request: Request) -> Response:
         """Tell the page what it cannot know: where the websocket is."""
-        return JSON({"websocket_port": self._websocket_port, "version": VERSION})
+        return JSON({"websocket_port": behind(request).websocket_port, "version": VERSION})
 
     async def file(self, name: str) -> Response:
         content = self._web.get(name) or self._swagger.get(name)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
@@ -16,7 +16,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from server import VERSION
-from server.core.conversations import Conversations
 from server.core.errors import InvalidRequestError, RefusedError
 from server.core.nouns import micros
 from server.core.turns import Ended, TurnEvent
@@ -25,6 +24,7 @@ from server.transports import lists, rest_errors, sse
 from server.transports.http_gate import refusal
 from server.transports.pages import Pages
 from server.transports.responses import GONE, JSON
+from server.transports.served import behind, core, owner
 from server.transports.shapes import (
     AskBody,
     ChangeBody,
@@ -42,7 +42,6 @@ from server.transports.shapes import (
 from server.transports.state import StateRoutes
 from server.transports.status import problem_of_turn
 from server.transports.transfer import Transfer
-from server.upstream.health import State
 from server.upstream.port import UpstreamError
 from storage.model import Query as SearchQuery
 from storage.model import Role, Turn
@@ -71,16 +70,12 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def build(
-    conversations: Conversations,
-    pages: Pages,
-    *,
-    keep_alive: float = sse.KEEP_ALIVE_SECONDS,
-    upstreams: Callable[[], Sequence[State]] = tuple,
-) -> FastAPI:
-    """Return the application with every route of this wire; `keep_alive` is in seconds.
+@cache
+def build() -> FastAPI:
+    """Return the application with every route of this wire.
 
-    `upstreams` says how each upstream has done.
+    It has no state, and takes longer to make than anything else at a start: so there is one. What
+    is behind a request is in the request's own state (`served`).
     """
     app = _App(
         title="Trialogue",
@@ -91,12 +86,13 @@ def build(
         telemetry=None,
     )
     ours = (
-        Transfer(conversations).router,
-        _Routes(conversations, keep_alive).router,
-        StateRoutes(conversations, upstreams).router,
+        Transfer().router,
+        _Routes().router,
+        StateRoutes().router,
     )
     for router in ours:
         app.include_router(router, responses=REFUSALS)
+    pages = Pages()
     app.include_router(pages.router)
     routes = [route for router in (*ours, pages.router) for route in router.routes]
     app.add_exception_handler(RequestValidationError, rest_errors.invalid)
@@ -119,9 +115,7 @@ class _App(FastAPI):
 class _Routes:
     """The routes, each a parse, one call and a rendering."""
 
-    def __init__(self, conversations: Conversations, keep_alive: float) -> None:
-        self._core = conversations
-        self._keep_alive = keep_alive
+    def __init__(self) -> None:
         self.router = router = APIRouter(default_response_class=JSON)
         post, get = router.post, router.get
         post("/ask/{conversation_id}", response_model=None, responses=_TURN_OR_EVENTS)(self.ask)
@@ -159,7 +153,7 @@ class _Routes:
         """Ask a question; the conversation is made if it is not there. Answers the Turn, or SSE."""
         if body.prompt is not None and body.content is not None:
             raise InvalidRequestError("prompt and content exclude each other.", "content")
-        turn = await self._core.ask(_owner(request), conversation_id, body.ask(idempotency_key))
+        turn = await core(request).ask(owner(request), conversation_id, body.ask(idempotency_key))
         return await self._answer(request, turn, body)
 
     async def regenerate(
@@ -167,16 +161,16 @@ class _Routes:
     ) -> Response:
         """Write another answer to the same question: a sibling of the one there is."""
         body = body or RegenerateBody()
-        turn = await self._core.regenerate(_owner(request), conversation_id, body.again())
+        turn = await core(request).regenerate(owner(request), conversation_id, body.again())
         return await self._answer(request, turn, body)
 
     async def turn(self, request: Request, turn_id: TurnId) -> Response:
         """Read a turn; a running one shows its answer so far."""
-        return JSON(render.turn(await self._core.turn(_owner(request), turn_id)))
+        return JSON(render.turn(await core(request).turn(owner(request), turn_id)))
 
     async def cancel(self, request: Request, turn_id: TurnId) -> Response:
         """Stop the writing of an answer; cancelling an ended turn is no error."""
-        return JSON(render.turn(await self._core.cancel(_owner(request), turn_id)))
+        return JSON(render.turn(await core(request).cancel(owner(request), turn_id)))
 
     async def follow(
         self,
@@ -190,14 +184,14 @@ class _Routes:
             seen, after = sse.position(last_event_id)
             if seen != turn_id:
                 raise InvalidRequestError("Last-Event-ID is of another turn.", "last-event-id")
-        await self._core.turn(_owner(request), turn_id)
-        return self._stream(self._core.follow(_owner(request), turn_id, after=after or 0))
+        await core(request).turn(owner(request), turn_id)
+        return _stream(request, core(request).follow(owner(request), turn_id, after=after or 0))
 
     async def create(self, request: Request, body: ConversationBody | None = None) -> Response:
         """Make an empty conversation."""
         body = body or ConversationBody()
-        made = await self._core.create(
-            _owner(request),
+        made = await core(request).create(
+            owner(request),
             id=body.id,
             title=body.title or "",
             system_prompt=body.system_prompt,
@@ -214,24 +208,24 @@ class _Routes:
         q: str | None = None,
     ) -> Response:
         """List conversations, newest first."""
-        page = await self._core.page(_owner(request), limit=limit, after=after, q=q)
+        page = await core(request).page(owner(request), limit=limit, after=after, q=q)
         return JSON(lists.conversations(page))
 
     async def read(self, request: Request, conversation_id: ConversationId) -> Response:
         """Read a conversation."""
-        return JSON(render.conversation(await self._core.get(_owner(request), conversation_id)))
+        return JSON(render.conversation(await core(request).get(owner(request), conversation_id)))
 
     async def change(
         self, request: Request, conversation_id: ConversationId, body: ChangeBody
     ) -> Response:
         """Change title, system prompt, model, metadata, head or truncation."""
         changes = body.model_dump(exclude_unset=True)
-        changed = await self._core.update(_owner(request), conversation_id, changes)
+        changed = await core(request).update(owner(request), conversation_id, changes)
         return JSON(render.conversation(changed))
 
     async def delete(self, request: Request, conversation_id: ConversationId) -> Response:
         """Delete a conversation and all that it holds."""
-        await self._core.delete(_owner(request), conversation_id)
+        await core(request).delete(owner(request), conversation_id)
         return Response(status_code=204)
 
     async def messages(
@@ -243,8 +237,8 @@ class _Routes:
         before: str | None = None,
     ) -> Response:
         """List one branch, oldest first; default: the branch that ends in the head."""
-        page = await self._core.messages(
-            _owner(request), conversation_id, leaf=leaf, limit=limit, before=before
+        page = await core(request).messages(
+            owner(request), conversation_id, leaf=leaf, limit=limit, before=before
         )
         return JSON(lists.messages(page))
 
@@ -255,20 +249,20 @@ class _Routes:
         last_event_id: Annotated[str | None, Header()] = None,
     ) -> Response:
         """Follow every turn of a conversation by SSE, whoever asks it, from now."""
-        owner = _owner(request)
+        asker = owner(request)
         after = sse.position(last_event_id) if last_event_id else None
-        await self._core.get(owner, conversation_id)
+        await core(request).get(asker, conversation_id)
         if after is not None:
-            seen = await self._core.turn(owner, after[0])
+            seen = await core(request).turn(asker, after[0])
             if seen.conversation_id != conversation_id:
                 raise InvalidRequestError("Last-Event-ID is of another place.", "last-event-id")
-        return self._stream(self._core.watch(owner, conversation_id, after=after))
+        return _stream(request, core(request).watch(asker, conversation_id, after=after))
 
     async def preview(
         self, request: Request, conversation_id: ConversationId, body: PreviewBody
     ) -> Response:
         """Show what would be sent for a prompt: messages kept and trimmed, tokens. Asks nobody."""
-        found = await self._core.preview(_owner(request), conversation_id, body.ask(None))
+        found = await core(request).preview(owner(request), conversation_id, body.ask(None))
         return JSON(render.preview(found))
 
     async def search(
@@ -285,15 +279,15 @@ class _Routes:
         """Search messages and titles, best first."""
         since, until = micros(created_after), micros(created_before)
         query = SearchQuery(q, role, conversation_id, since, until)
-        page = await self._core.search(_owner(request), query, limit=limit, after=after)
+        page = await core(request).search(owner(request), query, limit=limit, after=after)
         return JSON(lists.hits(page))
 
     async def _answer(
         self, request: Request, turn: Turn, body: AskBody | RegenerateBody
     ) -> Response:
-        events = self._core.follow(_owner(request), turn.id, on_leave=body.leave)
+        events = core(request).follow(owner(request), turn.id, on_leave=body.leave)
         if body.stream or (body.stream is None and _wants_events(request)):
-            return self._stream(events)
+            return _stream(request, events)
         ended = await _unless_gone(request, _end(events))
         if ended is None:
             return Response(status_code=GONE)  # nobody is left to read it
@@ -301,8 +295,9 @@ class _Routes:
             return refusal(problem)
         return JSON(render.turn(ended))
 
-    def _stream(self, events: AsyncGenerator[TurnEvent, None]) -> Response:
-        return sse.EventStream(events, self._keep_alive)
+
+def _stream(request: Request, events: AsyncGenerator[TurnEvent, None]) -> Response:
+    return sse.EventStream(events, behind(request).keep_alive)
 
 
 async def _end(events: AsyncGenerator[TurnEvent, None]) -> Turn:
@@ -334,11 +329,6 @@ async def _disconnect(request: Request) -> None:
 
 def _wants_events(request: Request) -> bool:
     return "text/event-stream" in request.headers.get("accept", "")
-
-
-def _owner(request: Request) -> str:
-    owner: str = request.state.owner
-    return owner
 
 
 def _ok(shape: Any) -> dict[int | str, dict[str, Any]]:

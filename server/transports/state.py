@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from server.core.conversations import Conversations
 from server.core.metrics import CONTENT_TYPE
 from server.transports.responses import JSON
+from server.transports.served import behind, core
 from server.transports.shapes import ReadyShape, StateShape
 from server.upstream.health import State
 
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
 }
-Upstreams = Callable[[], Sequence[State]]
 
 
 class StateRoutes:
-    """The routes; `upstreams` says how each of them has done."""
+    """The routes."""
 
-    def __init__(self, conversations: Conversations, upstreams: Upstreams) -> None:
-        self._core = conversations
-        self._upstreams = upstreams
+    def __init__(self) -> None:
         self.router = APIRouter(default_response_class=JSON)
         get = self.router.get
         get("/metrics", response_model=None, responses=_TEXT)(self.metrics)
@@ -33,9 +29,9 @@ class StateRoutes:
         described: dict[int | str, dict[str, Any]] = {200: {"model": ReadyShape}}
         get("/readyz", response_model=None, responses=described)(self.ready)
 
-    async def metrics(self) -> Response:
+    async def metrics(self, request: Request) -> Response:
         """Show what is counted, in Prometheus' text format."""
-        return Response(self._core.metrics.render(), media_type=CONTENT_TYPE)
+        return Response(core(request).metrics.render(), media_type=CONTENT_TYPE)
 
     async def alive(self) -> Response:
         """Say that the process answers."""
@@ -43,19 +39,20 @@ class StateRoutes:
 
     async def ready(
         self,
+        request: Request,
         verbose: Annotated[
             str | None, Query(description="say how the upstreams do as well; any value, or none")
         ] = None,
     ) -> Response:
         """Say whether asks are taken: 503 while draining, or when the database is out of reach."""
-        await self._core.ready()
+        await core(request).ready()
         if verbose is None:
             return JSON({"status": "ready"})
         return JSON(
             {
                 "status": "ready",
-                "turns_running": self._core.running,
-                "upstreams": [_upstream(state) for state in self._upstreams()],
+                "turns_running": core(request).running,
+                "upstreams": [_upstream(state) for state in behind(request).upstreams()],
             }
         )
 

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
-from server.core.conversations import Conversations
 from server.transports.responses import GONE, JSON
+from server.transports.served import core, owner
 
 #: Where a body may be as long as an upload, since it goes by without being held.
 IMPORT_PATH = "/conversations/import"
@@ -39,8 +39,7 @@ _UPLOAD = {
 class Transfer:
     """The routes that carry whole conversations."""
 
-    def __init__(self, conversations: Conversations) -> None:
-        self._core = conversations
+    def __init__(self) -> None:
         self.router = router = APIRouter(default_response_class=JSON)
         # Before the routes of one conversation: "import" is no conversation's id here.
         router.post(IMPORT_PATH, response_model=None, responses=_REPORT, openapi_extra=_UPLOAD)(
@@ -58,13 +57,13 @@ class Transfer:
         kind: Annotated[Format, Query(alias="format")] = "json",
     ) -> Response:
         """Export a conversation: JSON with all of it, JSONL for fine-tuning, Markdown to read."""
-        return await _file(self._core.export(_owner(request), kind, conversation_id), kind)
+        return await _file(core(request).export(owner(request), kind, conversation_id), kind)
 
     async def all(
         self, request: Request, kind: Annotated[Format, Query(alias="format")] = "json"
     ) -> Response:
         """Export all of the caller's conversations."""
-        return await _file(self._core.export(_owner(request), kind), kind)
+        return await _file(core(request).export(owner(request), kind), kind)
 
     async def take(self, request: Request) -> Response:
         """Import a file of ours, ChatGPT's conversations.json, or one of EasyBackend's.
@@ -72,7 +71,7 @@ class Transfer:
         Importing a file twice changes nothing; a bad conversation does not stop the others.
         """
         try:
-            report = await self._core.import_(_owner(request), _body(request))
+            report = await core(request).import_(owner(request), _body(request))
         except ClientDisconnect:
             return Response(status_code=GONE)  # what was kept stays, and nobody is left to tell
         return JSON(report.rendered())
@@ -99,8 +98,3 @@ async def _body(request: Request) -> AsyncIterator[bytes]:
     async for piece in request.stream():
         if piece:
             yield piece
-
-
-def _owner(request: Request) -> str:
-    owner: str = request.state.owner
-    return owner

@@ -16,6 +16,7 @@ from websockets.protocol import CONNECTING
 from server import VERSION
 from server.core.conversations import Conversations, microseconds
 from server.core.doors import Doors
+from server.core.errors import RateLimitedError
 from server.core.ids import Ids
 from server.core.metrics import WIRE
 from server.limits import WebsocketLimits
@@ -121,6 +122,8 @@ class WebsocketListener:
             return
         except TurnedAwayError as away:
             await away.close(peer)
+        except RateLimitedError as error:
+            await peer.close(CloseCode.TRY_AGAIN_LATER, str(error))
         except Exception as error:  # noqa: BLE001 - whatever broke, the peer is told
             report(error)
             await peer.close(CloseCode.INTERNAL_ERROR)
@@ -136,16 +139,17 @@ class WebsocketListener:
         )
         own = guest.conversation_id or self._ids.new("conv")
         peer = Peer(self._house, connection, guest, own)
-        self._peers[connection] = peer
-        try:
-            await connection.push(self._welcome(own))
-            async for message in connection:
-                await peer.take(message)
-                # Frames that came together would else all be done before anybody else's turn.
-                await asyncio.sleep(0)
-        finally:
-            del self._peers[connection]
-            await peer.leave()
+        with self._house.doors.owners.within(guest.owner):
+            self._peers[connection] = peer
+            try:
+                await connection.push(self._welcome(own))
+                async for message in connection:
+                    await peer.take(message)
+                    # Frames that came together would else all be done before anybody else's turn.
+                    await asyncio.sleep(0)
+            finally:
+                del self._peers[connection]
+                await peer.leave()
 
     def _welcome(self, conversation_id: str) -> bytes:
         return answers.frame(

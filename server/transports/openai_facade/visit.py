@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
+from server.core.checks import DEEPEST_JSON, depth
 from server.core.spending import Spending
 from server.transports.openai_facade.errors import ClientLeftError, refusal
 from server.transports.openai_facade.meter import Meter
@@ -189,6 +190,9 @@ def read_json(body: bytes) -> Fields:
             raise refusals.unreadable() from None
     if not isinstance(values, dict):
         raise refusals.unreadable()
+    # Only what has so many brackets can be so deep, and few have.
+    if body.count(b"[") + body.count(b"{") > DEEPEST_JSON and depth(values) > DEEPEST_JSON:
+        raise refusals.RefusedError(f"The body is nested deeper than {DEEPEST_JSON} levels.")
     return Fields(values)
 
 
