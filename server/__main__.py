@@ -278,9 +278,14 @@ def _config(parsed: argparse.Namespace) -> int:
 
 
 def _doctor(parsed: argparse.Namespace) -> int:
-    from server import commands
+    from server import doctor
 
-    return asyncio.run(commands.doctor(_settings(parsed)))
+    logs.configure("off", None)
+    try:
+        settings = _settings(parsed)
+    except SettingsError as error:
+        return doctor.refuse(error)
+    return asyncio.run(doctor.examine(settings))
 
 
 def _client(command: str, *words: str) -> int:

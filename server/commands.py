@@ -1,10 +1,8 @@
-"""The commands beside serve: keys, config, doctor."""
+"""The commands keys and config."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sqlite3
 from datetime import UTC, datetime
 
 from pydantic import BaseModel
@@ -13,14 +11,9 @@ from server.core import checks, doors
 from server.core.conversations import microseconds
 from server.core.errors import InvalidRequestError
 from server.lifecycle import key_file
-from server.members import model_of
 from server.settings import Settings, SettingsError, variables
-from server.transports.http import listening_socket
-from server.upstream.encoding import ENCODINGS, encoding
-from server.upstream.models import model
 from storage.model import ApiKey
 from storage.port import NotFoundError
-from storage.sqlite import SAFE_VERSION
 
 DAY = 24 * 3600 * 1_000_000
 
@@ -76,58 +69,6 @@ def _shown(value: object) -> str:
             tables = [table.model_dump(exclude_unset=True) for table in value]
             return json.dumps(tables, ensure_ascii=False)
     return str(value)
-
-
-async def doctor(settings: Settings) -> int:
-    """Check what a start needs, one line a thing; 1 where something is wrong."""
-    checks = [_encoding(settings), _database(settings), *_ports(settings), _sqlite()]
-    for good, line in checks:
-        print(f"{'ok ' if good else 'BAD'}  {line}")
-    await asyncio.sleep(0)
-    return 0 if all(good for good, _ in checks) else 1
-
-
-def _encoding(settings: Settings) -> tuple[bool, str]:
-    name = settings.encoding or model(model_of(settings)).encoding
-    if name not in ENCODINGS:
-        return False, f"TRIALOGUE_ENCODING: there is no encoding {name!r}"
-    return encoding(name).count("Hello") > 0, f"encoding {name} of model {model_of(settings)}"
-
-
-def _database(settings: Settings) -> tuple[bool, str]:
-    path = settings.database_path
-    if not path.exists():
-        there = path.parent.is_dir()
-        why = "is not there yet; the first start makes it" if there else "has no folder"
-        return there, f"TRIALOGUE_DATABASE: {path} {why}"
-    try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
-            (found,) = connection.execute("PRAGMA quick_check").fetchone()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        return False, f"TRIALOGUE_DATABASE: {path}: {error}"
-    return found == "ok", f"database {path}: {found}"
-
-
-def _ports(settings: Settings) -> list[tuple[bool, str]]:
-    found = []
-    for name in ("http_port", "grpc_port", "websocket_port"):
-        port = getattr(settings, name)
-        try:
-            listening_socket(settings.host, port).close()
-            found.append((True, f"{settings.host} port {port} is free"))
-        except OSError as error:
-            found.append((False, f"{variables(name)[0]}: {settings.host} {port}: {error.strerror}"))
-    return found
-
-
-def _sqlite() -> tuple[bool, str]:
-    version = sqlite3.sqlite_version
-    safe = sqlite3.sqlite_version_info >= SAFE_VERSION
-    told = "" if safe else "; before 3.51.3, so no other process may write to the database"
-    return True, f"SQLite {version}{told}"
 
 
 def _row(key: ApiKey) -> str:

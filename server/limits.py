@@ -39,9 +39,7 @@ class TurnLimits:
     """Turns, over all wires together. Those without a number are settings."""
 
     running: int = _most(10_000, "turns at once; the next is `rate_limit_exceeded`")
-    running_per_key: int | None = _most(
-        None, "the same for one key (`TRIALOGUE_MAX_TURNS_PER_KEY`)"
-    )
+    running_per_key: int | None = _most(None, "the same for one key")
     waiting: int = _most(
         1000, "questions that wait in one conversation; the next is `conversation_busy`"
     )

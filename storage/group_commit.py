@@ -151,6 +151,8 @@ def renamed(error: Exception) -> Exception:
             return UnavailableError(DAMAGED_VALUE)
         case sqlite3.DatabaseError():
             return UnavailableError(f"The database cannot be used now: {error}.")
+        case OSError():
+            return UnavailableError(f"The database cannot be used now: {error.strerror}.")
         case ValueError() if str(error) in _CLOSED:
             return UnavailableError("The database is closed.")
     return error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -69,6 +69,7 @@ class Encoding:
             raise UnknownTokenError(f"no such token in {self.name}") from error
 
 
+Ranks = Callable[[Traversable, str, str], dict[bytes, int]]
 _built: dict[str, Encoding] = {}
 _building = Lock()
 
@@ -93,7 +94,20 @@ def build(name: str, folder: Traversable) -> Encoding:
     return Encoding(name, tiktoken.Encoding(**definition))
 
 
-def _definitions(folder: Traversable) -> ModuleType:
+def check_files(name: str) -> None:
+    """Compare the rank files of an encoding with what was published, and build nothing.
+
+    Raises EncodingFileError.
+    """
+
+    def compared(folder: Traversable, url: str, sha256: str) -> dict[bytes, int]:
+        _published(folder, url, sha256)
+        return {}
+
+    vars(_definitions(files("server.upstream") / "encodings", compared))[name]()
+
+
+def _definitions(folder: Traversable, ranks: Ranks | None = None) -> ModuleType:
     """Return a private copy of tiktoken's encoding definitions that reads ranks from a folder.
 
     The patterns and special tokens are tiktoken's; its loaders, which download, are replaced in
@@ -106,7 +120,7 @@ def _definitions(folder: Traversable) -> ModuleType:
     spec.loader.exec_module(definitions)
 
     def load(url: str, expected_hash: str) -> dict[bytes, int]:
-        return _ranks(folder, url, expected_hash)
+        return (ranks or _ranks)(folder, url, expected_hash)
 
     def load_gpt2(**_: str) -> Any:
         return definitions.r50k_base()["mergeable_ranks"]
@@ -119,6 +133,12 @@ def _definitions(folder: Traversable) -> ModuleType:
 
 
 def _ranks(folder: Traversable, url: str, sha256: str) -> dict[bytes, int]:
+    lines = (line.split() for line in _published(folder, url, sha256).splitlines())
+    return {base64.b64decode(token): int(rank) for token, rank in lines}
+
+
+def _published(folder: Traversable, url: str, sha256: str) -> bytes:
+    """Return the content of a rank file, which is the one that was published."""
     name = hashlib.sha1(url.encode(), usedforsecurity=False).hexdigest()
     try:
         content = (folder / name).read_bytes()
@@ -126,8 +146,7 @@ def _ranks(folder: Traversable, url: str, sha256: str) -> dict[bytes, int]:
         raise EncodingFileError(f"cannot read the rank file {name}: {error.strerror}") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise EncodingFileError(f"the rank file {name} is damaged; install the server again")
-    lines = (line.split() for line in content.splitlines())
-    return {base64.b64decode(token): int(rank) for token, rank in lines}
+    return content
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -70,7 +70,8 @@ async def test_rejecting_lets_one_in_and_keeps_nothing_of_the_others(
 
 
 async def test_too_many_who_wait_are_refused(store: SQLiteStore, upstream: Puppet) -> None:
-    async with Conversations(store, upstream, Defaults(MODEL, limits=TurnLimits(waiting=3))) as conversations:
+    defaults = Defaults(MODEL, limits=TurnLimits(waiting=3))
+    async with Conversations(store, upstream, defaults) as conversations:
         first = await conversations.ask(ADA, "c", Ask("first"))
         waiting = [await in_line(conversations, str(n)) for n in range(3)]
         with pytest.raises(BusyError):
