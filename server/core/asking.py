@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from server.core.bell import Bell
@@ -12,7 +13,15 @@ from server.core.errors import DrainingError, RateLimitedError
 from server.core.ids import NEW, check_id
 from server.core.places import Places
 from server.core.planning import Plan, Planner
-from server.core.questions import Ask, IfBusy, Regenerate, check_ask, check_regenerate, claim_of
+from server.core.questions import (
+    Ask,
+    IfBusy,
+    OnDisconnect,
+    Regenerate,
+    check_ask,
+    check_regenerate,
+    claim_of,
+)
 from server.core.running import Running
 from server.core.spending import Spending
 from server.core.turns import LiveTurn
@@ -55,9 +64,17 @@ class Asking:
         self.draining = False
 
     async def ask(
-        self, owner: str, conversation_id: str, question: Ask, writer: Upstream | None = None
+        self,
+        owner: str,
+        conversation_id: str,
+        question: Ask,
+        writer: Upstream | None = None,
+        on_leave: OnDisconnect = OnDisconnect.CONTINUE,
     ) -> Turn:
-        """Keep a question, begin its turn, and return at once; `writer` writes this one answer."""
+        """Keep a question, begin its turn, and return at once; `writer` writes this one answer.
+
+        `on_leave` is what becomes of a turn whose asker is cancelled while it begins.
+        """
         self.refuse_if_draining()
         question = check_ask(question)
         await self._planner.check(question)
@@ -67,10 +84,16 @@ class Asking:
         else:
             check_id(conversation_id, "conversation_id")
         if claim is None:
-            return await self._begun(owner, conversation_id, question, writer=writer)
+            return await self._begun(owner, conversation_id, question, None, writer, on_leave)
         return await self._claimed_once(owner, conversation_id, question, claim)
 
-    async def regenerate(self, owner: str, conversation_id: str, again: Regenerate) -> Turn:
+    async def regenerate(
+        self,
+        owner: str,
+        conversation_id: str,
+        again: Regenerate,
+        on_leave: OnDisconnect = OnDisconnect.CONTINUE,
+    ) -> Turn:
         """Begin another answer to a question that is kept already."""
         self.refuse_if_draining()
         again = check_regenerate(again)
@@ -80,6 +103,7 @@ class Asking:
             (owner, conversation_id),
             again.if_busy,
             lambda: self._planner.plan_again(owner, conversation_id, again),
+            on_leave=on_leave,
         )
 
     async def clear(self, owner: str, conversation_id: str) -> None:
@@ -136,12 +160,14 @@ class Asking:
         question: Ask,
         claim: Claim | None = None,
         writer: Upstream | None = None,
+        on_leave: OnDisconnect = OnDisconnect.CONTINUE,
     ) -> Turn:
         return await self._in_place(
             (owner, conversation_id),
             question.if_busy,
             lambda: self._planner.plan(owner, conversation_id, question, claim),
             writer,
+            on_leave,
         )
 
     async def _in_place(
@@ -150,11 +176,25 @@ class Asking:
         if_busy: IfBusy,
         plan: Callable[[], Coroutine[Any, Any, Plan]],
         writer: Upstream | None = None,
+        on_leave: OnDisconnect = OnDisconnect.CONTINUE,
     ) -> Turn:
         await self._spending.check(place[0])
         await self._take(place, if_busy)
         # Shielded: a caller who vanishes now would else leave the conversation busy for ever.
-        return await asyncio.shield(self._own(self._begin(place, plan, writer)))
+        beginning = self._own(self._begin(place, plan, writer))
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            if on_leave is OnDisconnect.CANCEL:
+                beginning.add_done_callback(partial(self._stop, place[0]))
+            raise
+
+    def _stop(self, owner: str, begun: asyncio.Task[Turn]) -> None:
+        """Cancel a turn that has begun, if one has: its asker is gone and wants no answer."""
+        if begun.cancelled() or begun.exception() is not None:
+            return
+        if (live := self._running.find(owner, begun.result().id)) is not None:
+            live.stop(Status.CANCELLED)
 
     async def _take(self, place: Place, if_busy: IfBusy) -> None:
         if if_busy is IfBusy.REJECT and self._places.taken(place):

@@ -118,19 +118,33 @@ class Conversations:
     # Turns
 
     async def ask(
-        self, owner: str, conversation_id: str, question: Ask, *, writer: Upstream | None = None
+        self,
+        owner: str,
+        conversation_id: str,
+        question: Ask,
+        *,
+        writer: Upstream | None = None,
+        on_leave: OnDisconnect = OnDisconnect.CONTINUE,
     ) -> Turn:
         """Keep a question, begin its turn, and return at once. The turn outlives its asker.
 
         The id may be "new". The same idempotency key and question give the same turn. `writer` is
-        asked for this one answer in place of the upstream.
+        asked for this one answer in place of the upstream. `on_leave` is what becomes of the turn
+        where this call is cancelled while it begins.
         """
-        return await self._asking.ask(owner, conversation_id, question, writer)
+        return await self._asking.ask(owner, conversation_id, question, writer, on_leave)
 
-    async def regenerate(self, owner: str, conversation_id: str, again: Regenerate) -> Turn:
+    async def regenerate(
+        self,
+        owner: str,
+        conversation_id: str,
+        again: Regenerate,
+        *,
+        on_leave: OnDisconnect = OnDisconnect.CONTINUE,
+    ) -> Turn:
         """Begin another answer to a question: a sibling of the one there is."""
         check_id(conversation_id, "conversation_id")
-        return await self._asking.regenerate(owner, conversation_id, again)
+        return await self._asking.regenerate(owner, conversation_id, again, on_leave)
 
     async def follow(
         self,

@@ -56,14 +56,18 @@ class ConversationService:
     async def ask(self, caller: Caller, asked: pb.AskRequest) -> Events:
         question = _question(asked, caller.idempotency_key)
         on_leave = _word(OnDisconnect, asked.on_disconnect, "on_disconnect")
-        turn = await self._conversations.ask(caller.owner, asked.conversation_id, question)
+        turn = await self._conversations.ask(
+            caller.owner, asked.conversation_id, question, on_leave=on_leave
+        )
         return self._follow(caller, turn.id, 0, on_leave)
 
     async def regenerate(self, caller: Caller, asked: pb.RegenerateRequest) -> Events:
         _named(asked.conversation_id, "conversation_id")
         again = Regenerate(message_id=_given(asked, "message_id"), **_how(asked))
         on_leave = _word(OnDisconnect, asked.on_disconnect, "on_disconnect")
-        turn = await self._conversations.regenerate(caller.owner, asked.conversation_id, again)
+        turn = await self._conversations.regenerate(
+            caller.owner, asked.conversation_id, again, on_leave=on_leave
+        )
         return self._follow(caller, turn.id, 0, on_leave)
 
     async def follow(self, caller: Caller, asked: pb.FollowTurnRequest) -> Events:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from server.core.conversations import Ask, Conversations, IfBusy
+from server.core.conversations import Ask, Conversations, IfBusy, OnDisconnect
 from server.core.planning import Defaults
 from server.core.turns import Started
 from server.limits import TurnLimits
@@ -138,6 +138,23 @@ async def test_an_asker_who_leaves_while_it_is_stored_has_asked(
             "next",
             "Hi again",
         ]
+
+
+async def test_one_who_leaves_then_and_wants_no_answer_gets_none(
+    tmp_path: Path, upstream: Puppet
+) -> None:
+    store = SlowStore(tmp_path / "slow.db")
+    async with store, Conversations(store, upstream, Defaults(MODEL)) as conversations:
+        leave = OnDisconnect.CANCEL
+        ask = conversations.ask(ADA, "c", Ask("leaving"), on_leave=leave)
+        task = asyncio.create_task(ask)
+        await store.beginning.wait()
+        task.cancel()
+        await settled()
+        store.go_on.set()
+        while (turn := await store.last_turn(ADA, "c")) is None or turn.status is Status.RUNNING:
+            await asyncio.sleep(0.01)
+        assert turn.status is Status.CANCELLED
 
 
 async def test_a_drain_does_not_wait_for_one_who_joins_the_line_late(
