@@ -11,6 +11,7 @@ from typing import Any
 from server.core import archive, checks
 from server.core.asking import Asking
 from server.core.bell import Bell
+from server.core.changes import checked
 from server.core.compaction import Compaction
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW, Ids, check_id
@@ -94,10 +95,14 @@ class Conversations:
         #: answers of OpenAI's API that were asked to be stored
         self.completions = StoredCompletions(store)
         self._drained = False
+        self._show()
+
+    def _show(self) -> None:
+        """Let the metrics show how busy it is."""
         self.metrics.gauge("turns_running", "Turns being written", lambda: len(self._running))
         self.metrics.gauge("turns_waiting", "Asks in line", lambda: self._places.waiting)
         self.metrics.gauge("followers", "Followers of live turns", lambda: self._running.followers)
-        self.metrics.gauge("database_queue", "Writes in line", lambda: store.waiting)
+        self.metrics.gauge("database_queue", "Writes in line", lambda: self._store.waiting)
 
     async def __aenter__(self) -> Conversations:
         await self._recover()
@@ -234,7 +239,7 @@ class Conversations:
         given = {"title": title, "metadata": metadata or {}}
         given |= {"system_prompt": system_prompt} if system_prompt else {}
         given |= {"model": model} if model else {}
-        changes = _checked(given)
+        changes = checked(given)
         now = self._now()
         conversation = Conversation(
             id=self._ids.new("conv") if id in (None, "", NEW) else check_id(str(id), "id"),
@@ -264,7 +269,7 @@ class Conversations:
     ) -> Conversation:
         """Change title, system_prompt, model, metadata, head_id or truncation."""
         check_id(conversation_id, "conversation_id")
-        return await self._store.update(owner, conversation_id, _checked(changes), self._now())
+        return await self._store.update(owner, conversation_id, checked(changes), self._now())
 
     async def delete(self, owner: str, conversation_id: str) -> None:
         """Delete a conversation; a turn that runs in it is cancelled first."""
@@ -386,30 +391,3 @@ class Conversations:
         if last is not None and last.status is Status.RUNNING:
             return None, last, 0
         return last.id if last else None, None, 0
-
-
-def _checked(changes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what may be changed of a conversation, or refuse it."""
-    checked: dict[str, Any] = {}
-    for field, value in changes.items():
-        match field, value:
-            case "title", str():
-                checked[field] = checks.short_text(value, field, checks.LONGEST_TITLE)
-            case "system_prompt", None | "":
-                checked[field] = None
-            case "system_prompt", str():
-                checked[field] = checks.text(value, field)
-            case "model", None | "":
-                checked[field] = None
-            case "model", str():
-                checked[field] = checks.name(value, field)
-            case "metadata", Mapping():
-                checked[field] = checks.metadata(value)
-            case "head_id", str():
-                checks.known(value, field)
-                checked[field] = value
-            case "truncation", "trim" | "summarize":
-                checked[field] = value
-            case _:
-                raise InvalidRequestError(f"{field} cannot be changed to that.", field)
-    return checked

@@ -59,38 +59,10 @@ class Facade:
         whole_bytes: int,
     ) -> None:
         self._conversations = conversations
-        stored = Stored(upstreams, conversations.completions)
-        shaped = Shaped(upstreams, conversations)
-        joined = Joined(upstreams, conversations, stored)
-        chat = Chat(upstreams, stored, shaped, joined)
-        completions = Completions(upstreams, default_model, shaped)
         plain = Plain(upstreams, whole_bytes)
-        models = Models(upstreams)
-        legacy = Legacy(upstreams, completions, default_model)
-        routes = (
-            Route("/v1/chat/completions", {"POST": chat.create, "GET": stored.list}),
-            Route("/v1/chat/completions/{id}/messages", {"GET": stored.messages}),
-            Route(
-                "/v1/chat/completions/{id}",
-                {"GET": stored.read, "POST": stored.change, "DELETE": stored.delete},
-            ),
-            Route("/v1/completions", {"POST": completions.create}),
-            Route("/v1/models", {"GET": models.list}),
-            Route("/v1/models/{id}", {"GET": models.read, "DELETE": plain.anything}),
-            Route("/v1/embeddings", {"POST": plain.embed}),
-            Route("/v1/moderations", {"POST": plain.moderate}),
-            Route("/v1/engines", {"GET": models.list_engines}),
-            Route("/v1/engines/{id}/completions", {"POST": completions.create_of_old}),
-            Route("/v1/engines/{id}/generate", {"POST": completions.generate}),
-            Route("/v1/engines/{id}/embeddings", {"POST": plain.embed}),
-            Route("/v1/engines/{id}", {"GET": models.read_engine}),
-            Route("/v1/text_completion", {"POST": completions.create_of_old}),
-            Route("/v1/edits", {"POST": legacy.edit}),
-            Route("/v1/internal/logits", {"POST": legacy.logits}),
-        )
-        self.routes = routes
-        self._fixed = {route.path.removeprefix(PREFIX): route for route in routes}
-        self._patterns = [(route.pattern, route) for route in routes if "{" in route.path]
+        self.routes = _routes(upstreams, conversations, plain, default_model)
+        self._fixed = {route.path.removeprefix(PREFIX): route for route in self.routes}
+        self._patterns = [(route.pattern, route) for route in self.routes if "{" in route.path]
         self._anything = Route("/v1/*", {})
         self._pass = plain.anything
 
@@ -133,6 +105,40 @@ class Facade:
                 visit.names = match.groupdict()
                 return route
         return None
+
+
+def _routes(
+    upstreams: Upstreams, conversations: Conversations, plain: Plain, default_model: str
+) -> tuple[Route, ...]:
+    """Return the table of what is not simply handed on."""
+    stored = Stored(upstreams, conversations.completions)
+    shaped = Shaped(upstreams, conversations)
+    joined = Joined(upstreams, conversations, stored)
+    chat = Chat(upstreams, stored, shaped, joined)
+    completions = Completions(upstreams, default_model, shaped)
+    models = Models(upstreams)
+    legacy = Legacy(upstreams, completions, default_model)
+    return (
+        Route("/v1/chat/completions", {"POST": chat.create, "GET": stored.list}),
+        Route("/v1/chat/completions/{id}/messages", {"GET": stored.messages}),
+        Route(
+            "/v1/chat/completions/{id}",
+            {"GET": stored.read, "POST": stored.change, "DELETE": stored.delete},
+        ),
+        Route("/v1/completions", {"POST": completions.create}),
+        Route("/v1/models", {"GET": models.list}),
+        Route("/v1/models/{id}", {"GET": models.read, "DELETE": plain.anything}),
+        Route("/v1/embeddings", {"POST": plain.embed}),
+        Route("/v1/moderations", {"POST": plain.moderate}),
+        Route("/v1/engines", {"GET": models.list_engines}),
+        Route("/v1/engines/{id}/completions", {"POST": completions.create_of_old}),
+        Route("/v1/engines/{id}/generate", {"POST": completions.generate}),
+        Route("/v1/engines/{id}/embeddings", {"POST": plain.embed}),
+        Route("/v1/engines/{id}", {"GET": models.read_engine}),
+        Route("/v1/text_completion", {"POST": completions.create_of_old}),
+        Route("/v1/edits", {"POST": legacy.edit}),
+        Route("/v1/internal/logits", {"POST": legacy.logits}),
+    )
 
 
 def _note(error: Exception, request_id: str) -> None:

@@ -1,0 +1,36 @@
+"""What may be changed of a conversation, and to what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from server.core import checks
+from server.core.errors import InvalidRequestError
+
+
+def checked(changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what may be changed of a conversation, or refuse it."""
+    checked: dict[str, Any] = {}
+    for field, value in changes.items():
+        match field, value:
+            case "title", str():
+                checked[field] = checks.short_text(value, field, checks.LONGEST_TITLE)
+            case "system_prompt", None | "":
+                checked[field] = None
+            case "system_prompt", str():
+                checked[field] = checks.text(value, field)
+            case "model", None | "":
+                checked[field] = None
+            case "model", str():
+                checked[field] = checks.name(value, field)
+            case "metadata", Mapping():
+                checked[field] = checks.metadata(value)
+            case "head_id", str():
+                checks.known(value, field)
+                checked[field] = value
+            case "truncation", "trim" | "summarize":
+                checked[field] = value
+            case _:
+                raise InvalidRequestError(f"{field} cannot be changed to that.", field)
+    return checked
