@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from tests.live import ROOT, Process
 
@@ -21,9 +22,13 @@ EXAMPLES = ROOT / "examples"
 CI = bool(os.environ.get("CI"))
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Process]:
-    async with Process(tmp_path) as process:
+# One server serves all of them, so they share its event loop.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Process]:
+    async with Process(tmp_path_factory.mktemp("server")) as process:
         yield process
 
 
