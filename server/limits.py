@@ -36,13 +36,12 @@ def _descriptors(of: int) -> Callable[[], int]:
 
 @dataclass(frozen=True, slots=True)
 class TurnLimits:
-    """Turns, over all wires together. Those without a number are settings."""
+    """Turns, over all wires together."""
 
-    running: int = _most(10_000, "turns at once; the next is `rate_limit_exceeded`")
-    running_per_key: int | None = _most(None, "the same for one key")
-    waiting: int = _most(
-        1000, "questions that wait in one conversation; the next is `conversation_busy`"
-    )
+    running: int = 10_000
+    running_per_key: int | None = None
+    #: questions that wait in one conversation
+    waiting: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,8 @@ class HttpLimits:
     connections: int = _share(_HTTP, "connections; the next is answered with 429 and closed")
     head_bytes: int = _most(64 << 10, "request line and headers together, or all trailers")
     head_seconds: float = _most(15.0, "for a whole head, the first byte of it too (slow loris)")
-    body_seconds: float = _most(120.0, "for a whole body")
+    body_seconds: float = _most(120.0, "for a whole body, and for each `body_rate` bytes one more")
+    body_rate: int = _most(16 << 10, "see `body_seconds`: an upload may take long, a drip may not")
     idle_seconds: int = _most(5, "of silence between two requests")
     patience: float = _most(30.0, "that a client which is behind may read nothing at all")
 

@@ -32,6 +32,8 @@ class GuardedProtocol(HttpToolsProtocol):
         #: bytes since the last that were a body's
         self._idle_bytes = 0
         self._in_head = True
+        #: bytes of the body that have come, and when its head had
+        self._body_bytes, self._body_began = 0, 0.0
         self._deadline: asyncio.TimerHandle | None = None
         #: how the body is framed that httptools passes over
         self._passed_over: bytes | None = None
@@ -82,6 +84,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._body_bytes, self._body_began = 0, self.loop.time()
         self._expect(self._limits.body_seconds)
         super().on_headers_complete()
         if self.parser.should_upgrade():
@@ -91,6 +94,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._idle_bytes = 0
+        self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -138,7 +142,16 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _late(self) -> None:
         self._deadline = None
-        self.transport.abort()
+        left = self._earned() if not self._in_head else 0.0
+        if left > 0:
+            self._expect(left)
+        else:
+            self.transport.abort()
+
+    def _earned(self) -> float:
+        """Return how many seconds a body still has by what has come of it."""
+        earned = self._limits.body_seconds + self._body_bytes / self._limits.body_rate
+        return self._body_began + earned - self.loop.time()
 
     def _refuse(self, status: int, message: str) -> None:
         """Answer what never became a request, in the shape of all errors, and hang up."""

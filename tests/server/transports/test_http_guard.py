@@ -242,6 +242,18 @@ class TestSlowness:
             refused = await strict.client.get("/conversations/never")
             assert refused.status_code == 404
 
+    async def test_what_has_come_of_it_earns_it_more(self, served: Served) -> None:
+        generous = Limits(body_seconds=0.1, body_rate=10)
+        async with (
+            serving(served.conversations, limits=generous) as strict,
+            connected(strict.port) as wire,
+        ):
+            whole = request("POST", "/conversations", b'{"title": "%b"}' % (b"x" * 100))
+            await wire.send(whole[:-10])
+            await asyncio.sleep(0.4)
+            await wire.send(whole[-10:])
+            assert b" 201 " in await wire.until(b"\r\n\r\n")
+
     async def test_an_answer_takes_its_own(self, tmp_path: Path) -> None:
         hurried = Limits(head_seconds=0.1, body_seconds=0.1)
         async with (
