@@ -147,7 +147,9 @@ async def _interrupted(
     """Stop an import when half of it is kept; return how many conversations are."""
     client = await _client(server, file)
     while (await _status(session, f"/conversations/conv-{conversations // 2}")) != 200:
-        await asyncio.sleep(0.02)
+        if client.returncode is not None:
+            raise SystemExit(f"the import ended by itself: {await client.communicate()}")
+        await asyncio.sleep(0.2)
     client.send_signal(signal.SIGINT)
     output, errors = await client.communicate()
     line = errors.decode().strip()
