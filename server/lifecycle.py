@@ -7,7 +7,6 @@ import os
 import resource
 import signal
 import sqlite3
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,10 +23,13 @@ from server.core.rate import RateLimit, rate
 from server.core.spending import budget
 from server.limits import TurnLimits
 from server.members import model_of, told, upstreams_of
+from server.seeing import show_upstreams
 from server.settings import Settings, SettingsError
+from server.telemetry import traces_of
 from server.transports.http import HttpListener, listening_socket
 from server.transports.openai_facade.app import Facade
 from server.transports.rpc import RpcListener
+from server.transports.tls import Certificate, CertificateError, certificate_of
 from server.transports.websocket import WebsocketListener
 from server.upstream.encoding import ENCODINGS, encoding
 from server.upstream.models import model
@@ -76,7 +78,7 @@ async def _open(
     settings: Settings, stack: AsyncExitStack
 ) -> tuple[Conversations, Upstreams, Started]:
     default_model = model_of(settings)
-    _check_certificate(settings)
+    tls = _certificate(settings)
     await _load_encoding(settings, default_model)
     store = await _store(settings, stack)
     upstreams = await upstreams_of(settings, stack)
@@ -88,29 +90,20 @@ async def _open(
         budget=budget(settings.token_budget) if settings.token_budget else None,
         limits=TurnLimits(settings.max_turns, settings.max_turns_per_key),
     )
+    traces = await stack.enter_async_context(traces_of(os.environ))
     conversations = await stack.enter_async_context(
-        Conversations(store, upstreams, defaults, patience=settings.storage_patience)
+        Conversations(store, upstreams, defaults, patience=settings.storage_patience, traces=traces)
     )
-    conversations.metrics.gauge(
-        "upstreams_resting", "Upstreams left alone since they kept failing", upstreams.resting
-    )
-    conversations.metrics.gauge(
-        "upstream_failures",
-        "Calls that an upstream did not answer, or answered with 429 or 5xx, since the start",
-        lambda: sum(state.failures for state in upstreams.state()),
-    )
-    conversations.metrics.gauge(
-        "upstream_calls", "Calls of /v1 being answered", lambda: upstreams.running
-    )
+    show_upstreams(conversations.metrics, upstreams)
     doors, new_key = _doors(settings)
     # In sequence: a port that is taken must not cancel a listener that is half begun.
     with _told("http_port", settings):
         bound = stack.enter_context(listening_socket(settings.host, settings.http_port))
     http_port = bound.getsockname()[1]
-    rpc = RpcListener(conversations, doors, settings)
+    rpc = RpcListener(conversations, doors, settings, tls=tls)
     with _told("grpc_port", settings):
         await stack.enter_async_context(rpc)
-    websocket = WebsocketListener(conversations, doors, settings, page_port=http_port)
+    websocket = WebsocketListener(conversations, doors, settings, page_port=http_port, tls=tls)
     with _told("websocket_port", settings):
         await stack.enter_async_context(websocket)
     facade = Facade(
@@ -125,6 +118,7 @@ async def _open(
         settings,
         bound=bound,
         websocket_port=websocket.port,
+        tls=tls,
         openai=facade,
         upstreams=upstreams.state,
     )
@@ -148,13 +142,11 @@ def key_file(settings: Settings) -> KeyFile:
     return KeyFile(settings.database_path.with_suffix(".keys"))
 
 
-def _check_certificate(settings: Settings) -> None:
-    if settings.tls_cert is None or settings.tls_key is None:
-        return
+def _certificate(settings: Settings) -> Certificate | None:
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
-    except OSError as error:  # SSLError is one
-        raise SettingsError(f"TRIALOGUE_TLS_CERT, TRIALOGUE_TLS_KEY: {error}") from error
+        return certificate_of(settings)
+    except CertificateError as error:
+        raise SettingsError(f"TRIALOGUE_TLS_CERT, TRIALOGUE_TLS_KEY: {error.strerror}") from error
 
 
 async def _load_encoding(settings: Settings, default_model: str) -> None:

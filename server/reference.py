@@ -1,11 +1,17 @@
-"""Writes the reference pages of docs/ from the tables in the code: settings and errors."""
+"""Writes the reference pages of docs/ from the tables in the code: settings, errors, and more."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+from server.core import checks
+from server.core.archive import splitting
 from server.core.errors import Code
+from server.core.metrics import ROWS
+from server.limits import HttpLimits, RpcLimits, TurnLimits, WebsocketLimits
 from server.settings import Settings, variables
 from server.transports.status import WIRE
 
@@ -80,9 +86,120 @@ def errors_page() -> str:
     )
 
 
+LIMITS = {
+    "HTTP, port 8000": HttpLimits,
+    "gRPC, port 9000": RpcLimits,
+    "Websocket, port 9001": WebsocketLimits,
+}
+#: Settings that bound what a caller may take.
+BOUNDS = (
+    *("rate_limit", "token_budget", "max_turns", "max_turns_per_key"),
+    *("max_connections_per_key", "max_connections_per_address"),
+    *("max_body_bytes", "max_upload_bytes"),
+)
+#: What a question may look like, on every wire.
+SHAPES = {
+    "questions in line in one conversation, then `conversation_busy`": TurnLimits().waiting,
+    "levels of a body under `/v1`": checks.DEEPEST_JSON,
+    "levels of a value that is imported": splitting.DEEPEST,
+    "bytes of metadata": checks.LARGEST_METADATA,
+    "levels of metadata": checks.DEEPEST_METADATA,
+    "characters of a title": checks.LONGEST_TITLE,
+    "characters of a model's name": checks.LONGEST_NAME,
+    "characters of an idempotency key": checks.LONGEST_KEY,
+    "characters of a search": checks.LONGEST_QUERY,
+    "stop sequences": checks.MOST_STOPS,
+    "things of a page": checks.LARGEST_PAGE,
+}
+
+
+def limits_page() -> str:
+    """Return docs/limits.md."""
+    settings = [
+        f"| `{variables(name)[0]}` | {_default(name)} | {Settings.model_fields[name].description} |"
+        for name in BOUNDS
+    ]
+    return "\n".join(
+        [
+            "# Limits",
+            NOTE,
+            "What callers may take. What counts, and how a refusal looks: "
+            "[protocol.md](protocol.md#limits).",
+            "",
+            "## Settings",
+            "",
+            "| variable | default | |",
+            "|---|---|---|",
+            *settings,
+            "",
+            "## Built in",
+            "",
+            "Sizes are in bytes, times in seconds.",
+            *(line for name, table in LIMITS.items() for line in _limits(name, table)),
+            "",
+            "### The shape of things",
+            "",
+            "| at most | |",
+            "|---|---|",
+            *(f"| {most:,} | {what} |" for what, most in SHAPES.items()),
+            "",
+        ]
+    )
+
+
+def _default(name: str) -> str:
+    default = Settings.model_fields[name].default
+    return "–" if default is None else f"{default:,}"
+
+
+def _limits(name: str, table: type[Any]) -> list[str]:
+    rows = []
+    for bound in fields(table):
+        value = bound.metadata.get("default", bound.default)
+        told = "–" if value is None else value if isinstance(value, str) else f"{value:,}"
+        rows.append(f"| `{bound.name}` | {told} | {bound.metadata['help']} |")
+    return ["", f"### {name}", "", "| | | |", "|---|---|---|", *rows]
+
+
+def metrics_page() -> str:
+    """Return docs/metrics.md."""
+    rows = [
+        f"| `{row.shown[0].removesuffix('_bucket')}` | {row.kind} "
+        f"| {', '.join(f'`{label}`' for label in row.labels) or '–'} | {row.help} |"
+        for row in ROWS
+    ]
+    return "\n".join(
+        [
+            "# Metrics",
+            NOTE,
+            "`GET /metrics` (with a key, where keys are needed) shows them as Prometheus' text,",
+            "with `process_*`: memory, processor, open files. Labels are the model (`other` for",
+            "one that we do not know), the wire (`rest`, `openai`, `grpc`, `websocket`) and the",
+            "status in the words of the wire: 200, `OK`, `ok`, or what it is refused with;",
+            "`left` where the caller was gone before there was an answer. Never an owner, a",
+            "conversation, or a word of anybody's.",
+            "",
+            "| name | kind | labels | |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "Turns are counted on every wire, and under `/v1` where `X-Conversation-Id` makes a",
+            "call one; a call that goes straight to the upstream is a request, with its status",
+            "and time. [grafana.json](grafana.json) is a dashboard of these,",
+            "[alerts.yaml](alerts.yaml) are rules for Prometheus.",
+            "",
+        ]
+    )
+
+
 def pages() -> dict[str, str]:
     """Return every page by its file name."""
-    return {"settings.md": settings_page(), "errors.md": errors_page()}
+    return {
+        "settings.md": settings_page(),
+        "errors.md": errors_page(),
+        "limits.md": limits_page(),
+        "metrics.md": metrics_page(),
+    }
 
 
 if __name__ == "__main__":

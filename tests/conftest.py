@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from server.core.conversations import Conversations
 from server.core.planning import Defaults
@@ -32,6 +34,14 @@ def _nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     for name in list(os.environ):
         if name.startswith(("TRIALOGUE_", "OPENAI_")) and not name.startswith("TRIALOGUE_TEST_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """Take back what a test of the command line made of our logs."""
+    yield
+    structlog.reset_defaults()
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture

@@ -17,9 +17,11 @@ from server.core.conversations import Conversations, microseconds
 from server.core.doors import Doors
 from server.core.planning import Defaults
 from server.core.shaping import Shaping
+from server.core.traces import Traces
 from server.settings import Settings, load
 from server.transports.http import HttpListener, listening_socket
 from server.transports.rpc import RpcListener
+from server.transports.tls import certificate_of
 from server.transports.websocket import WebsocketListener
 from server.upstream.port import Upstream
 from storage.port import Store
@@ -46,21 +48,25 @@ async def serve(
     model: str = "gpt-4o",
     doors: Doors | None = None,
     shaping: Shaping | None = None,
+    traces: Traces | None = None,
     **flags: Any,
 ) -> AsyncIterator[Served]:
     """Serve on all three ports; `flags` are settings by field name."""
     settings: Settings = load({**FREE, **flags})
+    tls = certificate_of(settings)
     doors = doors or Doors([], None, microseconds, open_to_all=True, public=False)
     defaults = Defaults(model, shaping=shaping or Shaping())
     async with AsyncExitStack() as stack:
-        core = await stack.enter_async_context(Conversations(store, upstream, defaults))
+        core = await stack.enter_async_context(
+            Conversations(store, upstream, defaults, traces=traces)
+        )
         bound = stack.enter_context(listening_socket("127.0.0.1", 0))
         port = bound.getsockname()[1]
-        rpc = await stack.enter_async_context(RpcListener(core, doors, settings))
-        listener = WebsocketListener(core, doors, settings, page_port=port)
+        rpc = await stack.enter_async_context(RpcListener(core, doors, settings, tls=tls))
+        listener = WebsocketListener(core, doors, settings, page_port=port, tls=tls)
         websocket = await stack.enter_async_context(listener)
         await stack.enter_async_context(
-            HttpListener(core, doors, settings, bound=bound, websocket_port=websocket.port)
+            HttpListener(core, doors, settings, bound=bound, websocket_port=websocket.port, tls=tls)
         )
         stack.push_async_callback(core.drain, 0)
         yield Served(

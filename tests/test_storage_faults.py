@@ -87,8 +87,9 @@ async def locked(_: Process, database: Path) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def full(server: Process, _: Path) -> AsyncIterator[None]:
+async def full(server: Process, database: Path) -> AsyncIterator[None]:
     """No file of the server's can grow, nor be written to; its log is a file too."""
+    assert database.exists()
     _, hard = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (0, hard))
     yield

@@ -22,9 +22,11 @@ from server.core.planning import Defaults, Planner
 from server.core.preview import Preview, preview
 from server.core.prompts import Prompts
 from server.core.questions import ROOT, Ask, IfBusy, Mode, OnDisconnect, Regenerate, check_ask
+from server.core.requests import Requests, about
 from server.core.running import CHECKPOINT_SECONDS, Running
 from server.core.spending import Spending
 from server.core.stored import StoredCompletions
+from server.core.traces import NoTraces, Traces
 from server.core.turns import Ended, TurnEvent, replay
 from server.upstream.port import Upstream
 from storage.model import Content, Conversation, Hit, Message, Page, Query, Status, Turn
@@ -64,6 +66,7 @@ class Conversations:
         now: Callable[[], int] = microseconds,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         patience: float = PATIENCE,
+        traces: Traces | None = None,
     ) -> None:
         """`patience` is how many seconds followers wait for an end that cannot be kept."""
         self._store = store
@@ -71,9 +74,11 @@ class Conversations:
         self._defaults, self.shaping = defaults, defaults.shaping
         self._bell = Bell()
         self._prompts = self.counting = Prompts(store, defaults.counting)
-        self.metrics = Metrics()
+        self.metrics, traces = Metrics(), traces or NoTraces()
+        #: where every wire begins and ends its requests
+        self.requests = Requests(self.metrics, traces)
         self._running = Running(
-            store, upstream, self._prompts, self.metrics, now, checkpoint_seconds, patience
+            store, upstream, self._prompts, self.metrics, now, checkpoint_seconds, patience, traces
         )
         self._ids = Ids(now)
         self._places: Places[tuple[str, str]] = Places(defaults.limits.waiting)
@@ -99,10 +104,10 @@ class Conversations:
 
     def _show(self) -> None:
         """Let the metrics show how busy it is."""
-        self.metrics.gauge("turns_running", "Turns being written", lambda: len(self._running))
-        self.metrics.gauge("turns_waiting", "Asks in line", lambda: self._places.waiting)
-        self.metrics.gauge("followers", "Followers of live turns", lambda: self._running.followers)
-        self.metrics.gauge("database_queue", "Writes in line", lambda: self._store.waiting)
+        self.metrics.show("turns_running", lambda: len(self._running))
+        self.metrics.show("turns_waiting", lambda: self._places.waiting)
+        self.metrics.show("followers", lambda: self._running.followers)
+        self.metrics.show("database_queue", lambda: self._store.waiting)
 
     async def __aenter__(self) -> Conversations:
         await self._recover()
@@ -168,9 +173,11 @@ class Conversations:
         live = self._running.find(owner, turn_id)
         if live is None:
             turn = await self._store.turn(owner, turn_id)
+            about(turn)
             async for event in replay(turn, after):
                 yield event
             return
+        about(live.turn)
         heard_the_end = False
         live.followers += 1
         try:
@@ -213,6 +220,7 @@ class Conversations:
         live = self._running.find(owner, turn_id)
         if live is None:
             return await self._store.turn(owner, turn_id)
+        about(live.turn)
         live.stop(Status.CANCELLED)
         return await live.ended()
 

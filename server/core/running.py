@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 import structlog
 
@@ -12,6 +13,8 @@ from server.core.errors import Problem, problem_of
 from server.core.keeping import PATIENCE, Keeping, failure, told_failed
 from server.core.metrics import WIRE, Metrics
 from server.core.prompts import Prompts
+from server.core.requests import REQUEST
+from server.core.traces import NoTraces, Traces, TurnSpan
 from server.core.turns import LiveTurn
 from server.upstream.port import Finish, Prompt, Upstream, UpstreamFailedError
 from storage.model import Failure, Status, Usage
@@ -37,6 +40,7 @@ class Running:
         now: Callable[[], int],
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         patience: float = PATIENCE,
+        traces: Traces | None = None,
     ) -> None:
         """`patience` is how many seconds followers wait for an end that cannot be kept."""
         self._checkpoint_seconds = checkpoint_seconds
@@ -44,6 +48,7 @@ class Running:
         self._upstream = upstream
         self._prompts = prompts
         self._metrics = metrics
+        self._traces = traces or NoTraces()
         self._now = now
         self._live: dict[tuple[str, str], LiveTurn] = {}
         self._of_conversation: dict[tuple[str, str], LiveTurn] = {}
@@ -82,9 +87,13 @@ class Running:
         writer: Upstream | None = None,
     ) -> None:
         """Begin to read the answer; `done` is called once its end is kept and announced."""
+        if (request := REQUEST.get()) is not None:
+            request.began(live)
+            prompt = replace(prompt, request_id=request.id)
         answer = (writer or self._upstream).complete(prompt)
+        span = self._traces.turn(live.turn, prompt, request.span if request else None)
         self._tasks[live] = asyncio.create_task(
-            self._run(live, answer, answer_id, done), name=live.turn.id
+            self._run(live, answer, answer_id, done, span), name=live.turn.id
         )
         if self._checkpoints is None:
             self._checkpoints = asyncio.create_task(self._checkpoint_for_ever(), name="checkpoints")
@@ -104,7 +113,12 @@ class Running:
             await asyncio.wait([self._checkpoints])
 
     async def _run(
-        self, live: LiveTurn, answer: Answer, answer_id: str, done: Callable[[], None]
+        self,
+        live: LiveTurn,
+        answer: Answer,
+        answer_id: str,
+        done: Callable[[], None],
+        span: TurnSpan,
     ) -> None:
         try:
             finish, problem = await self._answer(live, answer)
@@ -115,14 +129,15 @@ class Running:
             log.exception("turn broke", turn=live.turn.id)
             live.end(told_failed(live, self._now(), failure(error)))
         finally:
-            self._report(live)
+            self._report(live, span)
             self.forget(live)
             self._tasks.pop(live, None)
             done()
 
-    def _report(self, live: LiveTurn) -> None:
+    def _report(self, live: LiveTurn, span: TurnSpan) -> None:
         turn, now = live.turn, asyncio.get_running_loop().time()
         first = None if live.first is None else live.first - live.began
+        span.end(turn, first)
         self._metrics.turn_ended(turn, first, now - live.began)
         log.info(
             "turn ended",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +11,9 @@ from typing import Any
 from server.upstream.port import Finish
 from storage.model import Status, Turn
 from storage.port import Piece
+
+#: Characters of one delta: what one who reads nothing makes us hold.
+LARGEST = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +68,16 @@ class LiveTurn:
     def length(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    def text(self, after: int = 0) -> str:
-        """Return the answer so far from a cursor; its cost is what it returns."""
-        if after >= self.length:
+    def text(self, after: int = 0, before: int | None = None) -> str:
+        """Return the answer so far from a cursor, or up to another; its cost is what it returns."""
+        end = self.length if before is None else before
+        if after >= end:
             return ""
-        first = bisect_right(self._ends, after)
-        skip = after - (self._ends[first - 1] if first else 0)
-        pieces = self._pieces[first:]
-        return "".join(pieces)[skip:] if len(pieces) > 1 else pieces[0][skip:]
+        first, last = bisect_right(self._ends, after), bisect_left(self._ends, end)
+        start = self._ends[first - 1] if first else 0
+        pieces = self._pieces[first : last + 1]
+        joined = "".join(pieces) if len(pieces) > 1 else pieces[0]
+        return joined[after - start : end - start]
 
     def append(self, text: str) -> None:
         """Let the answer grow and wake whoever waits for it."""
@@ -140,11 +145,11 @@ class LiveTurn:
 
     def _delta(self, after: int) -> Delta:
         # Followers that keep up stand at the same cursor: they share one event.
-        newest = self._newest
-        if newest and newest.cursor == self.length and newest.cursor - len(newest.text) == after:
+        newest, end = self._newest, min(self.length, after + LARGEST)
+        if newest and newest.cursor == end and end - len(newest.text) == after:
             return newest
-        text = self.text(after)
-        self._newest = Delta(self.turn.conversation_id, self.turn.id, after + len(text), text)
+        text = self.text(after, end)
+        self._newest = Delta(self.turn.conversation_id, self.turn.id, end, text)
         return self._newest
 
     async def _growth(self) -> None:
@@ -176,6 +181,7 @@ def started(turn: Turn) -> Turn:
 async def replay(turn: Turn, after: int = 0) -> AsyncGenerator[TurnEvent, None]:
     """Yield the events of a turn that has ended, from a cursor."""
     yield Started(started(turn), after)
-    if text := turn.answer[after:]:
-        yield Delta(turn.conversation_id, turn.id, len(turn.answer), text)
+    for start in range(after, len(turn.answer), LARGEST):
+        text = turn.answer[start : start + LARGEST]
+        yield Delta(turn.conversation_id, turn.id, start + len(text), text)
     yield Ended(turn, len(turn.answer))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -24,6 +23,7 @@ from server.transports.http_guard import GuardedProtocol
 from server.transports.openai_facade.paths import ours as is_openai
 from server.transports.served import Behind
 from server.transports.sse import KEEP_ALIVE_SECONDS
+from server.transports.tls import Certificate, certificate_of
 from server.upstream.health import State
 
 #: Streams have ended before we close (the core has drained): what is left gets this long.
@@ -44,6 +44,7 @@ class HttpListener:
         websocket_port: int,
         limits: HttpLimits | None = None,
         keep_alive: float = KEEP_ALIVE_SECONDS,
+        tls: Certificate | None = None,
         openai: ASGIApp | None = None,
         upstreams: Callable[[], Sequence[State]] = tuple,
     ) -> None:
@@ -56,11 +57,13 @@ class HttpListener:
         self._bound = bound
         self._limits = limits or HttpLimits()
         self._addresses = doors.addresses
+        self._tls = tls or certificate_of(settings)
         behind = Behind(conversations, websocket_port, upstreams, keep_alive)
         self.port: int = bound.getsockname()[1]
         self._gate = Gate(
             _by_path(rest.build(), openai, behind),
             doors,
+            conversations.requests,
             settings.max_body_bytes,
             self.port,
             max_upload_bytes=settings.max_upload_bytes,
@@ -69,7 +72,7 @@ class HttpListener:
 
     async def __aenter__(self) -> HttpListener:
         protocol = partial(GuardedProtocol, self._limits, self._addresses)
-        server = _Server(_config(self._gate, self._settings, self._limits, protocol))
+        server = _Server(_config(self._gate, self._tls, self._limits, protocol))
         server.config.load()
         server.lifespan = server.config.lifespan_class(server.config)
         await server.startup(sockets=[self._bound])
@@ -121,7 +124,10 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 def _config(
-    app: ASGIApp, settings: Settings, limits: HttpLimits, protocol: Callable[..., GuardedProtocol]
+    app: ASGIApp,
+    tls: Certificate | None,
+    limits: HttpLimits,
+    protocol: Callable[..., GuardedProtocol],
 ) -> uvicorn.Config:
     return uvicorn.Config(
         app,
@@ -136,7 +142,5 @@ def _config(
         backlog=BACKLOG,
         timeout_keep_alive=limits.idle_seconds,
         timeout_graceful_shutdown=CLOSE_SECONDS,
-        ssl_certfile=settings.tls_cert,
-        ssl_keyfile=settings.tls_key,
-        ssl_version=ssl.PROTOCOL_TLS_SERVER,
+        ssl_context_factory=None if tls is None else lambda *_: tls.context,
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
-import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ from server.core.errors import (
     code_of,
     problem_of,
 )
-from server.core.metrics import WIRE
+from server.core.requests import Request, Requests
 from server.transports import http_cors as cors
 from server.transports.openai_facade.errors import refusal as openai_refusal
 from server.transports.openai_facade.paths import ours as is_openai
@@ -42,11 +40,14 @@ PUBLIC_FOLDER = "/web/"
 #: What takes nothing of a key's rate: to follow, to stop, and to look at the numbers.
 _FREE = re.compile(r"/metrics|/turns/[^/]+/(events|cancel)|/conversations/[^/]+/events")
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _SECURITY: Mapping[str, str] = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    # Of what is no page: where one is opened in a tab all the same, it does nothing there.
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "x-frame-options": "DENY",
 }
 
 
@@ -62,6 +63,7 @@ class Gate:
         self,
         app: ASGIApp,
         doors: Doors,
+        requests: Requests,
         max_body_bytes: int,
         port: int,
         *,
@@ -70,6 +72,7 @@ class Gate:
         """`max_upload_bytes` is for bodies that go by without being held."""
         self._app = app
         self._doors = doors
+        self._requests = requests
         self._body = _Bound(max_body_bytes, "TRIALOGUE_MAX_BODY_BYTES")
         self._upload = _Bound(max_upload_bytes or max_body_bytes, "TRIALOGUE_MAX_UPLOAD_BYTES")
         self._port = port
@@ -77,10 +80,19 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        path = scope["path"]
-        WIRE.set("openai" if is_openai(path) else "rest")
         headers = Headers(scope=scope)
-        passage = _Passage(scope, _request_id(headers), send)
+        wire = "openai" if is_openai(scope["path"]) else "rest"
+        with self._requests.within(wire, headers.get("x-request-id"), headers) as request:
+            passage = _Passage(scope, request, send)
+            try:
+                await self._pass(scope, headers, receive, passage)
+            finally:
+                passage.note()
+
+    async def _pass(
+        self, scope: Scope, headers: Headers, receive: Receive, passage: _Passage
+    ) -> None:
+        path = scope["path"]
         try:
             self._check_page(scope, headers)
             if cors.is_preflight(scope["method"], headers):
@@ -98,8 +110,6 @@ class Gate:
             if not passage.started:
                 refused = openai_refusal(error) if is_openai(path) else refusal(problem_of(error))
                 await refused(scope, receive, passage.send)
-        finally:
-            passage.log()
 
     def _check_page(self, scope: Scope, headers: Headers) -> None:
         if len(headers.getlist("host")) != 1 and scope["http_version"] != "1.0":
@@ -122,22 +132,21 @@ class Gate:
 
 
 class _Passage:
-    """One request on its way: names it in the response, and writes its line in the log."""
+    """One request on its way: names it in the response, and notes how it was answered."""
 
-    def __init__(self, scope: Scope, request_id: str, send: Send) -> None:
-        self.id = request_id
+    def __init__(self, scope: Scope, request: Request, send: Send) -> None:
+        self.id = request.id
         self.started = False
         self.ended = False
         self._scope = scope
         self._send = send
-        self._status = 0
-        self._began = time.perf_counter()
-        scope["state"]["request_id"] = request_id
+        self._request = request
+        scope["state"]["request_id"] = request.id
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            self._status = message["status"]
+            self._request.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self.id
             for name, value in _SECURITY.items():
@@ -147,23 +156,18 @@ class _Passage:
                     headers[name] = value
             if origin := self._scope["state"].get("origin"):
                 cors.show(headers, origin)
-        elif not message.get("more_body"):
-            self.ended = True
+        else:
+            self.ended = not message.get("more_body")
+            if self._request.first is None and not self.ended:
+                self._request.first = self._request.seconds
         await self._send(message)
 
-    def log(self) -> None:
-        route = self._scope.get("route")
-        log.info(
-            "request",
-            wire="http",
-            method=self._scope["method"],
-            # The route, not the path: an id is the caller's own words.
-            route=getattr(route, "path", None),
-            status=self._status or None,
-            owner=self._scope["state"].get("owner"),
-            request_id=self.id,
-            ms=round(1000 * (time.perf_counter() - self._began), 1),
-        )
+    def note(self) -> None:
+        """Note what is known only at the end."""
+        # The route, not the path: an id is the caller's own words.
+        self._request.name = getattr(self._scope.get("route"), "path", None)
+        self._request.method = self._scope["method"]
+        self._request.owner = self._scope["state"].get("owner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +203,3 @@ class _Bounded:
 def _key(headers: Headers) -> str | None:
     """Return the key that a request shows; OpenAI's clients for Azure send `api-key`."""
     return bearer(headers.get("authorization")) or headers.get("api-key") or None
-
-
-def _request_id(headers: Headers) -> str:
-    """Return the caller's own request id where it is fit to be shown, else a new one."""
-    given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -24,6 +25,8 @@ _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self' {websocket}; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
+#: The name in a Host header, or an IPv4 address.
+_HOST = re.compile(r"[A-Za-z0-9.-]+")
 #: Swagger UI sets styles of its own on elements.
 _DOCS_CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -44,8 +47,10 @@ class Pages:
         router.get("/web/{name}")(self.file)
 
     async def page(self, request: Request) -> Response:
-        port = behind(request).websocket_port
-        csp = _CSP.format(websocket=f"ws://*:{port} wss://*:{port}")
+        host = _HOST.match(request.headers.get("host", ""))
+        # A policy has no way to write an IPv6 address.
+        where = f"{host[0] if host else '*'}:{behind(request).websocket_port}"
+        csp = _CSP.format(websocket=f"ws://{where} wss://{where}")
         return _file("index.html", self._web["index.html"], csp)
 
     async def docs(self) -> Response:
@@ -73,7 +78,6 @@ def _file(name: str, content: bytes, csp: str) -> Response:
         media_type=_TYPES[name.rpartition(".")[2]],
         headers={
             "content-security-policy": csp,
-            "x-frame-options": "DENY",
             "cache-control": "no-cache",
         },
     )

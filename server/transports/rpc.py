@@ -6,7 +6,6 @@ import asyncio
 import errno
 import socket
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Self
 
 import grpc
@@ -19,6 +18,8 @@ from server.settings import Settings
 from server.transports import easybackend, rpc_service, rpc_standard
 from server.transports.rpc_calls import Calls
 from server.transports.rpc_quiet import quiet
+from server.transports.rpc_seen import Named
+from server.transports.tls import Certificate, certificate_of
 
 log = structlog.get_logger("trialogue.rpc")
 
@@ -50,11 +51,14 @@ class RpcListener:
         settings: Settings,
         *,
         limits: RpcLimits | None = None,
+        tls: Certificate | None = None,
     ) -> None:
         self._settings = settings
+        self._tls = tls or certificate_of(settings)
         self._limits = limits or RpcLimits()
-        calls = Calls(doors, settings.max_body_bytes, self._limits)
+        calls = Calls(doors, conversations.requests, settings.max_body_bytes, self._limits)
         self._handlers = _handlers(conversations, calls)
+        self._named = Named(conversations.requests)
         self._open = ExitStack()
         self._broken: dict[asyncio.Task[None], grpc.aio.Server] = {}
         self._port = 0
@@ -122,6 +126,7 @@ class RpcListener:
         server = grpc.aio.server(
             options=_options(self._settings.max_body_bytes, self._limits),
             maximum_concurrent_rpcs=self._limits.calls,
+            interceptors=(self._named,),
         )
         server.add_generic_rpc_handlers(self._handlers)
         return server
@@ -131,21 +136,13 @@ class RpcListener:
         host = self._settings.host
         await _probe(host, port)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        credentials = self._credentials()
         try:
-            if credentials is None:
+            if self._tls is None:
                 return self._server.add_insecure_port(address)
-            return self._server.add_secure_port(address, credentials)
+            return self._server.add_secure_port(address, self._tls.grpc_credentials())
         except RuntimeError as error:
-            with_tls = "" if credentials is None else " with this TLS certificate and key"
+            with_tls = "" if self._tls is None else " with this TLS certificate and key"
             raise OSError(errno.EADDRNOTAVAIL, f"gRPC cannot listen{with_tls}", address) from error
-
-    def _credentials(self) -> grpc.ServerCredentials | None:
-        cert, key = self._settings.tls_cert, self._settings.tls_key
-        if cert is None or key is None:
-            return None
-        pair = Path(key).read_bytes(), Path(cert).read_bytes()
-        return grpc.ssl_server_credentials([pair])
 
 
 def _handlers(conversations: Conversations, calls: Calls) -> tuple[grpc.GenericRpcHandler, ...]:

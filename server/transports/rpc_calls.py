@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,15 +22,14 @@ from server.core.errors import (
     RequestTooLargeError,
     problem_of,
 )
-from server.core.metrics import WIRE
+from server.core.requests import Request as Seen
+from server.core.requests import Requests
 from server.limits import RpcLimits
 from server.transports.rpc_errors import ProblemError, refusal
+from server.transports.rpc_seen import METHOD
 from server.transports.status import rate_headers
 
 log = structlog.get_logger("trialogue.rpc")
-
-#: What a request id of the caller's own must look like to be echoed.
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 
 Request = TypeVar("Request", bound=Message)
 Event = TypeVar("Event")
@@ -58,8 +55,11 @@ Exchange = Callable[[AsyncIterator[Request]], AsyncGenerator[Message, None]]
 class Calls:
     """Makes method handlers that let callers in, read their messages and name their errors."""
 
-    def __init__(self, doors: Doors, most_bytes: int, limits: RpcLimits) -> None:
+    def __init__(
+        self, doors: Doors, requests: Requests, most_bytes: int, limits: RpcLimits
+    ) -> None:
         self._doors = doors
+        self._requests = requests
         self._limits = limits
         self._most_bytes = most_bytes
 
@@ -129,15 +129,23 @@ class Calls:
         self, context: Context, *, keyless: bool = False, free: bool = False
     ) -> AsyncIterator[Caller]:
         """Let a caller in; end the call with a status where anything is refused or breaks."""
-        WIRE.set("grpc")
         told: dict[str, Any] = dict(context.invocation_metadata() or ())
-        request_id = _request_id(told.get("x-request-id"))
-        trailers: tuple[tuple[str, str], ...] = (("x-request-id", request_id),)
+        with self._requests.within("grpc", told.get("x-request-id"), told) as seen:
+            seen.name = METHOD.get()
+            async with self._let_through(context, seen, told, keyless, free) as caller:
+                yield caller
+
+    @asynccontextmanager
+    async def _let_through(
+        self, context: Context, seen: Seen, told: Mapping[str, Any], keyless: bool, free: bool
+    ) -> AsyncIterator[Caller]:
+        trailers: tuple[tuple[str, str], ...] = (("x-request-id", seen.id),)
         context.set_trailing_metadata(trailers)
         try:
             with ExitStack() as held:
                 held.enter_context(self._doors.addresses.within(_address(context)))
                 caller = Caller() if keyless else await self._let_in(told)
+                seen.owner = caller.owner or None
                 if not keyless:
                     held.enter_context(self._doors.owners.within(caller.owner))
                 if not (keyless or free) and (left := self._doors.count(caller.owner)) is not None:
@@ -145,13 +153,15 @@ class Calls:
                     context.set_trailing_metadata(trailers)
                     left.check()
                 yield caller
+            seen.status = "OK"
         except grpc.aio.BaseError:  # ended already, by an abort or by the caller
             raise
         except Exception as error:
             problem = error.problem if isinstance(error, ProblemError) else problem_of(error)
             if problem.code is Code.INTERNAL:
-                log.exception("call broke", request_id=request_id)
+                log.exception("call broke", request_id=seen.id)
             refused = refusal(problem)
+            seen.status = refused.code.name
             await context.abort(refused.code, refused.message, trailers + refused.trailers)
 
     async def _write(self, context: Context, message: bytes) -> None:
@@ -194,9 +204,3 @@ def _whole(sent: Request | RefusedError) -> Request:
     if isinstance(sent, RefusedError):
         raise sent
     return sent
-
-
-def _request_id(given: str | None) -> str:
-    if given is not None and _REQUEST_ID.fullmatch(given):
-        return given
-    return f"req_{secrets.token_hex(12)}"

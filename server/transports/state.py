@@ -23,7 +23,7 @@ class StateRoutes:
     def __init__(self) -> None:
         self.router = APIRouter(default_response_class=JSON)
         get = self.router.get
-        get("/metrics", response_model=None, responses=_TEXT)(self.metrics)
+        get("/metrics", response_model=None, response_class=Response, responses=_TEXT)(self.metrics)
         for path in ("/healthz", "/health"):
             get(path, response_model=StateShape)(self.alive)
         described: dict[int | str, dict[str, Any]] = {200: {"model": ReadyShape}}
@@ -60,7 +60,7 @@ class StateRoutes:
 def _upstream(state: State) -> dict[str, Any]:
     return {
         "name": state.name,
-        "state": "resting" if state.resting else "failing" if state.failures_in_a_row else "ok",
+        "state": state.word,
         "calls": state.calls,
         "failures": state.failures,
         "failures_in_a_row": state.failures_in_a_row,

@@ -22,7 +22,10 @@ _ENDINGS = {"json": "json", "jsonl": "jsonl", "markdown": "md"}
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The file",
-        "content": {kind: {"schema": {"type": "string"}} for kind in _TYPES.values()},
+        "content": {
+            kind: {"schema": {"type": "object" if name == "json" else "string"}}
+            for name, kind in _TYPES.items()
+        },
     }
 }
 _REPORT: dict[int | str, dict[str, Any]] = {

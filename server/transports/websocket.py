@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from functools import partial
 from typing import Any, Self, cast
 
@@ -19,18 +18,21 @@ from server.core.doors import Doors
 from server.core.errors import RateLimitedError
 from server.core.ids import Ids
 from server.core.metrics import WIRE
+from server.core.requests import broke
 from server.limits import WebsocketLimits
 from server.settings import Settings
 from server.transports import websocket_answers as answers
+from server.transports.tls import Certificate, certificate_of
 from server.transports.websocket_doors import (
     SUBPROTOCOL,
+    Guest,
     TurnedAwayError,
     let_in,
     select_subprotocol,
     whose,
 )
 from server.transports.websocket_guard import GuardedConnection, wire_logger
-from server.transports.websocket_peer import House, Peer, report
+from server.transports.websocket_peer import OK, House, Peer, report
 
 BACKLOG = 1024
 
@@ -45,12 +47,14 @@ class WebsocketListener:
         settings: Settings,
         *,
         page_port: int | None = None,
+        tls: Certificate | None = None,
         limits: WebsocketLimits | None = None,
     ) -> None:
         """`page_port` is where the browser client is served: pages from there may come in."""
         self._limits = limits or WebsocketLimits()
         self._house = House(conversations, doors, self._limits)
         self._settings = settings
+        self._tls = tls or certificate_of(settings)
         self._page_port = settings.http_port if page_port is None else page_port
         self._ids = Ids(microseconds)
         self._crowd: set[GuardedConnection] = set()
@@ -90,7 +94,7 @@ class WebsocketListener:
             self._receive,
             self._settings.host,
             self._settings.websocket_port,
-            ssl=_tls(self._settings),
+            ssl=None if self._tls is None else self._tls.context,
             backlog=BACKLOG,
             create_connection=cast("Any", self._connection()),
             logger=wire_logger(),
@@ -130,13 +134,7 @@ class WebsocketListener:
 
     async def _converse(self, connection: GuardedConnection, request: Request) -> None:
         """Let a peer in, and do what its frames say until it leaves."""
-        guest = await let_in(
-            connection,
-            request,
-            self._house.doors,
-            page_port=self._page_port,
-            key_timeout=self._limits.key_timeout,
-        )
+        guest = await self._guest(connection, request)
         own = guest.conversation_id or self._ids.new("conv")
         peer = Peer(self._house, connection, guest, own)
         with self._house.doors.owners.within(guest.owner):
@@ -150,6 +148,31 @@ class WebsocketListener:
             finally:
                 del self._peers[connection]
                 await peer.leave()
+
+    async def _guest(self, connection: GuardedConnection, request: Request) -> Guest:
+        """Return who a peer is; to be let in is a request of its own. Raises TurnedAwayError."""
+        headers = {name.lower(): value for name, value in request.headers.raw_items()}
+        requests = self._house.conversations.requests
+        with requests.within("websocket", headers.get("x-request-id"), headers) as seen:
+            seen.name = "open"
+            try:
+                guest = await let_in(
+                    connection,
+                    request,
+                    self._house.doors,
+                    page_port=self._page_port,
+                    key_timeout=self._limits.key_timeout,
+                )
+            except TurnedAwayError as away:
+                broke(away.why)
+                raise
+            except ConnectionClosed:
+                raise
+            except Exception as error:
+                broke(error)
+                raise
+            seen.owner, seen.status = guest.owner, OK
+        return guest
 
     def _welcome(self, conversation_id: str) -> bytes:
         return answers.frame(
@@ -176,14 +199,6 @@ class WebsocketListener:
         for connection, peer in self._peers.items():
             if peer.key == key:
                 self._house.errands.begin(away.close(connection))
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls_cert is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    return context
 
 
 def _cut(connections: list[GuardedConnection]) -> None:

@@ -47,16 +47,16 @@ class TurnedAwayError(Exception):
 
     def __init__(self, why: RefusedError, request_id: str | None = None, *, told: bool = True):
         super().__init__(str(why))
-        self._why = why
+        self.why = why
         self._request_id = request_id
         self._told = told
 
     async def close(self, connection: GuardedConnection) -> None:
         """Close the connection with 1008, not allowed in."""
         if self._told:
-            problem = problem_of(self._why)
+            problem = problem_of(self.why)
             await connection.push(answers.refusal(problem, self._request_id))
-        reason = str(self._why).encode()[:MOST_REASON].decode(errors="ignore")
+        reason = str(self.why).encode()[:MOST_REASON].decode(errors="ignore")
         await connection.close(CloseCode.POLICY_VIOLATION, reason)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from server.core.doors import Doors
 from server.core.errors import Code, InvalidRequestError, RateLimitedError, problem_of
 from server.core.ids import NEW
 from server.core.questions import Ask, OnDisconnect
+from server.core.requests import Request, broke
 from server.core.turns import Delta, Ended, Started, TurnEvent
 from server.limits import WebsocketLimits
 from server.transports import websocket_answers as answers
@@ -48,6 +50,17 @@ Telling = Callable[[], Awaitable[None]]
 
 EASY_END = "<|end|>"
 EASY_ERROR = b"<|err|>"
+#: What a request that went well ends with.
+OK = "ok"
+_NAMES: dict[type[Frame], str] = {
+    Prompt: "prompt",
+    EasyAsk: "easybackend",
+    AskFrame: "ask",
+    RegenerateFrame: "regenerate",
+    FollowFrame: "follow",
+    WatchFrame: "watch",
+    CancelFrame: "cancel",
+}
 #: What takes nothing of a key's rate.
 _FREE = (FollowFrame, WatchFrame, CancelFrame)
 
@@ -114,7 +127,7 @@ class Peer:
         try:
             request_id, frame = parse(message)
         except FrameError as error:
-            await self._refuse(error, error.request_id)
+            await self._turn_down(error, error.request_id)
             return
         match frame:
             case PingFrame():
@@ -127,17 +140,27 @@ class Peer:
                 await self._connection.push(answers.frame("authenticated", request_id))
             case AuthenticateFrame():
                 late = InvalidRequestError("authenticate must be the first frame.", "type")
-                await self._refuse(late, request_id)
+                await self._turn_down(late, request_id)
             case _ if (refused := self._too_much(frame)) is not None:
-                await self._refuse(refused, request_id, easily=isinstance(frame, EasyAsk))
+                await self._turn_down(refused, request_id, frame)
             case _:
-                self._begin(frame, request_id)
+                # The request is this frame's alone, and of all tasks that are begun for it.
+                copy_context().run(self._begin, frame, request_id)
 
     async def leave(self) -> None:
         """End the streams; turns go on, save those that were to end with the connection."""
         await _stop(self.streams)
         for begun in self._beginning:
             self._house.errands.begin(self._cancel(begun))
+
+    async def _turn_down(
+        self, error: Exception, request_id: str | None, frame: Frame | None = None
+    ) -> None:
+        """Refuse a frame for which nothing is begun."""
+        with self._conversations.requests.within("websocket", request_id) as seen:
+            seen.owner = self._guest.owner
+            seen.name = None if frame is None else _name(frame)
+            await self._refuse(error, request_id, easily=isinstance(frame, EasyAsk))
 
     def _too_much(self, frame: Frame) -> RateLimitedError | None:
         """Count a frame, and return why it is one too many where it is."""
@@ -154,9 +177,12 @@ class Peer:
         return 2 * most if isinstance(beside, CancelFrame) else most
 
     def _begin(self, frame: Frame, request_id: str | None) -> None:
-        task = asyncio.create_task(self._stream(self._telling(frame, request_id), request_id))
+        seen = self._conversations.requests.begin("websocket", request_id)
+        seen.name, seen.owner = _name(frame), self._guest.owner
+        task = asyncio.create_task(self._stream(self._telling(frame, request_id), request_id, seen))
         self.streams.add(task)
         task.add_done_callback(self.streams.discard)
+        task.add_done_callback(lambda _: self._conversations.requests.end(seen))
         if isinstance(frame, WatchFrame):
             self._unwatch(frame.conversation_id)
             self._watches[frame.conversation_id] = task
@@ -204,9 +230,10 @@ class Peer:
         if self._watches.get(conversation_id) is ended:
             del self._watches[conversation_id]
 
-    async def _stream(self, telling: Telling, request_id: str | None) -> None:
+    async def _stream(self, telling: Telling, request_id: str | None, seen: Request) -> None:
         try:
             await telling()
+            seen.status = seen.status or OK
         except Exception as error:  # noqa: BLE001 - whatever broke, the peer is told
             await self._refuse(error, request_id)
 
@@ -278,10 +305,21 @@ class Peer:
 
 
 def report(error: Exception) -> None:
-    """Log what is our fault; an exception's own text may quote a prompt, so it stays out."""
+    """Note what went wrong, and log what is our fault.
+
+    An exception's own text may quote a prompt, so it stays out.
+    """
+    broke(error)
     if problem_of(error).code is Code.INTERNAL:
         trace = "".join(traceback.format_tb(error.__traceback__))
         log.error("websocket broke", error=type(error).__name__, traceback=trace)
+
+
+def _name(frame: Frame) -> str:
+    """Return what a frame is called in the log: its type, or its dialect."""
+    if isinstance(frame, CallFrame):
+        return frame.kind
+    return _NAMES[type(frame)]
 
 
 def _easily(event: TurnEvent, *, named: bool) -> bytes | None:

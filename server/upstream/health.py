@@ -11,6 +11,8 @@ PATIENCE = 3
 FIRST_REST = 5.0
 LONGEST_REST = 300.0
 
+STATES = ("ok", "failing", "resting")
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -21,6 +23,13 @@ class State:
     failures: int
     failures_in_a_row: int
     resting: float
+
+    @property
+    def word(self) -> str:
+        """How it does, in one of three words: `STATES`."""
+        if self.resting:
+            return "resting"
+        return "failing" if self.failures_in_a_row else "ok"
 
 
 class Health:

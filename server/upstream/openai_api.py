@@ -39,7 +39,7 @@ _KEEP_ALIVE = 30.0
 #: so much of a refusal's body is read
 _REFUSAL_BYTES = 64 * 1024
 _LONGEST_BACKOFF = 8.0
-_HEADERS: Final = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+_HEADERS: Final[dict[str, str]] = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ class OpenAIUpstream:
             "/chat/completions" if chat else "/completions",
             cast_to=httpx2.Response,
             content=_json(self._body(prompt, chat)),
-            options={"headers": _HEADERS},
+            options={"headers": _headers(prompt)},
             stream=True,
             stream_cls=openai.AsyncStream[object],
         )
@@ -233,6 +233,10 @@ def _http_client() -> httpx2.AsyncClient:
         follow_redirects=False,
         event_hooks={"response": [_cap_refusal]},
     )
+
+
+def _headers(prompt: Prompt) -> dict[str, str]:
+    return _HEADERS | ({"X-Client-Request-Id": prompt.request_id} if prompt.request_id else {})
 
 
 def _messages(prompt: Prompt) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class Prompt:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     text: str | None = None
+    #: of the request that it is for, so that the upstream's log can be searched for it
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,10 +113,6 @@ class Upstreams:
         """How many calls are being answered."""
         return self._running
 
-    def resting(self) -> int:
-        """Return how many upstreams are left alone."""
-        return sum(place.health.rests for place in self._places)
-
     def state(self) -> tuple[State, ...]:
         """Return how every upstream has done."""
         return tuple(place.health.state(place.member.name) for place in self._places)

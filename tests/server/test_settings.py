@@ -53,7 +53,16 @@ def test_flags_win_over_environment_over_dotenv_over_toml(monkeypatch: pytest.Mo
 
 OTHER_NAMES = [(field, name) for field in Settings.model_fields for name in variables(field)[1:]]
 VALUES = {"openai_base_url": "http://{}.example/v1"}
-CHOICES = {"log_format": "json", "context_window": "5", "max_tokens": "5"}
+CHOICES = {
+    "log_format": "json",
+    "context_window": "5",
+    "max_tokens": "5",
+    "rate_limit": "60/minute",
+    "token_budget": "100000/day",
+    "max_turns_per_key": "5",
+    "max_connections_per_key": "5",
+    "max_connections_per_address": "5",
+}
 
 
 def value_of(field: str, source: str) -> str:
@@ -122,6 +131,12 @@ def test_an_empty_variable_hides_nothing_behind_it(monkeypatch: pytest.MonkeyPat
         ("max_tokens", "-5"),
         ("max_body_bytes", "lots"),
         ("max_body_bytes", "0"),
+        ("rate_limit", "60"),
+        ("token_budget", "100000/hour"),
+        ("max_turns", "0"),
+        ("max_turns_per_key", "0"),
+        ("max_connections_per_key", "-1"),
+        ("max_connections_per_address", "many"),
         ("upstream_timeout", "nan"),
         ("upstream_timeout", "inf"),
         ("upstream_retries", "-1"),

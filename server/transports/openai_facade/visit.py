@@ -25,6 +25,7 @@ from server.upstream.mend import encode
 from server.upstream.port import Call, Reply, UpstreamError
 
 #: Proxies must neither keep a stream nor hold it back.
+_TRACKED = "x-client-request-id"
 _LIVE = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
@@ -107,14 +108,15 @@ class Visit:
 
         `stream` says whether a completion is wanted event by event; None for other calls.
         """
-        headers = dict(self.headers)
+        headers = {_TRACKED: self._scope["state"]["request_id"], **self.headers}
         if stream is not None:
             headers |= {"accept": EVENTS if stream else JSON, "content-type": JSON}
         return Call(self.method, path, self._query(), headers, body, model, self._meter())
 
     def made(self, path: str, body: dict[str, Any], *, stream: bool = False) -> Call:
         """Return a call of our own making, which stands for a part of this request."""
-        headers = {"accept": EVENTS if stream else JSON, "content-type": JSON}
+        headers = {_TRACKED: self._scope["state"]["request_id"], "content-type": JSON}
+        headers["accept"] = EVENTS if stream else JSON
         return Call("POST", path, "", headers, encode(body), body["model"], self._meter())
 
     async def answer(self, body: object, headers: Mapping[str, str] | None = None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.core.turns import Ended, LiveTurn, Started, replay, started
+from server.core.turns import LARGEST, Delta, Ended, LiveTurn, Started, replay, started
 from server.upstream.port import Finish
 from storage.model import Status, Turn, Usage
 from tests.server.core.following import check_shape, gathered, text_of
@@ -34,6 +34,15 @@ async def test_the_answer_so_far_is_read_from_any_cursor(pieces: list[str], afte
     live = live_turn(*pieces)
     assert live.text(after) == "".join(pieces)[after:]
     assert live.length == len("".join(pieces))
+
+
+async def test_no_delta_is_larger_than_may_be_held_for_one_who_reads_nothing() -> None:
+    live = live_turn("x", "é" * LARGEST, *"yz" * LARGEST, "end")
+    live.end(ended(live))
+    for events in (live.follow(1), live.follow(1), replay(live.turn, 1)):
+        deltas = [event for event in await gathered(events) if isinstance(event, Delta)]
+        assert [len(delta.text) for delta in deltas] == [LARGEST] * 3 + [3]
+        assert "".join(delta.text for delta in deltas) == live.text(1)
 
 
 @settings(deadline=None, max_examples=50)

@@ -94,12 +94,22 @@ class TestPages:
         for name, values in policy.items():
             more = {"'unsafe-inline'"} if (path, name) == ("/docs", "style-src") else set()
             more |= {"data:"} if name == "img-src" else set()
-            more |= (
-                {"ws://*:9001", "wss://*:9001"} if (path, name) == ("/", "connect-src") else set()
-            )
+            if (path, name) == ("/", "connect-src"):
+                more |= {"ws://127.0.0.1:9001", "wss://127.0.0.1:9001"}
             assert set(values) - more <= {"'self'", "'none'"}, name
         assert headers["x-frame-options"] == "DENY"
         assert headers["x-content-type-options"] == "nosniff"
+
+    @pytest.mark.parametrize(
+        ("host", "named"),
+        [("localhost:80", "localhost"), ("[::1]:80", "*"), ("127.0.0.1", "127.0.0.1")],
+    )
+    async def test_its_policy_names_the_websocket_of_its_own_host(
+        self, served: Served, host: str, named: str
+    ) -> None:
+        headers = (await served.client.get("/", headers={"host": host})).headers
+        policy = directives(headers["content-security-policy"])
+        assert policy["connect-src"] == ["'self'", f"ws://{named}:9001", f"wss://{named}:9001"]
 
     async def test_our_own_scripts_name_no_other_place(self, served: Served) -> None:
         for path in PAGES:

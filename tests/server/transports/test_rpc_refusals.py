@@ -316,8 +316,9 @@ class TestOurFaults:
                 refused = await refusal(stub(channel).GetTurn(pb.GetTurnRequest(turn_id="t")))
         assert (refused.code, refused.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
         assert "a secret" not in str(refused)
-        (line,) = logs
-        assert line == {
+        broke, ended = logs
+        assert (ended["event"], ended["status"]) == ("request", "INTERNAL")
+        assert broke == {
             "event": "call broke",
             "log_level": "error",
             "exc_info": True,

@@ -14,8 +14,9 @@ from websockets.exceptions import InvalidMessage
 
 from server.core.conversations import Conversations
 from server.core.questions import Ask
+from server.limits import ROOM_AT_THE_DOOR
 from server.limits import WebsocketLimits as Limits
-from server.transports.websocket_guard import ROOM_AT_THE_DOOR, wire_logger
+from server.transports.websocket_guard import wire_logger
 from tests.fakes import Puppet
 from tests.server.transports.websocket_server import OWNER, bearing, locked, said, serving
 
