@@ -106,11 +106,13 @@ async def _drained(
     await asyncio.gather(*following)
     print(f"SIGTERM under {running} of {len(followers)} streams: ended with {code}", flush=True)
     print(f"  after {seconds:.1f} s, with a grace of {grace:.0f}")
+    if 2 * running < len(followers):
+        broken.append(f"only {running} streams were still running: try a longer --grace")
     if code != 0:
         broken.append(f"the server ended with {code}")
     if seconds > grace + OVERTIME:
         broken.append(f"it took {seconds - grace:.1f} s more than the grace")
-    if '"level":"error"' in server.log.replace(": ", ":"):
+    if '"level": "error"' in server.log:
         broken.append("the log has errors")
 
 

@@ -80,6 +80,8 @@ async def _open(
     default_model = model_of(settings)
     tls = _certificate(settings)
     await _load_encoding(settings, default_model)
+    # First in, last out: a collector that is away must not keep the database from being closed.
+    traces = await stack.enter_async_context(traces_of(os.environ))
     store = await _store(settings, stack)
     upstreams = await upstreams_of(settings, stack)
     defaults = Defaults(
@@ -90,7 +92,6 @@ async def _open(
         budget=budget(settings.token_budget) if settings.token_budget else None,
         limits=TurnLimits(settings.max_turns, settings.max_turns_per_key),
     )
-    traces = await stack.enter_async_context(traces_of(os.environ))
     conversations = await stack.enter_async_context(
         Conversations(store, upstreams, defaults, patience=settings.storage_patience, traces=traces)
     )

@@ -22,6 +22,7 @@ from storage.model import Status, Turn
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span as OtelSpan
 
 log = structlog.get_logger("trialogue.telemetry")
@@ -29,6 +30,8 @@ log = structlog.get_logger("trialogue.telemetry")
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _PROTOCOL = "http/protobuf"
+#: seconds that a collector has to take the last spans
+_LAST_WORDS = 3.0
 _EXTRA = "traces are asked for but not sent: install the extra, pip install 'trialogue[telemetry]'"
 #: statuses of requests that are the server's fault, besides HTTP's 5xx
 _FAULTS = frozenset({"INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "internal"}) | {
@@ -53,17 +56,21 @@ def wanted(environ: Mapping[str, str]) -> bool:
 @asynccontextmanager
 async def traces_of(environ: Mapping[str, str]) -> AsyncIterator[Traces]:
     """Yield who is told of spans; what was told is sent before the context is left."""
-    provider = _provider() if wanted(environ) else None
-    if provider is None:
+    made = _made() if wanted(environ) else None
+    if made is None:
         yield NoTraces()
         return
+    provider, exporter = made
     try:
         yield OpenTelemetry(provider)
     finally:
-        await asyncio.to_thread(provider.shutdown)
+        sending = asyncio.create_task(asyncio.to_thread(provider.shutdown))
+        await asyncio.wait([sending], timeout=_LAST_WORDS)
+        exporter.shutdown()  # ends its waiting for a collector that is away
+        await sending
 
 
-def _provider() -> TracerProvider | None:
+def _made() -> tuple[TracerProvider, SpanExporter] | None:
     """Return what sends spans, as the variables say; None, and a line, without the extra."""
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -77,8 +84,9 @@ def _provider() -> TracerProvider | None:
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "trialogue"}))
     provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return provider
+    exporter = OTLPSpanExporter()
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider, exporter
 
 
 class OpenTelemetry:

@@ -17,16 +17,6 @@ from tests.fakes import Puppet
 
 MODEL = "gpt-4o"
 
-#: What is known not to hold yet; each is to be mended and taken from this list.
-SHORTFALLS = {
-}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.name in SHORTFALLS:
-            item.add_marker(pytest.mark.xfail(reason=SHORTFALLS[item.name], strict=False))
-
 
 @pytest.fixture(autouse=True)
 def _nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

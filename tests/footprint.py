@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 #: Seconds between two looks, and how many in a row must agree until a process counts as settled.
-_LOOK = 0.5
+_LOOK = 0.25
 _AGREEING = 4
 
 

@@ -184,7 +184,7 @@ class TestInAll:
 
     async def test_a_flood_of_http_connections_is_cut(self, conversations: Conversations) -> None:
         async with (
-            serving(conversations, limits=HttpLimits(connections=1)) as served,
+            serving(conversations, limits=HttpLimits(connections=1, head_seconds=600)) as served,
             AsyncExitStack() as stack,
         ):
             many = [await stack.enter_async_context(connected(served.port)) for _ in range(70)]

@@ -35,7 +35,7 @@ TITLE = "planted-title-8e4c"
 METADATA = "planted-metadata-1d6b"
 OUR_KEY = "planted-our-key-0a9f8e7d6c5b"
 WRONG_KEY = "planted-wrong-key-4e3d2c1b0a99"
-UPSTREAM_KEY = "sk-proj-planted-upstream-key-66778899aabb"
+UPSTREAM_KEY = "sk-proj-Zq7Xw2Vb9Nm4Kp8Lr3TdHj6"
 IDEMPOTENCY = "planted-idempotency-2f7a"
 COLLECTOR_KEY = "planted-collector-key-9c8b7a"
 WORDS = (PROMPT, ANSWER, SYSTEM, TITLE, METADATA, IDEMPOTENCY)
@@ -52,6 +52,7 @@ class Visitor:
     upstream: ScriptedUpstream
     key: str = OUR_KEY
     errors: list[str] = field(default_factory=list)
+    asked: int = 0
 
     async def http(self, method: str, path: str, **options: Any) -> None:
         headers = {"authorization": f"Bearer {self.key}", **options.pop("headers", {})}
@@ -59,6 +60,10 @@ class Visitor:
             with suppress(httpx2.HTTPError):  # a stream that is cut
                 response = await one.request(method, path, headers=headers, **options)
                 self._note(response)
+
+    def _idempotency_key(self) -> str:
+        self.asked += 1
+        return f"{IDEMPOTENCY}-{self.asked}"
 
     def _note(self, response: httpx2.Response) -> None:
         if response.status_code >= 400:
@@ -75,7 +80,7 @@ class Visitor:
                     self.errors.append(json.dumps(one["error"]))
 
     async def rest(self) -> None:
-        headers = {"idempotency-key": f"{IDEMPOTENCY}-{len(self.errors)}"}
+        headers = {"idempotency-key": self._idempotency_key()}
         await self.http("POST", "/ask/c", json={"prompt": PROMPT}, headers=headers)
 
     async def sse(self) -> None:
@@ -93,12 +98,15 @@ class Visitor:
         await self.http("POST", "/v1/chat/completions", json=body, headers=headers)
 
     async def rpc(self) -> None:
-        told = [("authorization", f"Bearer {self.key}"), ("idempotency-key", IDEMPOTENCY)]
+        told = [
+            ("authorization", f"Bearer {self.key}"),
+            ("idempotency-key", self._idempotency_key()),
+        ]
         asked = pb.AskRequest(prompt=PROMPT, system_prompt=SYSTEM)
         async with grpc.aio.insecure_channel(self.server.grpc) as channel:
             stub: Any = ConversationServiceStub(channel)  # type: ignore[no-untyped-call]
             try:
-                async for event in stub.Ask(asked, metadata=told[: 1 + (not self.errors)]):
+                async for event in stub.Ask(asked, metadata=told):
                     self.errors.append(str(event.ended.turn.error))
             except grpc.aio.AioRpcError as error:
                 self.errors.append(f"{error.details()} {error.trailing_metadata()}")
@@ -211,10 +219,12 @@ async def test_what_is_said_and_shown_is_told_nobody_else(tmp_path: Path, level:
         spans = b"".join(collector.bodies).decode("latin-1")
     # That all of it took place, or nothing would be proved.
     assert len(ann.errors) > 40
+    assert sum(one.method == "POST" for one in upstream.requests) == 6 * len(list(failures(""))) + 2
     assert len(nobody.errors) >= 8
     assert all(f'"wire": "{wire}"' in server.log for wire in ("rest", "openai", "grpc"))
     assert PROMPT in files["trialogue.db"] + files["trialogue.db-wal"]
     assert bool(spans) == TRACED
+    assert "[key]" in "".join(ann.errors)
     keys = (*KEYS, kept_key)
     address = upstream.base_url.removeprefix("http://").removesuffix("/v1")
     told = "\n".join([*ann.errors, *ada.errors, *nobody.errors])

@@ -75,7 +75,6 @@ class Conversations:
         self._bell = Bell()
         self._prompts = self.counting = Prompts(store, defaults.counting)
         self.metrics, traces = Metrics(), traces or NoTraces()
-        #: where every wire begins and ends its requests
         self.requests = Requests(self.metrics, traces)
         self._running = Running(
             store, upstream, self._prompts, self.metrics, now, checkpoint_seconds, patience, traces

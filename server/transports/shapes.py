@@ -219,6 +219,20 @@ class PreviewShape(BaseModel):
     messages: list[LineShape]
 
 
+class FailedShape(BaseModel):
+    index: int
+    id: str | None
+    reason: str
+
+
+class ReportShape(BaseModel):
+    imported: int
+    unchanged: int
+    failed: list[FailedShape] = Field(description="the first thousand of `failed_count`")
+    failed_count: int
+    dropped: dict[str, int] = Field(description="what has no place here, and how often it came")
+
+
 class ListShape(BaseModel, Generic[T]):
     object: Literal["list"]
     data: list[T]

@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from server.transports.responses import GONE, JSON
 from server.transports.served import core, owner
+from server.transports.shapes import ReportShape
 
 #: Where a body may be as long as an upload, since it goes by without being held.
 IMPORT_PATH = "/conversations/import"
@@ -29,7 +30,7 @@ _FILE: dict[int | str, dict[str, Any]] = {
     }
 }
 _REPORT: dict[int | str, dict[str, Any]] = {
-    200: {"description": "What became of each conversation of the file"}
+    200: {"description": "What became of the conversations of the file", "model": ReportShape}
 }
 _UPLOAD = {
     "requestBody": {

@@ -178,6 +178,18 @@ async def test_a_failure_is_told_by_its_code_alone(tmp_path: Path) -> None:
 
 
 @with_the_extra
+async def test_a_collector_that_is_away_does_not_keep_a_server_from_ending(tmp_path: Path) -> None:
+    env = {ENDPOINT: "http://someone:a-password@127.0.0.1:9"}
+    async with Process(tmp_path, env=env) as server:
+        async with httpx2.AsyncClient(base_url=server.http, verify=False) as client:
+            assert (await client.post("/ask/c", json={"prompt": "Hello"})).status_code == 200
+        server.terminate()
+        assert await server.ended() == 0
+    assert '"level": "warning"' in server.log
+    assert "a-password" not in server.log
+
+
+@with_the_extra
 async def test_a_server_sends_its_spans_before_it_ends(tmp_path: Path) -> None:
     async with Collector() as collector:
         env = {ENDPOINT: collector.url, "OTEL_SERVICE_NAME": "chat-of-ours"}

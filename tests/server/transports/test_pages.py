@@ -196,6 +196,13 @@ class TestDescription:
             ("/conversations/{conversation_id}/regenerate", "post"),
         }
 
+    async def test_a_json_answer_has_a_shape(self, described: Any) -> None:
+        for path, method, operation in operations(described):
+            for status, answer in operation["responses"].items():
+                schema = answer.get("content", {}).get("application/json", {"schema": {"$ref": ""}})
+                told = schema["schema"]
+                assert "$ref" in told or told["type"] == "object", (path, method, status)
+
     async def test_every_reference_leads_somewhere(self, described: Any) -> None:
         shapes = described["components"]["schemas"]
         for name in references(described):
