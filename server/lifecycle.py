@@ -77,42 +77,67 @@ async def run(settings: Settings, announce: Callable[[Started], None]) -> None:
 async def _open(
     settings: Settings, stack: AsyncExitStack
 ) -> tuple[Conversations, Upstreams, Started]:
-    default_model = model_of(settings)
     tls = _certificate(settings)
-    await _load_encoding(settings, default_model)
+    await _load_encoding(settings, model_of(settings))
     # First in, last out: a collector that is away must not keep the database from being closed.
     traces = await stack.enter_async_context(traces_of(os.environ))
     store = await _store(settings, stack)
     upstreams = await upstreams_of(settings, stack)
-    defaults = Defaults(
-        model=default_model,
+    conversations = await stack.enter_async_context(
+        Conversations(
+            store,
+            upstreams,
+            _defaults(settings, upstreams),
+            patience=settings.storage_patience,
+            traces=traces,
+        )
+    )
+    show_upstreams(conversations.metrics, upstreams)
+    doors, new_key = _doors(settings)
+    ports = await _listen(settings, stack, conversations, upstreams, doors, tls)
+    started = Started(
+        settings,
+        *ports,
+        model=model_of(settings),
+        upstream=told(settings),
+        new_key=new_key,
+        needs_key=not doors.open,
+    )
+    return conversations, upstreams, started
+
+
+def _defaults(settings: Settings, upstreams: Upstreams) -> Defaults:
+    return Defaults(
+        model=model_of(settings),
         system_prompt=settings.system_prompt,
         counting=CountingSettings(settings.encoding, settings.context_window, settings.max_tokens),
         shaping=shaping_of(settings, upstreams.completes_only),
         budget=budget(settings.token_budget) if settings.token_budget else None,
         limits=TurnLimits(settings.max_turns, settings.max_turns_per_key),
     )
-    conversations = await stack.enter_async_context(
-        Conversations(store, upstreams, defaults, patience=settings.storage_patience, traces=traces)
-    )
-    show_upstreams(conversations.metrics, upstreams)
-    doors, new_key = _doors(settings)
-    # In sequence: a port that is taken must not cancel a listener that is half begun.
+
+
+async def _listen(
+    settings: Settings,
+    stack: AsyncExitStack,
+    conversations: Conversations,
+    upstreams: Upstreams,
+    doors: Doors,
+    tls: Certificate | None,
+) -> tuple[int, int, int]:
+    """Open the ports, HTTP's last, and return them: HTTP, gRPC, websocket.
+
+    In sequence: a port that is taken must not cancel a listener that is half begun.
+    """
     with _told("http_port", settings):
         bound = stack.enter_context(listening_socket(settings.host, settings.http_port))
-    http_port = bound.getsockname()[1]
     rpc = RpcListener(conversations, doors, settings, tls=tls)
     with _told("grpc_port", settings):
         await stack.enter_async_context(rpc)
-    websocket = WebsocketListener(conversations, doors, settings, page_port=http_port, tls=tls)
+    page_port = bound.getsockname()[1]
+    websocket = WebsocketListener(conversations, doors, settings, page_port=page_port, tls=tls)
     with _told("websocket_port", settings):
         await stack.enter_async_context(websocket)
-    facade = Facade(
-        upstreams,
-        conversations,
-        default_model=default_model,
-        whole_bytes=settings.max_body_bytes,
-    )
     http = HttpListener(
         conversations,
         doors,
@@ -120,22 +145,17 @@ async def _open(
         bound=bound,
         websocket_port=websocket.port,
         tls=tls,
-        openai=facade,
+        openai=Facade(
+            upstreams,
+            conversations,
+            default_model=model_of(settings),
+            whole_bytes=settings.max_body_bytes,
+        ),
         upstreams=upstreams.state,
     )
     with _told("http_port", settings):
         await stack.enter_async_context(http)
-    started = Started(
-        settings=settings,
-        http_port=http.port,
-        grpc_port=rpc.port,
-        websocket_port=websocket.port,
-        model=default_model,
-        upstream=told(settings),
-        new_key=new_key,
-        needs_key=not doors.open,
-    )
-    return conversations, upstreams, started
+    return http.port, rpc.port, websocket.port
 
 
 def key_file(settings: Settings) -> KeyFile:

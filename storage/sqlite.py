@@ -10,7 +10,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
 
-from storage import budgets, completions, rows, search, transfer, writes
+from storage import budgets, completions, rows, search, transfer, turns, writes
 from storage.files import room
 from storage.group_commit import Connection, GroupCommit, renamed
 from storage.model import Completion, Completions, Conversation, Hit, Message, Page, Query, Turn
@@ -200,7 +200,7 @@ class SQLiteStore:
 
     async def claimed(self, owner: str, claim: Claim) -> str | None:
         def read(connection: sqlite3.Connection) -> str | None:
-            return writes.claimed(connection, owner, claim)
+            return turns.claimed(connection, owner, claim)
 
         return await self._read(read)
 
@@ -216,17 +216,17 @@ class SQLiteStore:
         before: Sequence[Message] = (),
     ) -> Turn:
         return await self._writer.write(
-            lambda c: writes.begin(c, owner, turn, question, conversation, title, claim, before)
+            lambda c: turns.begin(c, owner, turn, question, conversation, title, claim, before)
         )
 
     async def checkpoint(self, pieces: Sequence[Piece]) -> None:
-        await self._writer.write(lambda c: writes.checkpoint(c, pieces))
+        await self._writer.write(lambda c: turns.checkpoint(c, pieces))
 
     async def end(self, owner: str, turn_id: str, outcome: Outcome) -> Turn:
-        return await self._writer.write(lambda c: writes.end(c, owner, turn_id, outcome))
+        return await self._writer.write(lambda c: turns.end(c, owner, turn_id, outcome))
 
     async def turn(self, owner: str, turn_id: str) -> Turn:
-        return await self._read(lambda c: writes.turn(c, owner, turn_id))
+        return await self._read(lambda c: turns.turn(c, owner, turn_id))
 
     async def next_turn(self, owner: str, conversation_id: str, after: str | None) -> Turn | None:
         return await self._read(lambda c: _next_turn(c, owner, conversation_id, after))
@@ -246,7 +246,7 @@ class SQLiteStore:
             owners = connection.execute(
                 "SELECT owner, id FROM turns WHERE status = 'running' ORDER BY key"
             ).fetchall()
-            return [(owner, writes.turn(connection, owner, turn_id)) for owner, turn_id in owners]
+            return [(owner, turns.turn(connection, owner, turn_id)) for owner, turn_id in owners]
 
         return await self._read(read)
 
@@ -373,7 +373,7 @@ def _next_turn(
     connection: sqlite3.Connection, owner: str, conversation_id: str, after: str | None
 ) -> Turn | None:
     key = writes.conversation_key(connection, owner, conversation_id)
-    behind = 0 if after is None else writes.turn_key(connection, owner, after)
+    behind = 0 if after is None else turns.turn_key(connection, owner, after)
     row = connection.execute(
         f"{rows.TURN} WHERE t.conversation = ? AND t.key > ? ORDER BY t.key LIMIT 1",
         (key, behind),

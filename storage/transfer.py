@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from storage import rows, writes
+from storage import rows, turns, writes
 from storage.model import Conversation, Message, Turn
 from storage.port import AlreadyExistsError, NotFoundError
 
@@ -26,7 +26,7 @@ def every_turn(
     connection: sqlite3.Connection, owner: str, conversation_id: str, after: str | None, limit: int
 ) -> Sequence[Turn]:
     key = writes.conversation_key(connection, owner, conversation_id)
-    behind = 0 if after is None else writes.turn_key(connection, owner, after)
+    behind = 0 if after is None else turns.turn_key(connection, owner, after)
     found = connection.execute(
         f"{rows.TURN} WHERE t.conversation = ? AND t.key > ? ORDER BY t.key LIMIT ?",
         (key, behind, limit),
@@ -83,7 +83,7 @@ def _put_turn(connection: sqlite3.Connection, owner: str, conversation: int, tur
     if turn.answer_id is not None:
         answer = writes.message_key(connection, owner, turn.conversation_id, turn.answer_id)
     try:
-        key = writes.insert_turn(connection, owner, conversation, question, turn)
+        key = turns.insert_turn(connection, owner, conversation, question, turn)
     except sqlite3.IntegrityError as error:
         raise NotFoundError(f"The turn {turn.id!r} cannot be kept.") from error
-    writes.settle(connection, key, turn, answer)
+    turns.settle(connection, key, turn, answer)

@@ -1,0 +1,198 @@
+"""The transactions of turns: begun, checkpointed, ended; see `writes`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from storage import budgets, rows, writes
+from storage.model import Conversation, Message, Role, Status, Turn
+from storage.port import (
+    BusyError,
+    Claim,
+    IdempotencyMismatchError,
+    NotFoundError,
+    Outcome,
+    Piece,
+)
+
+#: How long an idempotency key stands for its turn, in microseconds: a day.
+CLAIM_LIFETIME = 24 * 3600 * 1_000_000
+
+
+def turn_key(connection: sqlite3.Connection, owner: str, turn_id: str) -> int:
+    row = connection.execute(
+        "SELECT key FROM turns WHERE owner = ? AND id = ?", (owner, turn_id)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"There is no turn {turn_id!r}.", "turn_id")
+    return int(row[0])
+
+
+def turn(connection: sqlite3.Connection, owner: str, turn_id: str) -> Turn:
+    key = turn_key(connection, owner, turn_id)
+    return rows.turn(connection.execute(f"{rows.TURN} WHERE t.key = ?", (key,)).fetchone())
+
+
+def claimed(connection: sqlite3.Connection, owner: str, claim: Claim) -> str | None:
+    row = connection.execute(
+        """
+        SELECT claims.fingerprint, turns.id FROM claims JOIN turns ON turns.key = claims.turn
+        WHERE claims.owner = ? AND claims.key = ? AND claims.created_at > ?
+        """,
+        (owner, claim.key, claim.now - CLAIM_LIFETIME),
+    ).fetchone()
+    if row is None:
+        return None
+    fingerprint, turn_id = row
+    if fingerprint != claim.fingerprint:
+        raise IdempotencyMismatchError(
+            "This idempotency key was used for another request.", "idempotency-key"
+        )
+    return str(turn_id)
+
+
+def begin(
+    connection: sqlite3.Connection,
+    owner: str,
+    new: Turn,
+    question: Message | None,
+    make: Conversation | None,
+    title: str,
+    claim: Claim | None,
+    before: Sequence[Message] = (),
+) -> Turn:
+    if make is not None and not writes.insert_conversation(connection, owner, make):
+        connection.execute(
+            """
+            UPDATE conversations SET system_prompt = ?, model = ?
+            WHERE owner = ? AND id = ? AND message_count = 0
+            """,
+            (make.system_prompt, make.model, owner, make.id),
+        )
+    key = writes.conversation_key(connection, owner, new.conversation_id)
+    for message in before:
+        said = writes.insert_message(connection, owner, key, message)
+        writes.move_head(connection, key, said, new.created_at)
+    if question is not None:
+        asked = writes.insert_message(connection, owner, key, question)
+        writes.move_head(connection, key, asked, new.created_at)
+        writes.entitle(connection, key, title)
+    else:
+        asked = writes.message_key(connection, owner, new.conversation_id, new.question_id)
+    try:
+        turn_key_ = insert_turn(connection, owner, key, asked, new)
+    except sqlite3.IntegrityError as error:
+        raise BusyError("A turn is running in this conversation.") from error
+    if claim is not None:
+        _insert_claim(connection, owner, claim, turn_key_)
+    return turn(connection, owner, new.id)
+
+
+def checkpoint(connection: sqlite3.Connection, pieces: Sequence[Piece]) -> None:
+    connection.executemany(
+        """
+        INSERT OR REPLACE INTO checkpoints (turn, position, text)
+        SELECT key, ?, ? FROM turns WHERE id = ? AND owner = ? AND status = 'running'
+        """,
+        [(piece.position, piece.text, piece.turn_id, piece.owner) for piece in pieces],
+    )
+
+
+def end(connection: sqlite3.Connection, owner: str, turn_id: str, outcome: Outcome) -> Turn:
+    key = turn_key(connection, owner, turn_id)
+    running = turn(connection, owner, turn_id)
+    if running.status is not Status.RUNNING:
+        return running
+    answer = None
+    if outcome.text or outcome.status is Status.COMPLETED:
+        answer = _insert_answer(connection, owner, running, outcome)
+    settle(connection, key, outcome, answer)
+    budgets.spend(connection, owner, budgets.cost(running, outcome), outcome.ended_at)
+    connection.execute("DELETE FROM checkpoints WHERE turn = ?", (key,))
+    return turn(connection, owner, turn_id)
+
+
+def settle(
+    connection: sqlite3.Connection, key: int, ended: Outcome | Turn, answer: int | None
+) -> None:
+    """Write into a turn how it ended."""
+    usage, error = ended.usage, ended.error
+    connection.execute(
+        """
+        UPDATE turns SET status = ?, answer = ?, finish_reason = ?, prompt_tokens = ?,
+            completion_tokens = ?, error_code = ?, error_message = ?, error_status = ?,
+            ended_at = ?, drift = ?
+        WHERE key = ?
+        """,
+        (
+            ended.status,
+            answer,
+            ended.finish_reason,
+            usage and usage.prompt_tokens,
+            usage and usage.completion_tokens,
+            error and error.code,
+            error and error.message,
+            error and error.status,
+            ended.ended_at,
+            ended.drift,
+            key,
+        ),
+    )
+
+
+def _insert_answer(
+    connection: sqlite3.Connection, owner: str, running: Turn, outcome: Outcome
+) -> int:
+    conversation = writes.conversation_key(connection, owner, running.conversation_id)
+    answer = Message(
+        id=outcome.answer_id,
+        conversation_id=running.conversation_id,
+        parent_id=running.question_id,
+        role=Role.ASSISTANT,
+        content=outcome.text if outcome.content is None else outcome.content,
+        tokens=outcome.tokens,
+        encoding=outcome.encoding,
+        model=running.model,
+        turn_id=running.id,
+        created_at=outcome.ended_at,
+    )
+    key = writes.insert_message(connection, owner, conversation, answer)
+    writes.move_head(connection, conversation, key, outcome.ended_at)
+    return key
+
+
+def insert_turn(
+    connection: sqlite3.Connection, owner: str, conversation: int, question: int, new: Turn
+) -> int:
+    cursor = connection.execute(
+        """
+        INSERT INTO turns (conversation, owner, id, status, model, question, context_window,
+            context_budget, context_prompt_tokens, context_included, context_trimmed, created_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        """,
+        (
+            conversation,
+            owner,
+            new.id,
+            new.status,
+            new.model,
+            question,
+            new.context.window,
+            new.context.budget,
+            new.context.prompt_tokens,
+            new.context.messages_included,
+            new.context.messages_trimmed,
+            new.created_at,
+        ),
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def _insert_claim(connection: sqlite3.Connection, owner: str, claim: Claim, turn: int) -> None:
+    outlived = claim.now - CLAIM_LIFETIME
+    connection.execute("DELETE FROM claims WHERE created_at <= ?", (outlived,))
+    connection.execute(
+        "INSERT INTO claims (owner, key, fingerprint, turn, created_at) VALUES (?, ?, ?, ?, ?)",
+        (owner, claim.key, claim.fingerprint, turn, claim.now),
+    )
