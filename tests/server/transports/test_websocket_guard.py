@@ -123,7 +123,7 @@ class TestReaders:
         self, conversations: Conversations, upstream: Puppet
     ) -> None:
         turn_id = await long_turn(conversations, upstream)
-        pieces = [f"{number} " for number in range(2_000)]
+        pieces = [f"{number} " for number in range(20_000)]
         async with serving(conversations) as served, served.peer(max_queue=1) as peer:
             for _ in range(15):  # more than all buffers on the way hold
                 await peer.say("follow", turn_id=turn_id)
