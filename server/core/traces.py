@@ -41,7 +41,7 @@ class Traces(Protocol):
 
 
 class _Nobody:
-    trace_id = None
+    trace_id: str | None = None
 
     def end(self, *_: object) -> None: ...
 

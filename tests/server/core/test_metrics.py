@@ -23,7 +23,7 @@ Numbers = dict[tuple[str, tuple[str, ...]], float]
 
 
 def numbers(metrics: Metrics) -> Numbers:
-    """Return every sample of ours by its name and the values of its labels, in order of their names."""
+    """Return every sample of ours by its name and the values of its labels, in their order."""
     found = {}
     for family in text_string_to_metric_families(metrics.render().decode()):
         for sample in family.samples:

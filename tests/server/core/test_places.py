@@ -17,7 +17,7 @@ class Line:
     """Askers of one place, who note when they get it."""
 
     def __init__(self, most_waiting: int = 100) -> None:
-        self.places = Places(most_waiting)
+        self.places: Places[tuple[str, str]] = Places(most_waiting)
         self.served: list[str] = []
 
     async def ask(self, name: str, *, first: bool = False) -> asyncio.Task[None]:
@@ -43,7 +43,7 @@ async def settled() -> None:
 
 
 async def test_a_free_place_is_taken_at_once() -> None:
-    places = Places(0)
+    places: Places[tuple[str, str]] = Places(0)
     await places.take(HERE)
     await places.take(THERE)
     assert places.taken(HERE)
