@@ -13,6 +13,9 @@ import grpc
 import httpx2
 import pytest
 import structlog
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from trialogue.v1 import conversation_pb2 as pb
 from trialogue.v1.conversation_pb2_grpc import ConversationServiceStub
 from websockets.asyncio.client import connect
@@ -26,17 +29,7 @@ from tests.collector import Collector
 from tests.fakes import Puppet
 from tests.live import Process, Served, serve
 
-try:
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-except ImportError:
-    TracerProvider = None
-
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
-with_the_extra = pytest.mark.skipif(
-    TracerProvider is None, reason="needs the extra: pip install 'trialogue[telemetry]'"
-)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
@@ -71,8 +64,12 @@ async def test_unasked_nothing_is_told() -> None:
     assert set(sys.modules) == loaded
 
 
-@pytest.mark.skipif(TracerProvider is not None, reason="the extra is installed")
-async def test_without_the_extra_one_line_says_what_to_install() -> None:
+async def test_without_the_extra_one_line_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [*sys.modules, "opentelemetry.exporter"]:
+        if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter")):
+            monkeypatch.setitem(sys.modules, name, None)
     with structlog.testing.capture_logs() as lines:
         async with traces_of({ENDPOINT: "http://127.0.0.1:1"}) as traces:
             assert isinstance(traces, NoTraces)
@@ -113,7 +110,6 @@ async def over_grpc(served: Served) -> str:
     return "trialogue.v1.ConversationService/Ask"
 
 
-@with_the_extra
 @pytest.mark.parametrize("ask", [over_http, over_grpc])
 async def test_a_request_and_its_turn_are_spans_of_the_callers_trace(
     tmp_path: Path, ask: Any
@@ -144,7 +140,6 @@ async def test_a_request_and_its_turn_are_spans_of_the_callers_trace(
     }
 
 
-@with_the_extra
 async def test_a_frame_begins_a_trace_of_its_own(tmp_path: Path) -> None:
     upstream = Puppet().answer("One")
     async with (
@@ -161,7 +156,6 @@ async def test_a_frame_begins_a_trace_of_its_own(tmp_path: Path) -> None:
     assert request.attributes["trialogue.status"] == "ok"
 
 
-@with_the_extra
 async def test_a_failure_is_told_by_its_code_alone(tmp_path: Path) -> None:
     upstream = Puppet().fail(UpstreamFailedError("A secret broke."))
     async with traced(tmp_path, upstream) as (served, exporter):
@@ -177,7 +171,6 @@ async def test_a_failure_is_told_by_its_code_alone(tmp_path: Path) -> None:
     assert "secret" not in "".join(span.to_json() for span in spans.values())
 
 
-@with_the_extra
 async def test_a_collector_that_is_away_does_not_keep_a_server_from_ending(tmp_path: Path) -> None:
     env = {ENDPOINT: "http://someone:a-password@127.0.0.1:9"}
     async with Process(tmp_path, env=env) as server:
@@ -189,7 +182,6 @@ async def test_a_collector_that_is_away_does_not_keep_a_server_from_ending(tmp_p
     assert "a-password" not in server.log
 
 
-@with_the_extra
 async def test_a_server_sends_its_spans_before_it_ends(tmp_path: Path) -> None:
     async with Collector() as collector:
         env = {ENDPOINT: collector.url, "OTEL_SERVICE_NAME": "chat-of-ours"}
