@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from server.lifecycle import key_file
+from server.keyring import key_file
 from server.settings import Settings, SettingsError
 from storage.copies import Copied, begin_in_place, copy, put_in_place
 from storage.files import appear, beside, fresh, replace

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pydantic import BaseModel
 
 from server.core import checks, doors
-from server.core.conversations import microseconds
+from server.core.clock import microseconds
 from server.core.errors import InvalidRequestError
-from server.lifecycle import key_file
+from server.keyring import key_file
 from server.settings import Settings, SettingsError, variables
 from storage.model import ApiKey
 from storage.port import NotFoundError

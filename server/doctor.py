@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 
 from server.certificate import good_until
-from server.core.conversations import microseconds
-from server.lifecycle import key_file
+from server.core.clock import microseconds
+from server.keyring import key_file
 from server.members import configured, model_of
 from server.settings import Settings, SettingsError, variables
-from server.transports.http import listening_socket
+from server.transports.sockets import listening_socket
 from server.upstream.encoding import ENCODINGS, EncodingFileError, check_files
 from server.upstream.models import model
 from server.upstream.port import UpstreamError

@@ -15,26 +15,28 @@ import structlog
 
 from server.cast import shaping_of
 from server.core import doors as door
-from server.core.conversations import Conversations, microseconds
+from server.core.clock import microseconds
+from server.core.conversations import Conversations
 from server.core.doors import Doors
 from server.core.planning import Defaults
 from server.core.prompts import Settings as CountingSettings
 from server.core.rate import RateLimit, rate
 from server.core.spending import budget
+from server.keyring import key_file
 from server.limits import TurnLimits
 from server.members import model_of, told, upstreams_of
 from server.seeing import show_upstreams
 from server.settings import Settings, SettingsError
 from server.telemetry import traces_of
-from server.transports.http import HttpListener, listening_socket
+from server.transports.http import HttpListener
 from server.transports.openai_facade.app import Facade
 from server.transports.rpc import RpcListener
+from server.transports.sockets import listening_socket
 from server.transports.tls import Certificate, CertificateError, certificate_of
 from server.transports.websocket import WebsocketListener
 from server.upstream.encoding import ENCODINGS, encoding
 from server.upstream.models import model
 from server.upstream.upstreams import Upstreams
-from storage.keys import KeyFile
 from storage.migrations import SchemaTooNewError
 from storage.sqlite import DatabaseInUseError, SQLiteStore
 
@@ -156,11 +158,6 @@ async def _listen(
     with _told("http_port", settings):
         await stack.enter_async_context(http)
     return http.port, rpc.port, websocket.port
-
-
-def key_file(settings: Settings) -> KeyFile:
-    """Return the file of keys that lies beside the database."""
-    return KeyFile(settings.database_path.with_suffix(".keys"))
 
 
 def _certificate(settings: Settings) -> Certificate | None:

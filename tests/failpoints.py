@@ -1,6 +1,7 @@
 """Kills a server's heart at every statement that it gives its database, one after the other.
 
     python -m tests.failpoints              every statement
+    python -m tests.failpoints --writes     those that write: a read leaves the file as it was
     python -m tests.failpoints --only 17    one of them
 
 A child process makes conversations, asks, is checkpointed, answers, regenerates, cancels, renames
@@ -222,12 +223,20 @@ def lived(path: Path, fatal: int) -> tuple[list[dict[str, Any]], list[str]]:
     return told[:-1], told[-1]["statements"]
 
 
-def main(only: int | None) -> int:
+def chosen(statements: list[str], only: int | None, writes: bool) -> list[int]:
+    """Return the numbers of the statements to be killed at."""
+    if only is not None:
+        return [only]
+    harmless = ("SELECT", "SAVEPOINT", "RELEASE") if writes else ()
+    return [n for n, one in enumerate(statements, 1) if not one.startswith(harmless)]
+
+
+def main(only: int | None, writes: bool) -> int:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     with tempfile.TemporaryDirectory() as folder:
         _, statements = lived(Path(folder) / "whole.db", 0)
         broken = 0
-        numbers = range(1, len(statements) + 1) if only is None else [only]
+        numbers = chosen(statements, only, writes)
         for number in numbers:
             path = Path(folder) / f"{number}.db"
             told, _ = lived(path, number)
@@ -242,4 +251,6 @@ def main(only: int | None) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", type=int, metavar="NUMBER", help="the statement to be killed at")
-    sys.exit(main(parser.parse_args().only))
+    parser.add_argument("--writes", action="store_true", help="only at those that write")
+    arguments = parser.parse_args()
+    sys.exit(main(arguments.only, arguments.writes))

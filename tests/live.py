@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from server.core.conversations import Conversations, microseconds
+from server.core.clock import microseconds
+from server.core.conversations import Conversations
 from server.core.doors import Doors
 from server.core.planning import Defaults
 from server.core.shaping import Shaping
 from server.core.traces import Traces
 from server.settings import Settings, load
-from server.transports.http import HttpListener, listening_socket
+from server.transports.http import HttpListener
 from server.transports.rpc import RpcListener
+from server.transports.sockets import listening_socket
 from server.transports.tls import certificate_of
 from server.transports.websocket import WebsocketListener
 from server.upstream.port import Upstream

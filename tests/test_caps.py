@@ -14,7 +14,8 @@ import pytest
 from trialogue.v1 import conversation_pb2 as pb
 from websockets.asyncio.client import ClientConnection, connect
 
-from server.core.conversations import Conversations, Defaults, microseconds
+from server.core.clock import microseconds
+from server.core.conversations import Conversations, Defaults
 from server.core.doors import Doors, configured
 from server.core.errors import RateLimitedError
 from server.core.questions import Ask, IfBusy

@@ -23,7 +23,7 @@ from google.protobuf.message_factory import GetMessageClass
 from trialogue.v1 import conversation_pb2 as pb
 from websockets.asyncio.client import connect
 
-from server.core.conversations import microseconds
+from server.core.clock import microseconds
 from server.core.doors import Doors, configured
 from server.settings import load
 from server.transports import websocket_calls, websocket_frames

@@ -12,7 +12,7 @@ import pytest
 from trialogue.v1 import conversation_pb2 as pb
 from websockets.asyncio.client import connect
 
-from server.core.conversations import microseconds
+from server.core.clock import microseconds
 from server.core.doors import Doors, configured
 from server.core.rate import Rate, RateLimit
 from storage.sqlite import SQLiteStore

@@ -19,7 +19,7 @@ from trialogue.v1.conversation_pb2_grpc import ConversationServiceStub
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from server.core.conversations import microseconds
+from server.core.clock import microseconds
 from server.core.doors import new_key
 from storage.keys import KeyFile
 from tests.collector import Collector

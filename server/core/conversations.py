@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -12,6 +11,7 @@ from server.core import archive, checks
 from server.core.asking import Asking
 from server.core.bell import Bell
 from server.core.changes import checked
+from server.core.clock import microseconds
 from server.core.compaction import Compaction
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW, Ids, check_id
@@ -31,12 +31,6 @@ from server.core.turns import Ended, TurnEvent, replay
 from server.upstream.port import Upstream
 from storage.model import Content, Conversation, Hit, Message, Page, Query, Status, Turn
 from storage.port import NotFoundError, Outcome, Store
-
-
-def microseconds() -> int:
-    """Return the time now, in microseconds since 1970."""
-    return time.time_ns() // 1000
-
 
 __all__ = [
     "ROOT",

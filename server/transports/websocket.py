@@ -13,7 +13,8 @@ from websockets.http11 import Request
 from websockets.protocol import CONNECTING
 
 from server import VERSION
-from server.core.conversations import Conversations, microseconds
+from server.core.clock import microseconds
+from server.core.conversations import Conversations
 from server.core.doors import Doors
 from server.core.errors import RateLimitedError
 from server.core.ids import Ids

@@ -16,12 +16,12 @@ import pytest
 import structlog
 
 from server.__main__ import main
+from server.core.clock import microseconds
 from server.core.conversations import (
     Ask,
     Conversations,
     Defaults,
     Regenerate,
-    microseconds,
 )
 from server.core.doors import EVERYONE, Doors, configured
 from storage.model import Turn

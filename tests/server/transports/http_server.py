@@ -14,12 +14,14 @@ from typing import Any
 import httpx2
 from pydantic import BaseModel
 
-from server.core.conversations import Conversations, Defaults, microseconds
+from server.core.clock import microseconds
+from server.core.conversations import Conversations, Defaults
 from server.core.doors import Doors, configured
 from server.limits import HttpLimits as Limits
 from server.settings import load
-from server.transports.http import HttpListener, listening_socket
+from server.transports.http import HttpListener
 from server.transports.shapes import ListShape, MessageShape, TurnShape
+from server.transports.sockets import listening_socket
 from server.transports.sse import KEEP_ALIVE_SECONDS
 from server.upstream.port import Upstream
 from storage.sqlite import SQLiteStore

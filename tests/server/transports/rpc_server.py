@@ -18,7 +18,8 @@ from google.rpc.status_pb2 import Status
 from trialogue.v1 import conversation_pb2 as pb
 from trialogue.v1.conversation_pb2_grpc import ConversationServiceStub
 
-from server.core.conversations import Conversations, microseconds
+from server.core.clock import microseconds
+from server.core.conversations import Conversations
 from server.core.doors import Doors, configured
 from server.core.planning import Defaults
 from server.limits import RpcLimits

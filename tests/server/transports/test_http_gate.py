@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 import structlog
 
-from server.core.conversations import microseconds
+from server.core.clock import microseconds
 from server.core.doors import Doors, configured
 from server.transports.http_gate import PUBLIC
 from storage.port import NotFoundError

@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from trialogue.v1 import conversation_pb2 as pb
 
-from server.core.conversations import microseconds
+from server.core.clock import microseconds
 from server.core.doors import Doors, new_key
 from server.core.errors import Code, InvalidRequestError
 from server.limits import RpcLimits

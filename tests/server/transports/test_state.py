@@ -8,7 +8,8 @@ import httpx2
 
 from server.core.conversations import Conversations
 from server.settings import load
-from server.transports.http import HttpListener, listening_socket
+from server.transports.http import HttpListener
+from server.transports.sockets import listening_socket
 from server.upstream.health import State
 from tests.server.transports.http_server import OPEN_HOUSE
 

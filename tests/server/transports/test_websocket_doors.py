@@ -12,7 +12,8 @@ import structlog
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from server.core.conversations import Conversations, microseconds
+from server.core.clock import microseconds
+from server.core.conversations import Conversations
 from server.core.doors import Doors, new_key
 from server.core.questions import Ask
 from server.limits import WebsocketLimits as Limits

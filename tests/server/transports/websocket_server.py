@@ -11,7 +11,8 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from server.core.conversations import Conversations, microseconds
+from server.core.clock import microseconds
+from server.core.conversations import Conversations
 from server.core.doors import EVERYONE, Doors, configured
 from server.limits import WebsocketLimits as Limits
 from server.settings import load

@@ -13,14 +13,16 @@ from typing import Any
 import httpx2
 import openai
 
-from server.core.conversations import Conversations, microseconds
+from server.core.clock import microseconds
+from server.core.conversations import Conversations
 from server.core.doors import Doors
 from server.core.planning import Defaults
 from server.core.shaping import Shaping
 from server.core.spending import budget
 from server.settings import load
-from server.transports.http import HttpListener, listening_socket
+from server.transports.http import HttpListener
 from server.transports.openai_facade.app import Facade
+from server.transports.sockets import listening_socket
 from server.upstream.incoming import Bounds
 from server.upstream.passage import Passage
 from server.upstream.port import OpenAISpeaker

@@ -8,7 +8,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from server.core.conversations import microseconds
+from server.core.clock import microseconds
 from server.core.doors import Doors, configured
 from tests.server.transports.openai_facade.facade_server import (
     CHAT,

@@ -11,7 +11,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
-from server.core.conversations import microseconds
+from server.core.clock import microseconds
 from server.core.doors import Doors, configured
 from tests.server.transports.openai_facade.facade_server import (
     CHAT,
