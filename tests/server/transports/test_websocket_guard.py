@@ -123,9 +123,9 @@ class TestReaders:
         self, conversations: Conversations, upstream: Puppet
     ) -> None:
         turn_id = await long_turn(conversations, upstream)
-        pieces = [f"{number} " for number in range(20_000)]
+        pieces = [f"{number} " for number in range(5_000)]
         async with serving(conversations) as served, served.peer(max_queue=1) as peer:
-            for _ in range(15):  # more than all buffers on the way hold
+            for _ in range(60):  # more than all buffers on the way hold, as large as they may grow
                 await peer.say("follow", turn_id=turn_id)
             await peer.say("ask", request_id="a", conversation_id="d", prompt="x")
             await upstream.asked(2)
