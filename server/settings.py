@@ -166,7 +166,7 @@ class Settings(BaseSettings):
     max_upload_bytes: ByteSize = _setting(
         ByteSize(512 << 20),
         "TRIALOGUE_MAX_UPLOAD_BYTES",
-        help="of a file or image that is streamed through /v1",
+        help="of a file or image that is streamed through /v1, and of an import",
     )
     rate_limit: Annotated[str, AfterValidator(_rate)] | None = _setting(
         None,
