@@ -85,7 +85,7 @@ class Asking:
             check_id(conversation_id, "conversation_id")
         if claim is None:
             return await self._begun(owner, conversation_id, question, None, writer, on_leave)
-        return await self._claimed_once(owner, conversation_id, question, claim)
+        return await self._claimed_once(owner, conversation_id, question, claim, on_leave)
 
     async def regenerate(
         self,
@@ -128,7 +128,7 @@ class Asking:
             raise _draining()
 
     async def _claimed_once(
-        self, owner: str, conversation_id: str, question: Ask, claim: Claim
+        self, owner: str, conversation_id: str, question: Ask, claim: Claim, on_leave: OnDisconnect
     ) -> Turn:
         """Begin a claimed turn once, however many ask for it at the same moment."""
         held = self._claimed.get((owner, claim.key))
@@ -142,7 +142,7 @@ class Asking:
             raise IdempotencyMismatchError(
                 "This idempotency key was used for another request.", "idempotency-key"
             )
-        return await asyncio.shield(task)
+        return await self._shielded(task, owner, on_leave)
 
     async def _joined_or_begun(
         self, owner: str, conversation_id: str, question: Ask, claim: Claim
@@ -181,12 +181,17 @@ class Asking:
         await self._spending.check(place[0])
         await self._take(place, if_busy)
         # Shielded: a caller who vanishes now would else leave the conversation busy for ever.
-        beginning = self._own(self._begin(place, plan, writer))
+        return await self._shielded(self._own(self._begin(place, plan, writer)), place[0], on_leave)
+
+    async def _shielded(
+        self, beginning: asyncio.Task[Turn], owner: str, on_leave: OnDisconnect
+    ) -> Turn:
+        """Wait for a turn to begin; the leaving of whoever waits does not keep it from that."""
         try:
             return await asyncio.shield(beginning)
         except asyncio.CancelledError:
             if on_leave is OnDisconnect.CANCEL:
-                beginning.add_done_callback(partial(self._stop, place[0]))
+                beginning.add_done_callback(partial(self._stop, owner))
             raise
 
     def _stop(self, owner: str, begun: asyncio.Task[Turn]) -> None:

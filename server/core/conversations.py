@@ -79,21 +79,25 @@ class Conversations:
         #: the tokens that owners may use
         self.spending = Spending(store, defaults.budget, now)
         self._compaction = Compaction(store, upstream, self._prompts, self._ids, now)
-        self._asking = Asking(
-            store,
+        self._asking = self._asked_of()
+        #: answers of OpenAI's API that were asked to be stored
+        self.completions = StoredCompletions(store)
+        self._drained = False
+        self._show()
+
+    def _asked_of(self) -> Asking:
+        """Return who begins the turns, on all that was made before."""
+        return Asking(
+            self._store,
             self._planner,
             self._running,
             self._bell,
             self._places,
             self.spending,
-            defaults.limits,
-            now,
+            self._defaults.limits,
+            self._now,
             self._compaction.consider,
         )
-        #: answers of OpenAI's API that were asked to be stored
-        self.completions = StoredCompletions(store)
-        self._drained = False
-        self._show()
 
     def _show(self) -> None:
         """Let the metrics show how busy it is."""

@@ -57,31 +57,35 @@ async def place(
 
 
 def _longest(ours: Sequence[Message], said: Sequence[Said]) -> tuple[int, int]:
-    """Return where in `ours` the longest beginning of `said` ends, the latest, and its length."""
-    best = 0, 0
-    for end in range(len(ours), 0, -1):
-        start = max(0, end - len(said))
-        for begin in range(start, end):
-            length = end - begin
-            if length <= best[1]:
-                break
-            if _same(ours[begin:end], said[:length]):
-                best = end, length
-                break
+    """Return where in `ours` the longest beginning of `said` ends, the latest, and its length.
+
+    Knuth, Morris and Pratt's search: its cost is the sum of both, whatever stands in them.
+    """
+    wanted = [_key(one) for one in said]
+    falls, known = [0], 0
+    for key in wanted[1:]:
+        while known and wanted[known] != key:
+            known = falls[known - 1]
+        known += wanted[known] == key
+        falls.append(known)
+    best, known = (0, 0), 0
+    for end, mine in enumerate(map(_key, ours), 1):
+        while known and (known == len(wanted) or wanted[known] != mine):
+            known = falls[known - 1]
+        known += wanted[known] == mine
+        if known and known >= best[1]:
+            best = end, known
     return best
 
 
 def _at_the_end(ours: Sequence[Message], said: Sequence[Said]) -> tuple[int, int]:
-    if len(said) <= len(ours) and _same(ours[len(ours) - len(said) :], said):
-        return len(ours), len(said)
-    return 0, 0
+    last = ours[len(ours) - len(said) :] if len(said) <= len(ours) else ()
+    same = bool(last) and list(map(_key, last)) == list(map(_key, said))
+    return (len(ours), len(said)) if same else (0, 0)
 
 
-def _same(ours: Sequence[Message], said: Sequence[Said]) -> bool:
-    return all(
-        mine.role is theirs.role and _plain(mine.content) == _plain(theirs.content)
-        for mine, theirs in zip(ours, said, strict=True)
-    )
+def _key(one: Message | Said) -> tuple[Role, str | list[Mapping[str, Any]]]:
+    return one.role, _plain(one.content)
 
 
 def _plain(content: Content) -> str | list[Mapping[str, Any]]:
