@@ -7,11 +7,26 @@ import logging
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
+from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
 
 from server.core.crowd import Crowd
 from server.limits import ROOM_AT_THE_DOOR, WebsocketLimits
 from server.transports.patience import Patience
+
+
+class FullProtocol(ServerProtocol):
+    """Takes a close within a fragmented message as a close.
+
+    RFC 6455, 5.4 and 5.5: control frames may come between the fragments of a message. The library
+    calls this one frame a protocol error there, and its peer would be told 1002.
+    """
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None
+        super().recv_frame(frame)
 
 
 class GuardedConnection(ServerConnection):
@@ -34,6 +49,7 @@ class GuardedConnection(ServerConnection):
         `addresses` counts connections by where they come from, whichever wire they speak.
         """
         super().__init__(*args, **settings)
+        self.protocol.__class__ = FullProtocol  # the library takes no factory for it
         self._limits = limits
         self._crowd = crowd
         self._addresses = addresses

@@ -234,6 +234,10 @@ class TestCloses:
         await peer.send(closing(1000, b"\xff\xff"))
         assert await closed_with(peer) == 1007
 
+    async def test_it_may_come_within_a_message(self, peer: RawPeer) -> None:
+        await peer.send(frame(TEXT, b"a", fin=False), closing(1000), frame(CONTINUATION, b"b"))
+        assert await closed_with(peer) == 1000
+
     async def test_nothing_is_taken_behind_it(self, peer: RawPeer) -> None:
         await peer.send(closing(1000) + frame(TEXT, PING_FRAME) + frame(PING, b"late"))
         heard = await peer.until_closed()
