@@ -11,7 +11,7 @@ from typing import Any
 from server.core.bell import Bell
 from server.core.errors import DrainingError, RateLimitedError
 from server.core.ids import NEW, check_id
-from server.core.places import Places
+from server.core.places import Place, Places
 from server.core.planning import Plan, Planner
 from server.core.questions import (
     Ask,
@@ -30,8 +30,6 @@ from server.upstream.port import Upstream
 from storage.model import Status, Turn
 from storage.port import BusyError, Claim, IdempotencyMismatchError, Store
 
-Place = tuple[str, str]
-
 
 class Asking:
     """Begins turns, one at a time in a conversation, in order of arrival."""
@@ -42,7 +40,7 @@ class Asking:
         planner: Planner,
         running: Running,
         bell: Bell,
-        places: Places[Place],
+        places: Places,
         spending: Spending,
         limits: TurnLimits,
         now: Callable[[], int],
@@ -220,7 +218,7 @@ class Asking:
             raise RateLimitedError(f"{limits.running} turns are running; no more may at once.")
         if (most := limits.running_per_key) is None:
             return
-        if sum(taken[0] == owner for taken in self._places) >= most:
+        if self._places.of(owner) >= most:
             raise RateLimitedError(f"{most} turns of this key are running; no more may at once.")
 
     async def _interrupt(self, place: Place) -> None:

@@ -74,7 +74,7 @@ class Conversations:
             store, upstream, self._prompts, self.metrics, now, checkpoint_seconds, patience, traces
         )
         self._ids = Ids(now)
-        self._places: Places[tuple[str, str]] = Places(defaults.limits.waiting)
+        self._places = Places(defaults.limits.waiting)
         self._planner = Planner(store, self._prompts, defaults, self._ids, now)
         #: the tokens that owners may use
         self.spending = Spending(store, defaults.budget, now)

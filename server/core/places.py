@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Hashable, Iterator
-from typing import Generic, TypeVar
+from collections import Counter, deque
 
 from storage.port import BusyError
 
@@ -45,36 +43,39 @@ class Line:
         return False
 
 
-Name = TypeVar("Name", bound=Hashable)
+#: Whose it is, and the conversation.
+Place = tuple[str, str]
 
 
-class Places(Generic[Name]):
+class Places:
     """Hands each conversation's place from one asker to the next; a newcomer never overtakes."""
 
     def __init__(self, most_waiting: int) -> None:
         self._most_waiting = most_waiting
-        self._lines: dict[Name, Line] = {}
+        self._lines: dict[Place, Line] = {}
+        self._owners: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """Return how many places are taken."""
         return len(self._lines)
 
-    def __iter__(self) -> Iterator[Name]:
-        """Yield the places that are taken."""
-        return iter(self._lines)
+    def of(self, owner: str) -> int:
+        """Return how many places an owner has taken."""
+        return self._owners[owner]
 
     @property
     def waiting(self) -> int:
         return sum(len(line) for line in self._lines.values())
 
-    def taken(self, of: Name) -> bool:
+    def taken(self, of: Place) -> bool:
         return of in self._lines
 
-    async def take(self, of: Name, *, first: bool = False) -> None:
+    async def take(self, of: Place, *, first: bool = False) -> None:
         """Wait for the place, `first` before all others. Raises BusyError when too many wait."""
         line = self._lines.get(of)
         if line is None:
             self._lines[of] = Line()
+            self._owners[of[0]] += 1
             return
         if len(line) >= self._most_waiting:
             raise BusyError(f"{len(line)} questions are waiting in this conversation already.")
@@ -87,10 +88,14 @@ class Places(Generic[Name]):
                 self.give_back(of)  # it was called and cancelled in the same moment
             raise
 
-    def give_back(self, of: Name) -> None:
+    def give_back(self, of: Place) -> None:
         """Call the next in line, if there is one."""
-        if not self._lines[of].call():
-            del self._lines[of]
+        if self._lines[of].call():
+            return
+        del self._lines[of]
+        self._owners[of[0]] -= 1
+        if not self._owners[of[0]]:
+            del self._owners[of[0]]
 
     def refuse_all(self, error: Exception) -> None:
         """Send away everyone who waits."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
+from binascii import a2b_base64
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -133,8 +133,8 @@ def _definitions(folder: Traversable, ranks: Ranks | None = None) -> ModuleType:
 
 
 def _ranks(folder: Traversable, url: str, sha256: str) -> dict[bytes, int]:
-    lines = (line.split() for line in _published(folder, url, sha256).splitlines())
-    return {base64.b64decode(token): int(rank) for token, rank in lines}
+    words = _published(folder, url, sha256).split()
+    return dict(zip(map(a2b_base64, words[::2]), map(int, words[1::2]), strict=True))
 
 
 def _published(folder: Traversable, url: str, sha256: str) -> bytes:

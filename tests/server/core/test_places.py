@@ -17,7 +17,7 @@ class Line:
     """Askers of one place, who note when they get it."""
 
     def __init__(self, most_waiting: int = 100) -> None:
-        self.places: Places[tuple[str, str]] = Places(most_waiting)
+        self.places = Places(most_waiting)
         self.served: list[str] = []
 
     async def ask(self, name: str, *, first: bool = False) -> asyncio.Task[None]:
@@ -43,7 +43,7 @@ async def settled() -> None:
 
 
 async def test_a_free_place_is_taken_at_once() -> None:
-    places: Places[tuple[str, str]] = Places(0)
+    places = Places(0)
     await places.take(HERE)
     await places.take(THERE)
     assert places.taken(HERE)
@@ -164,3 +164,16 @@ async def test_everybody_gets_the_place_once_whoever_leaves() -> None:
         await line.next()
     stayed = [str(number) for number in range(200) if number % 3 != 1]
     assert line.served == stayed
+
+
+async def test_each_owners_places_are_counted() -> None:
+    line = Line()
+    await line.ask("a")
+    await line.ask("b")
+    await line.places.take(THERE)
+    assert (line.places.of("ada"), line.places.of("bob")) == (2, 0)
+    await line.next()
+    assert line.places.of("ada") == 2  # b has it now
+    await line.next()
+    line.places.give_back(THERE)
+    assert line.places.of("ada") == 0
