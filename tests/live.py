@@ -27,9 +27,11 @@ from server.transports.tls import certificate_of
 from server.transports.websocket import WebsocketListener
 from server.upstream.port import Upstream
 from storage.port import Store
+from tests.forked import Forked, fork
 
 ROOT = Path(__file__).parent.parent
 FREE = {"http_port": 0, "grpc_port": 0, "websocket_port": 0}
+ANY_PORTS = ("--http-port", "0", "--grpc-port", "0", "--websocket-port", "0")
 
 
 @dataclass(frozen=True)
@@ -90,21 +92,7 @@ class Process:
         self.http = self.grpc = self.websocket = ""
 
     async def __aenter__(self) -> Process:
-        ports = ("--http-port", "0", "--grpc-port", "0", "--websocket-port", "0")
-        log = (self._folder / "log").open("ab")
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "server",
-            "serve",
-            *ports,
-            *self._words,
-            cwd=self._folder,
-            env={**self._env, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "proto")))},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-        )
-        log.close()
+        self._process = await self._begun("serve", *ANY_PORTS, *self._words)
         await self._listening()
         return self
 
@@ -134,6 +122,16 @@ class Process:
         self.output += (await self._process.stdout.read()).decode()
         return await self._process.wait()
 
+    async def _begun(self, *words: str) -> asyncio.subprocess.Process | Forked:
+        with (self._folder / "log").open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "server", *words),
+                cwd=self._folder,
+                env={**self._env, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "proto")))},
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+
     async def _listening(self) -> None:
         assert self._process.stdout is not None
         while "curl " not in self.output:
@@ -145,6 +143,13 @@ class Process:
         self.http = _found(r"(https?://\S+?)\s", self.output)
         self.grpc = _found(r"gRPC\s+(\S+)", self.output)
         self.websocket = _found(r"(wss?://\S+)", self.output)
+
+
+class Fork(Process):
+    """The same, sooner: in a process that was forked."""
+
+    async def _begun(self, *words: str) -> Forked:
+        return await fork(*words, folder=self._folder, env=self._env, log=self._folder / "log")
 
 
 def _found(pattern: str, text: str) -> str:

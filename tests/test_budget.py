@@ -11,7 +11,7 @@ import grpc
 import pytest
 from trialogue.v1 import conversation_pb2 as pb
 
-from tests.live import Process
+from tests.live import Fork, Process
 from tests.server.transports import rpc_server
 from tests.server.transports.http_server import refused, talking
 from tests.wires import WIRES, RefusedError
@@ -28,7 +28,7 @@ async def ask(server: Process, wire: str, conversation_id: str = "c1") -> None:
 
 
 async def test_what_is_spent_is_refused_on_every_wire(tmp_path: Path) -> None:
-    async with Process(tmp_path, env=tokens("1/month")) as server:
+    async with Fork(tmp_path, env=tokens("1/month")) as server:
         await ask(server, "rest")
         for wire in WIRES:
             with pytest.raises(RefusedError) as caught:
@@ -52,16 +52,16 @@ async def test_what_is_spent_is_refused_on_every_wire(tmp_path: Path) -> None:
 async def test_a_kill_forgets_nothing_that_was_used(tmp_path: Path) -> None:
     """One turn has ended, and another is being written, when the server is killed."""
     slow = {**tokens("1000/day"), "TRIALOGUE_ELIZA_DELAY": "60"}
-    async with Process(tmp_path, env=tokens("1000/day")) as server:
+    async with Fork(tmp_path, env=tokens("1000/day")) as server:
         await ask(server, "rest", "ended")
         server.kill()
     async with (
-        Process(tmp_path, env=slow) as server,
+        Fork(tmp_path, env=slow) as server,
         aclosing(WIRES["rest"](server).ask("running", "Hello")) as events,
     ):
         assert (await anext(events)).kind == "turn.started"
         server.kill()
-    async with Process(tmp_path, env=tokens("1/day")) as server:
+    async with Fork(tmp_path, env=tokens("1/day")) as server:
         with pytest.raises(RefusedError, match="insufficient_quota"):
             await ask(server, "rest")
     with closing(sqlite3.connect(tmp_path / "trialogue.db")) as database:

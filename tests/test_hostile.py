@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.hostile import SHORT, attacked
-from tests.live import Process
+from tests.live import Fork
 
 
 async def test_strangers_break_nothing_and_leave_nothing(tmp_path: Path) -> None:
-    async with Process(tmp_path) as server:
+    async with Fork(tmp_path) as server:
         assert await attacked(server, SHORT, seed=1) == []

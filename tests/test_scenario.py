@@ -15,7 +15,7 @@ import pytest
 from server.upstream.openai_api import OpenAIUpstream
 from storage.sqlite import SQLiteStore
 from tests.fakes import Puppet
-from tests.live import Process, Served, serve
+from tests.live import Fork, Served, serve
 from tests.upstream_script import Behaviour, event, say
 from tests.upstream_server import ScriptedUpstream
 from tests.wires import WIRES, Event, Events, Wire
@@ -275,7 +275,7 @@ async def test_one_who_was_cut_off_reads_the_rest_on_another_wire_after_a_restar
     prompt = "I remember " + "one long and winding road and " * 8
     listeners: dict[str, Listener] = {}
     slow = {"TRIALOGUE_ELIZA_DELAY": "0.04"}
-    async with Process(tmp_path, "--drain-seconds", "0.3", env=slow) as first:
+    async with Fork(tmp_path, "--drain-seconds", "0.3", env=slow) as first:
         for name, wire in WIRES.items():
             listeners[name] = Listener(wire(first).ask(f"of-{name}", prompt))
         await _all(listener.until(" ") for listener in listeners.values())
@@ -283,7 +283,7 @@ async def test_one_who_was_cut_off_reads_the_rest_on_another_wire_after_a_restar
         first.terminate()
         assert await first.ended() == 0
     onto = dict(zip(WIRES, [*list(WIRES)[1:], "rest"], strict=True))
-    async with Process(tmp_path) as second:
+    async with Fork(tmp_path) as second:
         for name, listener in listeners.items():
             back = Listener(WIRES[onto[name]](second).follow(listener.turn_id, listener.cursor))
             end = checked(await back.ends(), after=listener.cursor)

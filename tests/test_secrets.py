@@ -23,7 +23,7 @@ from server.core.clock import microseconds
 from server.core.doors import new_key
 from storage.keys import KeyFile
 from tests.collector import Collector
-from tests.live import Process
+from tests.live import Fork, Process
 from tests.upstream_script import Behaviour, complain, cut, fail, garbled, reset, say
 from tests.upstream_server import ScriptedUpstream
 
@@ -205,7 +205,7 @@ async def test_what_is_said_and_shown_is_told_nobody_else(tmp_path: Path, level:
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
             "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer {COLLECTOR_KEY}",
         }
-        async with Process(tmp_path, env=env) as server:
+        async with Fork(tmp_path, env=env) as server:
             ann, ada = Visitor(server, upstream), Visitor(server, upstream, kept_key)
             nobody = Visitor(server, upstream, WRONG_KEY)
             await visit(ann)

@@ -17,7 +17,7 @@ from trialogue.v1.conversation_pb2_grpc import ConversationServiceStub
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.live import Process
+from tests.live import Fork, Process
 from tests.upstream_server import ScriptedUpstream
 
 KEY = "a-key-of-ann-0123456789"
@@ -85,7 +85,7 @@ async def serving(folder: Path) -> AsyncIterator[tuple[Process, ScriptedUpstream
             "TRIALOGUE_MODEL": MODEL,
             "TRIALOGUE_API_KEYS": f"ann:{KEY}",
         }
-        async with Process(folder, env=env) as server:
+        async with Fork(folder, env=env) as server:
             yield server, upstream
 
 

@@ -19,7 +19,7 @@ import pytest
 from server.core.doors import EVERYONE
 from storage.migrations import steps
 from storage.sqlite import SQLiteStore
-from tests.live import ROOT, Process
+from tests.live import ROOT, Fork, Process
 from tests.storage.nouns import exchange
 from tests.test_process import STARTS, heard, refused, settled
 from tests.test_scenario import Listener, checked
@@ -110,7 +110,7 @@ async def test_asks_are_refused_and_running_answers_wait(
     tmp_path: Path, fault: Callable[[Process, Path], Any]
 ) -> None:
     database = tmp_path / NAME
-    async with Process(tmp_path, env=SLOW) as server:
+    async with Fork(tmp_path, env=SLOW) as server:
         await is_well(server, "before")
         running = [Listener(wire(server).ask(name, LONG)) for name, wire in WIRES.items()]
         await asyncio.gather(*(one.until(" ") for one in running))
@@ -134,7 +134,7 @@ async def test_asks_are_refused_and_running_answers_wait(
 
 async def test_a_file_that_was_deleted_is_not_written_to(tmp_path: Path) -> None:
     database = tmp_path / NAME
-    async with Process(tmp_path) as server:
+    async with Fork(tmp_path) as server:
         await is_well(server)
         database.unlink()
         await is_unavailable(server)
@@ -149,7 +149,7 @@ async def test_damage_found_while_it_runs_is_no_error_of_ours(tmp_path: Path) ->
     async with SQLiteStore(database) as store:
         for number in range(60):
             await exchange(store, str(number), owner=EVERYONE, into="old", content="word " * 500)
-    async with Process(tmp_path) as server, client(server) as http:
+    async with Fork(tmp_path) as server, client(server) as http:
         content = database.read_bytes()
         with database.open("r+b") as file:
             file.seek(8192)
@@ -203,12 +203,12 @@ async def test_an_answer_that_could_not_be_kept_is_interrupted_after_a_restart(
     tmp_path: Path,
 ) -> None:
     async with (
-        Process(tmp_path, *IMPATIENT, env=SLOW) as server,
+        Fork(tmp_path, *IMPATIENT, env=SLOW) as server,
         waited_for_in_vain(server, tmp_path / NAME) as told,
     ):
         await is_unavailable(server)
         server.kill()
-    async with Process(tmp_path) as server, client(server) as http:
+    async with Fork(tmp_path) as server, client(server) as http:
         turn = (await http.get(f"/turns/{told['id']}")).json()
         assert turn["status"] == "interrupted"
         assert turn["answer"]
@@ -220,7 +220,7 @@ async def test_an_answer_that_could_not_be_kept_is_interrupted_after_a_restart(
 async def test_an_answer_that_was_told_as_failed_is_kept_so_when_the_database_is_back(
     tmp_path: Path,
 ) -> None:
-    async with Process(tmp_path, *IMPATIENT, env=SLOW) as server:
+    async with Fork(tmp_path, *IMPATIENT, env=SLOW) as server:
         async with waited_for_in_vain(server, tmp_path / NAME) as told:
             pass
         await is_well(server, "other")
@@ -228,7 +228,7 @@ async def test_an_answer_that_was_told_as_failed_is_kept_so_when_the_database_is
         server.terminate()
         assert await server.ended() == 0
     settled(tmp_path / NAME)
-    async with Process(tmp_path) as server, client(server) as http:
+    async with Fork(tmp_path) as server, client(server) as http:
         turn = (await http.get(f"/turns/{told['id']}")).json()
         kept = (turn["status"], turn["error"]["code"], turn["answer"])
         assert kept == ("failed", "storage_unavailable", told["answer"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live import ROOT, Process
+from tests.live import ROOT, Fork
 
 TRY = ROOT / "bin" / "try-clients"
 PROGRAMS = ROOT / "tests" / "examples" / "clients"
@@ -43,9 +43,9 @@ async def test_openais_client(tmp_path: Path, environment: dict[str, str]) -> No
     """Through a second server, so that Eliza and the passage to an upstream are both tried."""
     for folder in ("near", "far"):
         (tmp_path / folder).mkdir()
-    async with Process(tmp_path / "far") as far:
+    async with Fork(tmp_path / "far") as far:
         behind = {"OPENAI_API_KEY": "any", "OPENAI_BASE_URL": f"{far.http}/v1"}
-        async with Process(tmp_path / "near", env=behind) as near:
+        async with Fork(tmp_path / "near", env=behind) as near:
             done = subprocess.run(
                 (sys.executable, PROGRAMS / "openai_today.py"),
                 env={**environment, "OPENAI_BASE_URL": f"{near.http}/v1"},

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.live import ROOT, Process
+from tests.live import ROOT, Fork, Process
 
 EXAMPLES = ROOT / "examples"
 #: In continuous integration nothing may be missing; elsewhere what is missing is skipped.
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Process]:
-    async with Process(tmp_path_factory.mktemp("server")) as process:
+    async with Fork(tmp_path_factory.mktemp("server")) as process:
         yield process
 
 
@@ -86,7 +86,7 @@ async def test_curl(server: Process) -> None:
 
 
 async def test_curl_ends_badly_where_the_server_refuses(tmp_path: Path) -> None:
-    async with Process(tmp_path, env={"TRIALOGUE_API_KEYS": "ada:sk-ada"}) as server:
+    async with Fork(tmp_path, env={"TRIALOGUE_API_KEYS": "ada:sk-ada"}) as server:
         with pytest.raises(AssertionError, match="invalid_api_key"):
             await run(server, "sh", str(EXAMPLES / "with_curl.sh"), key="sk-eve")
         await run(server, "sh", str(EXAMPLES / "with_curl.sh"), key="sk-ada")

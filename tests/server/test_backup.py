@@ -6,7 +6,6 @@ import asyncio
 import os
 import sqlite3
 import stat
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from storage.migrations import steps
 from storage.model import Status
 from storage.opening import Lock
 from storage.sqlite import SQLiteStore
-from tests.live import ROOT, Process
+from tests.forked import fork
+from tests.live import Fork, Process
 from tests.storage.nouns import ADA, begin, exchange
 
 NAME = "trialogue.db"
@@ -28,16 +28,7 @@ Told = tuple[int, str, str]
 
 async def run(folder: Path, *words: str) -> Told:
     """Run the command as a user types it: exit code, output, errors."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "server", *words),
-        cwd=folder,
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "proto"))),
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    process = await fork(*words, folder=folder, env={"PATH": os.environ["PATH"]})
     output, errors = await process.communicate()
     assert process.returncode is not None
     return process.returncode, output.decode(), errors.decode()
@@ -109,7 +100,7 @@ async def test_a_copy_under_load_has_all_that_was_acknowledged_and_can_be_restor
     tmp_path: Path,
 ) -> None:
     copies: dict[str, list[str]] = {}
-    async with Process(tmp_path) as server:
+    async with Fork(tmp_path) as server:
         async with Askers(server) as askers:
             for name in ("first.db", "second.db"):
                 await askers.more(100)
@@ -143,7 +134,7 @@ async def _restored(folder: Path, before: list[str], everything: list[str]) -> N
     assert (code, errors) == (0, "")
     (aside,) = folder.glob(f"{NAME}.before-restore-*")
     assert str(aside) in output
-    async with Process(folder) as server, aiohttp.ClientSession(server.http) as session:
+    async with Fork(folder) as server, aiohttp.ClientSession(server.http) as session:
         for turn in before[:5] + before[-5:]:
             async with session.get(f"/turns/{turn}") as answer:
                 assert (await answer.json())["status"] == "completed"
@@ -163,7 +154,7 @@ async def test_a_copy_of_a_database_that_nobody_has_open(tmp_path: Path) -> None
 
 
 async def test_what_a_crash_left_in_the_log_is_copied_too(tmp_path: Path) -> None:
-    async with Process(tmp_path) as server, aiohttp.ClientSession(server.http) as session:
+    async with Fork(tmp_path) as server, aiohttp.ClientSession(server.http) as session:
         async with session.post("/ask/c", json={"prompt": "Hello"}) as answer:
             assert answer.status == 200
         server.kill()
@@ -291,7 +282,7 @@ async def test_a_turn_that_ran_when_the_copy_was_made_is_interrupted(tmp_path: P
         await begin(store)
         assert (await run(tmp_path, "backup", "copy.db"))[0] == 0
     assert (await run(tmp_path, "restore", "copy.db"))[0] == 0
-    async with Process(tmp_path):
+    async with Fork(tmp_path):
         pass
     assert rows(tmp_path / NAME, "SELECT status FROM turns") == [("interrupted",)]
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import ssl
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -16,11 +15,11 @@ import pytest
 
 from server.certificate import good_until
 from storage.sqlite import SQLiteStore
-from tests.live import ROOT, Process
+from tests.forked import fork
+from tests.live import ANY_PORTS, Fork
 from tests.storage.nouns import exchange
 from tests.upstream_server import ScriptedUpstream
 
-FREE = ("--http-port", "0", "--grpc-port", "0", "--websocket-port", "0")
 KEY = "sk-very-secret"
 
 
@@ -28,17 +27,8 @@ async def doctor(
     folder: Path, *words: str, code: int = 0, env: Mapping[str, str] | None = None
 ) -> list[str]:
     """Run the command as a user types it, and return its lines."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "server", "doctor", *FREE, *words),
-        cwd=folder,
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "proto"))),
-            **(env or {}),
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    its = {"PATH": os.environ["PATH"], **(env or {})}
+    process = await fork("doctor", *ANY_PORTS, *words, folder=folder, env=its)
     output, errors = await process.communicate()
     assert errors.decode() == ""
     assert KEY not in output.decode()
@@ -81,7 +71,7 @@ async def test_a_database_is_looked_through_and_left_as_it_is(tmp_path: Path) ->
 
 
 async def test_a_server_that_runs_is_no_trouble(tmp_path: Path) -> None:
-    async with Process(tmp_path) as server:
+    async with Fork(tmp_path) as server:
         port = server.http.rpartition(":")[2]
         lines = await doctor(tmp_path, "--http-port", port)
         assert "a server has it open" in about(lines, "database trialogue.db")

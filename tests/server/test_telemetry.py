@@ -27,7 +27,7 @@ from storage.model import Usage
 from storage.sqlite import SQLiteStore
 from tests.collector import Collector
 from tests.fakes import Puppet
-from tests.live import Process, Served, serve
+from tests.live import Fork, Served, serve
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -173,7 +173,7 @@ async def test_a_failure_is_told_by_its_code_alone(tmp_path: Path) -> None:
 
 async def test_a_collector_that_is_away_does_not_keep_a_server_from_ending(tmp_path: Path) -> None:
     env = {ENDPOINT: "http://someone:a-password@127.0.0.1:9"}
-    async with Process(tmp_path, env=env) as server:
+    async with Fork(tmp_path, env=env) as server:
         async with httpx2.AsyncClient(base_url=server.http, verify=False) as client:
             assert (await client.post("/ask/c", json={"prompt": "Hello"})).status_code == 200
         server.terminate()
@@ -185,7 +185,7 @@ async def test_a_collector_that_is_away_does_not_keep_a_server_from_ending(tmp_p
 async def test_a_server_sends_its_spans_before_it_ends(tmp_path: Path) -> None:
     async with Collector() as collector:
         env = {ENDPOINT: collector.url, "OTEL_SERVICE_NAME": "chat-of-ours"}
-        async with Process(tmp_path, env=env) as server:
+        async with Fork(tmp_path, env=env) as server:
             async with httpx2.AsyncClient(base_url=server.http, verify=False) as client:
                 await client.post("/ask/c", json={"prompt": "Hello"})
             server.terminate()
