@@ -79,8 +79,8 @@ class HttpListener:
         serving = asyncio.create_task(server.main_loop(), name="http")
 
         async def stop() -> None:
-            server.should_exit = True
-            await serving
+            serving.cancel()  # it only ticks; told to exit, it would first sleep to the next
+            await asyncio.wait([serving])
             await server.shutdown(sockets=[self._bound])
 
         self._stack.push_async_callback(stop)
