@@ -195,16 +195,7 @@ async def test_what_is_said_and_shown_is_told_nobody_else(tmp_path: Path, level:
     kept_key, kept = new_key("ada", microseconds())
     KeyFile(tmp_path / "trialogue.keys").add(kept)
     async with Collector() as collector, ScriptedUpstream(models=(MODEL,)) as upstream:
-        env = {
-            "OPENAI_API_KEY": UPSTREAM_KEY,
-            "OPENAI_BASE_URL": upstream.base_url,
-            "TRIALOGUE_API_KEYS": f"ann:{OUR_KEY}",
-            "TRIALOGUE_MODEL": MODEL,
-            "TRIALOGUE_LOG_LEVEL": level,
-            "TRIALOGUE_UPSTREAM_RETRIES": "0",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
-            "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer {COLLECTOR_KEY}",
-        }
+        env = settings(upstream, collector, level)
         async with Fork(tmp_path, env=env) as server:
             ann, ada = Visitor(server, upstream), Visitor(server, upstream, kept_key)
             nobody = Visitor(server, upstream, WRONG_KEY)
@@ -233,6 +224,20 @@ async def test_what_is_said_and_shown_is_told_nobody_else(tmp_path: Path, level:
         assert found == [], (name, [line for line in text.splitlines() if found[0] in line][:3])
     for name, text in files.items():
         assert [key for key in keys if key in text] == [], name
+
+
+def settings(upstream: ScriptedUpstream, collector: Collector, level: str) -> dict[str, str]:
+    """Return the environment of a server that knows every secret."""
+    return {
+        "OPENAI_API_KEY": UPSTREAM_KEY,
+        "OPENAI_BASE_URL": upstream.base_url,
+        "TRIALOGUE_API_KEYS": f"ann:{OUR_KEY}",
+        "TRIALOGUE_MODEL": MODEL,
+        "TRIALOGUE_LOG_LEVEL": level,
+        "TRIALOGUE_UPSTREAM_RETRIES": "0",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer {COLLECTOR_KEY}",
+    }
 
 
 async def read(server: Process, path: str) -> str:
