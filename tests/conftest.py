@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,6 +17,12 @@ from storage.sqlite import SQLiteStore
 from tests.fakes import Puppet
 
 MODEL = "gpt-4o"
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the processes of tests: a shell's job in the background ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
