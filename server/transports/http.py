@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.core.conversations import Conversations
 from server.core.doors import Doors
+from server.core.guests import Guests
 from server.limits import HttpLimits
 from server.settings import Settings
 from server.transports import rest
@@ -60,9 +61,11 @@ class HttpListener:
         self._tls = tls or certificate_of(settings)
         behind = Behind(conversations, websocket_port, upstreams, keep_alive)
         self.port: int = bound.getsockname()[1]
+        self._guests = Guests(doors, self._limits.check_keys_every)
         self._gate = Gate(
             _by_path(rest.build(), openai, behind),
             doors,
+            self._guests,
             conversations.requests,
             settings.max_body_bytes,
             self.port,
@@ -83,6 +86,7 @@ class HttpListener:
             await asyncio.wait([serving])
             await server.shutdown(sockets=[self._bound])
 
+        await self._stack.enter_async_context(self._guests)
         self._stack.push_async_callback(stop)
         return self
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,6 +22,7 @@ from server.core.errors import (
     code_of,
     problem_of,
 )
+from server.core.guests import Guests
 from server.core.requests import Request, Requests
 from server.transports import http_cors as cors
 from server.transports.openai_facade.errors import refusal as openai_refusal
@@ -63,6 +65,7 @@ class Gate:
         self,
         app: ASGIApp,
         doors: Doors,
+        guests: Guests,
         requests: Requests,
         max_body_bytes: int,
         port: int,
@@ -70,6 +73,7 @@ class Gate:
         max_upload_bytes: int | None = None,
     ) -> None:
         """`max_upload_bytes` is for bodies that go by without being held."""
+        self._guests = guests
         self._app = app
         self._doors = doors
         self._requests = requests
@@ -121,7 +125,10 @@ class Gate:
         scope["state"]["owner"] = owner = None
         path = scope["path"]
         if path not in PUBLIC and not path.startswith(PUBLIC_FOLDER):
-            scope["state"]["owner"] = owner = await self._doors.owner(_key(headers))
+            key = _key(headers)
+            scope["state"]["owner"] = owner = await self._doors.owner(key)
+            # Streams are read in this, so that they end where the key does.
+            scope["state"]["reading"] = partial(self._guests.reading, key)
             if not _FREE.fullmatch(path) and (allowance := self._doors.count(owner)) is not None:
                 scope["state"]["allowance"] = allowance
                 allowance.check()

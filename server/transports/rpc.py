@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from typing import Self
 
 import grpc
@@ -13,6 +13,7 @@ import structlog
 
 from server.core.conversations import Conversations
 from server.core.doors import Doors
+from server.core.guests import Guests
 from server.limits import RpcLimits
 from server.settings import Settings
 from server.transports import easybackend, rpc_service, rpc_standard
@@ -56,10 +57,13 @@ class RpcListener:
         self._settings = settings
         self._tls = tls or certificate_of(settings)
         self._limits = limits or RpcLimits()
-        calls = Calls(doors, conversations.requests, settings.max_body_bytes, self._limits)
+        self._guests = Guests(doors, self._limits.check_keys_every)
+        calls = Calls(
+            doors, self._guests, conversations.requests, settings.max_body_bytes, self._limits
+        )
         self._handlers = _handlers(conversations, calls)
         self._named = Named(conversations.requests)
-        self._open = ExitStack()
+        self._open = AsyncExitStack()
         self._broken: dict[asyncio.Task[None], grpc.aio.Server] = {}
         self._port = 0
 
@@ -73,11 +77,12 @@ class RpcListener:
         self._port = await self._bind(self._settings.grpc_port)
         await self._server.start()
         self._open.enter_context(quiet())
+        await self._open.enter_async_context(self._guests)
         self._watch = asyncio.create_task(self._keep_serving(), name="gRPC listener")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with self._open:
+        async with self._open:
             self._watch.cancel()
             await asyncio.wait([self._watch])
             servers = (self._server, *self._broken.values())

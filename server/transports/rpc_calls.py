@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, aclosing, asynccontextmanager
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    aclosing,
+    asynccontextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -22,6 +27,7 @@ from server.core.errors import (
     RequestTooLargeError,
     problem_of,
 )
+from server.core.guests import Guests, Reader
 from server.core.requests import Request as Seen
 from server.core.requests import Requests
 from server.limits import RpcLimits
@@ -56,9 +62,15 @@ class Calls:
     """Makes method handlers that let callers in, read their messages and name their errors."""
 
     def __init__(
-        self, doors: Doors, requests: Requests, most_bytes: int, limits: RpcLimits
+        self,
+        doors: Doors,
+        guests: Guests,
+        requests: Requests,
+        most_bytes: int,
+        limits: RpcLimits,
     ) -> None:
         self._doors = doors
+        self._guests = guests
         self._requests = requests
         self._limits = limits
         self._most_bytes = most_bytes
@@ -102,12 +114,9 @@ class Calls:
             ):
                 if greet:
                     await context.send_initial_metadata(())
-                checked = monotonic()
-                async for event in events:
-                    if not keyless and monotonic() - checked >= self._limits.check_keys_every:
-                        await self._doors.owner(caller.key)
-                        checked = monotonic()
-                    await self._write(context, frame(event))
+                with self._reading(caller, keyless=keyless) as reader:
+                    async for event in reader.each(events):
+                        await self._write(context, frame(event))
 
         return grpc.unary_stream_rpc_method_handler(call, self._reader(kind))
 
@@ -116,11 +125,12 @@ class Calls:
 
         async def call(sent: AsyncIterator[Request | RefusedError], context: Context) -> None:
             async with (
-                self._within(context),
+                self._within(context) as caller,
                 aclosing(answers(_whole(one) async for one in sent)) as replies,
             ):
-                async for reply in replies:
-                    await self._write(context, reply.SerializeToString())
+                with self._reading(caller) as reader:
+                    async for reply in reader.each(replies):
+                        await self._write(context, reply.SerializeToString())
 
         return grpc.stream_stream_rpc_method_handler(call, self._reader(kind))
 
@@ -163,6 +173,9 @@ class Calls:
             refused = refusal(problem)
             seen.status = refused.code.name
             await context.abort(refused.code, refused.message, trailers + refused.trailers)
+
+    def _reading(self, caller: Caller, *, keyless: bool = False) -> AbstractContextManager[Reader]:
+        return nullcontext(Reader(None)) if keyless else self._guests.reading(caller.key)
 
     async def _write(self, context: Context, message: bytes) -> None:
         """Send a message; a caller who takes nothing of it is not waited for without end."""

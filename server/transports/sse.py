@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager, aclosing
 
 import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from server.core.errors import InvalidRequestError, problem_of
+from server.core.guests import Reader
 from server.core.turns import Delta, TurnEvent
 from server.transports import events as json_events
 from server.transports.status import http_body
@@ -65,7 +66,7 @@ class EventStream(Response):
         )
         loop = asyncio.get_running_loop()
         self._sent = loop.time()
-        sending = asyncio.create_task(self._send_all(send))
+        sending = asyncio.create_task(self._send_all(scope["state"]["reading"], send))
         others = [
             asyncio.create_task(self._keep_alive(send)),
             asyncio.create_task(_gone(receive)),
@@ -77,13 +78,16 @@ class EventStream(Response):
                 task.cancel()
             await asyncio.gather(sending, *others, return_exceptions=True)
 
-    async def _send_all(self, send: Send) -> None:
+    async def _send_all(
+        self, reading: Callable[[], AbstractContextManager[Reader]], send: Send
+    ) -> None:
         loop = asyncio.get_running_loop()
         try:
             async with aclosing(self._events) as events:
-                async for event in events:
-                    await send(_chunk(encode(event)))
-                    self._sent = loop.time()
+                with reading() as reader:
+                    async for event in reader.each(events):
+                        await send(_chunk(encode(event)))
+                        self._sent = loop.time()
         except Exception as error:  # noqa: BLE001 - the headers are out: it becomes an event
             body = orjson.dumps({"type": "error", **http_body(problem_of(error))})
             await send(_chunk(b"event: error\ndata: " + body + b"\n\n"))

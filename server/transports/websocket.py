@@ -17,6 +17,7 @@ from server.core.clock import microseconds
 from server.core.conversations import Conversations
 from server.core.doors import Doors
 from server.core.errors import RateLimitedError
+from server.core.guests import Guests
 from server.core.ids import Ids
 from server.core.metrics import WIRE
 from server.core.requests import broke
@@ -30,7 +31,6 @@ from server.transports.websocket_doors import (
     TurnedAwayError,
     let_in,
     select_subprotocol,
-    whose,
 )
 from server.transports.websocket_guard import GuardedConnection, wire_logger
 from server.transports.websocket_peer import OK, House, Peer, report
@@ -58,8 +58,9 @@ class WebsocketListener:
         self._tls = tls or certificate_of(settings)
         self._page_port = settings.http_port if page_port is None else page_port
         self._ids = Ids(microseconds)
+        self._guests = Guests(doors, self._limits.check_keys_every)
         self._crowd: set[GuardedConnection] = set()
-        self._peers: dict[GuardedConnection, Peer] = {}
+        self._peers: set[Peer] = set()
 
     @property
     def port(self) -> int:
@@ -69,12 +70,11 @@ class WebsocketListener:
     async def __aenter__(self) -> Self:
         self._server = await self._serve()
         self._port = int(next(iter(self._server.sockets)).getsockname()[1])
-        self._expelling = asyncio.create_task(self._expel(), name="websocket keys")
+        await self._guests.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._expelling.cancel()
-        await asyncio.wait([self._expelling])
+        await self._guests.__aexit__()
         await self._last_words()
         self._server.close()
         _cut([one for one in self._crowd if one.state is CONNECTING])
@@ -86,7 +86,7 @@ class WebsocketListener:
 
     async def _last_words(self) -> None:
         """Let every peer hear how its turns ended; after a drain of the core, all have."""
-        streams = [stream for peer in self._peers.values() for stream in peer.streams]
+        streams = [stream for peer in self._peers for stream in peer.streams]
         if streams and self._house.conversations.draining:
             await asyncio.wait(streams, timeout=self._limits.close_timeout)
 
@@ -138,8 +138,8 @@ class WebsocketListener:
         guest = await self._guest(connection, request)
         own = guest.conversation_id or self._ids.new("conv")
         peer = Peer(self._house, connection, guest, own)
-        with self._house.doors.owners.within(guest.owner):
-            self._peers[connection] = peer
+        with self._house.doors.owners.within(guest.owner), self._guests.staying(peer):
+            self._peers.add(peer)
             try:
                 await connection.push(self._welcome(own))
                 async for message in connection:
@@ -147,7 +147,7 @@ class WebsocketListener:
                     # Frames that came together would else all be done before anybody else's turn.
                     await asyncio.sleep(0)
             finally:
-                del self._peers[connection]
+                self._peers.remove(peer)
                 await peer.leave()
 
     async def _guest(self, connection: GuardedConnection, request: Request) -> Guest:
@@ -183,23 +183,6 @@ class WebsocketListener:
             version=VERSION,
             protocol=SUBPROTOCOL,
         )
-
-    async def _expel(self) -> None:
-        """Close the connections of keys that were revoked."""
-        while True:
-            await asyncio.sleep(self._limits.check_keys_every)
-            for key in {peer.key for peer in self._peers.values()}:
-                try:
-                    await whose(self._house.doors, key)
-                except TurnedAwayError as away:
-                    self._turn_out(key, away)
-                except Exception as error:  # noqa: BLE001 - a file of keys that cannot be read
-                    report(error)
-
-    def _turn_out(self, key: str | None, away: TurnedAwayError) -> None:
-        for connection, peer in self._peers.items():
-            if peer.key == key:
-                self._house.errands.begin(away.close(connection))
 
 
 def _cut(connections: list[GuardedConnection]) -> None:

@@ -16,7 +16,13 @@ import structlog
 
 from server.core.conversations import Conversations
 from server.core.doors import Doors
-from server.core.errors import Code, InvalidRequestError, RateLimitedError, problem_of
+from server.core.errors import (
+    Code,
+    InvalidApiKeyError,
+    InvalidRequestError,
+    RateLimitedError,
+    problem_of,
+)
 from server.core.ids import NEW
 from server.core.questions import Ask, OnDisconnect
 from server.core.requests import Request, broke
@@ -24,7 +30,7 @@ from server.core.turns import Delta, Ended, Started, TurnEvent
 from server.limits import WebsocketLimits
 from server.transports import websocket_answers as answers
 from server.transports.websocket_calls import CallFrame
-from server.transports.websocket_doors import Guest, whose
+from server.transports.websocket_doors import Guest, TurnedAwayError, whose
 from server.transports.websocket_frames import (
     AskFrame,
     AuthenticateFrame,
@@ -119,6 +125,10 @@ class Peer:
     @property
     def key(self) -> str | None:
         return self._guest.key
+
+    def turn_out(self, why: InvalidApiKeyError) -> None:
+        """Close the connection, whose key is no longer good."""
+        self._house.errands.begin(TurnedAwayError(why).close(self._connection))
 
     async def take(self, message: str | bytes) -> None:
         """Do what a frame says; a stream is begun, and not waited for. Raises TurnedAwayError."""

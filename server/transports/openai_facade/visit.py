@@ -13,6 +13,7 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from server.core.checks import DEEPEST_JSON, depth
+from server.core.errors import InvalidApiKeyError
 from server.core.spending import Spending
 from server.transports.openai_facade.errors import ClientLeftError, refusal
 from server.transports.openai_facade.meter import Meter
@@ -136,18 +137,20 @@ class Visit:
     async def relay(self, reply: Reply, *, spoken: bool = False) -> None:
         """Pass a reply on, each piece of its body in one write.
 
-        A stream whose pieces are whole events (`spoken`) ends with an error event if it breaks;
-        any other body is cut, which its reader sees. Raises UpstreamError then.
+        A stream whose pieces are whole events (`spoken`) ends with an error event if it breaks, or
+        if its reader's key is revoked; any other body is cut, which its reader sees. Raises
+        UpstreamError or InvalidApiKeyError then.
         """
         live = reply.headers.get("content-type", "").startswith(EVENTS)
         await self._start(reply.status, {**reply.headers, **(_LIVE if live else {})})
         try:
-            async for piece in reply.body:
-                await self._send(_piece(piece))
-        except UpstreamError as error:
+            with self._scope["state"]["reading"]() as reader:
+                async for piece in reader.each(reply.body):
+                    await self._send(_piece(piece))
+        except (UpstreamError, InvalidApiKeyError) as error:
             if not (live and spoken):
                 raise
-            await self._send(_piece(failure(one_line(str(error)))))
+            await self._send(_piece(_last_words(error)))
         await self._send(_piece(b"", more=False))
 
     def _meter(self) -> Meter | None:
@@ -208,6 +211,13 @@ def _without_doubles(path: str) -> str:
     while "//" in rest:
         rest = rest.replace("//", "/")
     return rest
+
+
+def _last_words(error: UpstreamError | InvalidApiKeyError) -> bytes:
+    """Return the event that ends a stream which cannot go on."""
+    if isinstance(error, UpstreamError):
+        return failure(one_line(str(error)))
+    return b"data: %b\n\n" % bytes(refusal(error).body)
 
 
 def _piece(body: bytes, *, more: bool = True) -> Message:

@@ -21,10 +21,8 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from trialogue.v1 import conversation_pb2 as pb
 
 from server.core.clock import microseconds
-from server.core.doors import Doors, new_key
+from server.core.doors import Doors
 from server.core.errors import Code, InvalidRequestError
-from server.limits import RpcLimits
-from storage.keys import KeyFile
 from tests.fakes import Parrot, Puppet
 from tests.server.transports.rpc_server import (
     Served,
@@ -245,23 +243,6 @@ class TestDoors:
                 ).read(),
             ):
                 assert (await refusal(call)).code is grpc.StatusCode.NOT_FOUND
-
-    async def test_a_key_that_is_revoked_reads_on_no_longer(self, tmp_path: Path) -> None:
-        puppet, keys = Puppet(), KeyFile(tmp_path / "keys.json")
-        key, kept = new_key("ann", microseconds())
-        keys.add(kept)
-        doors = Doors((), keys, microseconds, open_to_all=False, public=False)
-        async with (
-            serving(tmp_path, puppet, doors, limits=RpcLimits(check_keys_every=0)) as server,
-            server.channel() as channel,
-        ):
-            asked = stub(channel).Ask(pb.AskRequest(prompt="x"), metadata=bearing(key))
-            await asked.read()
-            puppet.say("Well")
-            assert (await asked.read()).delta.text == "Well"
-            keys.revoke(kept.id, microseconds())
-            puppet.say("Secret")
-            assert (await refusal(asked.read())).code is grpc.StatusCode.UNAUTHENTICATED
 
     async def test_a_foreign_page_is_refused(self, client: Any) -> None:
         asked, page = pb.ListConversationsRequest(), (("origin", "https://evil.test"),)

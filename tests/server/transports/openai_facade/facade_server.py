@@ -19,6 +19,7 @@ from server.core.doors import Doors
 from server.core.planning import Defaults
 from server.core.shaping import Shaping
 from server.core.spending import budget
+from server.limits import HttpLimits
 from server.settings import load
 from server.transports.http import HttpListener
 from server.transports.openai_facade.app import Facade
@@ -71,6 +72,7 @@ async def serving(
     doors: Doors = OPEN_HOUSE,
     *,
     shaping: Shaping | None = None,
+    limits: HttpLimits | None = None,
     **flags: Any,
 ) -> AsyncIterator[Served]:
     """Serve these upstreams; they are closed at the end."""
@@ -85,7 +87,7 @@ async def serving(
         facade = Facade(upstreams, core, default_model=MODEL, whole_bytes=settings.max_body_bytes)
         bound = listening_socket("127.0.0.1", 0)
         listener = HttpListener(
-            core, doors, settings, bound=bound, websocket_port=9001, openai=facade
+            core, doors, settings, bound=bound, websocket_port=9001, openai=facade, limits=limits
         )
         await stack.enter_async_context(listener)
         url = f"http://127.0.0.1:{listener.port}"

@@ -1,0 +1,115 @@
+"""A key that is revoked ends what is read with it, on every wire, though nothing more may come.
+
+The websocket's own test is in test_websocket_doors.py: there a whole connection is one key's.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from trialogue.v1 import conversation_pb2 as pb
+
+from server.core.clock import microseconds
+from server.core.conversations import Conversations
+from server.core.doors import Doors, new_key
+from server.limits import HttpLimits, RpcLimits
+from storage.keys import KeyFile
+from tests.fakes import Puppet
+from tests.server.transports import http_server, rpc_server
+from tests.server.transports.openai_facade import facade_server
+from tests.upstream_script import stall
+from tests.upstream_server import ScriptedUpstream
+
+EAGER = 0.01
+
+
+class Revocable:
+    """A key that can be revoked, and the doors that it opens."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = KeyFile(folder / "keys")
+        self.key, self._kept = new_key("ann", microseconds())
+        self._file.add(self._kept)
+        self.doors = Doors((), self._file, microseconds, open_to_all=False, public=False)
+        self.headers = {"authorization": f"Bearer {self.key}"}
+
+    def revoke(self) -> None:
+        self._file.revoke(self._kept.id, microseconds())
+
+
+@pytest.fixture
+def ann(tmp_path: Path) -> Revocable:
+    return Revocable(tmp_path)
+
+
+@pytest.mark.parametrize("watched", [False, True])
+async def test_over_sse(
+    ann: Revocable, conversations: Conversations, upstream: Puppet, *, watched: bool
+) -> None:
+    limits = HttpLimits(check_keys_every=EAGER)
+    async with http_server.serving(conversations, ann.doors, limits=limits) as served:
+        asked: dict[str, Any] = {"json": {"prompt": "Hello", "stream": True}}
+        upstream.say("Well")
+        url, how = ("/conversations/c/events", {}) if watched else ("/ask/c", asked)
+        method = "GET" if watched else "POST"
+        if watched:
+            await conversations.create("ann", id="c")
+        async with served.client.stream(method, url, headers=ann.headers, **how) as response:
+            assert response.status_code == 200
+            ann.revoke()
+            *_, kind, data = [line async for line in response.aiter_lines() if line]
+        assert kind == "event: error"
+        assert json.loads(data.removeprefix("data: "))["error"]["code"] == "invalid_api_key"
+        refused = await served.client.get("/conversations", headers=ann.headers)
+        assert refused.status_code == 401
+
+
+async def test_over_v1(ann: Revocable, tmp_path: Path) -> None:
+    limits = HttpLimits(check_keys_every=EAGER)
+    async with ScriptedUpstream(models=(facade_server.MODEL,)) as upstream:
+        members = [facade_server.member(facade_server.passage(upstream))]
+        upstream.script(stall("Well"))
+        async with facade_server.serving(tmp_path, members, ann.doors, limits=limits) as served:
+            body = {**facade_server.CHAT, "stream": True}
+            post = served.client.stream(
+                "POST", "/v1/chat/completions", json=body, headers=ann.headers
+            )
+            async with post as response:
+                lines = response.aiter_lines()
+                assert "delta" in await anext(lines)
+                ann.revoke()
+                *_, last = [line async for line in lines if line]
+            error = json.loads(last.removeprefix("data: "))["error"]
+            assert error["code"] == "invalid_api_key"
+            await upstream.requests[-1].gone.wait()
+
+
+@pytest.mark.parametrize("watched", [False, True])
+async def test_over_grpc(ann: Revocable, tmp_path: Path, *, watched: bool) -> None:
+    puppet, limits = Puppet(), RpcLimits(check_keys_every=EAGER)
+    async with (
+        rpc_server.serving(tmp_path, puppet, ann.doors, limits=limits) as server,
+        server.channel() as channel,
+    ):
+        client, told = rpc_server.stub(channel), rpc_server.bearing(ann.key)
+        if watched:
+            await server.conversations.create("ann", id="c")
+            asked = pb.WatchConversationRequest(conversation_id="c")
+            events = client.WatchConversation(asked, metadata=told)
+            await events.initial_metadata()
+        else:
+            puppet.say("Well")
+            events = client.Ask(pb.AskRequest(prompt="x"), metadata=told)
+            await events.read()
+        ann.revoke()
+        refused = await rpc_server.refusal(to_the_end(events))
+        assert refused.code is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def to_the_end(events: Any) -> None:
+    while await events.read() is not grpc.aio.EOF:
+        pass
