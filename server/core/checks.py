@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from server.core.errors import InvalidRequestError
 from server.upstream.port import text_of
 from storage.model import Content
@@ -71,6 +73,8 @@ def content(value: Content, param: str = "prompt") -> Content:
 
 def spoken(value: Content) -> None:
     """Refuse what cannot be kept of a message in OpenAI's shape, whatever its parts are."""
+    if not isinstance(value, str):
+        portable(value, "messages")
     waiting: list[Any] = [value]
     while waiting:
         match waiting.pop():
@@ -120,17 +124,30 @@ def stops(value: Sequence[str]) -> tuple[str, ...]:
 
 def metadata(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return metadata, any JSON object of at most 16 KiB, or refuse it."""
-    try:
-        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
-    except (UnicodeEncodeError, ValueError, TypeError, RecursionError):
-        raise InvalidRequestError("metadata must be a JSON object.", "metadata") from None
-    if size > LARGEST_METADATA:
+    if portable(value, "metadata") > LARGEST_METADATA:
         raise InvalidRequestError("metadata must be at most 16 KiB.", "metadata")
     if depth(value) > DEEPEST_METADATA:
         raise InvalidRequestError(
             f"metadata must be at most {DEEPEST_METADATA} levels deep.", "metadata"
         )
     return dict(value)
+
+
+def portable(value: Any, param: str) -> int:
+    """Return the size of JSON that every wire can carry and everybody can read, or refuse it.
+
+    Its whole numbers have at most 64 bits: the fast writer writes no larger ones.
+    """
+    try:
+        written = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        orjson.dumps(value)
+    except UnicodeEncodeError:
+        raise InvalidRequestError(f"{param} has half of a surrogate pair.", param) from None
+    except (ValueError, TypeError, RecursionError):
+        raise InvalidRequestError(
+            f"{param} must be JSON, with numbers of at most 64 bits.", param
+        ) from None
+    return len(written)
 
 
 def depth(value: Any) -> int:

@@ -93,6 +93,8 @@ class Fields:
                     part.text("text")
                 case "image_url":
                     part.part("image_url").text("url")
+        if isinstance(value, list):
+            checks.portable(value, self.name(key))
         return value
 
 

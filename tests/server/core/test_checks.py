@@ -174,8 +174,17 @@ def deep(levels: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "metadata",
-    [{"k": "x" * (17 << 10)}, {"k": "é" * 9_000}, {"k": math.nan}, {"k": "\ud800"}, {"k": {1}}],
-    ids=range(5),
+    [
+        {"k": "x" * (17 << 10)},
+        {"k": "é" * 9_000},
+        {"k": math.nan},
+        {"k": "\ud800"},
+        {"k": {1}},
+        {"k": 1 << 64},
+        {"k": [-(1 << 63) - 1]},
+        {"k": 10**400},
+    ],
+    ids=range(8),
 )
 def test_what_is_no_json_or_too_much_is_refused(metadata: Mapping[str, Any]) -> None:
     assert refused(lambda: checks.metadata(metadata)) == "metadata"
@@ -188,6 +197,12 @@ def test_metadata_that_is_taken_can_be_read_back_however_deep() -> None:
         except InvalidRequestError:
             continue
         assert json.loads(json.dumps(taken)) == taken
+
+
+@pytest.mark.parametrize("odd", [1 << 64, math.inf, "\x00", "\ud800"], ids=range(4))
+def test_a_message_of_parts_that_cannot_be_read_back_is_refused(odd: Any) -> None:
+    said = [{"type": "text", "text": "x", "n": [odd]}]
+    assert refused(lambda: checks.spoken(said)) == "messages"
 
 
 @pytest.mark.parametrize("value", [0, -1, 101])

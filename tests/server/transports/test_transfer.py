@@ -155,3 +155,37 @@ async def _is_there(served: Served, conversation_id: str) -> bool:
     except NotFoundError:
         return False
     return True
+
+
+@pytest.mark.parametrize("odd", ["1000000000000000000000000000000", "Infinity", "1e999"])
+@pytest.mark.parametrize("where", ["metadata", "content", "create", "change"])
+async def test_a_number_that_cannot_be_read_back_is_not_kept(
+    served: Served, upstream: Puppet, where: str, odd: str
+) -> None:
+    upstream.answer("Fine.")
+    turn = await served.conversations.ask(EVERYONE, "c", Ask("Well?"))
+    async for _ in served.conversations.follow(EVERYONE, turn.id):
+        pass
+    raw = {"content-type": "application/json"}
+    change = f'{{"metadata": {{"n": {odd}}}}}'.encode()
+    if where == "create":
+        answer = await served.client.post("/conversations", content=change, headers=raw)
+        assert answer.status_code == 400
+    elif where == "change":
+        answer = await served.client.patch("/conversations/c", content=change, headers=raw)
+        assert answer.status_code == 400
+    else:
+        file = (await served.client.get("/export")).text
+        assert (await served.client.delete("/conversations/c")).status_code == 204
+        part = f'"content":[{{"type":"text","text":"Well?","n":{odd}}}]'
+        for whole, broken in (
+            ('"metadata":{}', change[1:-1].decode()),
+            ('"content":"Well?"', part),
+        ):
+            if whole.startswith(f'"{where}'):
+                assert whole in file
+                file = file.replace(whole, broken)
+        report = (await served.client.post(IMPORT, content=file, headers=raw)).json()
+        assert len(report["failed"]) == 1, report
+    for url in ("/conversations", "/conversations/c/messages", "/search?q=Well"):
+        assert (await served.client.get(url)).status_code < 500
