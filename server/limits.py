@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-#: Connections beyond the most that are taken, to be told to try later; others are cut at once.
-ROOM_AT_THE_DOOR = 64
 #: Shares of all descriptors: an eighth is left for the database, upstreams and files.
 _WEBSOCKETS, _HTTP, _GRPC = 2, 4, 8
+_FEWEST, _MOST_AT_THE_DOOR = 16, 64
 
 
 def _most(default: Any, help: str) -> Any:  # noqa: A002
@@ -22,16 +21,28 @@ def _most(default: Any, help: str) -> Any:  # noqa: A002
 
 def _share(of: int, help: str) -> Any:  # noqa: A002
     """Declare a bound that depends on how many descriptors the process may have."""
-    told = {"help": help, "default": f"1/{of} of the descriptors"}
+    told = {
+        "help": help,
+        "default": f"1/{of} of the descriptors, less some to refuse the next with",
+    }
     return field(default_factory=_descriptors(of), metadata=told)
 
 
 def _descriptors(of: int) -> Callable[[], int]:
     def share() -> int:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return max(16, (1 << 17 if soft == resource.RLIM_INFINITY else soft) // of)
+        all_of_it = (1 << 17 if soft == resource.RLIM_INFINITY else soft) // of
+        return max(_FEWEST, all_of_it - min(_MOST_AT_THE_DOOR, all_of_it // 4))
 
     return share
+
+
+def room_at_the_door(connections: int) -> int:
+    """Return how many beyond the most may be told to try later; others are cut at once.
+
+    Where the most is a share of the descriptors, so is this: that share has both.
+    """
+    return min(_MOST_AT_THE_DOOR, max(_FEWEST, connections // 3))
 
 
 @dataclass(frozen=True, slots=True)

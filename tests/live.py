@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from server.core.clock import microseconds
 from server.core.conversations import Conversations
@@ -91,7 +91,7 @@ class Process:
         self.output = ""
         self.http = self.grpc = self.websocket = ""
 
-    async def __aenter__(self) -> Process:
+    async def __aenter__(self) -> Self:
         self._process = await self._begun("serve", *ANY_PORTS, *self._words)
         await self._listening()
         return self

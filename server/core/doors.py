@@ -17,6 +17,8 @@ from storage.model import ApiKey
 
 #: Whose conversations they are where nobody has to show a key.
 EVERYONE = "default"
+#: No host has these: in a URL they are where it begins or ends (RFC 3986, 3.2; `\` in browsers).
+_NOT_IN_A_HOST = frozenset("/?#@\\")
 
 
 def digest(key: str) -> bytes:
@@ -122,6 +124,8 @@ class Doors:
         return key.revoked_at is None and not expired
 
     def _our_host(self, host: str | None) -> bool:
+        if host is not None and not _NOT_IN_A_HOST.isdisjoint(host):
+            return False
         if host is None or "*" in self._hosts:
             return True
         name = _name(host)

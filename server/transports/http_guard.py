@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.core.crowd import Crowd
 from server.core.errors import Code, Problem
-from server.limits import ROOM_AT_THE_DOOR, HttpLimits
+from server.limits import HttpLimits, room_at_the_door
 from server.transports.patience import Patience
 from server.transports.status import http_body
 
@@ -44,7 +44,7 @@ class GuardedProtocol(HttpToolsProtocol):
         beyond = len(self.connections) - self._limits.connections
         beyond = max(beyond, self._addresses.enter(self._address))
         self._is_too_many = beyond > 0
-        if beyond > ROOM_AT_THE_DOOR:
+        if beyond > room_at_the_door(self._limits.connections):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -12,7 +12,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from server.core.crowd import Crowd
-from server.limits import ROOM_AT_THE_DOOR, WebsocketLimits
+from server.limits import WebsocketLimits, room_at_the_door
 from server.transports.patience import Patience
 
 
@@ -85,7 +85,7 @@ class GuardedConnection(ServerConnection):
         beyond = len(self._crowd) - self._limits.connections
         beyond = max(beyond, self._addresses.enter(self._address))
         self.is_too_many = beyond > 0
-        if beyond > ROOM_AT_THE_DOOR:
+        if beyond > room_at_the_door(self._limits.connections):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:

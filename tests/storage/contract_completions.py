@@ -72,6 +72,28 @@ class StoredCompletions:
         page = await store.completions(ADA, wanted, limit=9)
         assert [one.id for one in page.items] == names
 
+    @pytest.mark.parametrize("words", ["x' OR '1'='1", "team'; DROP TABLE completions; --"])
+    async def test_what_is_looked_for_is_never_part_of_the_question(
+        self, store: Store, words: str
+    ) -> None:
+        kept = [
+            completion("named", **{words: "red"}),
+            completion("valued", team=words),
+            completion("modelled", words, x="red", team="red"),
+            completion("otherwise", **{words: "blue"}),
+        ]
+        for one in kept:
+            await store.keep_completion(ADA, one)
+        await store.keep_completion(BOB, completion("bobs", words, team=words, **{words: "red"}))
+        for wanted, name in (
+            (Completions(metadata={words: "red"}), "named"),
+            (Completions(metadata={"team": words}), "valued"),
+            (Completions(model=words), "modelled"),
+        ):
+            page = await store.completions(ADA, wanted, limit=9)
+            assert [one.id for one in page.items] == [name]
+        assert list((await store.completions(ADA, Completions(), limit=9)).items) == kept
+
     async def test_metadata_is_replaced(self, store: Store) -> None:
         await store.keep_completion(ADA, completion("x", a="1", b="2"))
         changed = await store.tag_completion(ADA, "x", {"b": "3"})

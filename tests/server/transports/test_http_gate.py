@@ -22,6 +22,7 @@ from server.transports.http_gate import PUBLIC
 from storage.port import NotFoundError
 from tests.fakes import Parrot
 from tests.server.transports.http_server import (
+    Reply,
     Served,
     connected,
     error_in,
@@ -34,10 +35,26 @@ from tests.server.transports.http_server import (
 )
 
 Client = httpx2.AsyncClient
+#: A URL that is made of one of these has another path, or another host, than was asked for.
+CROOKED_HOSTS = [
+    "localhost/#@x",
+    "localhost/healthz?",
+    "localhost/web/?",
+    "localhost/healthz#",
+    "x@localhost",
+    "localhost\\",
+]
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 Folders = pytest.TempPathFactory
+
+
+class AnyHost(Doors):
+    """Doors that look at no Host, so that only what is behind them can decide."""
+
+    def check_origin(self, origin: str | None, host: str | None, port: int) -> None:
+        pass
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -56,6 +73,13 @@ async def shut(tmp_path_factory: Folders) -> AsyncIterator[Served]:
 
 def bearing(key: str) -> dict[bytes, bytes]:
     return {b"authorization": f"Bearer {key}".encode()}
+
+
+async def named(port: int, path: str, host: str) -> Reply:
+    """Return the answer to a GET that names this host."""
+    async with connected(port) as wire:
+        await wire.send(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        return await wire.reply()
 
 
 class TestRequestIds:
@@ -216,6 +240,27 @@ class TestStrangePages:
     async def test_a_host_that_is_not_ours_is_refused(self, served: Served, host: str) -> None:
         response = await served.client.get("/healthz", headers={"host": host})
         refused(response, 403, "permission_denied")
+
+    @pytest.mark.parametrize("host", CROOKED_HOSTS)
+    async def test_a_host_that_would_bend_a_url_is_refused(self, shut: Served, host: str) -> None:
+        reply = await named(shut.port, "/conversations", host)
+        assert reply.status in (401, 403)
+        to_all = Doors((), None, microseconds, open_to_all=True, public=True, hosts=["*"])
+        to_keys = Doors((), None, microseconds, open_to_all=False, public=True)
+        for doors in (to_all, to_keys):
+            async with serving(shut.conversations, doors) as lenient:
+                reply = await named(lenient.port, "/healthz", host)
+                assert reply.status == 403
+                error_in(reply.body, "permission_denied")
+
+    @pytest.mark.parametrize("host", CROOKED_HOSTS)
+    async def test_no_host_decides_whether_a_key_is_needed(self, shut: Served, host: str) -> None:
+        keys = configured("ann:key-of-ann")
+        doors = AnyHost(keys, None, microseconds, open_to_all=False, public=False)
+        async with serving(shut.conversations, doors) as blind:
+            reply = await named(blind.port, "/conversations", host)
+        assert reply.status == 401
+        error_in(reply.body, "invalid_api_key")
 
     @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:80", "[::1]:8000", "a.localhost"])
     async def test_our_own_is_let_in(self, served: Served, host: str) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import json
 import logging
 import socket
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
 
 import pytest
@@ -14,13 +15,19 @@ from websockets.exceptions import InvalidMessage
 
 from server.core.conversations import Conversations
 from server.core.questions import Ask
-from server.limits import ROOM_AT_THE_DOOR
+from server.limits import room_at_the_door
 from server.limits import WebsocketLimits as Limits
 from server.transports.websocket_guard import wire_logger
 from tests.fakes import Puppet
+from tests.raw_websocket import CLOSE, HANDSHAKE, PING, TEXT, RawPeer, frame, raw_peer
 from tests.server.transports.websocket_server import OWNER, bearing, locked, said, serving
 
-DOORS = locked("ada:key-of-ada")
+KEY = "key-of-ada"
+DOORS = locked(f"ada:{KEY}")
+#: of a peer that should be cut off long before
+PINGS = 500_000
+#: Seconds that are as good as for ever: a connection that waits so long outlives the test.
+LONG = 3600.0
 
 
 class Deaf:
@@ -44,8 +51,10 @@ class Deaf:
     async def say(self, kind: str, **fields: Any) -> None:
         await self._frame(0x81, json.dumps({"type": kind, **fields}).encode())
 
-    async def ping(self) -> None:
-        await self._frame(0x89, b"p" * 120)
+    async def ping_on(self) -> None:
+        """Ping until cut off, or far longer than the kernel can hold the pongs."""
+        for _ in range(PINGS):
+            await self._frame(0x89, b"p" * 120)
 
     async def _frame(self, head: int, payload: bytes) -> None:
         assert len(payload) < 126
@@ -62,6 +71,35 @@ async def connected(port: int) -> socket.socket:
     made.setblocking(False)
     await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", port))
     return made
+
+
+@asynccontextmanager
+async def unanswering(
+    conversations: Conversations, every: float, timeout: float
+) -> AsyncIterator[RawPeer]:
+    """Be a peer that is pinged so, and answers none."""
+    limits = Limits(ping_every=every, ping_timeout=timeout, close_timeout=0.05)
+    async with serving(conversations, limits=limits) as served, raw_peer(served.url) as peer:
+        yield peer
+
+
+async def is_served(peer: RawPeer) -> None:
+    """Say something, and hear the answer; pings are passed over."""
+    await peer.send(frame(TEXT, b'{"type": "ping"}'))
+    while (heard := await peer.hear()) is not None and heard.opcode == PING:
+        pass
+    assert heard is not None
+    assert json.loads(heard.payload)["type"] == "pong"
+
+
+async def answer_to(port: int, head: str) -> bytes:
+    """Return all that a server says to a head written by hand, up to its hanging up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head.encode())
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
 
 
 async def long_turn(conversations: Conversations, upstream: Puppet) -> str:
@@ -83,15 +121,15 @@ async def until_cut_off(deaf: Deaf, turn_id: str) -> None:
 
 class TestReaders:
     async def test_who_pings_and_never_reads_is_cut_off(self, conversations: Conversations) -> None:
-        limits = Limits(unread_pongs=1 << 16)
+        # Neither patience nor a missing pong may be what cuts it off.
+        limits = Limits(unread_pongs=1 << 16, patience=LONG, ping_every=LONG)
         async with (
             serving(conversations, limits=limits) as served,
             Deaf(served.listener.port) as deaf,
             served.peer() as other,
         ):
-            with suppress(ConnectionError):
-                while True:
-                    await deaf.ping()
+            with pytest.raises(ConnectionError):
+                await deaf.ping_on()
             await other.say("ping")
             assert (await other.hear())["type"] == "pong"
 
@@ -165,6 +203,36 @@ class TestReaders:
         await deaf.__aexit__()
 
 
+class TestSilence:
+    """Peers of whom less is asked came first, and are still there when another is not."""
+
+    async def test_who_answers_no_ping_is_cut_off(self, conversations: Conversations) -> None:
+        async with (
+            unanswering(conversations, every=LONG, timeout=0.05) as rare,
+            unanswering(conversations, every=0.05, timeout=LONG) as slow,
+            unanswering(conversations, every=0.05, timeout=0.05) as gone,
+        ):
+            heard = await gone.until_closed()
+            assert [one.opcode for one in heard] == [PING, CLOSE]
+            await is_served(rare)
+            await is_served(slow)
+
+    async def test_a_handshake_has_its_time(self, conversations: Conversations) -> None:
+        loop = asyncio.get_running_loop()
+        async with (
+            serving(conversations, limits=Limits(handshake_seconds=LONG)) as patient,
+            serving(conversations, limits=Limits(handshake_seconds=0.1)) as strict,
+        ):
+            slow, late = [await connected(one.listener.port) for one in (patient, strict)]
+            with closing(slow), closing(late):
+                for one in (slow, late):
+                    await loop.sock_sendall(one, HANDSHAKE[:20])
+                with suppress(ConnectionError):
+                    assert await loop.sock_recv(late, 1) == b""
+                await loop.sock_sendall(slow, HANDSHAKE[20:])
+                assert await loop.sock_recv(slow, 13) == b"HTTP/1.1 101 "
+
+
 class TestSizes:
     async def test_a_stranger_may_say_no_more_than_a_key(
         self, conversations: Conversations
@@ -230,7 +298,7 @@ class TestCrowds:
     ) -> None:
         loop = asyncio.get_running_loop()
         async with serving(conversations, limits=Limits(connections=1)) as served:
-            silent = [await connected(served.listener.port) for _ in range(ROOM_AT_THE_DOOR + 1)]
+            silent = [await connected(served.listener.port) for _ in range(room_at_the_door(1) + 1)]
             with pytest.raises((InvalidMessage, OSError)):
                 async with served.stranger():
                     pass
@@ -252,3 +320,23 @@ def test_the_library_logs_one_line_and_no_values(caplog: pytest.LogCaptureFixtur
     ]
     assert caplog.records[0].exc_info is None
     assert not logger.isEnabledFor(logging.WARNING)
+
+
+async def test_of_a_peer_the_library_logs_nothing_at_any_level(
+    conversations: Conversations, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "websockets.client")  # the peer's own words
+    caplog.set_level(logging.DEBUG)  # last: what is captured has the level that was set last
+    logging.getLogger("another").debug("another line")
+    async with serving(conversations, DOORS) as served:
+        shown = f"Host: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n"
+        for line, told in (("GET / HTTP/9", b""), ("GET / HTTP/1.1", b"HTTP/1.1 426 ")):
+            answer = await answer_to(served.listener.port, f"{line}\r\n{shown}")
+            assert answer[:13] == told
+        async with served.stranger() as peer:
+            await peer.say("authenticate", api_key=KEY)
+            assert (await peer.hear())["type"] == "authenticated"
+    assert "another line" in caplog.text
+    assert not [one for one in caplog.records if one.exc_info]
+    assert not [one for one in caplog.records if one.name == "websockets.server"]
+    assert KEY not in caplog.text

@@ -33,7 +33,7 @@ IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,20}", fullmatch=True).filter
 JSON = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | TEXTS,
     lambda of: st.lists(of, max_size=3) | st.dictionaries(TEXTS, of, max_size=3),
