@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -17,6 +18,8 @@ from tests.live import Process
 #: Seconds for which a server that says nothing to a garbled frame is listened to.
 HEARING = 0.2
 AT_A_TIME = 20
+#: How often a port is tried again while its server is built anew.
+REFUSALS = 200
 #: Ways to end a call that anybody's bytes may cause; any other is a fault of the server.
 FAIR = {
     grpc.StatusCode.OK,
@@ -131,10 +134,19 @@ async def _status(channel: grpc.aio.Channel, path: str, message: bytes) -> grpc.
     return grpc.StatusCode.OK
 
 
+async def _connected(server: Process) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect; while a server that broke is built anew its port is nobody's, for a moment."""
+    host, _, port = server.grpc.rpartition(":")
+    for _ in range(REFUSALS):
+        with suppress(ConnectionRefusedError):
+            return await asyncio.open_connection(host, int(port))
+        await asyncio.sleep(0.05)
+    return await asyncio.open_connection(host, int(port))
+
+
 async def _said(server: Process, data: bytes) -> None:
     """Say something to the gRPC port, and listen to what it says for a moment."""
-    host, _, port = server.grpc.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await _connected(server)
     try:
         writer.write(data)
         async with asyncio.timeout(HEARING):

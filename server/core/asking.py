@@ -83,7 +83,7 @@ class Asking:
             check_id(conversation_id, "conversation_id")
         if claim is None:
             return await self._begun(owner, conversation_id, question, None, writer, on_leave)
-        return await self._claimed_once(owner, conversation_id, question, claim, on_leave)
+        return await self._claimed_once(owner, conversation_id, question, claim, writer, on_leave)
 
     async def regenerate(
         self,
@@ -126,12 +126,19 @@ class Asking:
             raise _draining()
 
     async def _claimed_once(
-        self, owner: str, conversation_id: str, question: Ask, claim: Claim, on_leave: OnDisconnect
+        self,
+        owner: str,
+        conversation_id: str,
+        question: Ask,
+        claim: Claim,
+        writer: Upstream | None,
+        on_leave: OnDisconnect,
     ) -> Turn:
         """Begin a claimed turn once, however many ask for it at the same moment."""
         held = self._claimed.get((owner, claim.key))
         if held is None:
-            task = self._own(self._joined_or_begun(owner, conversation_id, question, claim))
+            joining = self._joined_or_begun(owner, conversation_id, question, claim, writer)
+            task = self._own(joining)
             self._claimed[owner, claim.key] = claim, task
             task.add_done_callback(lambda _: self._claimed.pop((owner, claim.key)))
         elif held[0].fingerprint == claim.fingerprint:
@@ -143,11 +150,16 @@ class Asking:
         return await self._shielded(task, owner, on_leave)
 
     async def _joined_or_begun(
-        self, owner: str, conversation_id: str, question: Ask, claim: Claim
+        self,
+        owner: str,
+        conversation_id: str,
+        question: Ask,
+        claim: Claim,
+        writer: Upstream | None,
     ) -> Turn:
         turn_id = await self._store.claimed(owner, claim)
         if turn_id is None:
-            return await self._begun(owner, conversation_id, question, claim)
+            return await self._begun(owner, conversation_id, question, claim, writer)
         live = self._running.find(owner, turn_id)
         return live.snapshot() if live else await self._store.turn(owner, turn_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from storage.port import Store
 
 #: How many messages of ours are looked at beyond as many as the caller sent.
 BEYOND = 20
+_NOTHING = {"type": "text", "text": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,11 @@ def _at_the_end(ours: Sequence[Message], said: Sequence[Said]) -> tuple[int, int
     return (len(ours), len(said)) if same else (0, 0)
 
 
+def same(one: Message | Said, other: Message | Said) -> bool:
+    """Say whether two messages say the same, however they were written down."""
+    return _key(one) == _key(other)
+
+
 def _key(one: Message | Said) -> tuple[Role, str | list[Mapping[str, Any]]]:
     return one.role, _plain(one.content)
 
@@ -96,4 +103,25 @@ def _plain(content: Content) -> str | list[Mapping[str, Any]]:
         case [{"type": "text", "text": str(text), **more}] if not more:
             return text.strip()
         case parts:
-            return [{k: v for k, v in part.items() if v is not None} for part in parts]
+            return [_part(part) for part in parts if part != _NOTHING]
+
+
+def _part(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a part such that what says the same is equal; of a call, what is called with what."""
+    match part:
+        case {"type": "function", "function": {"name": name, **more}}:
+            return {"call": part.get("id"), "name": name, "with": _json(more.get("arguments"))}
+        case {"type": "custom", "custom": {"name": name, **more}}:
+            return {"call": part.get("id"), "name": name, "with": more.get("input")}
+        case _:
+            return {name: value for name, value in part.items() if value is not None}
+
+
+def _json(arguments: object) -> object:
+    """Return JSON as everybody would write it; clients read arguments and write them anew."""
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        return json.dumps(json.loads(arguments), sort_keys=True)
+    except (ValueError, RecursionError):
+        return arguments

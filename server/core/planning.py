@@ -78,7 +78,7 @@ class Planner:
         there = await self._found(owner, conversation_id)
         place = await self._place(owner, there, question)
         if there is not None and place is not None and place.question is not None:
-            return await self._plan_kept(owner, there, place.question, question)
+            return await self._plan_kept(owner, there, place.question, question, claim)
         request = await self._request(owner, conversation_id, there, question)
         if place is not None:
             request = await self._joined(request, place)
@@ -105,7 +105,12 @@ class Planner:
         return await self._plan_kept(owner, there, question, again)
 
     async def _plan_kept(
-        self, owner: str, there: Conversation, question: Message, again: Ask | Regenerate
+        self,
+        owner: str,
+        there: Conversation,
+        question: Message,
+        again: Ask | Regenerate,
+        claim: Claim | None = None,
     ) -> Plan:
         character = self._shaping.character(again)
         if character.system_prompt not in (None, there.system_prompt):
@@ -129,6 +134,7 @@ class Planner:
             turn=_turn(self.ids.new("turn"), question, request, composed, self._now()),
             prompt=self._prompt(composed, request.model, again),
             answer_id=self.ids.new("msg"),
+            claim=claim,
         )
 
     async def request(self, owner: str, conversation_id: str, question: Ask) -> Request:

@@ -82,6 +82,8 @@ class Ask:
     said: tuple[Said, ...] = ()
     #: what is sent beside the messages and takes tokens as they do
     attached: str = ""
+    #: a digest of all that the caller sent, where that is more than this: its key is for that too
+    digest: str = ""
 
     @property
     def role(self) -> Role:

@@ -7,7 +7,23 @@ from typing import Any
 from server.upstream.cut import data_of
 from server.upstream.mend import parse
 
-_HEAD = ("id", "created", "model", "service_tier", "system_fingerprint")
+#: what a chunk has that is not the whole answer's
+_PASSING = frozenset({"object", "choices", "usage", "error", "obfuscation"})
+_OF_CHOICE = frozenset({"index", "delta", "logprobs", "finish_reason"})
+#: texts that come piece by piece; any other is a label, which is the same however often it comes
+_PIECES = frozenset(
+    {
+        "content",
+        "refusal",
+        "arguments",
+        "input",
+        "text",
+        "thinking",
+        "summary",
+        "transcript",
+        "data",
+    }
+)
 
 
 class Assembled:
@@ -29,12 +45,10 @@ class Assembled:
             self.done = True
             return {}
         chunk, _ = parse(data)
-        if (error := chunk.get("error")) is not None:
+        if error := chunk.get("error"):
             self.error = error
             return chunk
-        for name in _HEAD:
-            if chunk.get(name) is not None:
-                self._head[name] = chunk[name]
+        _note(self._head, chunk, _PASSING)
         self.usage = chunk.get("usage") or self.usage
         for said in chunk["choices"]:
             self._add(said)
@@ -57,6 +71,7 @@ class Assembled:
                 "message": _message(choice),
                 "logprobs": choice["logprobs"],
                 "finish_reason": choice["finish_reason"] or "stop",
+                **choice["more"],
             }
             for index, choice in sorted(self._choices.items())
         ]
@@ -64,13 +79,14 @@ class Assembled:
         return whole if self.usage is None else {**whole, "usage": self.usage}
 
     def _add(self, said: dict[str, Any]) -> None:
-        blank: dict[str, Any] = {"delta": {}, "logprobs": None, "finish_reason": None}
+        blank: dict[str, Any] = {"delta": {}, "logprobs": None, "finish_reason": None, "more": {}}
         choice = self._choices.setdefault(said["index"], blank)
         _merge(choice["delta"], said.get("delta") or {})
         if (logprobs := said.get("logprobs")) is not None:
             choice["logprobs"] = choice["logprobs"] or {}
             _merge(choice["logprobs"], logprobs)
         choice["finish_reason"] = said.get("finish_reason") or choice["finish_reason"]
+        _note(choice["more"], said, _OF_CHOICE)
 
 
 def _message(choice: dict[str, Any]) -> dict[str, Any]:
@@ -83,12 +99,25 @@ def _message(choice: dict[str, Any]) -> dict[str, Any]:
     return said
 
 
+def _note(into: dict[str, Any], said: dict[str, Any], besides: frozenset[str]) -> None:
+    """Note what is told whole each time; what says nothing takes nothing back."""
+    for name, value in said.items():
+        if name not in besides and (value not in (None, "", [], {}) or name not in into):
+            into[name] = value
+
+
+def _comes_in_pieces(name: str) -> bool:
+    return name in _PIECES or name.startswith("reasoning")
+
+
 def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
     """Add a delta: texts are appended, lists by the `index` of their items, else one by one."""
     for name, value in more.items():
         match into.get(name), value:
-            case str() as had, str() if name not in ("role", "type", "id", "name"):
+            case str() as had, str() if _comes_in_pieces(name):
                 into[name] = had + value
+            case str(), "":
+                continue
             case dict() as had, dict():
                 _merge(had, value)
             case list() as had, list():

@@ -7,9 +7,22 @@ from typing import Any
 from server.upstream.complaints import shaped
 from server.upstream.cut import data_of, without_comments
 from server.upstream.letters import Letters
-from server.upstream.mend import TEXT, UNREADABLE, Head, encode, mend_choice, parse, set_default
+from server.upstream.mend import (
+    TEXT,
+    UNREADABLE,
+    Head,
+    encode,
+    mend_choice,
+    mend_reason,
+    mend_usage,
+    parse,
+    set_default,
+)
 from server.upstream.port import UpstreamFailedError
+from server.upstream.said import Calls, mend_arguments, mend_content
 from server.upstream.scrub import Scrubber
+from server.upstream.tally import Tally
+from server.upstream.wishes import Wish
 
 DONE = b"data: [DONE]\n\n"
 CHAT_CHUNK = "chat.completion.chunk"
@@ -20,24 +33,40 @@ class Chunks:
 
     What clients trip over is taken out: comments, chunks without choices unless usage was asked
     for, null as a delta's content, half a letter, a missing name. An error inside the stream is its
-    last event, cleaned of the upstream's key and address.
+    last event, cleaned of the upstream's key and address. Usage that was asked for and not told is
+    left to be counted.
     """
 
-    def __init__(self, model: str, scrub: Scrubber, *, chat: bool, usage: bool) -> None:
+    def __init__(self, model: str, scrub: Scrubber, *, chat: bool, wish: Wish) -> None:
         self._head = Head(CHAT_CHUNK if chat else TEXT, model)
         self._scrub = scrub
         self._chat = chat
-        self._usage = usage
+        self._wish = wish
         self._begun: set[int] = set()
         self._ended: set[int] = set()
+        self._calls: dict[int, Calls] = {}
         self._halves: dict[tuple[int, str], Letters] = {}
+        #: what was said, while its usage may have to be counted
+        self._tally = Tally() if wish.usage else None
         #: nothing may follow
         self.over = False
+        #: what the upstream said was wrong, where that was its last event
+        self.error: object = None
 
     @property
     def whole(self) -> bool:
-        """Whether every choice that began has ended."""
-        return bool(self._ended) and self._ended >= self._begun
+        """Whether every choice has ended: those that were asked for, and those that began."""
+        return len(self._ended) >= self._wish.choices and self._ended >= self._begun
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is to come but the stream's end."""
+        return self.whole and self._tally is None
+
+    @property
+    def uncounted(self) -> Tally | None:
+        """What was said, where it is over and its usage was asked for but not told."""
+        return self._tally if self._begun and self.error is None else None
 
     def take(self, event: bytes) -> bytes:
         """Return what to pass on of a whole event; empty where it is nothing.
@@ -53,14 +82,25 @@ class Chunks:
         chunk, good = parse(data)
         if chunk.get("error"):
             self.over = True
-            return _event({"error": shaped(chunk["error"], self._scrub)})
-        mended = self._head.mend(chunk)
+            self.error = chunk["error"]
+            return _event({"error": shaped(self.error, self._scrub)})
+        mended = mend_usage(chunk)
+        told = chunk.get("usage") is not None
         if not chunk.get("choices"):
-            if not (self._usage and chunk.get("usage")):
+            if not (self._wish.usage and told):
                 return b""
             mended |= set_default(chunk, "choices", [])
+        if told:
+            self._tally = None
+        mended |= self._head.mend(chunk)
         mended |= self._mend_all(chunk["choices"], good=good)
         return _event(chunk) if mended or not good else without_comments(event)
+
+    def usage(self, usage: dict[str, int]) -> bytes:
+        """Return the event that tells a usage."""
+        chunk: dict[str, Any] = {}
+        self._head.mend(chunk)
+        return _event({**chunk, "choices": [], "usage": usage})
 
     def close(self) -> bytes:
         """Return what the stream lacks at its end. Raises UpstreamFailedError for one cut off."""
@@ -85,21 +125,32 @@ class Chunks:
         mended = mend_choice(choice, index)
         index = choice["index"]
         self._begun.add(index)
+        mended |= self._mend_delta(choice, index) if self._chat else _mend_text(choice)
+        mended |= mend_reason(choice, "tool_calls" if index in self._calls else "stop")
         if choice["finish_reason"] is not None:
             self._ended.add(index)
-        if not self._chat:
-            if not isinstance(choice.get("text"), str):
-                raise UpstreamFailedError(UNREADABLE)
-            return set_default(choice, "logprobs", None) or mended
+        if self._tally is not None:
+            self._tally.add(index, choice["delta"] if self._chat else choice)
+        return mended
+
+    def _mend_delta(self, choice: dict[str, Any], index: int) -> bool:
+        mended = False
         delta = choice.get("delta")
         if delta is None:
             delta = choice["delta"] = {}
             mended = True
         if not isinstance(delta, dict):
             raise UpstreamFailedError(UNREADABLE)
-        if delta.get("content", "") is None:
+        content = delta.get("content", "")
+        if content is None:
             del delta["content"]
             mended = True
+        elif type(content) is not str:
+            mended |= mend_content(delta)
+        if calls := delta.get("tool_calls"):
+            mended |= self._calls.setdefault(index, Calls()).mend(calls)
+        if delta.get("function_call"):
+            mended |= mend_arguments(delta)
         return mended
 
     def _rejoin(self, choice: dict[str, Any]) -> bool:
@@ -117,6 +168,12 @@ class Chunks:
                     said[name] = said.get(name, "") + lost
                     mended = True
         return mended
+
+
+def _mend_text(choice: dict[str, Any]) -> bool:
+    if not isinstance(choice.get("text"), str):
+        raise UpstreamFailedError(UNREADABLE)
+    return set_default(choice, "logprobs", None)
 
 
 def failure(message: str) -> bytes:

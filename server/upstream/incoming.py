@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from server.upstream import mend
+from server.upstream import answers, mend
 from server.upstream.bodies import EVENTS, JSON, after, one, start_of, whole
 from server.upstream.chunks import Chunks
-from server.upstream.complaints import refusal
+from server.upstream.complaints import refusal, shaped
 from server.upstream.cut import Cutter
 from server.upstream.failures import stream_error
 from server.upstream.headers import kept
@@ -30,6 +30,8 @@ from server.upstream.port import (
 )
 from server.upstream.scrub import Scrubber
 from server.upstream.sse import OversizedEventError
+from server.upstream.tally import Tally
+from server.upstream.wishes import wish_of
 
 #: the calls whose answers are looked at, and what object each is
 SPOKEN: Final = {"/chat/completions": "chat.completion", "/completions": mend.TEXT}
@@ -45,7 +47,8 @@ class Bounds:
     """How long an upstream may take, in seconds, and how much it may say.
 
     `first_byte` is for the first event of a stream: an answer in one piece comes when it is
-    finished, and has the whole time. `linger` is for usage and [DONE], once every choice has ended.
+    finished, and has the whole time. `linger` is for [DONE], once every choice has ended and usage
+    was told where it was asked for.
     """
 
     total: float = 600.0
@@ -93,7 +96,7 @@ class Incoming:
             return Reply(status, headers, self._opened(self._bytes(renewing=True)))
         headers.pop("content-length", None)
         if call.headers.get("accept") == EVENTS:
-            return Reply(status, headers, await self._begun(call))
+            return await self._begun(status, headers, call)
         return await self._answer(status, headers, call)
 
     async def leave(self) -> None:
@@ -125,37 +128,51 @@ class Incoming:
             status = _status_of(stream_error(error, self._scrub))
             return _in_one(status, headers, refusal(status, data, self._scrub))
         head = mend.Head(SPOKEN[call.path], call.model or "")
-        return _in_one(status, headers, mend.answer(data, said, head, good=good))
+        told = answers.fit(data, said, head, good=good)
+        if said.get("usage") is None:
+            said["usage"] = await _said_in(said["choices"]).usage(call)
+            told = mend.encode(said)
+        return _in_one(status, headers, told)
 
-    async def _begun(self, call: Call) -> AsyncIterator[bytes]:
-        """Return the stream's events once the first is there."""
+    async def _begun(self, status: int, headers: dict[str, str], call: Call) -> Reply:
+        """Return the stream's events once the first is there; one of nothing else is a refusal."""
         self._expect(EVENTS)
         chat = SPOKEN[call.path] != mend.TEXT
-        chunks = Chunks(call.model or "", self._scrub, chat=chat, usage=_asks_for_usage(call.body))
-        events = self._opened(self._events(chunks))
-        return self._opened(after(await anext(events), events))
+        chunks = Chunks(call.model or "", self._scrub, chat=chat, wish=wish_of(call))
+        events = self._opened(self._events(chunks, call))
+        first = await anext(events)
+        if chunks.error is None:
+            return Reply(status, headers, self._opened(after(first, events)))
+        status = _status_of(stream_error(chunks.error, self._scrub))
+        error = shaped(chunks.error, self._scrub, status)
+        return _in_one(status, headers, mend.encode({"error": error}))
 
     def _opened(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         self._open.append(body)
         return body
 
-    async def _events(self, chunks: Chunks) -> AsyncGenerator[bytes, None]:
+    async def _events(self, chunks: Chunks, call: Call) -> AsyncGenerator[bytes, None]:
         """Yield whole events until the last one; raise where the stream broke before it."""
+        last = b""
         try:
             async with aclosing(self._cut()) as events:
                 async for event in events:
-                    if said := chunks.take(event):
-                        yield said
-                        bounds = self._bounds
-                        self._patience.renew(bounds.linger if chunks.whole else bounds.between)
+                    said = chunks.take(event)
                     if chunks.over:
                         self._finished = True
-                        return
+                        last = said
+                        break
+                    if said:
+                        yield said
+                        bounds = self._bounds
+                        self._patience.renew(bounds.linger if chunks.settled else bounds.between)
         except UpstreamError:
             if not chunks.whole:
                 raise
-        if last := chunks.close():
-            yield last
+        last = last or chunks.close()
+        if (tally := chunks.uncounted) is not None:
+            yield chunks.usage(await tally.usage(call))
+        yield last
 
     async def _cut(self) -> AsyncGenerator[bytes, None]:
         cutter = Cutter(self._bounds.event_bytes)
@@ -196,14 +213,16 @@ class Incoming:
 
 def _in_one(status: int, headers: dict[str, str], data: bytes) -> Reply:
     own = {"content-type": JSON, "content-length": str(len(data))}
+    if status == 401:
+        own["www-authenticate"] = "Bearer"
     return Reply(status, {**headers, **own}, one(data))
 
 
-def _asks_for_usage(body: bytes | AsyncIterator[bytes]) -> bool:
-    if not isinstance(body, bytes) or b"include_usage" not in body:
-        return False
-    options = mend.parse(body)[0].get("stream_options")
-    return isinstance(options, dict) and bool(options.get("include_usage"))
+def _said_in(choices: list[dict[str, Any]]) -> Tally:
+    tally = Tally()
+    for choice in choices:
+        tally.add(choice["index"], choice.get("message") or choice)
+    return tally
 
 
 def _status_of(error: UpstreamError) -> int:

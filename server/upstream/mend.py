@@ -1,4 +1,4 @@
-"""Give answers what OpenAI's types require of them, where an upstream has left it out."""
+"""Give answers, and pieces of them, what OpenAI's types require where an upstream has not."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from server.upstream.port import UpstreamFailedError
 
 TEXT = "text_completion"
 UNREADABLE = "the upstream sent something that cannot be read"
+#: what an answer says of how it was served; OpenAI's types know no other word
+_TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
+_HEAD = ("object", "created", "id", "model")
+_USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
 _ENDINGS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
 #: other servers' words for an ending; one that is not here is a stop
 _REASONS = {"max_tokens": "length", "tool_use": "tool_calls", "safety": "content_filter"}
@@ -27,23 +31,32 @@ class Head:
     model: str
     id: str = ""
     created: int = field(default_factory=lambda: int(time.time()))
+    begun: bool = False
 
     def mend(self, answer: dict[str, Any]) -> bool:
-        """Fill in what is missing; the answer's own words count. Say whether anything was."""
-        mended = False
-        if answer.get("object") != self.object:
-            answer["object"] = self.object
-            mended = True
-        if type(answer.get("created")) is not int:
-            answer["created"] = self.created
-            mended = True
+        """Put this head on an object; the first one's own words count, and stay.
+
+        Say whether anything was changed.
+        """
+        mended = _without_odd_tier(answer)
+        if not self.begun:
+            self._begin(answer)
+        for name in _HEAD:
+            value = getattr(self, name)
+            if answer.get(name) != value:
+                answer[name] = value
+                mended = True
+        return mended
+
+    def _begin(self, answer: dict[str, Any]) -> None:
+        self.begun = True
+        if type(answer.get("created")) is int:
+            self.created = answer["created"]
         for name in ("id", "model"):
             value = answer.get(name)
-            if type(value) is not str or not value:
-                answer[name] = getattr(self, name) or self._new_id()
-                mended = True
-        self.id = answer["id"]
-        return mended
+            if type(value) is str and value:
+                setattr(self, name, value)
+        self.id = self.id or self._new_id()
 
     def _new_id(self) -> str:
         return f"{'cmpl' if self.object == TEXT else 'chatcmpl'}-{secrets.token_hex(12)}"
@@ -76,39 +89,51 @@ def encode(answer: object) -> bytes:
         return json.dumps(answer, separators=(",", ":")).encode()
 
 
-def answer(data: bytes, said: dict[str, Any], head: Head, *, good: bool) -> bytes:
-    """Return a whole answer fit for OpenAI's types: its own bytes, `data`, where they are.
-
-    `said` and `good` are what `parse` made of them. Raises UpstreamFailedError where there is no
-    answer in them.
-    """
-    choices = said.get("choices")
-    if not isinstance(choices, list) or not choices:
-        raise UpstreamFailedError(UNREADABLE)
-    mend_said = _text if head.object == TEXT else _message
-    mended = head.mend(said)
-    for index, choice in enumerate(choices):
-        mended |= mend_choice(choice, index)
-        mended |= set_default(choice, "logprobs", None)
-        mended |= mend_said(choice) | _ended(choice)
-    return encode(said) if mended or not good else data
-
-
 def mend_choice(choice: Any, index: int) -> bool:
-    """Fill in a choice's index, and put its ending in OpenAI's words; None where it goes on."""
+    """Fill in a choice's index; log probabilities that are none are null."""
     if not isinstance(choice, dict):
         raise UpstreamFailedError(UNREADABLE)
     mended = False
     if type(choice.get("index")) is not int:
         choice["index"] = index
         mended = True
-    reason = choice.get("finish_reason")
-    if type(reason) is str and reason in _ENDINGS:
-        return mended
-    if reason or "finish_reason" not in choice or reason is not None:
-        choice["finish_reason"] = _REASONS.get(str(reason), "stop") if reason else None
+    logprobs = choice.get("logprobs")
+    if logprobs is not None and type(logprobs) is not dict:
+        choice["logprobs"] = None
         mended = True
     return mended
+
+
+def mend_reason(choice: dict[str, Any], otherwise: str = "stop") -> bool:
+    """Put a choice's ending in OpenAI's words, `otherwise` if nobody knows it; None: it goes on."""
+    reason = choice.get("finish_reason")
+    if type(reason) is str and reason in _ENDINGS:
+        return False
+    if reason is None and "finish_reason" in choice:
+        return False
+    choice["finish_reason"] = _REASONS.get(str(reason), otherwise) if reason else None
+    return True
+
+
+def mend_usage(answer: dict[str, Any]) -> bool:
+    """Give a usage all its counts, as far as one follows from another; one of none is null."""
+    usage = answer.get("usage")
+    if usage is None:
+        return False
+    if not isinstance(usage, dict) or not usage:
+        answer["usage"] = None
+        return True
+    told = [usage.get(name) for name in _USAGE]
+    if all(type(count) is int for count in told):
+        return False
+    prompt, completion, total = (_whole(count) for count in told)
+    if prompt is None:
+        prompt = max((total or 0) - (completion or 0), 0)
+    if completion is None:
+        completion = max((total or 0) - prompt, 0)
+    counts = (prompt, completion, prompt + completion if total is None else total)
+    usage.update(zip(_USAGE, counts, strict=True))
+    return True
 
 
 def set_default(there: dict[str, Any], name: str, value: Any) -> bool:
@@ -119,27 +144,13 @@ def set_default(there: dict[str, Any], name: str, value: Any) -> bool:
     return True
 
 
-def _message(choice: dict[str, Any]) -> bool:
-    mended = False
-    message = choice.get("message")
-    if not isinstance(message, dict):
-        raise UpstreamFailedError(UNREADABLE)
-    for name in ("content", "refusal"):
-        mended |= set_default(message, name, None)
-    if message.get("role") != "assistant":
-        message["role"] = "assistant"
-        mended = True
-    return mended
+def _whole(count: Any) -> int | None:
+    return int(count) if isinstance(count, int | float) and float(count).is_integer() else None
 
 
-def _text(choice: dict[str, Any]) -> bool:
-    if not isinstance(choice.get("text"), str):
-        raise UpstreamFailedError(UNREADABLE)
-    return False
-
-
-def _ended(choice: dict[str, Any]) -> bool:
-    if choice.get("finish_reason") is not None:
+def _without_odd_tier(answer: dict[str, Any]) -> bool:
+    tier = answer.get("service_tier")
+    if tier is None or tier in _TIERS:
         return False
-    choice["finish_reason"] = "stop"
+    del answer["service_tier"]
     return True

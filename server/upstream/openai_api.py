@@ -23,11 +23,11 @@ from server.upstream.openai_errors import BREAKS, break_error, status_error
 from server.upstream.port import (
     Finish,
     Prompt,
-    PromptMessage,
     UpstreamRateLimitedError,
     UpstreamTimeoutError,
 )
 from server.upstream.scrub import Scrubber
+from server.upstream.spoken import message_of
 
 _OPENAI = "https://api.openai.com/v1"
 #: hosts on which `max_tokens` has given way to `max_completion_tokens`
@@ -240,13 +240,8 @@ def _headers(prompt: Prompt) -> dict[str, str]:
 
 
 def _messages(prompt: Prompt) -> dict[str, Any]:
-    body: dict[str, Any] = {"messages": [_message(message) for message in prompt.messages]}
+    body: dict[str, Any] = {"messages": [message_of(message) for message in prompt.messages]}
     return body | {"stop": list(prompt.stop)} if prompt.stop else body
-
-
-def _message(message: PromptMessage) -> dict[str, Any]:
-    said = {"role": message.role.value, "content": message.content}
-    return said if message.name is None else said | {"name": message.name}
 
 
 def _text(prompt: Prompt) -> dict[str, Any]:

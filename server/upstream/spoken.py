@@ -1,7 +1,8 @@
 """Chat messages in OpenAI's shape, to and from the content that a conversation keeps of them.
 
-What is more than text is kept as parts: a call of a tool as OpenAI's own tool-call object; what a
-tool answered as text parts that name the call, `{"type": "text", "text", "tool_call_id"}`.
+What is more than text is kept as parts: a call of a tool as OpenAI's own tool-call object, one of a
+function without an id; what a tool answered as text parts that name the call, `{"type": "text",
+"text", "tool_call_id"}`, what a function did as such that name the function, in `name`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from server.upstream.port import PromptMessage
 from storage.model import Content, Role
 
 _CALLS = ("function", "custom")
+_NOT_SAID = (*_CALLS, "refusal")
 _ROLES = {"developer": Role.SYSTEM, "function": Role.TOOL}
+#: what names what a message of a tool answers: a call by its id, or a function
+_ANSWERED = ("tool_call_id", "name")
 
 
 def role_of(message: Mapping[str, Any]) -> Role:
@@ -26,18 +30,14 @@ def content_of(message: Mapping[str, Any]) -> Content:
     """Return what is kept of a chat message: its text, or parts where it is more."""
     said = message.get("content") or ""
     parts = [{"type": "text", "text": said}] if isinstance(said, str) else list(said)
-    if message.get("refusal"):
-        parts.append({"type": "refusal", "refusal": message["refusal"]})
-    answered = message.get("tool_call_id") or message.get("name")
-    if role_of(message) is Role.TOOL and answered:
-        return [{**part, "tool_call_id": answered} for part in parts]
-    calls = list(message.get("tool_calls") or ())
-    if message.get("function_call"):
-        calls.append({"type": "function", "function": message["function_call"]})
-    if calls and said == "":
-        parts = parts[1:]
-    match [*parts, *calls]:
-        case [{"type": "text", "text": str(text), **more}] if not more:
+    if role_of(message) is Role.TOOL:
+        named = [name for name in _ANSWERED if message.get(name)][:1]
+        parts = [{**part, name: message[name]} for part in parts for name in named] or parts
+    more = [*_refusal(message, parts), *_calls(message)]
+    if more and said == "":
+        parts = []
+    match [*parts, *more]:
+        case [{"type": "text", "text": str(text), **rest}] if not rest:
             return text
         case whole:
             return whole
@@ -55,29 +55,63 @@ def message_of(message: PromptMessage) -> dict[str, Any]:
     if message.role is not Role.ASSISTANT:
         return told
     calls = [dict(part) for part in message.content if part.get("type") in _CALLS]
-    parts = [dict(part) for part in message.content if part.get("type") not in _CALLS]
-    told["content"] = parts or None
-    called = [call for call in calls if call.get("id")]
-    if called:
-        told["tool_calls"] = called
-    elif calls:
-        told["function_call"] = calls[0]["function"]
-    return told
+    refused = [dict(part) for part in message.content if part.get("type") == "refusal"]
+    said = [dict(part) for part in message.content if part.get("type") not in _NOT_SAID]
+    return told | _said(said, refused) | _called(calls)
 
 
 def is_answer_to_a_call(content: Content) -> bool:
     """Say whether a tool's message names the call that it answers, so that it can be sent."""
-    return not isinstance(content, str) and any(part.get("tool_call_id") for part in content)
+    if isinstance(content, str):
+        return False
+    return any(part.get(name) for part in content for name in _ANSWERED)
+
+
+def _refusal(
+    message: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Return the part that a refusal is, unless it is there among the parts already."""
+    refused = message.get("refusal")
+    if not refused or any(part.get("type") == "refusal" for part in parts):
+        return []
+    return [{"type": "refusal", "refusal": refused}]
+
+
+def _calls(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    calls = [
+        {"type": "function", **{name: value for name, value in call.items() if name != "index"}}
+        for call in message.get("tool_calls") or ()
+    ]
+    if message.get("function_call"):
+        calls.append({"type": "function", "function": message["function_call"]})
+    return calls
+
+
+def _said(parts: list[dict[str, Any]], refused: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what an assistant said: OpenAI takes a refusal in a field of its own always."""
+    if not refused:
+        return {"content": parts or None}
+    told = "".join(str(part.get("refusal") or "") for part in refused)
+    texts = [part for part in parts if part.get("text")]
+    return {"content": texts or None, "refusal": told}
+
+
+def _called(calls: list[dict[str, Any]]) -> dict[str, Any]:
+    named = [call for call in calls if call.get("id")]
+    if named:
+        return {"tool_calls": named}
+    return {"function_call": calls[0]["function"]} if calls else {}
 
 
 def _answer_of_a_tool(told: dict[str, Any], parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    bare = [{k: v for k, v in part.items() if k != "tool_call_id"} for part in parts]
-    told["tool_call_id"] = next(
-        (part["tool_call_id"] for part in parts if "tool_call_id" in part), ""
-    )
+    bare = [{k: v for k, v in part.items() if k not in _ANSWERED} for part in parts]
     match bare:
         case [{"type": "text", "text": str(text)}]:
             told["content"] = text
         case _:
             told["content"] = bare
-    return told
+    ids = (part["tool_call_id"] for part in parts if part.get("tool_call_id"))
+    names = (part["name"] for part in parts if part.get("name"))
+    if (call := next(ids, None)) is None and (function := next(names, None)) is not None:
+        return told | {"role": "function", "name": function}
+    return told | {"tool_call_id": call or ""}

@@ -131,6 +131,7 @@ def _routes(
         Route("/v1/embeddings", {"POST": plain.embed}),
         Route("/v1/moderations", {"POST": plain.moderate}),
         Route("/v1/engines", {"GET": models.list_engines}),
+        Route("/v1/engines/{id}/chat/completions", {"POST": chat.create_of_old}),
         Route("/v1/engines/{id}/completions", {"POST": completions.create_of_old}),
         Route("/v1/engines/{id}/generate", {"POST": completions.generate}),
         Route("/v1/engines/{id}/embeddings", {"POST": plain.embed}),

@@ -12,13 +12,27 @@ from server.upstream.upstreams import Upstreams
 
 _REFUSAL_BYTES = 64 << 10
 _ANSWER_BYTES = 64 << 20
+_OF_THE_BODY = ("content-length", "content-type")
 
 
 async def ask(upstreams: Upstreams, call: Call) -> dict[str, Any]:
     """Return an upstream's answer. Raises PassedOnError for its refusal."""
+    return (await hear(upstreams, call))[0]
+
+
+async def hear(upstreams: Upstreams, call: Call) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return an upstream's answer, and its headers that are fit to go with what is made of it.
+
+    Raises PassedOnError for its refusal.
+    """
     async with upstreams.call(call) as reply:
         await refuse_bad(reply)
-        return parse(await whole(reply.body, _ANSWER_BYTES))[0]
+        return parse(await whole(reply.body, _ANSWER_BYTES))[0], beside(reply)
+
+
+def beside(reply: Reply) -> dict[str, str]:
+    """Return a reply's headers without those of its body."""
+    return {name: value for name, value in reply.headers.items() if name not in _OF_THE_BODY}
 
 
 async def refuse_bad(reply: Reply) -> None:

@@ -7,6 +7,7 @@ from server.transports.openai_facade.joined import HEADER, Joined
 from server.transports.openai_facade.shaped import Shaped, concerns
 from server.transports.openai_facade.stored import Stored
 from server.transports.openai_facade.visit import Visit, read_json
+from server.upstream.fields import Fields
 from server.upstream.mend import encode
 from server.upstream.upstreams import Upstreams
 
@@ -25,7 +26,15 @@ class Chat:
     async def create(self, visit: Visit) -> None:
         """Pass a chat completion through; what was sent is what the upstream gets."""
         body = await visit.read()
-        asked = read_json(body)
+        await self._complete(visit, body, read_json(body))
+
+    async def create_of_old(self, visit: Visit) -> None:
+        """Answer a client that names the model in the path."""
+        asked = dict(read_json(await visit.read()).values)
+        asked["model"] = asked.get("model") or visit.names["id"]
+        await self._complete(visit, encode(asked), Fields(asked))
+
+    async def _complete(self, visit: Visit, body: bytes, asked: Fields) -> None:
         if HEADER in visit.headers:
             await self._joined.create(visit, asked, checks.chat(asked))
             return

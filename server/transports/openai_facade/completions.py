@@ -63,7 +63,7 @@ class Completions:
                 return answer
             if not _takes_messages_only(reply.status, body):
                 raise PassedOnError(reply.status, reply.headers, body)
-        answer = await self._from_chat.ask(visit, Fields(asked))
+        answer, _ = await self._from_chat.ask(visit, Fields(asked))
         self._remember(asked["model"])
         return answer
 
@@ -84,7 +84,7 @@ class Completions:
         if asked.flag("stream"):
             await self._from_chat.stream(visit, asked)
         else:
-            await visit.answer(await self._from_chat.ask(visit, asked))
+            await visit.answer(*await self._from_chat.ask(visit, asked))
         self._remember(model)
 
     def _remember(self, model: str) -> None:

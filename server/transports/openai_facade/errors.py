@@ -48,7 +48,10 @@ def refusal(error: BaseException) -> Response:
             return _json(error.body(), error.status, error.headers)
     problem = problem_of(error)
     status = http_status(problem)
-    return _json(_body(problem, status, error), status, http_headers(problem))
+    headers = http_headers(problem)
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return _json(_body(problem, status, error), status, headers)
 
 
 def unknown_url(method: str, path: str) -> RefusedError:

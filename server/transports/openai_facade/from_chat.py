@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.transports.openai_facade.asking import ask, refuse_bad
+from server.transports.openai_facade.asking import beside, hear, refuse_bad
+from server.transports.openai_facade.stored import OURS
 from server.transports.openai_facade.visit import Visit
 from server.upstream import refusals
 from server.upstream.bodies import EVENTS, after
@@ -23,21 +24,26 @@ from server.upstream.models import model
 from server.upstream.port import Reply
 from server.upstream.upstreams import Upstreams
 
-#: what a completion and a chat completion have in common
-_SAME = (
-    "frequency_penalty",
-    "logit_bias",
-    "n",
-    "presence_penalty",
-    "seed",
-    "stop",
-    "temperature",
-    "top_p",
-    "user",
+#: what has no meaning in a chat, or another one, and what is ours to say; all else is passed on
+_OWN = frozenset(
+    (
+        "best_of",
+        "echo",
+        "logprobs",
+        "max_tokens",
+        "messages",
+        "model",
+        "prompt",
+        "stream",
+        "stream_options",
+        "suffix",
+        *OURS,
+    )
 )
 _MOST_PROMPTS = 128
 _AT_ONCE = 8
 _BETWEEN = "Write the text that stands between the user's text and this one, which follows it:\n\n"
+_HEAD = ("model", "system_fingerprint")
 _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
@@ -51,7 +57,12 @@ class _Made:
     choices_each: int
     id: str = field(default_factory=lambda: f"cmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
-    usage: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_USAGE, 0))
+    usage: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(_USAGE, 0))
+    #: a stream that will tell its usage says in each chunk before that there is none yet
+    tells_usage: bool = False
+    #: what the first of the chats said of itself, and the headers it came with
+    head: dict[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     #: an error was told; nothing may follow
     failed: bool = False
 
@@ -62,12 +73,21 @@ class _Made:
             "created": self.created,
             "model": self.model,
             "choices": choices,
+            **self.head,
         }
+
+    def chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return self.envelope(choices) | ({"usage": None} if self.tells_usage else {})
+
+    def hear(self, answer: Mapping[str, Any]) -> None:
+        """Take the head of a chat's answer, or of a chunk of it; the first that has one counts."""
+        for name in _HEAD:
+            if answer.get(name):
+                self.head.setdefault(name, answer[name])
 
     def spend(self, usage: object) -> None:
         if isinstance(usage, dict):
-            for name in _USAGE:
-                self.usage[name] += int(usage.get(name) or 0)
+            _add(self.usage, usage)
 
     def choice(self, prompt: int, said: dict[str, Any], text: str, offset: int) -> dict[str, Any]:
         """Return a choice of a chat as one of the completion of a prompt, by the prompt's number.
@@ -88,15 +108,18 @@ class FromChat:
     def __init__(self, upstreams: Upstreams) -> None:
         self._upstreams = upstreams
 
-    async def ask(self, visit: Visit, asked: Fields) -> dict[str, Any]:
-        """Return a whole completion. Raises PassedOnError for the upstream's refusal."""
+    async def ask(self, visit: Visit, asked: Fields) -> tuple[dict[str, Any], Mapping[str, str]]:
+        """Return a whole completion, and the headers that came with the first of its chats.
+
+        Raises PassedOnError for the upstream's refusal.
+        """
         made = _made(asked)
         places = asyncio.Semaphore(_AT_ONCE)
 
-        async def answer(prompt: str) -> dict[str, Any]:
+        async def answer(prompt: str) -> tuple[dict[str, Any], dict[str, str]]:
             async with places:
                 body = self._chat(asked, made, prompt)
-                return await ask(self._upstreams, visit.made("/chat/completions", body))
+                return await hear(self._upstreams, visit.made("/chat/completions", body))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -105,38 +128,42 @@ class FromChat:
             raise failed.exceptions[0] from None
         choices = []
         for number, task in enumerate(tasks):
-            made.spend(task.result().get("usage"))
+            told, _ = task.result()
+            made.hear(told)
+            made.spend(told.get("usage"))
             prefix = made.prompts[number] if made.echo else ""
-            for said in task.result()["choices"]:
+            for said in told["choices"]:
                 text = prefix + (said["message"].get("content") or "")
                 choices.append(made.choice(number, said, text, len(prefix)))
-        return {**made.envelope(choices), "usage": made.usage}
+        return {**made.envelope(choices), "usage": made.usage}, tasks[0].result()[1]
 
     async def stream(self, visit: Visit, asked: Fields) -> None:
         """Answer with a whole completion, event by event, prompt after prompt."""
         made = _made(asked)
         options = asked.part("stream_options")
-        usage = options is not None and options.flag("include_usage")
-        async with aclosing(self._events(visit, asked, made, usage=usage)) as events:
+        made.tells_usage = options is not None and options.flag("include_usage")
+        async with aclosing(self._events(visit, asked, made)) as events:
             first = await anext(events)
-            reply = Reply(200, {"content-type": EVENTS}, after(first, events))
+            headers = {**made.headers, "content-type": EVENTS}
+            reply = Reply(200, headers, after(first, events))
             await visit.relay(reply, spoken=True)
 
     async def _events(
-        self, visit: Visit, asked: Fields, made: _Made, *, usage: bool
+        self, visit: Visit, asked: Fields, made: _Made
     ) -> AsyncGenerator[bytes, None]:
         for number, prompt in enumerate(made.prompts):
             body = {**self._chat(asked, made, prompt), "stream": True}
-            if usage:
+            if made.tells_usage:
                 body["stream_options"] = {"include_usage": True}
             call = visit.made("/chat/completions", body, stream=True)
             async with self._upstreams.call(call) as reply:
                 await refuse_bad(reply)
+                made.headers = made.headers or beside(reply)
                 async for event in _retold(reply.body, made, number):
                     yield event
             if made.failed:
                 return
-        if usage:
+        if made.tells_usage:
             yield _event({**made.envelope([]), "usage": made.usage})
         yield DONE
 
@@ -145,8 +172,9 @@ class FromChat:
         messages = [{"role": "user", "content": prompt}]
         if suffix := asked.text("suffix"):
             messages.insert(0, {"role": "system", "content": _BETWEEN + suffix})
-        body: dict[str, Any] = {"model": made.model, "messages": messages}
-        body |= {name: asked.raw(name) for name in _SAME if asked.raw(name) is not None}
+        said = asked.values.items()
+        body = {name: value for name, value in said if name not in _OWN and value is not None}
+        body |= {"model": made.model, "messages": messages}
         if (most := asked.integer("max_tokens")) is not None:
             body[self._upstreams.first(made.model).limit_name] = most
         if (logprobs := asked.integer("logprobs")) is not None:
@@ -186,16 +214,18 @@ async def _retold(body: AsyncIterator[bytes], made: _Made, number: int) -> Async
     """Yield a chat's events as those of the completion of one prompt."""
     offsets: dict[int, int] = {}
     prompt = made.prompts[number] if made.echo else ""
+    usage: object = None
     async for event in body:
         data = data_of(event)
         if data.startswith(b"[DONE]"):
-            return
+            break
         chunk, _ = parse(data)
         if "error" in chunk:
             made.failed = True
             yield event
             return
-        made.spend(chunk.get("usage"))
+        made.hear(chunk)
+        usage = chunk.get("usage") or usage
         choices = []
         for said in chunk["choices"]:
             begins = said["index"] not in offsets
@@ -206,11 +236,23 @@ async def _retold(body: AsyncIterator[bytes], made: _Made, number: int) -> Async
             if prefix or text or said.get("finish_reason"):
                 choices.append(made.choice(number, said, prefix + text, offset))
         if choices:
-            yield _event(made.envelope(choices))
+            yield _event(made.chunk(choices))
+    made.spend(usage)
 
 
 def _event(payload: object) -> bytes:
     return b"data: %b\n\n" % encode(payload)
+
+
+def _add(into: dict[str, Any], more: Mapping[str, Any], *, details: bool = True) -> None:
+    """Add counts to counts of the same names, and their details to details."""
+    for name, value in more.items():
+        there = into.get(name)
+        if details and isinstance(value, dict):
+            into[name] = there if isinstance(there, dict) else {}
+            _add(into[name], value, details=False)
+        elif type(value) is int:
+            into[name] = value + (there if type(there) is int else 0)
 
 
 def _reason(reason: str | None) -> str | None:

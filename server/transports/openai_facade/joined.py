@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from dataclasses import replace
 
 from server.core.conversations import Ask, Conversations
-from server.core.joining import Said
+from server.core.errors import ContextLengthError, InvalidRequestError
 from server.core.turns import Ended
+from server.transports.openai_facade.errors import PassedOnError
+from server.transports.openai_facade.replayed import events_of, failure_of
 from server.transports.openai_facade.stored import Stored, metadata_of
+from server.transports.openai_facade.told import Told
 from server.transports.openai_facade.visit import Visit
 from server.transports.openai_facade.writer import Writer
-from server.upstream.bodies import EVENTS
+from server.upstream.bodies import EVENTS, after
 from server.upstream.chunks import DONE
 from server.upstream.fields import Fields
 from server.upstream.mend import encode
-from server.upstream.port import (
-    Reply,
-    UpstreamFailedError,
-)
+from server.upstream.port import Reply, UpstreamFailedError
 from server.upstream.refusals import RefusedError
-from server.upstream.spoken import content_of, role_of
 from server.upstream.upstreams import Upstreams
-from storage.model import Content, Role, Status, Turn
+from storage.model import Role, Status, Turn
 
 HEADER = "x-conversation-id"
 _TURN_HEADER = "x-turn-id"
-_INSTRUCTIONS = ("system", "developer")
 #: what is sent beside the messages and takes tokens as they do
 _ATTACHED = ("tools", "functions", "response_format")
 #: behind the last character of any answer
 _BEHIND = (1 << 63) - 1
+_MANNERS = ("stream", "stream_options")
 _TEMPLATES = ("mode", "instruction_template", "prompt_template")
 _QUESTIONS = (Role.USER, Role.TOOL)
+#: what a client calls what we have other words for
+_NAMES = {"system_prompt": "messages", "conversation_id": "X-Conversation-Id"}
 
 
 class Joined:
@@ -50,18 +53,34 @@ class Joined:
 
         The turn outlives its asker, as every turn does, and ends where anybody cancels it.
         """
-        question = _question(asked, model)
+        key = visit.headers.get("idempotency-key") or None
+        question = replace(_question(asked, model), idempotency_key=key)
+        if key is not None:
+            question = replace(question, digest=_digest(asked))
         if asked.flag("store"):
             metadata_of(asked)
         writer = Writer(self._upstreams, visit, asked)
-        turn = await self._conversations.ask(
-            visit.owner, visit.headers[HEADER], question, writer=writer
-        )
+        turn = await self._begun(visit, question, writer)
         ending = asyncio.create_task(self._end(visit.owner, turn, writer))
         try:
             await self._answer(visit, asked, turn, writer, ending)
         finally:
             ending.cancel()
+
+    async def _begun(self, visit: Visit, question: Ask, writer: Writer) -> Turn:
+        """Begin a turn; what is wrong is named as the client knows it."""
+        try:
+            return await self._conversations.ask(
+                visit.owner, visit.headers[HEADER], question, writer=writer
+            )
+        except ContextLengthError as error:
+            error.param = "messages"
+            raise
+        except InvalidRequestError as error:
+            ours = error.param or ""
+            if (theirs := _NAMES.get(ours)) is None:
+                raise
+            raise InvalidRequestError(str(error).replace(ours, theirs, 1), theirs) from None
 
     async def _answer(
         self,
@@ -71,17 +90,18 @@ class Joined:
         writer: Writer,
         ending: asyncio.Task[Turn],
     ) -> None:
-        headers = {HEADER: turn.conversation_id, _TURN_HEADER: turn.id}
+        own = {HEADER: turn.conversation_id, _TURN_HEADER: turn.id}
         if asked.flag("stream"):
             events = self._stored.shown(visit, asked, _whole(writer, ending))
-            begun = _begun(await anext(events), events)
-            await visit.relay(Reply(200, headers | {"content-type": EVENTS}, begun), spoken=True)
+            begun = after(await anext(events), events)
+            headers = {**writer.headers, **own, "content-type": EVENTS}
+            await visit.relay(Reply(200, headers, begun), spoken=True)
             return
         _refuse_unfinished(await ending, writer)
         completion = writer.heard.completion()
         if asked.flag("store"):
             completion = await self._stored.keep(visit, asked, completion)
-        await visit.answer(completion, headers)
+        await visit.answer(completion, {**writer.headers, **own})
 
     async def _end(self, owner: str, turn: Turn, writer: Writer) -> Turn:
         """Return a turn as it ended; nothing is heard of it after that."""
@@ -90,10 +110,23 @@ class Joined:
             async with aclosing(following) as events:
                 async for event in events:
                     if isinstance(event, Ended):
+                        await self._tell_again(owner, event.turn, writer)
                         return event.turn
             raise UpstreamFailedError("the turn has no end")
         finally:
             writer.end()
+
+    async def _tell_again(self, owner: str, turn: Turn, writer: Writer) -> None:
+        """Tell an answer that an earlier request with the same key had."""
+        if not writer.begun:
+            for event in await events_of(self._conversations, owner, turn):
+                writer.tell(event)
+
+
+def _digest(asked: Fields) -> str:
+    """Return a digest of all that a request says, but for how it is to be answered."""
+    said = {name: value for name, value in asked.values.items() if name not in _MANNERS}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _question(asked: Fields, model: str) -> Ask:
@@ -103,11 +136,8 @@ def _question(asked: Fields, model: str) -> Ask:
     for name in _TEMPLATES:
         if asked.raw(name) not in (None, "chat"):
             raise RefusedError(f"'{name}' cannot be used with X-Conversation-Id.", name)
-    messages: Sequence[Mapping[str, Any]] = asked.raw("messages")
-    told = [one for one in messages if one["role"] in _INSTRUCTIONS]
-    said = [
-        Said(role_of(one), content_of(one)) for one in messages if one["role"] not in _INSTRUCTIONS
-    ]
+    told = Told(asked.raw("messages"))
+    said = told.said
     if not said or said[-1].role not in _QUESTIONS:
         raise RefusedError(
             "The last message must be of role 'user' or 'tool' where a conversation is joined.",
@@ -115,36 +145,32 @@ def _question(asked: Fields, model: str) -> Ask:
             "invalid_value",
         )
     attached = {name: asked.raw(name) for name in _ATTACHED if asked.raw(name)}
-    instructions = "\n\n".join(_plain(content_of(one)) for one in told)
+    attached |= {"messages": told.later} if told.later else {}
     return Ask(
         said[-1].content,
         model=model,
-        system_prompt=instructions or None,
+        system_prompt=told.instructions or None,
         max_tokens=asked.integer("max_completion_tokens") or asked.integer("max_tokens"),
-        said=tuple(said),
+        said=said,
         character=asked.text("character"),
         attached=encode(attached).decode() if attached else "",
     )
 
 
-def _plain(content: Content) -> str:
-    if isinstance(content, str):
-        return content
-    return "\n".join(str(part.get("text") or "") for part in content)
-
-
 async def _whole(writer: Writer, ending: asyncio.Task[Turn]) -> AsyncIterator[bytes]:
     """Yield the events of an answer, and their end once the turn's end is kept."""
+    begun = False
     async for event in writer.events():
+        begun = True
         yield event
-    _refuse_unfinished(await ending, writer)
-    yield DONE
-
-
-async def _begun(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for event in rest:
-        yield event
+    try:
+        _refuse_unfinished(await ending, writer)
+    except PassedOnError as refusal:
+        if not begun:
+            raise
+        yield b"data: %b\n\n" % refusal.body
+    else:
+        yield DONE
 
 
 def _refuse_unfinished(turn: Turn, writer: Writer) -> None:
@@ -159,4 +185,4 @@ def _refuse_unfinished(turn: Turn, writer: Writer) -> None:
         case Status.INTERRUPTED:
             raise UpstreamFailedError("The server was stopped before the answer was whole.")
         case _:
-            raise UpstreamFailedError(turn.error.message if turn.error else "The turn failed.")
+            raise failure_of(turn)

@@ -82,8 +82,11 @@ class Meter:
             if b'"usage"' in event:
                 chunk = _read(data_of(event))
                 self._take(chunk)
-                if self._hidden and chunk.get("usage") and not chunk.get("choices"):
-                    continue
+                if self._hidden and "usage" in chunk:
+                    if not chunk.get("choices"):
+                        continue
+                    del chunk["usage"]
+                    event = b"data: %b\n\n" % encode(chunk)
             yield event
 
     async def _events(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

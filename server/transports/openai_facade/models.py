@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from server.transports.openai_facade.asking import ask
 from server.transports.openai_facade.visit import Visit
+from server.upstream.port import Call
 from server.upstream.upstreams import Upstreams
 
 
@@ -26,9 +29,7 @@ class Models:
         if (found := await self._find(name)) is not None:
             await visit.answer(found)
             return
-        async with self._upstreams.call(
-            visit.call(f"/models/{quote(name, safe='')}", model=name)
-        ) as reply:
+        async with self._upstreams.call(self._call(visit, name)) as reply:
             await visit.relay(reply)
 
     async def list_engines(self, visit: Visit) -> None:
@@ -37,10 +38,19 @@ class Models:
         await visit.answer({"object": "list", "data": engines})
 
     async def read_engine(self, visit: Visit) -> None:
-        """Show a model as an engine."""
+        """Show a model as an engine; one that no list has may still be known to its upstream."""
         name = visit.names["id"]
-        found = await self._find(name) or {"id": name, "owned_by": self._upstreams.first(name).name}
-        await visit.answer(_engine(found))
+        found = await self._find(name)
+        if found is None:
+            call = replace(self._call(visit, name), method="GET")
+            found = {
+                "owned_by": self._upstreams.first(name).name,
+                **await ask(self._upstreams, call),
+            }
+        await visit.answer(_engine({**found, "id": name}))
+
+    def _call(self, visit: Visit, name: str) -> Call:
+        return visit.call(f"/models/{quote(name, safe='')}", model=name)
 
     async def _find(self, name: str) -> Mapping[str, Any] | None:
         return next((one for one in await self._upstreams.models() if one["id"] == name), None)

@@ -10,15 +10,16 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from server.core.stored import StoredCompletions, labels
-from server.transports.openai_facade.asking import refuse_bad
+from server.transports.openai_facade.asking import beside, refuse_bad
 from server.transports.openai_facade.visit import Visit, read_json
 from server.upstream.assembled import Assembled
 from server.upstream.bodies import whole
 from server.upstream.fields import Fields
 from server.upstream.mend import encode, parse
-from server.upstream.refusals import RefusedError, missing, unknown_value
+from server.upstream.refusals import RefusedError, missing, quote, unknown_value
 from server.upstream.upstreams import Upstreams
 from storage.model import Completion, Completions
+from storage.port import NotFoundError
 
 _ANSWER_BYTES = 64 << 20
 #: what concerns the keeping, which is ours and no upstream's
@@ -43,12 +44,13 @@ class Stored:
         call = visit.call("/chat/completions", encode(body), model=model, stream=stream)
         async with self._upstreams.call(call) as reply:
             await refuse_bad(reply)
+            headers = beside(reply)
             if stream:
                 shown = self.shown(visit, asked, reply.body)
                 await visit.relay(replace(reply, body=shown), spoken=True)
                 return
             answer = parse(await whole(reply.body, _ANSWER_BYTES))[0]
-        await visit.answer(await self.keep(visit, asked, answer))
+        await visit.answer(await self.keep(visit, asked, answer), headers)
 
     async def keep(self, visit: Visit, asked: Fields, answer: dict[str, Any]) -> dict[str, Any]:
         """Keep an answer under an id of its own, and return it as it was kept."""
@@ -72,12 +74,18 @@ class Stored:
                 yield event
             elif usage_is_wanted or chunk["choices"]:
                 named = {} if id_ is None else {"id": id_}
-                yield b"data: %b\n\n" % encode(chunk | named) if named else event
+                untold = "usage" in chunk and not usage_is_wanted
+                if untold:
+                    del chunk["usage"]
+                yield b"data: %b\n\n" % encode(chunk | named) if named or untold else event
 
     async def list(self, visit: Visit) -> None:
         """Show a page of what was kept."""
         wanted, limit, after = _asked(visit.query)
-        page = await self._completions.page(visit.owner, wanted, limit=limit, after=after)
+        try:
+            page = await self._completions.page(visit.owner, wanted, limit=limit, after=after)
+        except NotFoundError as error:
+            raise _no_such(error) from None
         await visit.answer(_list([_shown(one) for one in page.items], more=page.has_more))
 
     async def read(self, visit: Visit) -> None:
@@ -105,7 +113,9 @@ class Stored:
         if not wanted.oldest_first:
             said.reverse()
         places = {one["id"]: place for place, one in enumerate(said, start=1)}
-        behind = said[places.get(after, len(said)) if after else 0 :]
+        if after and after not in places:
+            raise _no_such(f"There is no message '{quote(after)}'.")
+        behind = said[places[after] if after else 0 :]
         await visit.answer(_list(behind[:limit], more=len(behind) > limit))
 
     async def _found(self, visit: Visit) -> Completion:
@@ -155,6 +165,11 @@ def _list(data: Sequence[Mapping[str, Any]], *, more: bool) -> dict[str, Any]:
         "last_id": last,
         "has_more": more,
     }
+
+
+def _no_such(told: object) -> RefusedError:
+    """Return the refusal of a page behind what is not there."""
+    return RefusedError(str(told), "after", status=404)
 
 
 def _asked(query: str) -> tuple[Completions, int, str | None]:

@@ -7,26 +7,26 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from server.core.errors import problem_of
 from server.transports.openai_facade import shaped, stored
-from server.transports.openai_facade.asking import refuse_bad
+from server.transports.openai_facade.asking import beside, refuse_bad
 from server.transports.openai_facade.errors import PassedOnError
+from server.transports.openai_facade.told import Told
 from server.transports.openai_facade.visit import Visit
+from server.transports.status import http_status
 from server.upstream.assembled import Assembled
+from server.upstream.failures import refused, stream_error
 from server.upstream.fields import Fields
-from server.upstream.mend import parse
-from server.upstream.port import (
-    Finish,
-    Prompt,
-    UpstreamError,
-    UpstreamFailedError,
-    UpstreamRateLimitedError,
-    UpstreamRejectedError,
-)
-from server.upstream.spoken import content_of, message_of
+from server.upstream.mend import encode, parse
+from server.upstream.port import Finish, Prompt, UpstreamError
+from server.upstream.scrub import Scrubber
+from server.upstream.spoken import content_of
 from server.upstream.upstreams import Upstreams
 from storage.model import Content, Usage
 
 _OURS = {*stored.OURS, *shaped.OURS}
+#: what is heard here has been cleaned of an upstream's key and address
+_CLEAN = Scrubber(None, "")
 
 
 class Writer:
@@ -42,6 +42,10 @@ class Writer:
         self._visit = visit
         self._asked = asked
         self.heard = Assembled()
+        #: what of the upstream's headers is for the client too
+        self.headers: Mapping[str, str] = {}
+        #: its turn is its own, and not one that an earlier request began
+        self.begun = False
         #: what kept the answer from being whole
         self.failure: UpstreamError | PassedOnError | None = None
         self._events: list[bytes] = []
@@ -50,18 +54,24 @@ class Writer:
 
     async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
         """Yield an answer's text, then its Finish; see Upstream."""
+        self.begun = True
         try:
             async for text in self._heard(prompt):
                 yield text
-        except PassedOnError as refused:
-            self.failure = refused
-            raise _named(refused) from None
+        except PassedOnError as refusal:
+            self.failure = refusal
+            raise _named(refusal) from None
         except UpstreamError as error:
-            self.failure = error
+            self.failure = self.failure or error
             raise
         yield self._finish()
 
     async def close(self) -> None: ...
+
+    def tell(self, event: bytes) -> None:
+        """Let the client hear an event of an answer that is there already."""
+        self.heard.take(event)
+        self._events.append(event)
 
     def end(self) -> None:
         """Let whoever listens know that nothing more comes."""
@@ -85,10 +95,11 @@ class Writer:
         call = replace(made, meter=None)  # what it uses is counted with the end of its turn
         async with self._upstreams.call(call) as reply:
             await refuse_bad(reply)
+            self.headers = beside(reply)
             async for event in reply.body:
                 said = self.heard.take(event)
                 if self.heard.error is not None:
-                    raise UpstreamFailedError(str(self.heard.error.get("message")))
+                    raise self._broken_off(self.heard.error, reply.headers)
                 if self.heard.done:
                     return
                 self._events.append(event)
@@ -99,15 +110,20 @@ class Writer:
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         """Return the client's request with the conversation's messages in the place of its own."""
         asked = {k: v for k, v in self._asked.values.items() if k not in _OURS}
-        messages = [message_of(message) for message in prompt.messages]
-        messages[-1] = self._asked.raw("messages")[-1]
         options = {**(asked.get("stream_options") or {}), "include_usage": True}
         return asked | {
             "model": prompt.model,
-            "messages": messages,
+            "messages": Told(self._asked.raw("messages")).sent(prompt.messages),
             "stream": True,
             "stream_options": options,
         }
+
+    def _broken_off(self, told: Mapping[str, Any], headers: Mapping[str, str]) -> UpstreamError:
+        """Name an error that was told inside the stream; the client gets it as it came."""
+        error = stream_error(told, _CLEAN)
+        status = http_status(problem_of(error))
+        self.failure = PassedOnError(status, headers, encode({"error": told}))
+        return error
 
     def _finish(self) -> Finish:
         message = self.heard.message
@@ -130,14 +146,7 @@ def _text(chunk: Mapping[str, Any]) -> str:
     )
 
 
-def _named(
-    refused: PassedOnError,
-) -> UpstreamRejectedError | UpstreamRateLimitedError | UpstreamFailedError:
+def _named(refusal: PassedOnError) -> UpstreamError:
     """Name an upstream's refusal as its turn's failure."""
-    error = parse(refused.body)[0].get("error") or {}
-    message = error.get("message") or f"the upstream refused with status {refused.status}"
-    if refused.status == 429:
-        return UpstreamRateLimitedError(message)
-    if refused.status < 500:
-        return UpstreamRejectedError(message, refused.status, error.get("code"), error.get("param"))
-    return UpstreamFailedError(message)
+    error = parse(refusal.body)[0].get("error")
+    return refused(refusal.status, refusal.headers, error, _CLEAN)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.core.joining import Place, Said, _longest, place
+from server.core.joining import Place, Said, _longest, place, same
 from storage.model import Message, Role
 from storage.sqlite import SQLiteStore
 from tests.storage.nouns import ADA, conversation, message
@@ -35,3 +36,27 @@ async def test_an_empty_conversation_takes_all_of_it(store: SQLiteStore) -> None
     await store.create(ADA, conversation())
     said = [Said(Role.USER, "1"), Said(Role.ASSISTANT, "2"), Said(Role.USER, "3")]
     assert await place(store, ADA, "c", None, said) == Place(None, said[:-1])
+
+
+def called(arguments: str, **more: object) -> Said:
+    function = {"name": "f", "arguments": arguments}
+    return Said(Role.ASSISTANT, [{"id": "c1", "type": "function", "function": function, **more}])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        (called('{"a":1,"b":"x"}'), called('{ "b": "x", "a": 1 }'), True),
+        (called('{"a":1}'), called('{"a":1}', index=0), True),
+        (called('{"a":1}'), called('{"a":2}'), False),
+        (called('{"a":1}'), called('{"a":true}'), False),
+        (called('{"a":1}'), called('{"a":1}', id="c2"), False),
+        (called("no JSON"), called("no JSON"), True),
+        (called("no JSON"), called("no  JSON"), False),
+        (called("[" * 100_000), called("[" * 100_000), True),
+        (Said(Role.USER, "Hi "), Said(Role.USER, [{"type": "text", "text": "Hi"}]), True),
+        (Said(Role.USER, "Hi"), Said(Role.ASSISTANT, "Hi"), False),
+    ],
+)
+def test_what_says_the_same_is_the_same(one: Said, other: Said, is_same: bool) -> None:
+    assert same(one, other) is is_same

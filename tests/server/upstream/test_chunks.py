@@ -13,13 +13,14 @@ from server.upstream.chunks import DONE, Chunks, failure
 from server.upstream.cut import data_of
 from server.upstream.port import UpstreamFailedError
 from server.upstream.scrub import Scrubber
+from server.upstream.wishes import Wish
 
 KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
 SCRUB = Scrubber(KEY, "http://secret.example:1234/v1")
 
 
 def judge(*, chat: bool = True, usage: bool = False) -> Chunks:
-    return Chunks("asked-for", SCRUB, chat=chat, usage=usage)
+    return Chunks("asked-for", SCRUB, chat=chat, wish=Wish(usage=usage))
 
 
 def event(payload: object) -> bytes:

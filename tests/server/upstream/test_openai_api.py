@@ -79,6 +79,23 @@ async def test_everything_of_the_prompt_is_sent() -> None:
     }
 
 
+async def test_what_was_said_with_tools_is_sent_in_openais_shape() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "sum", "arguments": "{}"}}
+    result = {"type": "text", "text": "2", "tool_call_id": "c1"}
+    said = (
+        PromptMessage(Role.USER, "1 + 1?"),
+        PromptMessage(Role.ASSISTANT, [call]),
+        PromptMessage(Role.TOOL, [result]),
+    )
+    async with scripted() as (server, client):
+        await told(client, Prompt(model="gpt-4o-mini", messages=said))
+        assert (await server.request()).body["messages"] == [
+            {"role": "user", "content": "1 + 1?"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "content": "2", "tool_call_id": "c1"},
+        ]
+
+
 async def test_what_is_none_is_not_sent() -> None:
     async with scripted() as (server, client):
         await told(client)

@@ -170,7 +170,8 @@ class TestTheWire:
         served, upstream = pair
         told = b'{"choices":[{"index":0,"logprobs":null,"finish_reason":"stop","message":'
         told += b'{"role":"assistant","content":"hi","refusal":null}}],"id":"1","created":1,'
-        told += b'"model":"m","object":"chat.completion"}  \n'
+        told += b'"model":"m","object":"chat.completion","usage":{"prompt_tokens":1,'
+        told += b'"completion_tokens":1,"total_tokens":2}}  \n'
         own = {"x-ratelimit-remaining-tokens": "9", "set-cookie": "a=b", "x-request-id": "theirs"}
         upstream.script(document(told, headers=own))
         response = await served.client.post("/v1/chat/completions", json=CHAT)

@@ -22,10 +22,26 @@ from tests.server.transports.openai_facade.facade_server import (
     passing,
     serving,
 )
-from tests.upstream_script import Behaviour, Exchange, document, event, fail, say, stall, truncated
+from tests.upstream_script import (
+    SSE,
+    Behaviour,
+    Exchange,
+    document,
+    event,
+    fail,
+    say,
+    stall,
+    truncated,
+)
 from tests.upstream_server import ScriptedUpstream
 
 Pair = tuple[Served, ScriptedUpstream]
+USAGE = {
+    "prompt_tokens": 3,
+    "completion_tokens": 2,
+    "total_tokens": 5,
+    "prompt_tokens_details": {"cached_tokens": 1},
+}
 #: what OpenAI says where a model takes messages alone
 CHAT_ONLY = fail(
     404,
@@ -115,6 +131,46 @@ class TestFromChat:
             "temperature": 0,
             "stop": ["x"],
         }
+
+    async def test_what_a_chat_understands_too_is_passed_on(self, pair: Pair) -> None:
+        more = {"top_k": 5, "repeat_penalty": 1.2, "service_tier": "flex", "n": 1, "user": "u"}
+        ours = {"store": True, "metadata": {"a": "b"}, "echo": False, "best_of": 2, "seed": None}
+        await self.post(pair, chat("hi"), prompt="Once", **more, **ours)
+        asked = pair[1].requests[1].body
+        assert asked == {
+            "model": MODEL,
+            "messages": [{"role": "user", "content": "Once"}],
+            **more,
+        }
+
+    async def test_what_the_upstream_says_of_itself_and_of_its_tokens_is_kept(
+        self, pair: Pair
+    ) -> None:
+        served, upstream = pair
+        told = document(
+            {
+                "model": "m-2024",
+                "system_fingerprint": "fp",
+                "choices": [{"message": {"content": "hi"}}],
+                "usage": USAGE,
+            },
+            headers={"x-ratelimit-limit-requests": "5", "x-request-id": "theirs"},
+        )
+        upstream.script(CHAT_ONLY, told, told)
+        response = await served.client.post(
+            "/v1/completions", json={"model": MODEL, "prompt": ["a", "b"]}
+        )
+        made = checked(response.content)
+        assert (made["model"], made["system_fingerprint"]) == ("m-2024", "fp")
+        assert made["usage"] == {
+            "prompt_tokens": 6,
+            "completion_tokens": 4,
+            "total_tokens": 10,
+            "prompt_tokens_details": {"cached_tokens": 2},
+        }
+        assert response.headers["x-ratelimit-limit-requests"] == "5"
+        assert response.headers["x-upstream-request-id"] == "theirs"
+        assert response.headers["content-length"] == str(len(response.content))
 
     async def test_it_is_remembered_that_the_model_takes_messages(self, pair: Pair) -> None:
         await self.post(pair, chat("hi"), prompt="Once")
@@ -237,6 +293,34 @@ class TestStreamsFromChat:
             said[choice["index"]] += choice["text"]
         assert said == ["aHello", "byou"]
         assert [chunk["choices"][0]["finish_reason"] for chunk in chunks].count("stop") == 2
+
+    async def test_its_head_is_the_upstreams_and_its_usage_is_told_last(self, pair: Pair) -> None:
+        head = {"id": "1", "model": "m-2024", "system_fingerprint": "fp", "usage": USAGE}
+        choice = {"index": 0, "delta": {"content": "hi"}, "finish_reason": "stop"}
+        # Some tell with every piece what was used so far.
+        said = event({**head, "choices": [choice]}) + event({**head, "choices": []})
+        told = document(said + b"data: [DONE]\n\n", content_type=SSE)
+        asked = {"prompt": "a", "stream_options": {"include_usage": True}}
+        *chunks, last, _ = await self.post(pair, told, **asked)
+        assert chunks
+        assert all(chunk["usage"] is None for chunk in chunks)
+        assert last["usage"] == USAGE
+        for chunk in (*chunks, last):
+            assert (chunk["model"], chunk["system_fingerprint"]) == ("m-2024", "fp")
+
+    async def test_its_headers_are_the_upstreams(self, pair: Pair) -> None:
+        served, upstream = pair
+
+        async def told(exchange: Exchange) -> None:
+            await exchange.head(200, {"content-type": SSE, "openai-version": "2020-10-01"})
+            await exchange.send(event(exchange.piece("hi", "stop")) + b"data: [DONE]\n\n")
+            exchange.hang_up()
+
+        upstream.script(CHAT_ONLY, told)
+        body = {"model": MODEL, "prompt": "a", "stream": True}
+        response = await served.client.post("/v1/completions", json=body)
+        assert response.headers["openai-version"] == "2020-10-01"
+        assert response.headers["content-type"] == SSE
 
     async def test_a_break_is_an_error_event(self, pair: Pair) -> None:
         *_, last = await self.post(pair, truncated("Hel"), prompt="a")

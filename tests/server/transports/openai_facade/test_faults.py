@@ -127,6 +127,22 @@ class TestInTheMiddle:
 
 
 class TestBeforeTheFirstByte:
+    async def test_an_error_in_the_place_of_a_stream_is_an_error_answer(self, pair: Pair) -> None:
+        served, upstream = pair
+        error = {"message": f"No {KEY}", "code": "context_length_exceeded"}
+        upstream.script(document(event({"error": error}), content_type="text/event-stream"))
+        response = await served.client.post("/v1/chat/completions", json=STREAM)
+        assert error_of(response, 400, "context_length_exceeded")["message"] == "No [key]"
+
+    async def test_a_401_of_a_joined_conversation_invites_too(self, pair: Pair) -> None:
+        served, upstream = pair
+        upstream.script(fail(401, "No."))
+        response = await served.client.post(
+            "/v1/chat/completions", json=CHAT, headers={"x-conversation-id": "new"}
+        )
+        error_of(response, 401)
+        assert response.headers["www-authenticate"] == "Bearer"
+
     @pytest.mark.parametrize("body", [CHAT, STREAM], ids=["whole", "stream"])
     @pytest.mark.parametrize(
         "fault",
@@ -197,13 +213,13 @@ class TestRefusals:
                 error_of(response, status)
                 assert KEY not in response.text
 
-    async def test_a_401_of_the_upstream_has_no_invitation(self, pair: Pair) -> None:
+    async def test_a_401_of_the_upstream_invites_in_our_words_alone(self, pair: Pair) -> None:
         served, upstream = pair
         challenge = {"www-authenticate": 'Basic realm="theirs"'}
         upstream.script(fail(401, f"Incorrect API key provided: {KEY}", headers=challenge))
         response = await served.client.post("/v1/chat/completions", json=CHAT)
         assert "[key]" in error_of(response, 401)["message"]
-        assert "www-authenticate" not in response.headers
+        assert response.headers.get_list("www-authenticate") == ["Bearer"]
 
 
 class TestMended:

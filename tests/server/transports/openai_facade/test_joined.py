@@ -22,18 +22,23 @@ from storage.model import Role, Status
 from tests.server.transports.openai_facade.facade_server import (
     MESSAGES,
     MODEL,
-    Served,
     connected,
     error_of,
     events_of,
     passing,
     serving,
 )
+from tests.server.transports.openai_facade.joined_talk import (
+    IN,
+    Pair,
+    asked,
+    assistant,
+    kept,
+    sent,
+    user,
+)
 from tests.upstream_script import cut, event, fail, say, stall
-from tests.upstream_server import ScriptedUpstream
 
-Pair = tuple[Served, ScriptedUpstream]
-IN = {"x-conversation-id": "demo"}
 TOOLS = [{"type": "function", "function": {"name": "sum", "parameters": {"type": "object"}}}]
 
 
@@ -41,34 +46,6 @@ TOOLS = [{"type": "function", "function": {"name": "sum", "parameters": {"type":
 async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
     async with passing(tmp_path) as found:
         yield found
-
-
-def user(text: str) -> dict[str, Any]:
-    return {"role": "user", "content": text}
-
-
-def assistant(text: str) -> dict[str, Any]:
-    return {"role": "assistant", "content": text}
-
-
-async def asked(pair: Pair, answer: str, *messages: dict[str, Any], **given: Any) -> Any:
-    served, upstream = pair
-    upstream.script(say(answer))
-    body = {"model": MODEL, "messages": list(messages), **given}
-    response = await served.client.post("/v1/chat/completions", json=body, headers=IN)
-    assert response.status_code == 200, response.text
-    assert response.headers["x-conversation-id"] == "demo"
-    return response
-
-
-async def kept(served: Served) -> list[tuple[str, Any]]:
-    page = await served.conversations.messages(EVERYONE, "demo")
-    return [(message.role.value, message.content) for message in page.items]
-
-
-def sent(upstream: ScriptedUpstream) -> list[Any]:
-    messages: list[Any] = upstream.requests[-1].body["messages"]
-    return messages
 
 
 async def test_openais_client_has_a_memory(pair: Pair) -> None:
@@ -230,7 +207,7 @@ async def test_calls_of_tools_and_their_results_are_kept_and_sent(pair: Pair) ->
     result = {"role": "tool", "tool_call_id": "c1", "content": "2"}
     await asked(pair, "Two.", user("1 + 1?"), message, result, tools=TOOLS)
     called = {"role": "assistant", "content": None, "tool_calls": [call]}
-    assert sent(upstream) == [user("1 + 1?"), called, result]
+    assert sent(upstream) == [user("1 + 1?"), message, result]
     # A later question by any wire, that sends nothing of it, has it before it all the same.
     await asked(pair, "Yes.", user("Sure?"))
     assert sent(upstream) == [
@@ -253,7 +230,7 @@ async def test_the_clients_system_message_is_the_conversations_and_later_its_tur
     await asked(pair, "Two.", user("2"))
     assert sent(upstream)[0] == {"role": "system", "content": "Be brief."}
     await asked(pair, "Three.", {"role": "developer", "content": "Be verbose."}, user("3"))
-    assert sent(upstream)[0] == {"role": "system", "content": "Be verbose."}
+    assert sent(upstream)[0] == {"role": "developer", "content": "Be verbose."}
     assert (await served.conversations.get(EVERYONE, "demo")).system_prompt == "Be brief."
     assert [content for _, content in await kept(served)][-2:] == ["3", "Three."]
 

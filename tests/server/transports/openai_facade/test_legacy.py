@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai.types.chat import ChatCompletion
 
 from tests.server.transports.openai_facade.facade_server import (
+    MESSAGES,
     MODEL,
     Served,
     error_of,
+    member,
+    passage,
     passing,
+    serving,
 )
 from tests.server.transports.openai_facade.test_completions import CHAT_ONLY, chat, checked
 from tests.upstream_script import document, fail
@@ -50,6 +55,40 @@ class TestEngines:
         assert made["choices"][0]["text"] == "You said: Once"
         assert upstream.requests[0].path == "/v1/completions"
         assert upstream.requests[0].body["model"] == "davinci-002"
+
+    async def test_one_chats_with_the_model_of_its_path(self, pair: Pair) -> None:
+        served, upstream = pair
+        path = "/v1/engines/org/m:1/chat/completions"
+        made = await post(served, path, messages=MESSAGES)
+        ChatCompletion.model_validate(made, strict=True)
+        assert made["choices"][0]["message"]["content"] == "You said: Hello"
+        assert upstream.requests[0].path == "/v1/chat/completions"
+        assert upstream.requests[0].body == {"model": "org/m:1", "messages": MESSAGES}
+        await post(served, path, messages=MESSAGES, model=MODEL)
+        assert upstream.requests[1].body["model"] == MODEL
+
+    async def test_one_whose_name_has_slashes_completes(self, pair: Pair) -> None:
+        served, upstream = pair
+        await post(served, "/v1/engines/org/chat/m/completions", prompt="Once")
+        assert upstream.requests[0].body["model"] == "org/chat/m"
+
+    async def test_one_that_no_list_has_is_the_upstreams_to_know(self, pair: Pair) -> None:
+        served, upstream = pair
+        error_of(await served.client.get("/v1/engines/org/nope"), 404, "model_not_found")
+        assert upstream.requests[-1].path == "/v1/models/org%2Fnope"
+
+    async def test_one_that_is_listed_under_another_name_is_found(self, tmp_path: Path) -> None:
+        async with (
+            ScriptedUpstream(models=("org%2Fm",)) as upstream,
+            serving(tmp_path, [member(passage(upstream))]) as served,
+        ):
+            found = (await served.client.get("/v1/engines/org/m")).json()
+        assert found == {"id": "org/m", "object": "engine", "owner": "test", "ready": True}
+
+    async def test_none_is_ready_where_nobody_can_be_reached(self, pair: Pair) -> None:
+        served, upstream = pair
+        upstream.refuse()
+        error_of(await served.client.get("/v1/engines/nope"), 502)
 
     async def test_one_embeds(self, pair: Pair) -> None:
         served, upstream = pair

@@ -13,6 +13,7 @@ import pytest
 from server.core.doors import EVERYONE
 from server.transports.openai_facade.meter import Meter
 from server.upstream.bodies import one, whole
+from server.upstream.eliza_counts import prompt_tokens, text_tokens
 from server.upstream.port import Call, Reply
 from tests.server.transports.openai_facade.facade_server import (
     CHAT,
@@ -24,7 +25,7 @@ from tests.server.transports.openai_facade.facade_server import (
     events_of,
     passing,
 )
-from tests.upstream_script import SSE, document, event, fail, say
+from tests.upstream_script import SSE, Exchange, document, event, fail, say
 from tests.upstream_server import ScriptedUpstream
 
 Pair = tuple[Served, ScriptedUpstream]
@@ -72,12 +73,28 @@ class TestCounting:
         assert events_of(answer.content)[-2]["usage"]["total_tokens"] == USED
         assert await spent(served) == USED
 
-    async def test_a_stream_that_never_tells_counts_its_pieces(self, pair: Pair) -> None:
+    async def test_a_stream_that_never_tells_is_counted_by_us(self, pair: Pair) -> None:
         served, upstream = pair
         upstream.script(say("Hel", "lo", usage=None))
         answer = await post(served, "chat/completions", STREAM)
-        *chunks, _ = events_of(answer.content)
-        assert await spent(served) == len(chunks)
+        *chunks, done = events_of(answer.content)
+        assert done == "[DONE]"
+        assert all(chunk["choices"] and "usage" not in chunk for chunk in chunks)
+        assert await spent(served) == prompt_tokens(MODEL, MESSAGES) + text_tokens(MODEL, "Hello")
+
+    async def test_no_usage_is_seen_that_only_we_asked_for(self, pair: Pair) -> None:
+        served, upstream = pair
+
+        async def with_null(exchange: Exchange) -> None:
+            pieces = [exchange.piece("Hi"), exchange.piece(None, "stop")]
+            steps = [event(one | {"usage": None}) for one in pieces]
+            await say(*steps, finish=None)(exchange)
+
+        upstream.script(with_null)
+        *chunks, done = events_of((await post(served, "chat/completions", STREAM)).content)
+        assert done == "[DONE]"
+        assert not any("usage" in chunk for chunk in chunks)
+        assert await spent(served) == USED
 
     async def test_a_stream_that_is_left_counts_what_came_of_it(self, pair: Pair) -> None:
         served, upstream = pair

@@ -13,6 +13,7 @@ from openai.types.chat import ChatCompletion
 
 from server.core.clock import microseconds
 from server.core.doors import Doors, configured
+from server.upstream.eliza_counts import prompt_tokens, text_tokens
 from tests.server.transports.openai_facade.facade_server import (
     CHAT,
     MESSAGES,
@@ -22,7 +23,7 @@ from tests.server.transports.openai_facade.facade_server import (
     events_of,
     passing,
 )
-from tests.upstream_script import cut, event, fail, say
+from tests.upstream_script import Exchange, cut, document, event, fail, say
 from tests.upstream_server import ScriptedUpstream
 
 Pair = tuple[Served, ScriptedUpstream]
@@ -75,6 +76,59 @@ async def test_a_stream_is_stored_whole(pair: Pair, usage: bool) -> None:
     assert found.usage.total_tokens == 18
 
 
+@pytest.mark.parametrize("joined", [True, False])
+async def test_no_usage_is_seen_in_a_stream_that_was_not_asked_for(
+    pair: Pair, joined: bool
+) -> None:
+    served, upstream = pair
+
+    async def with_null(exchange: Exchange) -> None:
+        pieces = [exchange.piece("Hi"), exchange.piece(None, "stop")]
+        await say(*[event(one | {"usage": None}) for one in pieces], finish=None)(exchange)
+
+    upstream.script(with_null)
+    headers = {"x-conversation-id": "new"} if joined else {}
+    body = {**CHAT, "stream": True, "store": not joined}
+    response = await served.client.post("/v1/chat/completions", json=body, headers=headers)
+    *chunks, done = events_of(response.content)
+    assert done == "[DONE]"
+    assert chunks
+    assert not any("usage" in chunk for chunk in chunks)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_one_has_a_usage_where_the_upstream_tells_none(pair: Pair, stream: bool) -> None:
+    served, upstream = pair
+    upstream.script(say("Hello", usage=None))
+    response = await served.client.post("/v1/chat/completions", json={**STORED, "stream": stream})
+    id_ = events_of(response.content)[0]["id"] if stream else response.json()["id"]
+    found = await served.openai.chat.completions.retrieve(id_)
+    assert found.usage is not None
+    assert found.usage.prompt_tokens == prompt_tokens(MODEL, MESSAGES)
+    assert found.usage.completion_tokens == text_tokens(MODEL, "Hello")
+
+
+async def test_its_headers_are_those_of_the_straight_path(pair: Pair) -> None:
+    served, upstream = pair
+    own = {"x-ratelimit-limit-requests": "5", "openai-version": "1", "x-request-id": "theirs"}
+    told = document({"choices": [{"message": {"content": "Hi"}}]}, headers=own)
+    upstream.script(told, told)
+    for body in (STORED, CHAT):
+        response = await served.client.post("/v1/chat/completions", json=body)
+        assert response.headers["x-ratelimit-limit-requests"] == "5"
+        assert response.headers["openai-version"] == "1"
+        assert response.headers["x-upstream-request-id"] == "theirs"
+        assert response.headers["content-length"] == str(len(response.content))
+
+
+async def test_no_page_is_behind_what_is_not_there(pair: Pair) -> None:
+    served, _ = pair
+    answer = await stored(pair, "Hi")
+    for path in ("", f"/{answer.id}/messages"):
+        response = await served.client.get(f"/v1/chat/completions{path}?after=nope")
+        assert error_of(response, 404)["param"] == "after"
+
+
 async def test_calls_of_tools_are_put_together(pair: Pair) -> None:
     served, upstream = pair
 
@@ -105,6 +159,17 @@ async def test_they_are_listed_by_model_and_metadata_in_either_order(pair: Pair)
     assert [one.id async for one in listed(model="other")] == []
     page = await listed(after=ids[1], limit=2)
     assert ([one.id for one in page.data], page.has_more) == (ids[2:4], True)
+
+
+@pytest.mark.parametrize("name", ["x' OR '1'='1", "team'; DROP TABLE completions; --"])
+async def test_a_label_that_looks_like_a_query_is_a_label(pair: Pair, name: str) -> None:
+    served, _ = pair
+    labels = ({name: "red"}, {name: "blue"}, {"x": "red", "team": "red"})
+    ids = [(await stored(pair, "Hi", metadata=given)).id for given in labels]
+    for query, found in (({f"metadata[{name}]": "red"}, ids[:1]), ({}, ids)):
+        response = await served.client.get("/v1/chat/completions", params=query)
+        assert response.status_code == 200
+        assert [one["id"] for one in response.json()["data"]] == found
 
 
 async def test_metadata_is_changed_and_all_of_it_deleted(pair: Pair) -> None:
