@@ -6,7 +6,8 @@
 #   clients/ask.sh -c demo And at night?
 #   git diff | clients/ask.sh -c review -
 #
-# TRIALOGUE_URL (http://localhost:8000) and TRIALOGUE_API_KEY say where and who.
+# TRIALOGUE_URL, or a server's own TRIALOGUE_HOST and TRIALOGUE_HTTP_PORT, say where
+# (http://localhost:8000), and TRIALOGUE_API_KEY says who.
 set -eu
 LC_ALL=C # awk is to see bytes, whatever language its user speaks
 export LC_ALL
@@ -156,7 +157,12 @@ if [ -n "${TRIALOGUE_API_KEY-}" ]; then
     key=$(printf '%s' "$TRIALOGUE_API_KEY" | sed 's/[\\"]/\\&/g')
     config="header = \"Authorization: Bearer $key\""
 fi
-url=${TRIALOGUE_URL:-http://localhost:8000}
+case ${TRIALOGUE_HOST-} in
+    '' | 0.0.0.0 | ::) host=localhost ;; # any address is no address
+    *:*) host=[$TRIALOGUE_HOST] ;;
+    *) host=$TRIALOGUE_HOST ;;
+esac
+url=${TRIALOGUE_URL:-http://$host:${TRIALOGUE_HTTP_PORT:-8000}}
 named=
 [ "$conversation" = new ] && [ -t 2 ] && named=1
 

@@ -287,6 +287,14 @@ def converse(talk: Talk) -> int:
             worst = max(worst, answer(talk, prompt))
 
 
+def usual_address() -> str:
+    """Return where a server with this environment's settings listens."""
+    host = os.environ.get("TRIALOGUE_HOST", "")
+    host = "localhost" if host in ("", "0.0.0.0", "::") else host  # noqa: S104 - any address
+    port = os.environ.get("TRIALOGUE_GRPC_PORT") or "9000"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(
         prog="grpc_client.py",
@@ -295,7 +303,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = arguments.add_argument
-    add("--url", default="localhost:9000", help="HOST:PORT, or https://HOST:PORT (%(default)s)")
+    told = "%(default)s; TRIALOGUE_HOST, TRIALOGUE_GRPC_PORT"
+    add("--url", default=usual_address(), help=f"HOST:PORT, or https://HOST:PORT ({told})")
     add("--ca", metavar="FILE", help="certificates to trust (PEM), for TLS with one of your own")
     add("--conversation-id", metavar="ID", help="the conversation to go on with (a new one)")
     add("--api-key", default=os.environ.get("TRIALOGUE_API_KEY"), help="(TRIALOGUE_API_KEY)")

@@ -23,15 +23,14 @@ from urllib.parse import urlsplit
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.sync.client import ClientConnection, connect
 
-EXAMPLES = """\
-examples:
-  websocket_client.py                                talk; Ctrl-C stops an answer, Ctrl-D leaves
-  websocket_client.py -p "Why is the sky blue?"      one question, the answer on standard output
-  websocket_client.py --conversation-id demo         go on with a conversation, or begin it
-  websocket_client.py --conversation-id demo --watch read along, whoever asks
-  echo "Hello" | websocket_client.py --model eliza   a question a line
-  websocket_client.py --url wss://chat.example:9001/ over TLS
-"""
+EXAMPLES = (
+    ("PROG", "talk; Ctrl-C stops an answer, Ctrl-D leaves"),
+    ('ASK "Why is the sky blue?"', "one question, the answer on standard output"),
+    ("PROG --conversation-id demo", "go on with a conversation, or begin it"),
+    ("PROG --conversation-id demo --watch", "read along, whoever asks"),
+    ('echo "Hello" | PROG --model eliza', "a question a line"),
+    ("PROG --url wss://chat.example:9001/", "over TLS"),
+)
 
 #: Pauses between tries to reach a server that was lost, in seconds.
 PAUSES = (0.2, 0.4, 0.8, 1.6, 3.0, 5.0, 5.0, 5.0, 5.0, 5.0)
@@ -345,15 +344,26 @@ def watch(talk: Talk) -> int:
     return 1
 
 
-def parser() -> argparse.ArgumentParser:
+def usual_url() -> str:
+    """Return where a server with this environment's settings listens."""
+    host = os.environ.get("TRIALOGUE_HOST", "")
+    host = "localhost" if host in ("", "0.0.0.0", "::") else host  # noqa: S104 - any address
+    port = os.environ.get("TRIALOGUE_WEBSOCKET_PORT") or "9001"
+    return f"ws://[{host}]:{port}/" if ":" in host else f"ws://{host}:{port}/"
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    ask = prog if prog.endswith(" ask") else f"{prog} -p"
+    shown = ((typed.replace("PROG", prog).replace("ASK", ask), does) for typed, does in EXAMPLES)
     arguments = argparse.ArgumentParser(
-        prog="websocket_client.py",
+        prog=prog,
         description="Talk with a Trialogue server over a websocket.",
-        epilog=EXAMPLES,
+        epilog="\n".join(("examples:", *(f"  {typed:<50} {does}" for typed, does in shown))),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = arguments.add_argument
-    add("--url", default="ws://localhost:9001/", help="ws:// or wss://HOST:PORT/ (%(default)s)")
+    told = "%(default)s; TRIALOGUE_HOST, TRIALOGUE_WEBSOCKET_PORT"
+    add("--url", default=usual_url(), help=f"ws:// or wss://HOST:PORT/ ({told})")
     add("--ca", metavar="FILE", help="certificates to trust (PEM), for TLS with one of your own")
     add("--conversation-id", metavar="ID", help="the conversation to go on with (a new one)")
     add("--api-key", default=os.environ.get("TRIALOGUE_API_KEY"), help="(TRIALOGUE_API_KEY)")
@@ -364,8 +374,8 @@ def parser() -> argparse.ArgumentParser:
     return arguments
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    words = parser()
+def main(arguments: Sequence[str] | None = None, prog: str = "websocket_client.py") -> int:
+    words = parser(prog)
     chosen = words.parse_args(arguments)
     if chosen.watch and not chosen.conversation_id:
         words.error("--watch needs a --conversation-id")

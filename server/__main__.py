@@ -292,9 +292,9 @@ def _client(command: str, *words: str) -> int:
     """Run the terminal client; `ask` takes the question first, and then the client's own flags."""
     from clients import websocket_client
 
-    if command == "chat" or not words or words[0].startswith("-"):
-        return websocket_client.main(words)
-    return websocket_client.main(["--prompt", *words])
+    asks = command == "ask" and words and not words[0].startswith("-")
+    given = ("--prompt", *words) if asks else words
+    return websocket_client.main(given, prog=f"trialogue {command}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
@@ -151,10 +152,15 @@ def _writing(file: Path | None) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         return
     try:
-        with file.open("wb") as out:
+        with open(file, "wb", opener=_owners) as out:
             yield out
     except OSError as error:
         raise SettingsError(f"{file}: {error.strerror}") from error
+
+
+def _owners(path: str, flags: int) -> int:
+    """Open a file that is its owner's alone where it is made; one that is there stays as it is."""
+    return os.open(path, flags, 0o600)
 
 
 @asynccontextmanager

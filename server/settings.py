@@ -239,6 +239,11 @@ class Settings(BaseSettings):
             return tuple(one.strip().rstrip("/").lower() for one in value.split(",") if one.strip())
         return value
 
+    @field_validator("auth", "log_format", "log_level", mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        return value.strip().lower() if isinstance(value, str) else value
+
     @field_validator("upstreams", "characters", "templates", mode="before")
     @classmethod
     def _tables(cls, value: Any, info: ValidationInfo) -> Any:

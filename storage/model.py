@@ -99,6 +99,8 @@ class Failure:
     message: str
     #: the HTTP status an upstream answered with, where it was the upstream that refused
     status: int | None = None
+    #: seconds to wait, where the upstream said so; told while the turn is live, and never kept
+    retry_after: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

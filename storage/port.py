@@ -172,7 +172,8 @@ class Store(Protocol):
 
         `before` is kept first, oldest first, each message for the next to stand under.
         `conversation` is made where it is not there yet, and gives its system prompt and model to
-        one that has no message yet. `title` is for one that has none. A question becomes the head.
+        one that has no message yet; `title` is for one that has none either. A question becomes
+        the head.
         Raises BusyError while another turn runs there, NotFoundError for conversation or parent.
         """
         ...
@@ -198,7 +199,10 @@ class Store(Protocol):
     async def search(
         self, owner: str, query: Query, *, limit: int, after: str | None = None
     ) -> Page[Hit]:
-        """Return a page of what was found, best first, behind the hit on message `after`."""
+        """Return a page of what was found, best first, behind the hit on message `after`.
+
+        Raises NotFoundError where `after` is not, or no longer, among what is found.
+        """
         ...
 
     async def summarise(self, owner: str, summary: Message) -> Message:

@@ -12,6 +12,7 @@ from typing import Any
 
 from storage import rows
 from storage.model import Content, Hit, Page, Query
+from storage.port import NotFoundError
 
 #: How many of the newest matches are ranked at a time. FTS5's own bm25() looks at every match
 #: there is, so that its cost grows with the history; a walk from the newest one on does not.
@@ -94,6 +95,8 @@ def find(
             passed = passed or _id(hit) == after
         if len(found) > limit:
             break
+    if not passed:
+        raise NotFoundError(f"There is no hit {after!r} in what is found.", "after")
     return Page(tuple(found[:limit]), len(found) > limit)
 
 

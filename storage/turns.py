@@ -71,13 +71,14 @@ def begin(
             (make.system_prompt, make.model, owner, make.id),
         )
     key = writes.conversation_key(connection, owner, new.conversation_id)
+    if question is not None:
+        writes.entitle(connection, key, title)
     for message in before:
         said = writes.insert_message(connection, owner, key, message)
         writes.move_head(connection, key, said, new.created_at)
     if question is not None:
         asked = writes.insert_message(connection, owner, key, question)
         writes.move_head(connection, key, asked, new.created_at)
-        writes.entitle(connection, key, title)
     else:
         asked = writes.message_key(connection, owner, new.conversation_id, new.question_id)
     try:

@@ -218,9 +218,9 @@ def move_head(connection: sqlite3.Connection, conversation: int, head: int, now:
 
 
 def entitle(connection: sqlite3.Connection, key: int, title: str) -> None:
-    """Give a title to a conversation that has none."""
+    """Give a title to a conversation that has none, and no message yet."""
     row = connection.execute(
-        "SELECT 1 FROM conversations WHERE key = ? AND title = ''", (key,)
+        "SELECT 1 FROM conversations WHERE key = ? AND title = '' AND message_count = 0", (key,)
     ).fetchone()
     if row is not None and title:
         _retitle(connection, key, title)

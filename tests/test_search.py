@@ -146,6 +146,26 @@ async def test_pages_end_and_repeat_nothing(served: Served, store: SQLiteStore, 
     assert sorted(seen) == sorted(one.id for one in many)
 
 
+@pytest.mark.parametrize("behind", ["nope", "", "a0"])
+async def test_a_page_behind_what_is_not_found_is_refused_on_every_wire(
+    served: Served, behind: str
+) -> None:
+    asked = {"q": "elephant", "after": behind}
+    async with httpx2.AsyncClient(base_url=served.http) as client:
+        answer = await client.get("/search", params=asked)
+    refused = {"code": "not_found", "param": "after"}
+    assert (answer.status_code, answer.json()["error"] | refused) == (404, answer.json()["error"])
+    async with connect(served.websocket, proxy=None) as socket:
+        await socket.recv()
+        await socket.send(json.dumps({"type": "search", **asked}))
+        told = json.loads(await socket.recv())["error"]
+    assert told | refused == told
+    if behind:  # to gRPC an empty string is none
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await _grpc(served, asked)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
 async def test_another_owners_messages_are_not_found(served: Served, store: SQLiteStore) -> None:
     secret = message("s", content="elephant secret", conversation_id="s")
     await store.put("somebody else", conversation("s", title="elephant"), [secret], [])

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import structlog
 
-from server.core.errors import problem_of
+from server.core.errors import Problem, problem_of
 from server.core.turns import LiveTurn
 from storage.model import Failure, Status, Turn
 from storage.port import Outcome, Store, UnavailableError
@@ -45,7 +45,7 @@ class Keeping:
         until = asyncio.get_running_loop().time() + self._patience
         kept = await self._tried(live, outcome, until)
         if isinstance(kept, Turn):
-            return kept
+            return _as_told(kept, outcome.error)
         error = failure(kept)
         if not self._hurry.is_set():
             failed = replace(outcome, status=Status.FAILED, finish_reason=None, error=error)
@@ -112,5 +112,15 @@ def told_failed(live: LiveTurn, now: int, error: Failure) -> Turn:
 
 
 def failure(error: BaseException) -> Failure:
+    """Return what broke on our side as the failure of a turn."""
     problem = problem_of(error)
     return Failure(problem.code, problem.message)
+
+
+def failure_of(problem: Problem) -> Failure:
+    return Failure(problem.code, problem.message, problem.status, problem.retry_after)
+
+
+def _as_told(kept: Turn, error: Failure | None) -> Turn:
+    """Return a kept turn with its failure as it was, which says how long to wait."""
+    return replace(kept, error=error) if error is not None and kept.error == error else kept

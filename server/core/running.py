@@ -10,14 +10,14 @@ from dataclasses import replace
 import structlog
 
 from server.core.errors import Problem, problem_of
-from server.core.keeping import PATIENCE, Keeping, failure, told_failed
+from server.core.keeping import PATIENCE, Keeping, failure, failure_of, told_failed
 from server.core.metrics import WIRE, Metrics
 from server.core.prompts import Prompts
 from server.core.requests import REQUEST
 from server.core.traces import NoTraces, Traces, TurnSpan
 from server.core.turns import LiveTurn
 from server.upstream.port import Finish, Prompt, Upstream, UpstreamFailedError
-from storage.model import Failure, Status, Usage
+from storage.model import Status, Usage
 from storage.port import Outcome, Store, UnavailableError
 
 Answer = AsyncIterator[str | Finish]
@@ -187,7 +187,7 @@ class Running:
             status = Status.COMPLETED
         elif problem is not None and live.stopped_as is None:
             status = Status.FAILED
-            error = Failure(problem.code, problem.message, problem.status)
+            error = failure_of(problem)
         counted = Usage(live.turn.context.prompt_tokens, tokens)
         told = finish.usage if finish else None
         return Outcome(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+import re
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from functools import cache, partial
@@ -60,8 +61,10 @@ _EVENT = {
         "data": {"type": "string", "contentMediaType": "application/json"},
     },
 }
+_EVENT_STREAM = "text/event-stream"
+_NO_WEIGHT = re.compile(r"q=0(\.0*)?")
 # What describes one event of a stream is OpenAPI 3.2's; readers of 3.1 see a stream of no schema.
-_EVENTS = {"text/event-stream": {"itemSchema": _EVENT}}
+_EVENTS = {_EVENT_STREAM: {"itemSchema": _EVENT}}
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"description": "The events, as they come", "content": _EVENTS}
 }
@@ -303,7 +306,7 @@ class _Routes:
         self, request: Request, turn: Turn, body: AskBody | RegenerateBody
     ) -> Response:
         events = core(request).follow(owner(request), turn.id, on_leave=body.leave)
-        if body.stream or (body.stream is None and _wants_events(request)):
+        if body.stream or _takes_events(request):
             return _stream(request, events)
         ended = await _unless_gone(request, _end(events))
         if ended is None:
@@ -344,8 +347,16 @@ async def _disconnect(request: Request) -> None:
         pass
 
 
-def _wants_events(request: Request) -> bool:
-    return "text/event-stream" in request.headers.get("accept", "")
+def _takes_events(request: Request) -> bool:
+    """Say whether events are named among what a client takes (RFC 9110, 12.5.1)."""
+    ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
+    named = (one.split(";") for one in ranges)
+    return any(kind.strip() == _EVENT_STREAM and not _is_refused(how) for kind, *how in named)
+
+
+def _is_refused(how: Sequence[str]) -> bool:
+    """Say whether a media range's parameters give it no weight."""
+    return any(_NO_WEIGHT.fullmatch(one.strip()) for one in how)
 
 
 def _ok(shape: Any) -> dict[int | str, dict[str, Any]]:

@@ -35,7 +35,9 @@ class _Sampling(Body):
     )
     if_busy: Literal["wait", "reject", "interrupt"] | None = None
     on_disconnect: Literal["continue", "cancel"] | None = None
-    stream: bool | None = Field(None, description="answer with SSE")
+    stream: bool | None = Field(
+        None, description="answer with SSE, as Accept: text/event-stream does"
+    )
 
     @property
     def leave(self) -> OnDisconnect:

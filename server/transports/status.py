@@ -95,7 +95,7 @@ def problem_of_turn(turn: Turn) -> Problem | None:
     return Problem(
         code,
         turn.error.message,
-        retry_after=WAITING_HELPS.get(code),
+        retry_after=turn.error.retry_after or WAITING_HELPS.get(code),
         status=turn.error.status,
         turn_id=turn.id,
     )

@@ -32,7 +32,7 @@ from server.transports.websocket_doors import (
     let_in,
     select_subprotocol,
 )
-from server.transports.websocket_guard import GuardedConnection, wire_logger
+from server.transports.websocket_guard import GuardedConnection, name_request, wire_logger
 from server.transports.websocket_peer import OK, House, Peer, report
 
 BACKLOG = 1024
@@ -100,6 +100,7 @@ class WebsocketListener:
             create_connection=cast("Any", self._connection()),
             logger=wire_logger(),
             select_subprotocol=select_subprotocol,
+            process_response=name_request,
             max_size=self._settings.max_body_bytes,
             max_queue=self._limits.waiting_frames,
             open_timeout=self._limits.handshake_seconds,
@@ -154,7 +155,7 @@ class WebsocketListener:
         """Return who a peer is; to be let in is a request of its own. Raises TurnedAwayError."""
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
         requests = self._house.conversations.requests
-        with requests.within("websocket", headers.get("x-request-id"), headers) as seen:
+        with requests.within("websocket", connection.request_id, headers) as seen:
             seen.name = "open"
             try:
                 guest = await let_in(

@@ -23,6 +23,7 @@ from server.core.errors import (
 )
 from server.core.ids import NEW, check_id
 from server.transports import websocket_answers as answers
+from server.transports.websocket_answers import RequestId
 from server.transports.websocket_frames import AuthenticateFrame, FrameError, parse
 from server.transports.websocket_guard import GuardedConnection
 
@@ -45,7 +46,9 @@ class Guest:
 class TurnedAwayError(Exception):
     """A peer that may not come in, or not stay. `told` says whether an error frame tells it why."""
 
-    def __init__(self, why: RefusedError, request_id: str | None = None, *, told: bool = True):
+    def __init__(
+        self, why: RefusedError, request_id: RequestId | None = None, *, told: bool = True
+    ):
         super().__init__(str(why))
         self.why = why
         self._request_id = request_id
@@ -90,7 +93,7 @@ async def let_in(
     return Guest(owner, key, _conversation_named(request))
 
 
-async def whose(doors: Doors, key: str | None, request_id: str | None = None) -> str:
+async def whose(doors: Doors, key: str | None, request_id: RequestId | None = None) -> str:
     """Return whose a key is. Raises TurnedAwayError."""
     try:
         return await doors.owner(key)

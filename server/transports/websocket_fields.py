@@ -29,7 +29,8 @@ def checked(
     """
     for name in fields:
         if name not in allowed:
-            raise InvalidRequestError(f"{kind} has no field {name[:64]!r}.", name[:64])
+            shown = name[:64].encode(errors="replace").decode()
+            raise InvalidRequestError(f"{kind} has no field {shown!r}.", shown)
     given = {k: v for k, v in fields.items() if v is not None or k in clearable}
     for name in required:
         if name not in given:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from server.core.conversations import Ask, OnDisconnect, Regenerate
 from server.core.errors import InvalidRequestError
+from server.core.ids import NEW
 from server.transports import websocket_calls as calls
 from server.transports import websocket_fields as fields
+from server.transports.websocket_answers import RequestId
 from server.transports.websocket_calls import CallFrame
 from server.transports.websocket_fields import Check
 
@@ -23,6 +27,8 @@ EASY_ASK = "<|ask|>"
 # Text that begins like this was meant as an object, so where it is broken it is no prompt.
 OBJECT = re.compile(r'\s*\{\s*["}]')
 MESSAGE_ID = re.compile(r"msg_[0-9A-Za-z]+")
+# What was imported kept its ids, which may look like a word of a prompt.
+FOREIGN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +40,15 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class EasyAsk:
-    """A prompt in EasyBackend's dialect; `parent` is None in its first form."""
+    """A prompt in EasyBackend's dialect; `parent` is None in its first form.
+
+    `perhaps` is its second form where only the conversation can tell whether that was meant.
+    """
 
     conversation_id: str
     parent: str | None
     prompt: str
+    perhaps: EasyAsk | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +115,14 @@ Frame = (
 class FrameError(InvalidRequestError):
     """A frame that cannot be understood, and the request_id that it gave all the same."""
 
-    def __init__(self, message: str, param: str | None = None, request_id: str | None = None):
+    def __init__(
+        self, message: str, param: str | None = None, request_id: RequestId | None = None
+    ) -> None:
         super().__init__(message, param)
         self.request_id = request_id
 
 
-def parse(message: str | bytes) -> tuple[str | None, Frame]:
+def parse(message: str | bytes) -> tuple[RequestId | None, Frame]:
     """Return a frame's request_id and what it says. Raises FrameError."""
     if isinstance(message, bytes):
         raise FrameError("Binary frames are not understood; send JSON as text.")
@@ -131,19 +143,45 @@ def _members(message: str) -> dict[str, Any] | None:
     try:
         document = orjson.loads(message)
     except orjson.JSONDecodeError as error:
-        if OBJECT.match(message):
-            raise FrameError(f"This is not valid JSON: {error.msg}.") from None
-        return None
+        return _unusual(message, error.msg) if OBJECT.match(message) else None
     return document if isinstance(document, dict) else None
 
 
-def _request_id(given: object) -> str | None:
-    if given is None:
-        return None
-    if not isinstance(given, str):
-        raise FrameError("request_id must be a string.", "request_id")
+def _unusual(message: str, why: str) -> dict[str, Any]:
+    """Read JSON that the fast reader refuses, so that each field's own check can say what is wrong.
+
+    It may hold half of a surrogate pair, a number that is none, or one beyond 64 bits.
+    """
+    try:
+        members: dict[str, Any] = json.loads(message)
+    except (ValueError, RecursionError):
+        raise FrameError(f"This is not valid JSON: {why}.") from None
+    return members
+
+
+def _request_id(given: object) -> RequestId | None:
+    """Return the request_id that a frame gave, which is repeated as it came."""
+    match given:
+        case None:
+            return None
+        case bool():
+            pass
+        case str():
+            return _short(given)
+        case float() if math.isfinite(given):
+            return given
+        case int() if -(1 << 63) <= given < 1 << 64:
+            return given
+    raise FrameError("request_id must be a string, or a number of at most 64 bits.", "request_id")
+
+
+def _short(given: str) -> str:
     if len(given) > MAX_REQUEST_ID:
         raise FrameError(f"request_id must be at most {MAX_REQUEST_ID} characters.", "request_id")
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise FrameError("request_id has half of a surrogate pair.", "request_id") from None
     return given
 
 
@@ -152,9 +190,13 @@ def _easy_ask(rest: str) -> EasyAsk:
     if len(parts) < 3 or parts[0]:
         return EasyAsk("", None, "")  # asks nothing, and is refused in its own dialect
     conversation_id, second = parts[1], parts[2]
-    if len(parts) == 4 and (second in ("", "new") or MESSAGE_ID.fullmatch(second)):
-        return EasyAsk(conversation_id, second, parts[3])
-    return EasyAsk(conversation_id, None, "$".join(parts[2:]))
+    whole = EasyAsk(conversation_id, None, "$".join(parts[2:]))
+    if len(parts) < 4:
+        return whole
+    under = EasyAsk(conversation_id, second, parts[3])
+    if second in ("", NEW) or MESSAGE_ID.fullmatch(second):
+        return under
+    return replace(whole, perhaps=under) if FOREIGN_ID.fullmatch(second) else whole
 
 
 def _frame(given: dict[str, Any]) -> Frame:

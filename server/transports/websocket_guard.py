@@ -8,16 +8,19 @@ from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from server.core.crowd import Crowd
+from server.core.requests import request_id
 from server.limits import WebsocketLimits, room_at_the_door
 from server.transports.patience import Patience
+from server.transports.websocket_handshake import REQUEST_ID, complete, given_id
 
 
 class FullProtocol(ServerProtocol):
-    """Takes a close within a fragmented message as a close.
+    """Takes a close within a fragmented message as a close, and tells HTTP's clients in our shape.
 
     RFC 6455, 5.4 and 5.5: control frames may come between the fragments of a message. The library
     calls this one frame a protocol error there, and its peer would be told 1002.
@@ -27,6 +30,10 @@ class FullProtocol(ServerProtocol):
         if frame.opcode is Opcode.CLOSE:
             self.current_size = None
         super().recv_frame(frame)
+
+    def send_response(self, response: Response) -> None:
+        complete(response)
+        super().send_response(response)
 
 
 class GuardedConnection(ServerConnection):
@@ -58,6 +65,8 @@ class GuardedConnection(ServerConnection):
         self._patience = Patience(limits.patience)
         #: whether there are more connections than may be, in all or from this address
         self.is_too_many = False
+        #: of the handshake; its answer has it
+        self.request_id = ""
         self._max_frame = self.protocol.max_message_size or 0
         self.protocol.max_message_size = min(self._max_frame, limits.strangers_frame)
 
@@ -109,6 +118,13 @@ class GuardedConnection(ServerConnection):
         self._addresses.leave(self._address)
         self._patience.end()
         super().connection_lost(exc)
+
+
+def name_request(connection: ServerConnection, request: Request, response: Response) -> None:
+    """Let a handshake and its answer have one request id: the client's own, or a new one."""
+    assert isinstance(connection, GuardedConnection)  # noqa: S101 - the listener makes no other
+    connection.request_id = request_id(given_id(request))
+    response.headers[REQUEST_ID] = connection.request_id
 
 
 def one_line(record: logging.LogRecord) -> bool:

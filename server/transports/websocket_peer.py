@@ -29,6 +29,7 @@ from server.core.requests import Request, broke
 from server.core.turns import Delta, Ended, Started, TurnEvent
 from server.limits import WebsocketLimits
 from server.transports import websocket_answers as answers
+from server.transports.websocket_answers import RequestId
 from server.transports.websocket_calls import CallFrame
 from server.transports.websocket_doors import Guest, TurnedAwayError, whose
 from server.transports.websocket_frames import (
@@ -48,6 +49,7 @@ from server.transports.websocket_frames import (
 )
 from server.transports.websocket_guard import GuardedConnection
 from storage.model import Status, Turn
+from storage.port import NotFoundError
 
 log = structlog.get_logger("trialogue.websocket")
 
@@ -119,6 +121,8 @@ class Peer:
         self._beginning: set[asyncio.Task[Turn]] = set()
         # Bare text has no address: in EasyBackend's dialect one answer ends before the next.
         self._easy_turn = asyncio.Lock()
+        # They are asked in the order in which they came, though one has to be looked up first.
+        self._easy_asks = asyncio.Lock()
         # One call sees what the one before it did, and one answer at a time waits to be read.
         self._call_turn = asyncio.Lock()
 
@@ -164,10 +168,10 @@ class Peer:
             self._house.errands.begin(self._cancel(begun))
 
     async def _turn_down(
-        self, error: Exception, request_id: str | None, frame: Frame | None = None
+        self, error: Exception, request_id: RequestId | None, frame: Frame | None = None
     ) -> None:
         """Refuse a frame for which nothing is begun."""
-        with self._conversations.requests.within("websocket", request_id) as seen:
+        with self._conversations.requests.within("websocket", _said(request_id)) as seen:
             seen.owner = self._guest.owner
             seen.name = None if frame is None else _name(frame)
             await self._refuse(error, request_id, easily=isinstance(frame, EasyAsk))
@@ -186,8 +190,8 @@ class Peer:
         most = self._house.limits.streams
         return 2 * most if isinstance(beside, CancelFrame) else most
 
-    def _begin(self, frame: Frame, request_id: str | None) -> None:
-        seen = self._conversations.requests.begin("websocket", request_id)
+    def _begin(self, frame: Frame, request_id: RequestId | None) -> None:
+        seen = self._conversations.requests.begin("websocket", _said(request_id))
         seen.name, seen.owner = _name(frame), self._guest.owner
         task = asyncio.create_task(self._stream(self._telling(frame, request_id), request_id, seen))
         self.streams.add(task)
@@ -198,7 +202,7 @@ class Peer:
             self._watches[frame.conversation_id] = task
             task.add_done_callback(partial(self._forget_watch, frame.conversation_id))
 
-    def _telling(self, frame: Frame, request_id: str | None) -> Telling:
+    def _telling(self, frame: Frame, request_id: RequestId | None) -> Telling:
         """Begin what a frame asks for, and return what tells of it."""
         calls, owner = self._conversations, self._guest.owner
         match frame:
@@ -211,10 +215,9 @@ class Peer:
             case RegenerateFrame(conversation_id, again, on_disconnect):
                 asking = calls.regenerate(owner, self._or_own(conversation_id), again)
                 return self._answering(asking, on_disconnect, request_id)
-            case EasyAsk(conversation_id, parent, prompt):
-                question = Ask(prompt, parent_id=None if parent in ("", NEW) else parent)
-                begun = self._house.errands.begin(calls.ask(owner, conversation_id, question))
-                return partial(self._follow_easily, begun, named=parent is not None)
+            case EasyAsk():
+                begun = self._house.errands.begin(self._ask_easily(frame))
+                return partial(self._follow_easily, begun)
             case FollowFrame(turn_id, after):
                 return partial(self._tell, calls.follow(owner, turn_id, after=after), request_id)
             case WatchFrame(conversation_id, position):
@@ -240,7 +243,7 @@ class Peer:
         if self._watches.get(conversation_id) is ended:
             del self._watches[conversation_id]
 
-    async def _stream(self, telling: Telling, request_id: str | None, seen: Request) -> None:
+    async def _stream(self, telling: Telling, request_id: RequestId | None, seen: Request) -> None:
         try:
             await telling()
             seen.status = seen.status or OK
@@ -251,7 +254,7 @@ class Peer:
         self,
         asking: Coroutine[Any, Any, Turn],
         on_disconnect: OnDisconnect,
-        request_id: str | None,
+        request_id: RequestId | None,
     ) -> Telling:
         """Begin a turn, though the peer should leave at once, and return what tells of it."""
         begun = self._house.errands.begin(asking)
@@ -260,7 +263,7 @@ class Peer:
         return partial(self._follow, begun, on_disconnect, request_id)
 
     async def _follow(
-        self, begun: asyncio.Task[Turn], on_disconnect: OnDisconnect, request_id: str | None
+        self, begun: asyncio.Task[Turn], on_disconnect: OnDisconnect, request_id: RequestId | None
     ) -> None:
         # Where this is cancelled, `leave` finds the turn among those that are not yet followed.
         try:
@@ -272,27 +275,48 @@ class Peer:
         events = self._conversations.follow(self._guest.owner, turn.id, on_leave=on_disconnect)
         await self._tell(events, request_id)
 
-    async def _tell(self, events: AsyncGenerator[TurnEvent, None], request_id: str | None) -> None:
+    async def _tell(
+        self, events: AsyncGenerator[TurnEvent, None], request_id: RequestId | None
+    ) -> None:
         async with aclosing(events):
             async for event in events:
                 if not await self._connection.push(self._house.encoder.encode(event, request_id)):
                     return
 
-    async def _tell_end(self, ending: asyncio.Task[Turn], request_id: str | None) -> None:
+    async def _tell_end(self, ending: asyncio.Task[Turn], request_id: RequestId | None) -> None:
         turn = await asyncio.shield(ending)
         ended = Ended(turn, len(turn.answer))
         await self._connection.push(self._house.encoder.encode(ended, request_id))
 
-    async def _call(self, frame: CallFrame, request_id: str | None) -> None:
+    async def _call(self, frame: CallFrame, request_id: RequestId | None) -> None:
         async with self._call_turn:
             told = await frame.answer(self._conversations, self._guest.owner, self._conversation_id)
             await self._connection.push(answers.addressed(orjson.dumps(told), request_id))
 
-    async def _follow_easily(self, begun: asyncio.Task[Turn], *, named: bool) -> None:
+    async def _ask_easily(self, asked: EasyAsk) -> tuple[Turn, bool]:
+        """Ask what EasyBackend's dialect says; return the turn, and whether a parent was named."""
+        async with self._easy_asks:
+            if asked.perhaps is not None and await self._is_there(asked.perhaps):
+                asked = asked.perhaps
+        parent = None if asked.parent in ("", NEW) else asked.parent
+        question = Ask(asked.prompt, parent_id=parent)
+        turn = await self._conversations.ask(self._guest.owner, asked.conversation_id, question)
+        return turn, asked.parent is not None
+
+    async def _is_there(self, asked: EasyAsk) -> bool:
+        """Say whether what may be a parent is a message of that conversation."""
+        owner, there = self._guest.owner, asked.conversation_id
+        try:
+            await self._conversations.messages(owner, there, leaf=asked.parent, limit=1)
+        except (NotFoundError, InvalidRequestError):
+            return False
+        return True
+
+    async def _follow_easily(self, begun: asyncio.Task[tuple[Turn, bool]]) -> None:
         """Tell an answer as bare text, and with its end the ids where a parent was named."""
         async with self._easy_turn:
             try:
-                turn = await asyncio.shield(begun)
+                turn, named = await asyncio.shield(begun)
                 events = self._conversations.follow(self._guest.owner, turn.id)
                 async with aclosing(events):
                     async for event in events:
@@ -307,7 +331,7 @@ class Peer:
         await self._conversations.cancel(self._guest.owner, turn.id)
 
     async def _refuse(
-        self, error: Exception, request_id: str | None, *, easily: bool = False
+        self, error: Exception, request_id: RequestId | None, *, easily: bool = False
     ) -> None:
         report(error)
         told = EASY_ERROR if easily else answers.refusal(problem_of(error), request_id)
@@ -323,6 +347,11 @@ def report(error: Exception) -> None:
     if problem_of(error).code is Code.INTERNAL:
         trace = "".join(traceback.format_tb(error.__traceback__))
         log.error("websocket broke", error=type(error).__name__, traceback=trace)
+
+
+def _said(request_id: RequestId | None) -> str | None:
+    """Return a request_id as the log has it."""
+    return None if request_id is None else str(request_id)
 
 
 def _name(frame: Frame) -> str:

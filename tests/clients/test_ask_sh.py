@@ -112,6 +112,19 @@ async def test_an_answer_is_printed_and_nothing_else(
     assert upstream.prompts[0].messages[-1].content == "Hello there"
 
 
+@pytest.mark.parametrize("host", ["", "127.0.0.1", "0.0.0.0"])
+async def test_a_server_of_this_environment_is_found(
+    served: Served, upstream: Puppet, host: str
+) -> None:
+    upstream.answer("Good day")
+    place = {"TRIALOGUE_HOST": host, "TRIALOGUE_HTTP_PORT": served.http.rpartition(":")[2]}
+    client = await asyncio.create_subprocess_exec(
+        *(SCRIPT, "Hello"), env={**os.environ, **place}, stdout=PIPE, stderr=PIPE
+    )
+    output, _ = await client.communicate()
+    assert (client.returncode, output) == (0, b"Good day\n")
+
+
 async def test_every_escape_of_json_is_understood(path: str) -> None:
     said = 'quote " slash \\ line\n tab\t é ż 日 \u07ff\u0800\uffff 🎉\U0010ffff \x01\x1f \\u0041'
     async with telling(stream(said, "", "/", "end")) as url:

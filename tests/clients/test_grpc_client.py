@@ -184,6 +184,24 @@ async def test_nobody_there_is_said_in_one_line(tmp_path: Path) -> None:
     assert notices.startswith(f"error: nobody answers at {address}. Start a server with:")
 
 
+@pytest.mark.parametrize("host", ["", "127.0.0.1", "0.0.0.0"])
+async def test_a_server_of_this_environment_is_found(tmp_path: Path, host: str) -> None:
+    async with serving(tmp_path, Parrot()) as served:
+        client = await asyncio.create_subprocess_exec(
+            *(sys.executable, *SCRIPT, "-p", "Hello"),
+            cwd=CHECKOUT,
+            env={
+                **os.environ,
+                "TRIALOGUE_HOST": host,
+                "TRIALOGUE_GRPC_PORT": str(served.listener.port),
+            },
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        output, _ = await client.communicate()
+    assert (client.returncode, output) == (0, b"Hello \n")
+
+
 @pytest.mark.parametrize("how", [SCRIPT, MODULE])
 async def test_it_shows_how_to_use_it(how: tuple[str, ...]) -> None:
     async with running("x", "--help", how=how) as process:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from clients.websocket_client import usual_url
 from server.core.conversations import Conversations
 from server.core.questions import Ask
 from server.upstream.port import UpstreamFailedError
@@ -238,6 +239,34 @@ async def test_an_address_that_is_none_is_one_line(url: str) -> None:
     assert code == 1
     assert "must be ws://HOST:PORT/" in notices
     assert notices.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["", "127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize("how", [SCRIPT, ("-m", "server", "ask")], ids=["script", "command"])
+async def test_a_server_of_this_environment_is_found(
+    served: Served, upstream: Puppet, how: tuple[str, ...], host: str
+) -> None:
+    upstream.answer("Good day")
+    client = await asyncio.create_subprocess_exec(
+        *(sys.executable, *how, "-p", "Hello"),
+        cwd=CHECKOUT,
+        env={
+            **os.environ,
+            "PYTHONPATH": "proto",
+            "TRIALOGUE_HOST": host,
+            "TRIALOGUE_WEBSOCKET_PORT": str(served.listener.port),
+        },
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    output, _ = await client.communicate()
+    assert (client.returncode, output) == (0, b"Good day\n")
+
+
+async def test_an_ipv6_address_is_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIALOGUE_HOST", "::1")
+    monkeypatch.setenv("TRIALOGUE_WEBSOCKET_PORT", "7")
+    assert usual_url() == "ws://[::1]:7/"
 
 
 async def test_help_shows_examples() -> None:

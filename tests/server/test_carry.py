@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -32,6 +33,14 @@ from tests.server.core.archive.chatgpt_sample import IMAGE, WHOLE, conversation,
 
 CHAT = "User: {}\n\n\nChatGPT: {}<|im_end|>\n"
 Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def _open_umask() -> Iterator[None]:
+    """A umask that lets everybody read what is made."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
 
 
 @dataclass(frozen=True)
@@ -153,6 +162,15 @@ class TestRoundTrip:
                 async with commanding(on, tmp_path / "a.db", capsys) as here:
                     files.append(await here.export(tmp_path / on, *words))
             assert files[0] == files[1] != b""
+
+    @pytest.mark.usefixtures("_open_umask")
+    @ON
+    async def test_the_file_is_its_owner_s_alone(
+        self, tmp_path: Path, capsys: Captured, on: str
+    ) -> None:
+        async with commanding(on, tmp_path / "a.db", capsys) as here:
+            await here.export(tmp_path / "all.json")
+        assert (tmp_path / "all.json").stat().st_mode & 0o777 == 0o600
 
     async def test_over_rest_alone(self, tmp_path: Path) -> None:
         await filled(tmp_path / "a.db")

@@ -63,7 +63,7 @@ def test_every_command_is_shown_and_helps(command: str, capsys: Captured) -> Non
     assert re.search(rf"^\s+{command}\s+\w", out, re.MULTILINE)
     code, out, _ = run(command, "--help", captured=capsys)
     assert code == 0
-    assert "usage" in out.lower()
+    assert f"usage: trialogue {command} " in out
 
 
 def test_the_version_is_the_package_s(capsys: Captured) -> None:
@@ -249,6 +249,14 @@ async def test_a_port_that_is_taken_is_one_line(port: str) -> None:
     assert str(number) in line
     assert f"--{port.replace('_', '-')}" in line
     await let_go_of("trialogue.db")
+
+
+@pytest.mark.usefixtures("_kept_as_it_was")
+async def test_what_a_server_writes_is_nobody_else_s_to_read() -> None:
+    """Whatever writes it: our own code, SQLite, a library."""
+    await refused(database="sqlite:///no/such/folder.db")
+    Path("made").touch()
+    assert Path("made").stat().st_mode & 0o777 == 0o600
 
 
 async def let_go_of(database: str) -> None:

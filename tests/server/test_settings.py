@@ -167,6 +167,22 @@ def test_what_cannot_be_is_one_line_that_names_the_variable(
     assert name in refused()
 
 
+@pytest.mark.parametrize(
+    ("field", "written", "meant"),
+    [
+        ("log_level", "INFO", "info"),
+        ("log_level", "Off ", "off"),
+        ("log_format", "JSON", "json"),
+        ("auth", "OFF", "off"),
+    ],
+)
+def test_a_word_may_be_written_in_great_letters(
+    monkeypatch: pytest.MonkeyPatch, field: str, written: str, meant: str
+) -> None:
+    monkeypatch.setenv(variables(field)[0], written)
+    assert getattr(load(), field) == meant
+
+
 def test_a_secret_is_never_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv("TRIALOGUE_API_KEYS", "ada:secret")

@@ -88,6 +88,14 @@ class Turns:
         kept = await store.conversation(ADA, "c")
         assert (kept.system_prompt, kept.model, kept.title) == ("First", "gpt-4", "First")
 
+    async def test_only_a_first_question_gives_a_title(self, store: Store) -> None:
+        await begin(store, "1", title="")
+        await store.end(ADA, "turn_1", outcome("1"))
+        await begin(store, "2", parent="a_1", title="Second")
+        assert (await store.conversation(ADA, "c")).title == ""
+        await begin(store, "3", into="d", title="First")
+        assert (await store.conversation(ADA, "d")).title == "First"
+
     async def test_a_second_running_turn_is_refused_and_leaves_nothing(self, store: Store) -> None:
         await begin(store)
         before = await store.conversation(ADA, "c")

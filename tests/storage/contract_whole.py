@@ -110,6 +110,22 @@ class Search:
             after, more = found[-1], page.has_more
         assert sorted(found) == [f"m{n}" for n in range(7)]
 
+    async def test_a_page_behind_what_is_not_found_is_refused(self, store: Store) -> None:
+        for name in ("c", "d"):
+            said = message(f"{name}1", content="elephant", conversation_id=name)
+            await store.put(ADA, conversation(name), [said], [])
+        (first,) = (await store.search(ADA, Query("elephant"), limit=1)).items
+        await store.delete(ADA, first.conversation_id)
+        assert first.message is not None
+        for after in (first.message.id, "nope"):
+            with pytest.raises(NotFoundError) as refused:
+                await store.search(ADA, Query("elephant"), limit=1, after=after)
+            assert refused.value.param == "after"
+        (left,) = (await store.search(ADA, Query("elephant"), limit=1)).items
+        assert left.message is not None
+        behind = await store.search(ADA, Query("elephant"), limit=1, after=left.message.id)
+        assert (behind.items, behind.has_more) == ((), False)
+
     async def test_a_new_title_is_found_and_the_old_one_is_not(self, store: Store) -> None:
         await store.create(ADA, conversation(title="elephants"))
         await store.update(ADA, "c", {"title": "giraffes"}, 2)

@@ -237,8 +237,9 @@ async def test_an_error_is_not_its_own_cause(store: SQLiteStore) -> None:
 
 async def test_deleting_leaves_no_row_in_any_table(store: SQLiteStore) -> None:
     await chain(store, ["1", "2"])
-    await begin(store, "3", parent="a_1", title="Elephants", claim=claim())
+    await begin(store, "3", parent="a_1", claim=claim())
     await store.end(ADA, "turn_3", outcome("3"))
+    await store.update(ADA, "c", {"title": "Elephants"}, 9)
     await store.delete(ADA, "c")
 
     left = await store._read(rows_of_every_table)

@@ -11,7 +11,11 @@ import pytest
 from easybackend import chat_pb2 as pb
 from easybackend.chat_pb2_grpc import ChatStub
 
-from server.upstream.port import UpstreamFailedError, UpstreamRejectedError
+from server.upstream.port import (
+    UpstreamFailedError,
+    UpstreamRateLimitedError,
+    UpstreamRejectedError,
+)
 from tests.fakes import Parrot, Puppet
 from tests.server.transports.rpc_server import Served, bearing, locked, refusal, serving
 
@@ -118,6 +122,15 @@ async def test_a_failed_turn_is_a_status(
     assert (await call.read()).response == "Well"
     refused = await refusal(call.read())
     assert (refused.code, refused.reason, refused.message) == (code, reason, str(error))
+
+
+async def test_an_upstream_that_is_out_of_breath_says_when_to_come_again(
+    chat: Any, puppet: Puppet
+) -> None:
+    puppet.fail(UpstreamRateLimitedError("Too many.", retry_after=7))
+    refused = await refusal(chat.Ask(pb.askrequest(prompt="Hello")).read())
+    assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (refused.reason, refused.retry_after) == ("RATE_LIMIT_EXCEEDED", 7)
 
 
 async def test_an_answer_that_the_server_did_not_finish_is_unavailable(

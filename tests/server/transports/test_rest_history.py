@@ -116,6 +116,24 @@ class TestConversations:
         found = exact(ConversationShape, (await client.get("/conversations/c1")).json())
         assert (found["title"], found["message_count"]) == ("Why is the sky blue?", 4)
 
+    async def test_a_title_that_was_cleared_stays_so(
+        self, client: Client, upstream: Puppet
+    ) -> None:
+        upstream.answer("One").answer("Two")
+        await ask(client, prompt="Why is the sky blue?")
+        await client.patch("/conversations/c1", json={"title": ""})
+        await ask(client, prompt="And the sea?")
+        assert (await client.get("/conversations/c1")).json()["title"] == ""
+
+    async def test_a_first_question_without_words_gives_none(
+        self, client: Client, upstream: Puppet
+    ) -> None:
+        upstream.answer("One").answer("Two")
+        image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+        await ask(client, prompt=None, content=[image])
+        await ask(client, prompt="And this?")
+        assert (await client.get("/conversations/c1")).json()["title"] == ""
+
     async def test_deleting_one_ends_what_runs_in_it(
         self, client: Client, upstream: Puppet
     ) -> None:

@@ -97,3 +97,13 @@ def test_a_failed_turn_is_the_error_that_a_plain_answer_would_have_been() -> Non
     assert problem == Problem(Code.UPSTREAM_REJECTED, "No such model", status=404, turn_id="turn_1")
     assert http_body(problem)["error"]["turn_id"] == "turn_1"
     assert problem_of_turn(turn("1")) is None
+
+
+@pytest.mark.parametrize(("told", "wait"), [(7.5, 7.5), (None, 1.0)])
+def test_a_failed_turn_says_how_long_to_wait_as_the_upstream_did(
+    told: float | None, wait: float
+) -> None:
+    failure = Failure("rate_limit_exceeded", "Slow down.", retry_after=told)
+    problem = problem_of_turn(replace(turn("1"), status=Status.FAILED, error=failure))
+    assert problem is not None
+    assert problem.retry_after == wait

@@ -14,7 +14,7 @@ from server.core.conversations import Conversations
 from server.upstream.port import UpstreamFailedError
 from storage.sqlite import SQLiteStore
 from tests.fakes import Puppet
-from tests.server.transports.websocket_server import Peer, Served, serving
+from tests.server.transports.websocket_server import OWNER, Peer, Served, locked, serving
 
 
 @pytest.fixture
@@ -27,6 +27,16 @@ async def served(conversations: Conversations) -> AsyncIterator[Served]:
 async def peer(served: Served) -> AsyncIterator[Peer]:
     async with served.peer() as peer:
         yield peer
+
+
+async def imported(*messages: tuple[str, str | None, str, str]) -> AsyncIterator[bytes]:
+    """Yield a file of a conversation "c", whose messages are: id, parent, role, content."""
+    names, then = ("id", "parent_id", "role", "content"), "2024-05-01T10:00:00Z"
+    told = [{**dict(zip(names, one, strict=True)), "created_at": then} for one in messages]
+    times = {"created_at": then, "updated_at": then}
+    there = {"id": "c", "title": "", "messages": told, "head_id": messages[-1][0], **times}
+    file = {"format": "trialogue", "version": 1, "conversations": [there]}
+    yield json.dumps(file).encode()
 
 
 class TestRefusals:
@@ -97,13 +107,19 @@ class TestRefusals:
         [
             b'{"type": "ping"}',
             '{"type": "ask", "prompt": "x"',
-            '{"type": "ask", "prompt": "\\ud800"}',
             '{"type": "ask", "prompt": ' + '{"a":' * 100_000 + "1" + "}" * 100_001,
-            '{"type": "ping", "request_id": 5}',
+            '{"type": "ping", "request_id": {"id": 5}}',
+            '{"type": "ping", "request_id": ["5"]}',
+            '{"type": "ping", "request_id": true}',
+            '{"type": "ping", "request_id": 1e999}',
+            '{"type": "ping", "request_id": "\\ud800"}',
             json.dumps({"type": "ping", "request_id": "x" * 5000}),
             '{"type": "authenticate", "api_key": "x"}',
         ],
-        ids=["binary", "cut", "surrogate", "nested", "number", "long", "late"],
+        ids=[
+            *("binary", "cut", "nested", "object", "list", "boolean", "infinite", "surrogate"),
+            *("long", "late"),
+        ],
     )
     async def test_what_cannot_be_understood_is_refused_and_the_connection_stays(
         self, peer: Peer, frame: str | bytes
@@ -116,6 +132,63 @@ class TestRefusals:
         assert error["request_id"] is None
         await peer.say("ping")
         assert (await peer.hear())["type"] == "pong"
+
+    @pytest.mark.parametrize(
+        "request_id",
+        ['"r"', '""', '"\\u0000 日"', "7", "0", "-3", "1.5", "18446744073709551615"],
+    )
+    async def test_a_request_id_is_repeated_as_it_came(self, peer: Peer, request_id: str) -> None:
+        await peer.write(f'{{"type": "ping", "request_id": {request_id}}}')
+        assert (await peer.read()).endswith(f'"request_id":{request_id}}}')
+        for kind in ("follow", "conversation", "dance"):
+            await peer.write(f'{{"type": "{kind}", "request_id": {request_id}}}')
+            assert (await peer.refusal())["request_id"] == json.loads(request_id)
+
+    @pytest.mark.parametrize(
+        ("kind", "fields", "param"),
+        [
+            ("ask", '"prompt": "a\\ud800b"', "prompt"),
+            ("ask", '"content": [{"type": "text", "text": "\\ud800"}]', "content[0]"),
+            ("ask", '"prompt": "x", "conversation_id": "\\ud800"', "conversation_id"),
+            ("ask", '"prompt": "x", "parent_id": "\\ud800"', "parent_id"),
+            ("ask", '"prompt": "x", "model": "\\ud800"', "model"),
+            ("ask", '"prompt": "x", "stop": ["\\ud800"]', "stop"),
+            ("ask", '"prompt": "x", "system_prompt": "\\ud800"', "system_prompt"),
+            ("ask", '"prompt": "x", "idempotency_key": "\\ud800"', "idempotency-key"),
+            ("ask", '"prompt": "x", "character": "\\ud800"', "character"),
+            ("ask", '"prompt": "x", "prompt_template": "\\ud800"', "prompt_template"),
+            ("ask", '"prompt": "x", "if_busy": "\\ud800"', "if_busy"),
+            ("ask", '"prompt": "x", "temperature": NaN', "temperature"),
+            ("ask", '"prompt": "x", "seed": 1e999', "seed"),
+            ("ask", '"prompt": "x", "\\ud800": 1', "?"),
+            ("create", '"metadata": {"a": "\\ud800"}', "metadata"),
+            ("create", '"title": "\\ud800"', "title"),
+            ("create", '"id": "\\ud800"', "id"),
+            ("follow", '"turn_id": "\\ud800"', "turn_id"),
+            ("watch", '"conversation_id": "\\ud800"', "conversation_id"),
+            ("cancel", '"turn_id": "\\ud800"', "turn_id"),
+            ("messages", '"leaf": "\\ud800"', "leaf"),
+            ("search", '"q": "\\ud800"', "q"),
+            ("\\ud800", '"q": "x"', "type"),
+        ],
+    )
+    async def test_what_no_wire_can_carry_is_refused_by_its_field_s_name(
+        self, peer: Peer, kind: str, fields: str, param: str
+    ) -> None:
+        await peer.write(f'{{"type": "{kind}", "request_id": "r", {fields}}}')
+        error = await peer.refusal()
+        assert (error["request_id"], error["param"]) == ("r", param), error
+
+    async def test_a_key_that_no_wire_can_carry_is_a_wrong_one(
+        self, conversations: Conversations
+    ) -> None:
+        async with (
+            serving(conversations, locked("ann:secret")) as served,
+            served.stranger() as peer,
+        ):
+            await peer.write('{"type": "authenticate", "request_id": 3, "api_key": "\\ud800"}')
+            error = await peer.refusal()
+            assert (error["code"], error["request_id"]) == ("invalid_api_key", 3)
 
     async def test_a_busy_conversation_refuses_where_that_is_asked(self, peer: Peer) -> None:
         await peer.say("ask", conversation_id="c", prompt="x")
@@ -174,6 +247,25 @@ class TestEasyBackend:
             "one",
             "Third",
         ]
+
+    async def test_so_it_does_from_a_message_with_an_id_from_elsewhere(
+        self, conversations: Conversations, peer: Peer, upstream: Puppet
+    ) -> None:
+        good_day = ("first", None, "user", "Good day"), ("a.1", "first", "assistant", "How are you")
+        report = await conversations.import_(OWNER, imported(*good_day))
+        assert (report.imported, report.failed) == (1, [])
+        upstream.answer("one").answer("two").answer("three")
+        for said in ("<|ask|>$c$first$Hello", "<|ask|>$c$a.1$Again", "<|ask|>$c$a.2$5"):
+            await peer.write(said)
+        assert await peer.read() == "one"
+        assert re.fullmatch(r"<\|end\|>\$c\$msg_\w+", await peer.read())
+        assert await peer.read() == "two"
+        assert (await peer.read()).startswith("<|end|>$c$msg_")
+        assert [await peer.read() for _ in range(2)] == ["three", "<|end|>"]
+        told = [[one.content for one in prompt.messages] for prompt in upstream.prompts]
+        assert told[0] == ["Good day", "Hello"]
+        assert told[1] == ["Good day", "How are you", "Again"]
+        assert told[2] == [*told[1], "two", "a.2$5"]
 
     @pytest.mark.parametrize(
         "said", ["<|ask|>Hello", "<|ask|>$c", "<|ask|>$c$", "<|ask|>$a b$x", "<|ask|>$c$msg_no$x"]

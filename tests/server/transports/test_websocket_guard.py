@@ -15,8 +15,8 @@ from websockets.exceptions import InvalidMessage
 
 from server.core.conversations import Conversations
 from server.core.questions import Ask
-from server.limits import room_at_the_door
 from server.limits import WebsocketLimits as Limits
+from server.limits import room_at_the_door
 from server.transports.websocket_guard import wire_logger
 from tests.fakes import Puppet
 from tests.raw_websocket import CLOSE, HANDSHAKE, PING, TEXT, RawPeer, frame, raw_peer
@@ -89,6 +89,7 @@ async def is_served(peer: RawPeer) -> None:
     while (heard := await peer.hear()) is not None and heard.opcode == PING:
         pass
     assert heard is not None
+    assert heard.opcode == TEXT
     assert json.loads(heard.payload)["type"] == "pong"
 
 
