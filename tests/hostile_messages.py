@@ -58,10 +58,18 @@ async def huge_messages(server: Process, megabytes: int) -> list[str]:
 
 
 async def gzip_bomb(server: Process, megabytes: int) -> list[str]:
-    """Send a body that would become so many MiB; nothing here unpacks one."""
-    packed = gzip.compress(b" " * (megabytes * MIB))
-    status = await _posted(server, "/ask/hostile", packed, b"Content-Encoding: gzip\r\n")
-    return [] if status in (400, 415) else [f"a gzip bomb was answered with {status}"]
+    """Send bodies that would become so many MiB, a valid ask too; nothing here unpacks one."""
+    broken = []
+    bombs = {"a gzip bomb": b" ", "a gzip bomb that asks": b'{"prompt": "x"}'}
+    for name, body in bombs.items():
+        packed = gzip.compress(body.ljust(megabytes * MIB))
+        status = await _posted(server, "/ask/hostile", packed, b"Content-Encoding: gzip\r\n")
+        if status not in (400, 415):
+            broken.append(f"{name} was answered with {status}")
+    head = b"GET /conversations/hostile HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    if (status := await _answered(server, head, [])) != 404:
+        broken.append(f"its conversation was answered with {status}")
+    return broken
 
 
 async def nested_json(server: Process) -> list[str]:

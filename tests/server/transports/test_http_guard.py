@@ -254,6 +254,21 @@ class TestSlowness:
             await wire.send(whole[-10:])
             assert b" 201 " in await wire.until(b"\r\n\r\n")
 
+    async def test_between_two_requests_there_is_so_much_silence(self, served: Served) -> None:
+        """One that may be silent longer is so first, and still there when the other is not."""
+        async with (
+            serving(served.conversations, limits=Limits(idle_seconds=3600)) as patient,
+            serving(served.conversations, limits=Limits(idle_seconds=1)) as strict,
+            connected(patient.port) as slow,
+            connected(strict.port) as silent,
+        ):
+            for wire in (slow, silent):
+                await wire.send(SMUGGLED)
+                assert (await wire.reply()).status == 200
+            assert await silent.closed() == b""
+            await slow.send(SMUGGLED)
+            assert (await slow.reply()).status == 200
+
     async def test_an_answer_takes_its_own(self, tmp_path: Path) -> None:
         hurried = Limits(head_seconds=0.1, body_seconds=0.1)
         async with (

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -138,6 +140,22 @@ async def test_a_body_that_does_not_say_that_it_is_json(untouched: Served, kind:
     reply = await sent(untouched, request("POST", "/ask/c1", body, *headers, framing=False))
     assert reply.status == 400
     assert "content-type application/json" in error_in(reply.body, "invalid_request")["message"]
+
+
+@pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+async def test_a_body_that_is_packed(
+    untouched: Served, coding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    """None is unpacked: what it would become has no bound."""
+    headers = (JSON, f"Content-Encoding: {coding}")
+    asked = b'{"prompt": "x", "stream": true}'
+    for path, body in (("/ask/c1", asked), ("/conversations", b'{"id": "c1"}')):
+        packed = pack(body)
+        length = f"Content-Length: {len(packed)}"
+        data = request("POST", path, packed, *headers, length, framing=False)
+        reply = await sent(untouched, data)
+        assert reply.status in (400, 415)
+        error_in(reply.body, "invalid_request")
 
 
 @pytest.mark.parametrize(
