@@ -175,6 +175,8 @@ def _options(most_bytes: int, limits: RpcLimits) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", limits.connections),
         ("grpc.keepalive_time_ms", _milliseconds(limits.ping_every)),
         ("grpc.keepalive_timeout_ms", _milliseconds(limits.ping_timeout)),
+        # What bounds the answer to a ping; that above is TCP's own, and this alone would be 60 s.
+        ("grpc.http2.ping_timeout_ms", _milliseconds(limits.ping_timeout)),
         ("grpc.keepalive_permit_without_calls", 1),
         (
             "grpc.http2.min_ping_interval_without_data_ms",

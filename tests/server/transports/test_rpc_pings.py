@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from trialogue.v1 import conversation_pb2 as pb
 
 from server.limits import RpcLimits
 from tests.fakes import Puppet
@@ -19,6 +20,10 @@ from tests.server.transports.rpc_server import serving
 PING, GOAWAY = 6, 7
 ACK = 1
 ENHANCE_YOUR_CALM = 11
+ASK = call(
+    b"/trialogue.v1.ConversationService/Ask",
+    pb.AskRequest(conversation_id="c1", prompt="x").SerializeToString(),
+)
 CALL = call(b"/trialogue.v1.ConversationService/GetTurn", b"", stream=3)
 #: Seconds that are as good as for ever: a connection that waits so long outlives the test.
 LONG = 3600.0
@@ -111,6 +116,23 @@ async def is_served(peer: Peer) -> None:
 async def test_a_silent_peer_is_pinged_without_a_call_too(tmp_path: Path) -> None:
     async with meeting(tmp_path / "served", RpcLimits(ping_every=0.1), GREETED) as peer:
         assert (await peer.until(PING)).flags == 0
+
+
+@pytest.mark.parametrize(
+    "called", [pytest.param(b"", id="no call"), pytest.param(ASK, id="a call")]
+)
+async def test_who_answers_no_ping_is_cut_off(tmp_path: Path, called: bytes) -> None:
+    """One that may take longer came first, and is still there when the other is not."""
+    opening = GREETED + called
+    async with (
+        meeting(
+            tmp_path / "patient", RpcLimits(ping_every=0.1, ping_timeout=LONG), opening
+        ) as slow,
+        meeting(tmp_path / "strict", RpcLimits(ping_every=0.1, ping_timeout=0.1), opening) as gone,
+    ):
+        heard = await gone.closed()
+        assert PING in [one.kind for one in heard]
+        await is_served(slow)
 
 
 class TestPingsOfAClient:
