@@ -34,8 +34,8 @@ EXAMPLES = (
 
 #: Pauses between tries to reach a server that was lost, in seconds.
 PAUSES = (0.2, 0.4, 0.8, 1.6, 3.0, 5.0, 5.0, 5.0, 5.0, 5.0)
-#: How long a connection may take, in seconds.
-CONNECT_SECONDS = 10.0
+#: How long a connection may take, and how long Ctrl-C waits to be heard, in seconds.
+CONNECT_SECONDS, LOOK_SECONDS = 10.0, 0.2
 #: What a connection is closed with when coming back cannot help (RFC 6455, 7.4.1).
 NOT_ALLOWED, TOO_LARGE = 1008, 1009
 #: Refusals of a server that stops, or stumbles: coming back helps.
@@ -95,13 +95,19 @@ class Line:
         self._answered = False
 
     def send(self, frame: dict[str, Any]) -> None:
-        with self._open() as socket:
-            socket.send(json.dumps({name: of for name, of in frame.items() if of is not None}))
+        told = json.dumps({name: of for name, of in frame.items() if of is not None})
+        with self._open() as socket, undisturbed():
+            socket.send(told)
 
     def receive(self) -> dict[str, Any]:
-        """Return the next frame. Raises RefusedError where it is an error."""
+        """Return the next frame. Raises RefusedError where it is an error.
+
+        Ctrl-C is heard between two looks: within one it would break the library's own state.
+        """
         with self._open() as socket:
-            return _frame(socket.recv())
+            while True:
+                with suppress(TimeoutError), undisturbed():
+                    return _frame(socket.recv(LOOK_SECONDS))
 
     def close(self) -> None:
         self._socket = None
@@ -238,15 +244,15 @@ class Talk:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Hold Ctrl-C back until the cursor says again what was printed."""
+    """Hold Ctrl-C back for a moment, until all is as it should be again."""
     pressed: list[bool] = []
     usual = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, usual)
-    if pressed:
-        raise KeyboardInterrupt
+        if pressed:
+            raise KeyboardInterrupt
 
 
 def _frame(text: str | bytes) -> dict[str, Any]:
