@@ -138,7 +138,7 @@ async def _connected(server: Process) -> tuple[asyncio.StreamReader, asyncio.Str
     """Connect; while a server that broke is built anew its port is nobody's, for a moment."""
     host, _, port = server.grpc.rpartition(":")
     for _ in range(REFUSALS):
-        with suppress(ConnectionRefusedError):
+        with suppress(ConnectionError):
             return await asyncio.open_connection(host, int(port))
         await asyncio.sleep(0.05)
     return await asyncio.open_connection(host, int(port))
