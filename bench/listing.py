@@ -32,8 +32,8 @@ from tests.live import Process
 SMALL = 1_000
 ROUNDS = 21
 RATIO = 2.0
-#: Seconds; what nobody notices, whatever the ratio: two words in a million titles cost most.
-QUICK = 0.05
+#: Seconds; a ratio of two short times says nothing below it.
+QUICK = 0.01
 #: Bytes over rest that the server of the many may take.
 BOUND = 64 << 20
 NEEDLES = 20

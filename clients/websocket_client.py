@@ -1,6 +1,7 @@
 """Talks with a Trialogue server over a websocket, in a terminal.
 
-Runs from anywhere (`python websocket_client.py`; needs only websockets) and as a module.
+Runs from anywhere (`python websocket_client.py`; needs only websockets) and as a module. It is one
+file, long as it is, so that it can be taken along alone.
 """
 
 from __future__ import annotations

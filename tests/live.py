@@ -84,6 +84,9 @@ async def serve(
 class Process:
     """`trialogue serve` as a user starts it, in a process of its own."""
 
+    #: what is executed; our command's words come behind it
+    program: tuple[str, ...] = (sys.executable, "-m", "server")
+
     def __init__(self, folder: Path, *words: str, env: Mapping[str, str] | None = None) -> None:
         self._folder = folder
         self._words = words
@@ -125,7 +128,8 @@ class Process:
     async def _begun(self, *words: str) -> asyncio.subprocess.Process | Forked:
         with (self._folder / "log").open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "server", *words),
+                *self.program,
+                *words,
                 cwd=self._folder,
                 env={**self._env, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "proto")))},
                 stdout=asyncio.subprocess.PIPE,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,37 +10,33 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from tests.live import ROOT, Process
+from tests.live import Process
 from tests.upstream_script import say
 from tests.upstream_server import ScriptedUpstream
 
 FEW = 256
 
 
+def limited(soft: int, hard: int) -> tuple[str, ...]:
+    """Return our program behind the shell's `ulimit`."""
+    limits = f"ulimit -Sn {soft} && ulimit -Hn {hard}"
+    return ("sh", "-c", f'{limits} && exec "$@"', "sh", *Process.program)
+
+
 class Narrow(Process):
-    """Runs where the shell's `ulimit` allows no more than FEW descriptors, or more if it asks."""
+    """May have no more than FEW descriptors."""
 
-    hard = FEW
-
-    async def _begun(self, *words: str) -> asyncio.subprocess.Process:
-        limits = f"ulimit -Sn {FEW} && ulimit -Hn {self.hard}"
-        with (self._folder / "log").open("ab") as log:
-            return await asyncio.create_subprocess_exec(
-                *("sh", "-c", f'{limits} && exec "$@"', "sh"),
-                *(sys.executable, "-m", "server", *words),
-                cwd=self._folder,
-                env={**self._env, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "proto")))},
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-            )
+    program = limited(FEW, FEW)
 
     @property
     def open_files(self) -> int:
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
 
-class Raisable(Narrow):
-    hard = 2 * FEW
+class Raisable(Process):
+    """May have FEW descriptors, and twice as many if it asks."""
+
+    program = limited(FEW, 2 * FEW)
 
 
 @asynccontextmanager

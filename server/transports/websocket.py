@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Self, cast
 
@@ -59,6 +60,7 @@ class WebsocketListener:
         self._page_port = settings.http_port if page_port is None else page_port
         self._ids = Ids(microseconds)
         self._guests = Guests(doors, self._limits.check_keys_every)
+        self._open = AsyncExitStack()
         self._crowd: set[GuardedConnection] = set()
         self._peers: set[Peer] = set()
 
@@ -70,11 +72,11 @@ class WebsocketListener:
     async def __aenter__(self) -> Self:
         self._server = await self._serve()
         self._port = int(next(iter(self._server.sockets)).getsockname()[1])
-        await self._guests.__aenter__()
+        await self._open.enter_async_context(self._guests)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._guests.__aexit__()
+        await self._open.aclose()
         await self._last_words()
         self._server.close()
         _cut([one for one in self._crowd if one.state is CONNECTING])
