@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -42,6 +43,9 @@ from storage.sqlite import DatabaseInUseError, SQLiteStore
 
 log = structlog.get_logger("trialogue")
 
+#: What of the grace is kept back for the last words: so much of it, and so many seconds at most.
+LAST_WORDS = (0.2, 3.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -68,6 +72,7 @@ async def run(settings: Settings, announce: Callable[[Started], None]) -> None:
     stopping = _stopping()
     async with AsyncExitStack() as stack:
         conversations, upstreams, started = await _open(settings, stack)
+        gc.freeze()  # what stays for good is not looked through again, least of all at the end
         announce(started)
         await stopping.wait()
         log.info("draining", running=conversations.running, seconds=settings.drain_seconds)
@@ -227,8 +232,9 @@ async def _drain(
     conversations: Conversations, upstreams: Upstreams, grace: float, hurry: asyncio.Event
 ) -> None:
     """Let running turns end, and calls of `/v1`; `hurry` cuts it short."""
-    turns = asyncio.create_task(conversations.drain(grace))
-    calls = asyncio.create_task(upstreams.idle(grace))
+    seconds = writing_time(grace)
+    turns = asyncio.create_task(conversations.drain(seconds))
+    calls = asyncio.create_task(upstreams.idle(seconds))
     ended = asyncio.create_task(asyncio.wait([turns, calls]))
     hurrying = asyncio.create_task(hurry.wait())
     await asyncio.wait([ended, hurrying], return_when=asyncio.FIRST_COMPLETED)
@@ -238,6 +244,15 @@ async def _drain(
         await conversations.drain(0)
     await ended
     turns.result()
+
+
+def writing_time(grace: float) -> float:
+    """Return for how many seconds of a grace turns may go on.
+
+    What is left is for those that are interrupted, to be kept and told, and for closing the ports.
+    """
+    share, most = LAST_WORDS
+    return grace - min(grace * share, most)
 
 
 def _stopping() -> asyncio.Event:

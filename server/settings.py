@@ -204,7 +204,9 @@ class Settings(BaseSettings):
         2, "TRIALOGUE_UPSTREAM_RETRIES", help="before an answer begins, never later"
     )
     drain_seconds: float = _setting(
-        25.0, "TRIALOGUE_DRAIN_SECONDS", help="how long running turns may go on after SIGTERM"
+        25.0,
+        "TRIALOGUE_DRAIN_SECONDS",
+        help="from SIGTERM to the end; turns may go on for all but the last fifth, at most 3",
     )
     storage_patience: float = _setting(
         300.0,
