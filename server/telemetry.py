@@ -31,7 +31,7 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _PROTOCOL = "http/protobuf"
 #: seconds that a collector has to take the last spans
-_LAST_WORDS = 3.0
+_LAST_WORDS = 2.0
 _EXTRA = "traces are asked for but not sent: install the extra, pip install 'trialogue[telemetry]'"
 #: statuses of requests that are the server's fault, besides HTTP's 5xx
 _FAULTS = frozenset({"INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "internal"}) | {
