@@ -28,6 +28,7 @@ from server.core.spending import Spending
 from server.core.stored import StoredCompletions
 from server.core.traces import NoTraces, Traces
 from server.core.turns import Ended, TurnEvent, replay
+from server.core.turnstile import Turnstile
 from server.upstream.port import Upstream
 from storage.model import Content, Conversation, Hit, Message, Page, Query, Status, Turn
 from storage.port import NotFoundError, Outcome, Store
@@ -66,14 +67,13 @@ class Conversations:
         self._store = store
         self._now = now
         self._defaults, self.shaping = defaults, defaults.shaping
-        self._bell = Bell()
+        self._bell, self._ids = Bell(), Ids(now)
         self._prompts = self.counting = Prompts(store, defaults.counting)
         self.metrics, traces = Metrics(), traces or NoTraces()
         self.requests = Requests(self.metrics, traces)
         self._running = Running(
             store, upstream, self._prompts, self.metrics, now, checkpoint_seconds, patience, traces
         )
-        self._ids = Ids(now)
         self._places = Places(defaults.limits.waiting)
         self._planner = Planner(store, self._prompts, defaults, self._ids, now)
         #: the tokens that owners may use
@@ -82,7 +82,7 @@ class Conversations:
         self._asking = self._asked_of()
         #: answers of OpenAI's API that were asked to be stored
         self.completions = StoredCompletions(store)
-        self._drained = False
+        self._turnstile, self._drained = Turnstile(), False
         self._show()
 
     def _asked_of(self) -> Asking:
@@ -172,6 +172,7 @@ class Conversations:
             turn = await self._store.turn(owner, turn_id)
             about(turn)
             async for event in replay(turn, after):
+                await self._turnstile.let_through(event)
                 yield event
             return
         about(live.turn)
@@ -180,6 +181,7 @@ class Conversations:
         try:
             async with aclosing(live.follow(after)) as events:
                 async for event in events:
+                    await self._turnstile.let_through(event)
                     heard_the_end = isinstance(event, Ended)
                     yield event
         finally:
