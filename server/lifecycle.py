@@ -145,6 +145,12 @@ async def _listen(
     websocket = WebsocketListener(conversations, doors, settings, page_port=page_port, tls=tls)
     with _told("websocket_port", settings):
         await stack.enter_async_context(websocket)
+    openai = Facade(
+        upstreams,
+        conversations,
+        default_model=model_of(settings),
+        whole_bytes=settings.max_body_bytes,
+    )
     http = HttpListener(
         conversations,
         doors,
@@ -152,16 +158,12 @@ async def _listen(
         bound=bound,
         websocket_port=websocket.port,
         tls=tls,
-        openai=Facade(
-            upstreams,
-            conversations,
-            default_model=model_of(settings),
-            whole_bytes=settings.max_body_bytes,
-        ),
+        openai=openai,
         upstreams=upstreams.state,
     )
     with _told("http_port", settings):
         await stack.enter_async_context(http)
+    stack.push_async_callback(openai.close)
     return http.port, rpc.port, websocket.port
 
 

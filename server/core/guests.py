@@ -10,7 +10,7 @@ from typing import Protocol, Self, TypeVar
 import structlog
 
 from server.core.doors import Doors
-from server.core.errors import InvalidApiKeyError
+from server.core.errors import InvalidApiKeyError, RefusedError
 
 Event = TypeVar("Event")
 
@@ -77,17 +77,18 @@ class Reader:
 
     def __init__(self, key: str | None) -> None:
         self.key = key
-        self._refused: InvalidApiKeyError | None = None
+        self._refused: RefusedError | None = None
         self._waiting: asyncio.Task[object] | None = None
 
-    def turn_out(self, why: InvalidApiKeyError) -> None:
+    def turn_out(self, why: RefusedError) -> None:
+        """Have `each` raise this, whatever it waits for."""
         if self._refused is None:
             self._refused = why
             if self._waiting is not None:
                 self._waiting.cancel()
 
     async def each(self, events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
-        """Yield what comes. Raises InvalidApiKeyError, though nothing may come then."""
+        """Yield what comes. Raises what the reader is turned out with, at once."""
         while True:
             try:
                 event = await self._next(events)

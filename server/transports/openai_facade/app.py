@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ from server.upstream.refusals import RefusedError
 from server.upstream.upstreams import Upstreams
 
 log = structlog.get_logger("trialogue.openai")
+
+#: Seconds that those who are still answered have at the end, to read it or to be told of it.
+_LAST_WORDS = 0.2
+_DRAINING = "The server is shutting down. Please try again in a few seconds."
 
 Endpoint = Callable[[Visit], Awaitable[None]]
 
@@ -65,10 +70,15 @@ class Facade:
         self._patterns = [(route.pattern, route) for route in self.routes if "{" in route.path]
         self._anything = Route("/v1/*", {})
         self._pass = plain.anything
+        #: those that are being answered
+        self.visits: dict[asyncio.Task[object], Visit] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         spending = self._conversations.spending
         visit = Visit(scope, receive, send, spending if spending.limited else None)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - we are in one
+        self.visits[task] = visit
         try:
             async with visit.while_there():
                 await self._serve(scope, visit)
@@ -80,10 +90,21 @@ class Facade:
             if not isinstance(error, RefusedError | PassedOnError):
                 _note(error, scope["state"]["request_id"])
             await visit.refuse(error)
+        finally:
+            del self.visits[task]
+
+    async def close(self) -> None:
+        """End what is still being answered after a drain: everybody is told."""
+        if self.visits:  # some are just writing the end of a turn
+            await asyncio.wait(set(self.visits), timeout=_LAST_WORDS)
+        for visit in self.visits.values():
+            visit.turn_out(DrainingError(_DRAINING))
+        if self.visits:
+            await asyncio.wait(set(self.visits), timeout=_LAST_WORDS)
 
     async def _serve(self, scope: Scope, visit: Visit) -> None:
         if self._conversations.draining:
-            raise DrainingError("The server is shutting down. Please try again in a few seconds.")
+            raise DrainingError(_DRAINING)
         scope["route"], endpoint = self._find(visit)
         await endpoint(visit)
 

@@ -13,7 +13,8 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from server.core.checks import DEEPEST_JSON, depth
-from server.core.errors import InvalidApiKeyError
+from server.core.errors import RefusedError
+from server.core.guests import Reader
 from server.core.spending import Spending
 from server.transports.openai_facade.errors import ClientLeftError, refusal
 from server.transports.openai_facade.meter import Meter
@@ -53,6 +54,9 @@ class Visit:
         self._send = send
         self._came = time.perf_counter()
         self._whole = asyncio.Event()
+        self._task: asyncio.Task[object] | None = None
+        self._reader: Reader | None = None
+        self._turned_out: RefusedError | None = None
         self.has_body = (
             self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
         )
@@ -61,26 +65,41 @@ class Visit:
 
     @asynccontextmanager
     async def while_there(self) -> AsyncIterator[None]:
-        """Cancel what is done in this context as soon as the client hangs up, and end quietly."""
-        task = asyncio.current_task()
+        """Cancel what is done in this context as soon as the client hangs up, and end quietly.
+
+        Raises what the client is turned out with, if it is.
+        """
+        self._task = task = asyncio.current_task()
         assert task is not None  # noqa: S101 - we are in one
         leaving = asyncio.create_task(self._gone())
         left = False
 
         def stop(_: object) -> None:
             nonlocal left
-            left = True
-            task.cancel()
+            if self._turned_out is None:
+                left = True
+                task.cancel()
 
         leaving.add_done_callback(stop)
         try:
             yield
         except asyncio.CancelledError:
-            if not left or task.uncancel():
+            if not (left or self._turned_out) or task.uncancel():
                 raise
+            if self._turned_out:
+                raise self._turned_out from None
         finally:
+            self._task = None
             leaving.remove_done_callback(stop)
             leaving.cancel()
+
+    def turn_out(self, why: RefusedError) -> None:
+        """Answer no longer: a stream ends with the error, and what has not begun is refused."""
+        if self._reader is not None:
+            self._reader.turn_out(why)
+        elif self._task is not None and self._turned_out is None and not self._task.cancelling():
+            self._turned_out = why
+            self._task.cancel()
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes. Raises ClientLeftError where its rest will not."""
@@ -138,16 +157,16 @@ class Visit:
         """Pass a reply on, each piece of its body in one write.
 
         A stream whose pieces are whole events (`spoken`) ends with an error event if it breaks, or
-        if its reader's key is revoked; any other body is cut, which its reader sees. Raises
-        UpstreamError or InvalidApiKeyError then.
+        if its reader is turned out; any other body is cut, which its reader sees. Raises
+        UpstreamError or RefusedError then.
         """
         live = reply.headers.get("content-type", "").startswith(EVENTS)
         await self._start(reply.status, {**reply.headers, **(_LIVE if live else {})})
         try:
-            with self._scope["state"]["reading"]() as reader:
-                async for piece in reader.each(reply.body):
+            with self._scope["state"]["reading"]() as self._reader:
+                async for piece in self._reader.each(reply.body):
                     await self._send(_piece(piece))
-        except (UpstreamError, InvalidApiKeyError) as error:
+        except (UpstreamError, RefusedError) as error:
             if not (live and spoken):
                 raise
             await self._send(_piece(_last_words(error)))
@@ -213,7 +232,7 @@ def _without_doubles(path: str) -> str:
     return rest
 
 
-def _last_words(error: UpstreamError | InvalidApiKeyError) -> bytes:
+def _last_words(error: UpstreamError | RefusedError) -> bytes:
     """Return the event that ends a stream which cannot go on."""
     if isinstance(error, UpstreamError):
         return failure(one_line(str(error)))

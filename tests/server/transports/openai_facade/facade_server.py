@@ -50,6 +50,7 @@ class Served:
     upstreams: Upstreams
     conversations: Conversations
     store: SQLiteStore
+    facade: Facade
 
     @property
     def base_url(self) -> str:
@@ -96,7 +97,7 @@ async def serving(
             api_key="a", base_url=f"{url}/v1", max_retries=0, http_client=_client()
         )
         await stack.enter_async_context(speaking)
-        yield Served(listener.port, client, speaking, upstreams, core, store)
+        yield Served(listener.port, client, speaking, upstreams, core, store, facade)
 
 
 def _client(**options: Any) -> httpx2.AsyncClient:
