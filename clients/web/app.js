@@ -18,34 +18,50 @@ let line;
 let shown = { id: null, view: 0, watch: null, seen: null, running: null, news: false };
 let events = Promise.resolve();
 let lastListed = null;
+let listing = 0;
 
 // Conversations
 
 async function list(after = null) {
+  const mine = ++listing;
   const from = after ? `&after=${encodeURIComponent(after)}` : "";
   const page = await get(`/conversations?limit=${PAGE}${from}`);
-  const items = page.data.map(listed);
+  if (mine !== listing) return; // a newer list is on its way, or here
+  const there = new Map([...$("conversations").children].map((item) => [item.dataset.id, item]));
+  const items = page.data.map((one) => listed(one, there.get(one.id)));
   if (after) $("conversations").append(...items);
-  else $("conversations").replaceChildren(...items);
+  else lay(items);
   lastListed = page.last_id;
   $("more").hidden = !page.has_more;
   mark();
 }
 
-function listed(conversation) {
-  const item = document.createElement("li");
-  const link = document.createElement("a");
+function listed(conversation, item = document.createElement("li")) {
+  const link = item.firstElementChild ?? item.appendChild(document.createElement("a"));
+  item.dataset.id = conversation.id;
   link.href = `#${encodeURIComponent(conversation.id)}`;
   link.textContent = conversation.title || conversation.id;
-  link.dataset.id = conversation.id;
-  item.append(link);
   return item;
+}
+
+// What stays is not put in anew: a click that has begun on it would be lost.
+function lay(items) {
+  let place = $("conversations").firstElementChild;
+  for (const item of items) {
+    if (item === place) place = place.nextElementSibling;
+    else $("conversations").insertBefore(item, place);
+  }
+  while (place) {
+    const rest = place;
+    place = place.nextElementSibling;
+    rest.remove();
+  }
 }
 
 function mark() {
   let title = "New conversation";
   for (const link of $("conversations").querySelectorAll("a")) {
-    const current = link.dataset.id === shown.id;
+    const current = link.parentElement.dataset.id === shown.id;
     if (current) title = link.textContent;
     if (current) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");

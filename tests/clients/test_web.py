@@ -316,6 +316,30 @@ async def test_conversations_are_a_click_apart(tab: Tab, upstream: Puppet) -> No
     await expect(tab.page.locator("#title")).to_have_text("Apples")
 
 
+#: Renames the conversation that is shown, as another of its users would.
+RENAME = """(title) => fetch(`/conversations/${location.hash.slice(1)}`, {
+    method: "PATCH", headers: {"content-type": "application/json"}, body: JSON.stringify({title}),
+})"""
+
+
+async def test_a_click_is_not_lost_where_the_list_is_read_again(tab: Tab, upstream: Puppet) -> None:
+    for name in ("Apples", "Pears"):
+        upstream.answer(f"About {name}")
+        await tab.page.click("#new")
+        await tab.ask(name)
+        await expect(tab.answers).to_have_text(f"About {name}")
+    link = tab.page.locator("#conversations a >> text=Apples")
+    await expect(tab.page.locator("#conversations a")).to_have_text(["Pears", "Apples"])
+    await link.hover()
+    await tab.page.mouse.down()
+    await tab.page.evaluate(RENAME, "Plums")
+    upstream.answer("More")
+    await tab.ask("More of it")
+    await expect(tab.page.locator("#conversations a")).to_have_text(["Plums", "Apples"])
+    await tab.page.mouse.up()
+    await expect(tab.answers).to_have_text("About Apples")
+
+
 class TestBehindADoor:
     @pytest_asyncio.fixture(loop_scope="module")
     async def served(self, store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Served]:
