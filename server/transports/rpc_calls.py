@@ -124,9 +124,12 @@ class Calls:
         """Answer each message of a stream as it comes."""
 
         async def call(sent: AsyncIterator[Request | RefusedError], context: Context) -> None:
+            # A refusal that crosses the first message is lost: the client of grpc.aio, which cannot
+            # send it any more, takes that for an error within itself (INTERNAL).
+            first = await anext(sent, None)
             async with (
                 self._within(context) as caller,
-                aclosing(answers(_whole(one) async for one in sent)) as replies,
+                aclosing(answers(_whole(one) async for one in _after(first, sent))) as replies,
             ):
                 with self._reading(caller) as reader:
                     async for reply in reader.each(replies):
@@ -211,6 +214,15 @@ class Calls:
 def _address(context: Context) -> str:
     """Return where a caller is, without its port: `ipv4:127.0.0.1:1234` is how gRPC tells."""
     return context.peer().partition(":")[2].rpartition(":")[0]
+
+
+async def _after(
+    first: Request | RefusedError | None, rest: AsyncIterator[Request | RefusedError]
+) -> AsyncIterator[Request | RefusedError]:
+    if first is not None:
+        yield first
+    async for one in rest:
+        yield one
 
 
 def _whole(sent: Request | RefusedError) -> Request:

@@ -264,6 +264,23 @@ class TestDoors:
             answer = await reflect(iter([question]), metadata=bearing("secret")).read()
             assert len(answer.list_services_response.service) == 4
 
+    async def test_a_refusal_does_not_cross_the_first_message(self, tmp_path: Path) -> None:
+        """The client would take it for an error of its own, now and then."""
+        async with (
+            serving(tmp_path, Parrot(), locked("ann:secret")) as server,
+            server.channel() as channel,
+        ):
+            call = ServerReflectionStub(channel).ServerReflectionInfo()
+            await call.wait_for_connection()
+            for _ in range(3):  # it has long been heard of
+                await HealthStub(channel).Check(HealthCheckRequest())
+            assert not call.done()
+            await call.write(ServerReflectionRequest(list_services=""))
+            assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+            silent = ServerReflectionStub(channel).ServerReflectionInfo()
+            await silent.done_writing()
+            assert await silent.code() is grpc.StatusCode.UNAUTHENTICATED
+
 
 class TestRequestIds:
     async def test_a_callers_own_comes_back(self, client: Any) -> None:
