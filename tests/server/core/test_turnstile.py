@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
 import pytest
@@ -21,26 +22,30 @@ def delta(length: int) -> Delta:
     return Delta("c", "turn", length, "x" * length)
 
 
-async def beats(heard: list[str]) -> None:
-    """Note every pass of the loop."""
-    while True:
-        heard.append("beat")
-        await asyncio.sleep(0)
+async def make_room(follow: Callable[[], Awaitable[None]]) -> None:
+    """Have many follow at once, and see that the loop passes between each two of them."""
+    heard = list[str]()
 
-
-async def test_between_two_large_ones_everybody_has_a_pass() -> None:
-    turnstile, heard = Turnstile(), list[str]()
+    async def beat() -> None:
+        while True:
+            heard.append("beat")
+            await asyncio.sleep(0)
 
     async def follower() -> None:
-        await turnstile.let_through(delta(LARGE))
+        await follow()
         heard.append("large")
 
     followers = [asyncio.create_task(follower()) for _ in range(MANY)]
-    beating = asyncio.create_task(beats(heard))
+    beating = asyncio.create_task(beat())
     await asyncio.gather(*followers)
     beating.cancel()
     assert heard.count("large") == MANY
     assert ("large", "large") not in set(pairwise(heard))
+
+
+async def test_between_two_large_ones_everybody_has_a_pass() -> None:
+    turnstile = Turnstile()
+    await make_room(lambda: turnstile.let_through(delta(LARGE)))
 
 
 async def test_a_small_one_waits_for_nobody() -> None:
@@ -67,22 +72,15 @@ async def test_one_who_leaves_keeps_nobody_waiting() -> None:
 async def test_followers_who_catch_up_leave_room_for_others(
     conversations: Conversations, upstream: Puppet, live: bool
 ) -> None:
-    turn = await conversations.ask("ada", "c", Ask("Tell me everything"))
+    turn = await conversations.ask(ADA, "c", Ask("Tell me everything"))
     upstream.say("x" * LARGE)
     if not live:
         upstream.finish()
         await ended(conversations, turn)
-    heard = list[str]()
 
-    async def follower() -> None:
+    async def follow() -> None:
         async for event in conversations.follow(ADA, turn.id):
             if isinstance(event, Delta):
-                heard.append("large")
                 return
 
-    followers = [asyncio.create_task(follower()) for _ in range(MANY)]
-    beating = asyncio.create_task(beats(heard))
-    await asyncio.gather(*followers)
-    beating.cancel()
-    assert heard.count("large") == MANY
-    assert ("large", "large") not in set(pairwise(heard))
+    await make_room(follow)
