@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, MutableSequence, Sequence
 from typing import Any, TypeVar
 
 import aiosqlite
@@ -34,7 +35,8 @@ class GroupCommit:
     """Runs writes in order of arrival; those that wait at the same moment share one fsync.
 
     Each write is a function of the connection in a savepoint of its own: one that fails harms no
-    other. A result is given out after the commit that keeps it.
+    other. A result is given out after the commit that keeps it. Steps of something long are
+    committed one by one, and what else was waiting comes before each.
     """
 
     def __init__(self, connection: Connection, present: Callable[[], None] = lambda: None) -> None:
@@ -43,25 +45,37 @@ class GroupCommit:
         self._present = present
         self._damaged = False
         self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
+        self._steps: deque[tuple[Work, asyncio.Future[Any]]] = deque()
         self._arrived = asyncio.Event()
         self._pump = asyncio.create_task(self._commit_for_ever(), name="group commit")
         self._closed = False
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._steps)
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` and return its result once it is durable.
 
         A caller that is cancelled stops waiting; its write is kept all the same.
         """
+        return await self._enqueue(self._waiting, work)
+
+    async def step(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do as `write` does with one step of something long, in a commit of its own."""
+        return await self._enqueue(self._steps, work)
+
+    async def _enqueue(
+        self,
+        queue: MutableSequence[tuple[Work, asyncio.Future[Any]]],
+        work: Callable[[sqlite3.Connection], T],
+    ) -> T:
         if self._closed:
             raise UnavailableError("The database is closed.")
         if self._damaged:
             raise UnavailableError(DAMAGED)
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((work, done))
+        queue.append((work, done))
         self._arrived.set()
         return await done
 
@@ -76,12 +90,16 @@ class GroupCommit:
         await self._pump
 
     async def _commit_for_ever(self) -> None:
-        while not (self._closed and not self._waiting):
+        while not (self._closed and not self.waiting):
             await self._arrived.wait()
             self._arrived.clear()
             batch, self._waiting = self._waiting, []
             if batch:
                 await self._commit(batch)
+            if self._steps:
+                await self._commit([self._steps.popleft()])
+            if self._steps:
+                self._arrived.set()
 
     async def _commit(self, batch: Sequence[tuple[Work, asyncio.Future[Any]]]) -> None:
         works = [work for work, _ in batch]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from storage import budgets, completions, rows, search, transfer, turns, writes
+from storage.bulk import Bulk
 from storage.files import room
 from storage.group_commit import Connection, GroupCommit, renamed
 from storage.model import Completion, Completions, Conversation, Hit, Message, Page, Query, Turn
@@ -53,8 +54,10 @@ class SQLiteStore:
             ]
             self._readers = cycle(readers)
             stack.push_async_callback(self._leave, writing, presence)
+            self._bulk = Bulk(self._writer.step, self._read)
+            stack.push_async_callback(self._bulk.close)
             for key in await self._read(writes.hidden):
-                await self._purge(key)
+                self._bulk.purge(key)
             self._stack = stack.pop_all()
         return self
 
@@ -109,12 +112,7 @@ class SQLiteStore:
 
     async def delete(self, owner: str, conversation_id: str) -> None:
         key = await self._writer.write(lambda c: writes.hide(c, owner, conversation_id))
-        await self._purge(key)
-
-    async def _purge(self, key: int) -> None:
-        """Delete what is hidden already, in steps that let other writers in between."""
-        while await self._writer.write(lambda c: writes.purge(c, key)):
-            pass
+        await asyncio.shield(self._bulk.purge(key))
 
     async def every_message(
         self, owner: str, conversation_id: str, *, after: str | None, limit: int
@@ -137,9 +135,7 @@ class SQLiteStore:
         messages: Sequence[Message],
         turns: Sequence[Turn],
     ) -> bool:
-        return await self._writer.write(
-            lambda c: transfer.put(c, owner, conversation, messages, turns)
-        )
+        return await self._bulk.put(owner, conversation, messages, turns)
 
     # Messages
 
@@ -244,7 +240,10 @@ class SQLiteStore:
     async def running(self) -> Sequence[tuple[str, Turn]]:
         def read(connection: sqlite3.Connection) -> Sequence[tuple[str, Turn]]:
             owners = connection.execute(
-                "SELECT owner, id FROM turns WHERE status = 'running' ORDER BY key"
+                """
+                SELECT t.owner, t.id FROM turns t JOIN conversations c ON c.key = t.conversation
+                WHERE t.status = 'running' AND c.owner = t.owner ORDER BY t.key
+                """
             ).fetchall()
             return [(owner, turns.turn(connection, owner, turn_id)) for owner, turn_id in owners]
 

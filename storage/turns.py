@@ -18,11 +18,17 @@ from storage.port import (
 
 #: How long an idempotency key stands for its turn, in microseconds: a day.
 CLAIM_LIFETIME = 24 * 3600 * 1_000_000
+#: How many keys that have outlived theirs a new one takes away with it.
+FORGOTTEN_AT_ONCE = 20
 
 
 def turn_key(connection: sqlite3.Connection, owner: str, turn_id: str) -> int:
     row = connection.execute(
-        "SELECT key FROM turns WHERE owner = ? AND id = ?", (owner, turn_id)
+        """
+        SELECT t.key FROM turns t JOIN conversations c ON c.key = t.conversation
+        WHERE t.owner = ? AND t.id = ? AND c.owner = t.owner
+        """,
+        (owner, turn_id),
     ).fetchone()
     if row is None:
         raise NotFoundError(f"There is no turn {turn_id!r}.", "turn_id")
@@ -38,7 +44,9 @@ def claimed(connection: sqlite3.Connection, owner: str, claim: Claim) -> str | N
     row = connection.execute(
         """
         SELECT claims.fingerprint, turns.id FROM claims JOIN turns ON turns.key = claims.turn
+        JOIN conversations c ON c.key = turns.conversation
         WHERE claims.owner = ? AND claims.key = ? AND claims.created_at > ?
+        AND c.owner = claims.owner
         """,
         (owner, claim.key, claim.now - CLAIM_LIFETIME),
     ).fetchone()
@@ -192,7 +200,24 @@ def insert_turn(
 
 def _insert_claim(connection: sqlite3.Connection, owner: str, claim: Claim, turn: int) -> None:
     outlived = claim.now - CLAIM_LIFETIME
-    connection.execute("DELETE FROM claims WHERE created_at <= ?", (outlived,))
+    connection.execute(
+        """
+        DELETE FROM claims WHERE (owner, key) IN (
+            SELECT owner, key FROM claims WHERE created_at <= ? ORDER BY created_at LIMIT ?
+        )
+        """,
+        (outlived, FORGOTTEN_AT_ONCE),
+    )
+    # The same key may stand there still: outlived, or of a conversation that is being deleted.
+    connection.execute(
+        """
+        DELETE FROM claims WHERE owner = ? AND key = ? AND (created_at <= ? OR turn IN (
+            SELECT t.key FROM turns t JOIN conversations c ON c.key = t.conversation
+            WHERE t.key = claims.turn AND c.owner <> t.owner
+        ))
+        """,
+        (owner, claim.key, outlived),
+    )
     connection.execute(
         "INSERT INTO claims (owner, key, fingerprint, turn, created_at) VALUES (?, ?, ?, ?, ?)",
         (owner, claim.key, claim.fingerprint, turn, claim.now),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from storage import rows, search
@@ -15,9 +16,11 @@ from storage.port import (
     NotFoundError,
 )
 
-#: How many messages one transaction purges: other writers wait so long and no longer.
-PURGED_AT_ONCE = 500
-#: Who owns what is being deleted; no owner of an API key can have this name.
+#: What one step of something long may write, in messages or turns and in characters (a single
+#: message may have more): other writers wait so long and no longer.
+STEP_ROWS = 100
+STEP_CHARACTERS = 1 << 16
+#: Who owns what is being deleted or imported; no owner of an API key can have this name.
 NOBODY = "\x00"
 
 
@@ -36,13 +39,31 @@ def message_key(
     row = connection.execute(
         """
         SELECT m.key FROM messages m JOIN conversations c ON c.key = m.conversation
-        WHERE m.owner = ? AND m.id = ? AND c.id = ?
+        WHERE m.owner = ? AND m.id = ? AND c.owner = m.owner AND c.id = ?
         """,
         (owner, message_id, conversation_id),
     ).fetchone()
     if row is None:
-        raise NotFoundError(f"There is no message {message_id!r} in this conversation.")
+        raise _no_message(message_id)
     return int(row[0])
+
+
+def place(
+    connection: sqlite3.Connection, owner: str, conversation: int, message_id: str
+) -> tuple[int, int]:
+    """Return key and depth of a message of a conversation, hidden or not."""
+    row = connection.execute(
+        "SELECT key, depth FROM messages WHERE owner = ? AND id = ? AND conversation = ?",
+        (owner, message_id, conversation),
+    ).fetchone()
+    if row is None:
+        raise _no_message(message_id)
+    key, depth = row
+    return key, depth
+
+
+def _no_message(message_id: str) -> NotFoundError:
+    return NotFoundError(f"There is no message {message_id!r} in this conversation.")
 
 
 def conversation(connection: sqlite3.Connection, owner: str, conversation_id: str) -> Conversation:
@@ -87,15 +108,11 @@ def update(
 
 
 def hide(connection: sqlite3.Connection, owner: str, conversation_id: str) -> int:
-    """Take a conversation from everybody, its turns with it; `purge` deletes the rest."""
+    """Take a conversation and all that hangs on it from everybody; `purge` deletes it."""
     key = conversation_key(connection, owner, conversation_id)
     running = "SELECT 1 FROM turns WHERE conversation = ? AND status = 'running'"
     if connection.execute(running, (key,)).fetchone():
         raise BusyError("A turn is running in this conversation.")
-    turns = "(SELECT key FROM turns WHERE conversation = ?)"
-    for table in ("checkpoints", "claims"):
-        connection.execute(f"DELETE FROM {table} WHERE turn IN {turns}", (key,))
-    connection.execute("DELETE FROM turns WHERE conversation = ?", (key,))
     connection.execute(
         "UPDATE conversations SET owner = ?, id = ? WHERE key = ?", (NOBODY, str(key), key)
     )
@@ -103,28 +120,57 @@ def hide(connection: sqlite3.Connection, owner: str, conversation_id: str) -> in
 
 
 def hidden(connection: sqlite3.Connection) -> Sequence[int]:
-    """Return what was hidden and not yet purged, when the process died in between."""
+    """Return what was hidden and not yet purged or shown, when the process died in between."""
     found = connection.execute("SELECT key FROM conversations WHERE owner = ?", (NOBODY,))
     return [key for (key,) in found]
 
 
 def purge(connection: sqlite3.Connection, key: int) -> bool:
-    """Delete some messages of a hidden conversation, at last itself; return whether to go on."""
-    found = connection.execute(
-        "SELECT key, is_parts, content FROM messages WHERE conversation = ? LIMIT ?",
-        (key, PURGED_AT_ONCE),
-    ).fetchall()
-    for message, is_parts, content in found:
-        search.forget(connection, "message", message, _searchable(is_parts, content))
-    connection.executemany("DELETE FROM messages WHERE key = ?", [(row[0],) for row in found])
-    if len(found) == PURGED_AT_ONCE:
-        return True
-    (title,) = connection.execute(
-        "SELECT title FROM conversations WHERE key = ?", (key,)
+    """Delete a step's worth of a hidden conversation, at last itself; return whether to go on."""
+    row = connection.execute(
+        "SELECT title FROM conversations WHERE key = ? AND owner = ?", (key, NOBODY)
     ).fetchone()
-    search.forget(connection, "title", key, title)
+    if row is None:  # its import was shown after all
+        return False
+    if _purge_turns(connection, key) or _purge_messages(connection, key):
+        return True
+    search.forget(connection, "title", key, row[0])
     connection.execute("DELETE FROM conversations WHERE key = ?", (key,))
     return False
+
+
+def _purge_turns(connection: sqlite3.Connection, conversation: int) -> int:
+    found = connection.execute(
+        "SELECT key FROM turns WHERE conversation = ? LIMIT ?", (conversation, STEP_ROWS)
+    ).fetchall()
+    for table, column in (("checkpoints", "turn"), ("claims", "turn"), ("turns", "key")):
+        connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", found)
+    return len(found)
+
+
+def _purge_messages(connection: sqlite3.Connection, conversation: int) -> int:
+    walk = connection.execute(
+        """
+        SELECT key, is_parts, content, stands_for IS NULL FROM messages
+        WHERE conversation = ? LIMIT ?
+        """,
+        (conversation, STEP_ROWS),
+    )
+    found, characters = [], 0
+    with closing(walk):
+        for row in walk:
+            found.append(row)
+            characters += len(row[2])
+            if characters >= STEP_CHARACTERS:
+                break
+    for message, is_parts, content, _ in found:
+        search.forget(connection, "message", message, _searchable(is_parts, content))
+    connection.executemany("DELETE FROM messages WHERE key = ?", [(row[0],) for row in found])
+    connection.execute(
+        "UPDATE conversations SET message_count = message_count - ?, head = NULL WHERE key = ?",
+        (sum(counted for *_, counted in found), conversation),
+    )
+    return len(found)
 
 
 def touch(connection: sqlite3.Connection) -> None:
@@ -133,7 +179,10 @@ def touch(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {version:d}")
 
 
-def insert_conversation(connection: sqlite3.Connection, owner: str, new: Conversation) -> bool:
+def insert_conversation(
+    connection: sqlite3.Connection, owner: str, new: Conversation
+) -> int | None:
+    """Keep a conversation without messages; return its key, None where there is one."""
     cursor = connection.execute(
         """
         INSERT INTO conversations (owner, id, title, system_prompt, model, metadata, truncation,
@@ -153,9 +202,10 @@ def insert_conversation(connection: sqlite3.Connection, owner: str, new: Convers
         ),
     )
     if cursor.rowcount != 1:
-        return False
-    search.index(connection, "title", int(cursor.lastrowid or 0), new.title)
-    return True
+        return None
+    key = int(cursor.lastrowid or 0)
+    search.index(connection, "title", key, new.title)
+    return key
 
 
 def _retitle(connection: sqlite3.Connection, key: int, title: str) -> None:
@@ -172,12 +222,9 @@ def _searchable(is_parts: int, content: str) -> str:
 def insert_message(
     connection: sqlite3.Connection, owner: str, conversation: int, new: Message
 ) -> int:
-    parent, depth = None, 1
+    parent, above = None, 0
     if new.parent_id is not None:
-        parent = message_key(connection, owner, new.conversation_id, new.parent_id)
-        (depth,) = connection.execute(
-            "SELECT depth + 1 FROM messages WHERE key = ?", (parent,)
-        ).fetchone()
+        parent, above = place(connection, owner, conversation, new.parent_id)
     is_parts, text = rows.content_columns(new.content)
     cursor = connection.execute(
         """
@@ -188,7 +235,7 @@ def insert_message(
         (
             conversation,
             parent,
-            depth,
+            above + 1,
             new.tokens,
             new.encoding,
             new.role,
