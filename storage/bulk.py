@@ -11,10 +11,11 @@ from weakref import WeakValueDictionary
 
 from storage import transfer, writes
 from storage.model import Conversation, Message, Turn
-from storage.port import AlreadyExistsError
+from storage.port import AlreadyExistsError, Piece
 from storage.transfer import Item
 
 T = TypeVar("T")
+Sized = TypeVar("Sized", Message, Turn, Piece)
 #: How many ids are looked up at a time.
 LOOKED_UP_AT_ONCE = 1_000
 
@@ -91,7 +92,7 @@ class Bulk:
         messages: Sequence[Message],
         turns: Sequence[Turn],
     ) -> bool:
-        if len(turns) <= writes.STEP_ROWS and len(list(_portions(messages))) <= 1:
+        if len(list(portions(messages))) <= 1 and len(list(portions(turns))) <= 1:
             return await self._step(lambda c: transfer.put(c, owner, conversation, messages, turns))
         return await self._put_in_steps(owner, conversation, messages, turns)
 
@@ -103,8 +104,8 @@ class Bulk:
         turns: Sequence[Turn],
     ) -> bool:
         key = await self._read(lambda c: transfer.find(c, owner, conversation.id))
-        new_messages = await self._absent("messages", owner, key, messages)
-        new_turns = await self._absent("turns", owner, key, turns)
+        new_messages: Sequence[Message] = await self._absent("messages", owner, key, messages)
+        new_turns: Sequence[Turn] = await self._absent("turns", owner, key, turns)
         if key is None and await self._put_hidden(owner, conversation, new_messages, new_turns):
             return True
         return await self._put_beside(owner, conversation, new_messages, new_turns)
@@ -162,29 +163,33 @@ class Bulk:
     ) -> int:
         add = partial(transfer.add, owner=owner, key=key, holder=holder)
         added = 0
-        for part in _portions(messages):
+        for part in portions(messages):
             added += await self._step(partial(add, messages=part, turns=()))
-        for start in range(0, len(turns), writes.STEP_ROWS):
-            begun = turns[start : start + writes.STEP_ROWS]
+        for begun in portions(turns):
             added += await self._step(partial(add, messages=(), turns=begun))
         return added
 
 
-def _portions(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
-    """Yield the messages that one step keeps, in order."""
+def portions(items: Sequence[Sized]) -> Iterator[Sequence[Sized]]:
+    """Yield what one step writes of these, in order."""
     first, characters = 0, 0
-    for place, message in enumerate(messages):
-        size = _characters(message)
+    for place, item in enumerate(items):
+        size = _characters(item)
         full = place - first >= writes.STEP_ROWS or characters + size > writes.STEP_CHARACTERS
         if place > first and full:
-            yield messages[first:place]
+            yield items[first:place]
             first, characters = place, 0
         characters += size
-    if first < len(messages):
-        yield messages[first:]
+    if first < len(items):
+        yield items[first:]
 
 
-def _characters(message: Message) -> int:
-    if isinstance(message.content, str):
-        return len(message.content)
-    return sum(len(str(value)) for part in message.content for value in part.values())
+def _characters(item: Message | Turn | Piece) -> int:
+    match item:
+        case Piece():
+            return len(item.text)
+        case Turn():
+            return 0  # its answer is a message's
+    if isinstance(item.content, str):
+        return len(item.content)
+    return sum(len(str(value)) for part in item.content for value in part.values())

@@ -179,7 +179,10 @@ class Store(Protocol):
         ...
 
     async def checkpoint(self, pieces: Sequence[Piece]) -> None:
-        """Keep further pieces of running answers; pieces of ended turns are passed over."""
+        """Keep further pieces of running answers; pieces of ended turns are passed over.
+
+        Many are kept a few at a time, in their order; keeping one again changes nothing.
+        """
         ...
 
     async def end(self, owner: str, turn_id: str, outcome: Outcome) -> Turn:

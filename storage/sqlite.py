@@ -6,12 +6,13 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
 
 from storage import budgets, completions, rows, search, transfer, turns, writes
-from storage.bulk import Bulk
+from storage.bulk import Bulk, portions
 from storage.files import room
 from storage.group_commit import Connection, GroupCommit, renamed
 from storage.model import Completion, Completions, Conversation, Hit, Message, Page, Query, Turn
@@ -216,7 +217,8 @@ class SQLiteStore:
         )
 
     async def checkpoint(self, pieces: Sequence[Piece]) -> None:
-        await self._writer.write(lambda c: turns.checkpoint(c, pieces))
+        for part in portions(pieces):
+            await self._writer.write(partial(turns.checkpoint, pieces=part))
 
     async def end(self, owner: str, turn_id: str, outcome: Outcome) -> Turn:
         return await self._writer.write(lambda c: turns.end(c, owner, turn_id, outcome))

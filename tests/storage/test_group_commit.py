@@ -90,6 +90,42 @@ async def test_writes_that_arrive_during_a_commit_share_the_next_one(
     assert len(kept(path)) == 150
 
 
+async def test_other_writes_come_before_each_step_of_something_long(
+    writer: GroupCommit, commits: list[str], path: Path
+) -> None:
+    async def step_then_write(n: int) -> None:
+        await writer.step(put(n))
+        await writer.write(put(10 * n))
+
+    steps = [writer.step(put(2)), writer.step(put(3)), writer.step(put(4))]
+    await asyncio.gather(step_then_write(1), *steps, writer.write(put(5)), writer.write(put(6)))
+    assert kept(path) == [5, 6, 1, 2, 10, 3, 4]  # 10 was asked for while 2 was kept
+    assert commits.count("COMMIT") == 6
+
+
+async def test_steps_of_many_take_turns(writer: GroupCommit, path: Path) -> None:
+    async def three(start: int) -> None:
+        for n in range(start, start + 3):
+            await writer.step(put(n))
+
+    await asyncio.gather(three(10), three(20))
+    assert kept(path) == [10, 20, 11, 21, 12, 22]
+
+
+async def test_steps_that_wait_are_counted_and_kept_when_closing(
+    connection: Connection, path: Path
+) -> None:
+    group = GroupCommit(connection)
+    waiting = [asyncio.create_task(group.step(put(n))) for n in range(5)]
+    await asyncio.sleep(0)
+    assert group.waiting == 5
+    await group.close()
+    assert await asyncio.gather(*waiting) == list(range(5))
+    with pytest.raises(UnavailableError):
+        await group.step(put(99))
+    assert kept(path) == list(range(5))
+
+
 async def test_a_result_comes_after_its_commit(writer: GroupCommit, path: Path) -> None:
     for n in range(5):
         await writer.write(put(n))

@@ -271,4 +271,5 @@ async def test_a_deletion_that_was_cut_off_is_finished_at_the_next_start(path: P
         with pytest.raises(NotFoundError):
             await store.conversation(ADA, "c")
     async with SQLiteStore(path) as store:
+        await store._bulk._purged()
         assert (await store._read(rows_of_every_table))["messages"] == 0
