@@ -2,12 +2,14 @@
 
     python -m tests.crash               fifty rounds
     python -m tests.crash --rounds 3    a short look
+    python -m tests.crash --seed 7      the dice of an earlier run, whose seed it printed
 
-A round: many conversations are asked at once on all wires while Eliza speaks slowly; the server is
-killed at a random moment (SIGKILL) and started again on the same database. Then every turn and
-message that was acknowledged is there, nothing is half-written, running turns are `interrupted`
-with at most a second of text missing, every conversation can be asked again, and
-`PRAGMA integrity_check` is `ok`. Ends with 1 where a promise was broken.
+A round: many conversations are asked at once on all wires while Eliza speaks slowly, and large ones
+are imported beside; the server is killed at a random moment (SIGKILL) and started again on the same
+database. Then every turn, message and import that was acknowledged is there, nothing is
+half-written, no import is seen in part, running turns are `interrupted` with at most a second of
+text missing, every conversation can be asked again, an import that was cut off can be run again,
+and `PRAGMA integrity_check` is `ok`. Ends with 1 where a promise was broken.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ from websockets.exceptions import WebSocketException
 from tests.live import Process
 
 CONVERSATIONS = 24
+#: Messages of a conversation that is imported: more than the time before a kill is enough for.
+IMPORTED = 12_000
+#: Messages of every second one, of which some are kept before the kill.
+IMPORTED_SOON = 400
 PROMPT = "My mother and my father remember the garden, and I dream of it"
 SECOND = 1.0
 #: Checks of time allow for a machine that stood still between a write and its announcement.
@@ -117,6 +123,74 @@ def _note(heard: Heard, event: dict[str, Any]) -> None:
             heard.ended = event["turn"]
 
 
+@dataclass
+class Importer:
+    """Imports one conversation after the other, every second a large one, until the server dies."""
+
+    prefix: str
+    begun: list[dict[str, Any]] = field(default_factory=list)
+    acknowledged: int = 0
+    broken: list[str] = field(default_factory=list)
+
+    async def run(self, server: Process) -> None:
+        async with aiohttp.ClientSession(server.http) as session:
+            while True:
+                count = IMPORTED if len(self.begun) % 2 else IMPORTED_SOON
+                self.begun.append(conversation(f"{self.prefix}-{len(self.begun)}", count))
+                if (told := await imported(session, self.begun[-1])) != (1, 0):
+                    self.broken.append(
+                        f"{self.begun[-1]['id']}: imported for the first time: {told}"
+                    )
+                self.acknowledged += 1
+
+
+def conversation(name: str, count: int) -> dict[str, Any]:
+    """Return a conversation of so many messages in one line, in our own format."""
+    at = "2026-01-01T00:00:00.000000Z"
+    messages = [
+        {
+            "id": f"{name}-{place}",
+            "parent_id": f"{name}-{place - 1}" if place else None,
+            "role": ("user", "assistant")[place % 2],
+            "content": f"Line {place} of what was said in the garden. " * 4,
+            "tokens": 40,
+            "encoding": "o200k_base",
+            "created_at": at,
+        }
+        for place in range(count)
+    ]
+    times = {"created_at": at, "updated_at": at}
+    return {"id": name, "title": name, **times, "head_id": messages[-1]["id"], "messages": messages}
+
+
+async def imported(session: aiohttp.ClientSession, one: dict[str, Any]) -> tuple[int, int]:
+    """Import a conversation; return how many were imported, and how many unchanged."""
+    file = {"format": "trialogue", "version": 1, "conversations": [{**one, "turns": []}]}
+    async with session.post("/conversations/import", json=file) as answer:
+        told = await answer.json()
+    return told["imported"], told["unchanged"]
+
+
+async def kept_imports(session: aiohttp.ClientSession, importer: Importer) -> list[str]:
+    """Look for what was acknowledged, and for parts of what was not; import that once more."""
+    broken = list(importer.broken)
+    async with session.get("/search", params={"q": importer.prefix, "limit": 100}) as answer:
+        seen = {hit["conversation_id"] for hit in (await answer.json())["data"]}
+    for number, one in enumerate(importer.begun):
+        name, count = one["id"], len(one["messages"])
+        async with session.get(f"/conversations/{name}/export") as answer:
+            found = await answer.json() if answer.status == 200 else None
+        if found is None and number < importer.acknowledged:
+            broken.append(f"{name}: its import was acknowledged and is lost")
+        if (found is not None) != (name in seen):
+            broken.append(f"{name}: there and not found, or the reverse")
+        if found is not None and len(found["conversations"][0]["messages"]) != count:
+            broken.append(f"{name}: a part of it is seen")
+        if await imported(session, one) != ((1, 0) if found is None else (0, 1)):
+            broken.append(f"{name}: imported again, it is not what it should be")
+    return broken
+
+
 ASKERS: tuple[Asker, ...] = (by_rest, by_websocket, by_grpc)
 LOST = (aiohttp.ClientError, WebSocketException, grpc.aio.AioRpcError, OSError, AssertionError)
 
@@ -124,6 +198,7 @@ LOST = (aiohttp.ClientError, WebSocketException, grpc.aio.AioRpcError, OSError, 
 async def main(rounds: int, seed: int) -> int:
     dice = random.Random(seed)
     broken: list[str] = []
+    print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for number in range(1, rounds + 1):
             found = await one_round(Path(folder), dice)
@@ -139,22 +214,26 @@ async def main(rounds: int, seed: int) -> int:
 class Found:
     acknowledged: int
     ended: int
+    imports: int
     broken: list[str]
 
     def __str__(self) -> str:
         state = "ok" if not self.broken else f"{len(self.broken)} BROKEN"
         return (
-            f"{self.acknowledged} turns acknowledged, {self.ended} ended before the kill: {state}"
+            f"{self.acknowledged} turns acknowledged, {self.ended} ended and {self.imports} "
+            f"conversations imported before the kill: {state}"
         )
 
 
 async def one_round(folder: Path, dice: random.Random) -> Found:
     """Ask, kill, start again, check."""
     asked = [Heard(f"crash-{number}") for number in range(CONVERSATIONS)]
+    importer = Importer(f"import-{dice.getrandbits(32):08x}")
     async with Process(folder, env={"TRIALOGUE_ELIZA_DELAY": "0.35"}) as server:
         tasks = [
-            asyncio.create_task(_until_lost(dice.choice(ASKERS), server, one)) for one in asked
+            asyncio.create_task(_until_lost(dice.choice(ASKERS)(server, one))) for one in asked
         ]
+        tasks.append(asyncio.create_task(_until_lost(importer.run(server))))
         await asyncio.sleep(dice.uniform(0.05, 3.0))
         killed = time.monotonic()
         server.kill()
@@ -163,16 +242,19 @@ async def one_round(folder: Path, dice: random.Random) -> Found:
     acknowledged = [one for one in asked if one.turn_id]
     async with Process(folder) as server:
         broken = await _checked(server, acknowledged, killed)
+        async with aiohttp.ClientSession(server.http) as session:
+            broken += await kept_imports(session, importer)
         server.terminate()
         if (code := await server.ended()) != 0:
             broken.append(f"the server ended with {code}")
     broken += _integrity(folder / "trialogue.db")
-    return Found(len(acknowledged), sum(one.ended is not None for one in asked), broken)
+    ended = sum(one.ended is not None for one in asked)
+    return Found(len(acknowledged), ended, importer.acknowledged, broken)
 
 
-async def _until_lost(asker: Asker, server: Process, heard: Heard) -> None:
+async def _until_lost(work: Awaitable[None]) -> None:
     with suppress(*LOST):
-        await asker(server, heard)
+        await work
 
 
 async def _checked(server: Process, acknowledged: list[Heard], killed: float) -> list[str]:
