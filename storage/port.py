@@ -91,7 +91,8 @@ class Piece:
 
 
 class Store(Protocol):
-    """History of many owners. Every method is one transaction, durable when it returns.
+    """History of many owners. Every method is one transaction, durable when it returns, but for
+    `put`, `delete` and `checkpoint`, which say in which steps they let others in.
 
     Every method that takes an `owner` sees that owner's things only: others' are not found.
     Any method may raise UnavailableError; then nothing of it was written.
@@ -127,7 +128,8 @@ class Store(Protocol):
     async def delete(self, owner: str, conversation_id: str) -> None:
         """Delete a conversation and all that hangs on it. Raises BusyError while a turn runs.
 
-        It is gone at once and for good; what hung on a large one is gone when this returns.
+        It is gone at once and for good; what hung on a large one is gone when this returns, or
+        some time after where the caller is cancelled or the process dies.
         """
         ...
 
@@ -237,8 +239,10 @@ class Store(Protocol):
     ) -> bool:
         """Keep what is not there yet of a conversation; return whether anything was kept.
 
-        Messages come parent first. One that is there keeps its title, system prompt and head.
-        Raises AlreadyExistsError for an id of another conversation, NotFoundError for a parent.
+        Messages come parent first. A new conversation is seen whole or not at all. One that is
+        there keeps its title, system prompt and head; what is much is added in steps that are
+        each seen, and sound. Raises AlreadyExistsError for an id of another conversation, and
+        NotFoundError for a parent, or where the conversation is deleted meanwhile.
         """
         ...
 

@@ -4,12 +4,13 @@
     python -m tests.failpoints --writes     those that write: a read leaves the file as it was
     python -m tests.failpoints --only 17    one of them
 
-A child process makes conversations, asks, is checkpointed, answers, regenerates, cancels, renames
-and deletes, and tells through a pipe what was acknowledged; SQLite's trace counts the statements
-of its writing connection, and at the chosen one the process kills itself (SIGKILL), before the
-statement runs. Then the database is opened again as a start opens it: all that was acknowledged is
-there, nothing is half-written, what ran is `interrupted`, and the conversation can be asked again.
-Ends with 1 where a promise was broken.
+A child process makes conversations, asks, is checkpointed, answers, regenerates, cancels, renames,
+imports in steps and deletes, and tells through a pipe what was acknowledged; SQLite's trace counts
+the statements of its writing connection, and at the chosen one the process kills itself (SIGKILL),
+before the statement runs. Then the database is opened again as a start opens it: all that was
+acknowledged is there, nothing is half-written, no import is seen in part and each can be run again,
+what ran is `interrupted`, and the conversation can be asked again. Ends with 1 where a promise was
+broken.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +35,16 @@ from server.core.conversations import Conversations
 from server.core.planning import Defaults
 from server.core.questions import Ask, Regenerate
 from server.core.turns import Delta, Ended
-from storage.model import Status, Turn
+from storage.model import Conversation, Message, Status, Turn
 from storage.port import NotFoundError
 from storage.sqlite import SQLiteStore
+from storage.writes import STEP_CHARACTERS
 from tests.fakes import Puppet
+from tests.storage.nouns import conversation, message, turn
 
 OWNER, MODEL = "ada", "gpt-4o"
+#: One of them fills a step of an import.
+LONG = "said " * (STEP_CHARACTERS // 8)
 Tell = Callable[[dict[str, Any]], None]
 
 
@@ -92,7 +98,24 @@ async def live(path: Path, fatal: int, tell: Tell) -> list[str]:
         tell({"elsewhere": doomed.id})
         await conversations.delete(OWNER, "d")
         tell({"deleted": "d"})
+        await store.put(OWNER, *imported(4))
+        tell({"imported": 4})
+        await store.put(OWNER, *imported(8))
+        tell({"imported": 8})
+        await conversations.delete(OWNER, "i")
+        tell({"deleted": "i"})
         return store.statements
+
+
+def imported(count: int) -> tuple[Conversation, list[Message], list[Turn]]:
+    """Return a conversation that is too much for one step; the first of its turns alone."""
+    said = [
+        message(f"i{n}", f"i{n - 1}" if n else None, content=LONG, conversation_id="i")
+        for n in range(count)
+    ]
+    begun = turn("i", "i", question="i0")
+    done = replace(begun, status=Status.COMPLETED, answer_id="i1", answer=LONG, ended_at=9)
+    return conversation("i", title="Imported", head_id="i3"), said, [done]
 
 
 async def _checkpointed(
@@ -122,19 +145,46 @@ async def checked(path: Path, told: list[dict[str, Any]]) -> list[str]:
     """Open what a killed process left, and return what is not as it was promised."""
     puppet = Puppet()
     async with SQLiteStore(path) as store, Conversations(store, puppet, Defaults(MODEL)) as core:
-        broken = [line for one in told for line in await _kept(core, one, told)]
+        rest = [one for one in told if "imported" not in one]
+        broken = [line for one in rest for line in await _kept(core, one, told)]
         for owner, turn in await store.running():
             broken.append(f"{owner}: {turn.id} is still running")
         puppet.answer("Here again")
         again = await _end(core, await core.ask(OWNER, "c", Ask("Are you there?")))
         if (again.status, again.answer) != (Status.COMPLETED, "Here again"):
             broken.append(f"it cannot be asked again: {again.status}")
+        broken += await _imports(store, told)
     return broken + _sound(path)
+
+
+async def _imports(store: SQLiteStore, told: list[dict[str, Any]]) -> list[str]:
+    """Look for an import that is seen in part; then run it again to the end."""
+    acknowledged = max((one["imported"] for one in told if "imported" in one), default=0)
+    possible = {0: {0, 4}, 4: {4, 5, 6, 7, 8}, 8: {0, 8}}[acknowledged]
+    if (seen := await _seen(store)) not in possible or (seen and {"deleted": "i"} in told):
+        return [f"import: {acknowledged} messages were acknowledged, {seen} are seen"]
+    if await store.put(OWNER, *imported(8)) != (seen != 8):
+        return [f"import: run again over {seen} messages, it changed what it should not"]
+    return [] if await _seen(store) == 8 else ["import: run again, it is not whole"]
+
+
+async def _seen(store: SQLiteStore) -> int:
+    """Return how many of its messages there are; a conversation without its turn is -1."""
+    try:
+        count = (await store.conversation(OWNER, "i")).message_count
+    except NotFoundError:
+        with suppress(NotFoundError):
+            await store.turn(OWNER, "turn_i")
+            return -1
+        return 0
+    whole = (await store.turn(OWNER, "turn_i")).answer == LONG
+    found = await store.every_message(OWNER, "i", after=None, limit=9)
+    return count if whole and len(found) == count else -1
 
 
 async def _kept(core: Conversations, one: dict[str, Any], told: list[dict[str, Any]]) -> list[str]:
     ended = {other["ended"] for other in told if "ended" in other}
-    deleted = any("deleted" in other for other in told)
+    deleted = {"deleted": "d"} in told
     match one:
         case {"asked": turn_id, "question": words}:
             turn = await core.turn(OWNER, turn_id)

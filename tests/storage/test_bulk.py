@@ -9,66 +9,27 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from storage import turns as turns_of
-from storage.bulk import Bulk
 from storage.model import Message, Query, Status, Turn
-from storage.port import AlreadyExistsError, NotFoundError, UnavailableError
+from storage.port import AlreadyExistsError, NotFoundError, Piece, UnavailableError
 from storage.sqlite import SQLiteStore
 from storage.writes import STEP_CHARACTERS, STEP_ROWS
 from tests.storage.nouns import ADA, begin, claim, conversation, exchange, message, outcome, turn
+from tests.storage.stepping import Stepping
 
-T = TypeVar("T")
 MANY = 3 * STEP_ROWS + 7
 #: What no table may hold when everything is deleted; the others are books of SQLite's own.
 TABLES = ("conversations", "messages", "turns", "checkpoints", "claims")
-
-
-class Stepping(SQLiteStore):
-    """A store that stands before every step of something long once it was told to."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.statements: list[str] = []
-        self._pass = asyncio.Event()
-        self._pass.set()
-        self._stands = asyncio.Event()
-
-    async def __aenter__(self) -> Stepping:
-        await super().__aenter__()
-        self._bulk = Bulk(self._paced, self._read)
-        await self._writer._connection.run(lambda c: c.set_trace_callback(self.statements.append))
-        return self
-
-    async def _paced(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        self._stands.set()
-        await self._pass.wait()
-        return await self._writer.step(work)
-
-    def halt(self) -> None:
-        self._pass.clear()
-
-    def go(self) -> None:
-        self._pass.set()
-
-    async def step(self) -> None:
-        """Wait until one stands before a step, let it take that, and wait for the next."""
-        await self._stands.wait()
-        self._stands.clear()
-        self._pass.set()
-        self._pass.clear()
-        await self._stands.wait()
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Stepping]:
     async with Stepping(tmp_path / "trialogue.db") as opened:
         yield opened
-        opened.go()
-        await opened._bulk.close()
 
 
 def line(count: int, into: str = "c", content: str = "elephant") -> list[Message]:
@@ -420,6 +381,16 @@ async def test_a_start_serves_before_it_has_purged(tmp_path: Path) -> None:
         assert await again.put(ADA, WHOLE, LINE, TURNS)
         await assert_whole(again)
         assert (await rows(again))["messages"] == MANY
+
+
+async def test_many_answers_are_checkpointed_some_at_a_time(store: Stepping) -> None:
+    names = [str(number) for number in range(2 * STEP_ROWS + 5)]
+    await asyncio.gather(*(begin(store, name, into=name) for name in names))
+    store.statements.clear()
+    await store.checkpoint([Piece(ADA, f"turn_{name}", 0, f"half of {name}") for name in names])
+    kept = transactions(store.statements, "INSERT OR REPLACE INTO checkpoints")
+    assert kept == [STEP_ROWS, STEP_ROWS, 5]
+    assert (await store.turn(ADA, f"turn_{names[-1]}")).answer == f"half of {names[-1]}"
 
 
 async def test_keys_that_outlived_their_day_go_a_few_at_a_time(store: Stepping) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ from server.core.archive.importing import MOST_FAILED, MOST_NAMES, OTHER, Report
 from storage.model import Conversation
 from storage.port import UnavailableError
 from storage.sqlite import SQLiteStore
+from storage.writes import STEP_ROWS
 from tests.server.core.archive.chatgpt_sample import ID, WHOLE, conversation, node, uuid
 from tests.server.core.archive.files import count, dumped, everything, exported, imported, pieces
 from tests.storage.nouns import conversation as plain
 from tests.storage.nouns import message
+from tests.storage.stepping import Stepping
 
 
 def chat(name: str, *nodes: dict[str, object]) -> dict[str, object]:
@@ -98,6 +101,45 @@ def test_names_are_told_up_to_a_number() -> None:
     assert len(report.dropped) == MOST_NAMES + 1
     assert report.dropped[OTHER] == 20
     assert report.dropped["type0"] == MOST_NAMES + 10
+
+
+def long_chat(name: str) -> dict[str, object]:
+    """Return a chat that is kept in more than one step."""
+    return chat(name, *(node(n, n - 1 if n > 1 else None) for n in range(1, 2 * STEP_ROWS)))
+
+
+async def test_a_file_imported_twice_at_once_is_kept_once(store: SQLiteStore) -> None:
+    file = [long_chat("c"), long_chat("c")]
+    reports = await asyncio.gather(*(imported(store, file) for _ in range(2)))
+    assert sum(report.imported for report in reports) == 1
+    assert sum(report.unchanged for report in reports) == 3
+    assert [report.failed for report in reports] == [[], []]
+    assert (await store.conversation("anna", "c")).message_count == 2 * STEP_ROWS - 1
+
+
+async def test_a_long_chat_that_was_branched_off_keeps_its_messages(store: SQLiteStore) -> None:
+    report = await imported(store, [long_chat("c"), long_chat("d")])
+    assert (report.imported, report.failures) == (2, 0)
+    assert report.dropped == {"message_id": 2 * STEP_ROWS - 1}
+    assert (await imported(store, [long_chat("c"), long_chat("d")])).unchanged == 2
+
+
+async def test_one_that_is_deleted_while_it_is_added_to_is_told_as_failed(tmp_path: Path) -> None:
+    async with Stepping(tmp_path / "t.db") as store:
+        await imported(store, [chat("c", node(1, None))])
+        store.halt()
+        importing = asyncio.create_task(imported(store, [long_chat("c")]))
+        await store.step()
+        deleting = asyncio.create_task(store.delete("anna", "c"))
+        while (await store.conversations("anna", limit=1)).items:
+            await asyncio.sleep(0)
+        store.go()
+        await deleting
+        report = await importing
+        assert [(one.index, one.id, one.reason) for one in report.failed] == [
+            (0, "c", "The conversation was deleted meanwhile.")
+        ]
+        assert (await imported(store, [long_chat("c")])).imported == 1
 
 
 async def test_progress(store: SQLiteStore) -> None:
