@@ -90,6 +90,7 @@ async def _open(
     traces = await stack.enter_async_context(traces_of(os.environ))
     store = await _store(settings, stack)
     upstreams = await upstreams_of(settings, stack)
+    doors, new_key = _doors(settings)
     conversations = await stack.enter_async_context(
         Conversations(
             store,
@@ -97,10 +98,10 @@ async def _open(
             _defaults(settings, upstreams),
             patience=settings.storage_patience,
             traces=traces,
+            shared=lambda: doors.shared,
         )
     )
     show_upstreams(conversations.metrics, upstreams)
-    doors, new_key = _doors(settings)
     ports = await _listen(settings, stack, conversations, upstreams, doors, tls)
     started = Started(
         settings,

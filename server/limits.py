@@ -6,35 +6,53 @@ Sizes are in bytes, times in seconds. docs/limits.md is written from it.
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
-#: Shares of all descriptors: an eighth is left for the database, upstreams and files.
-_WEBSOCKETS, _HTTP, _GRPC = 2, 4, 8
-_FEWEST, _MOST_AT_THE_DOOR = 16, 64
+#: Descriptors that are nobody's share: of the ports, the database, keys, logs, look-ups of names.
+_OWN = 64
+#: Shares of all others, in eighths; together they are the whole.
+_WEBSOCKETS, _HTTP, _GRPC, _UPSTREAMS = 3, 2, 1, 2
+#: Shares of what upstreams have of them, in eighths: used, for summaries, kept for the next.
+_ANSWERS, _SUMMARIES, _KEPT = 6, 1, 1
+_FEWEST, _MOST_AT_THE_DOOR = 12, 64
 
 
 def _most(default: Any, help: str) -> Any:  # noqa: A002
     return field(default=default, metadata={"help": help})
 
 
-def _share(of: int, help: str) -> Any:  # noqa: A002
-    """Declare a bound that depends on how many descriptors the process may have."""
-    told = {
-        "help": help,
-        "default": f"1/{of} of the descriptors, less some to refuse the next with",
-    }
-    return field(default_factory=_descriptors(of), metadata=told)
+def _share(eighths: int, help: str) -> Any:  # noqa: A002
+    """Declare a bound of connections to us: so much of the descriptors is theirs and the door's."""
 
-
-def _descriptors(of: int) -> Callable[[], int]:
     def share() -> int:
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        all_of_it = (1 << 17 if soft == resource.RLIM_INFINITY else soft) // of
+        all_of_it = _descriptors() * eighths // 8
         return max(_FEWEST, all_of_it - min(_MOST_AT_THE_DOOR, all_of_it // 4))
 
-    return share
+    told = f"{_eighths(eighths)} of the descriptors, less some to refuse the next with"
+    return field(default_factory=share, metadata={"help": help, "default": told})
+
+
+def _share_of_upstreams(eighths: int, help: str) -> Any:  # noqa: A002
+    """Declare a bound of connections from us: so much of what upstreams have is theirs."""
+
+    def share() -> int:
+        return max(1, _descriptors() * _UPSTREAMS * eighths // 64)
+
+    told = f"{_eighths(_UPSTREAMS * eighths, 64)} of the descriptors"
+    return field(default_factory=share, metadata={"help": help, "default": told})
+
+
+def _eighths(some: int, of: int = 8) -> str:
+    return str(Fraction(some, of))
+
+
+def _descriptors() -> int:
+    """Return how many descriptors there are to be shared out."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    every = 1 << 17 if soft == resource.RLIM_INFINITY else soft
+    return every - min(_OWN, every // 4)
 
 
 def room_at_the_door(connections: int) -> int:
@@ -53,6 +71,17 @@ class TurnLimits:
     running_per_key: int | None = None
     #: questions that wait in one conversation
     waiting: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamLimits:
+    """Connections to upstreams, over all of them, and over all wires together."""
+
+    answers: int = _share_of_upstreams(
+        _ANSWERS, "turns that run and calls of `/v1` at once; the next is `rate_limit_exceeded`"
+    )
+    summaries: int = _share_of_upstreams(_SUMMARIES, "summaries written at once; the next waits")
+    kept: int = _share_of_upstreams(_KEPT, "idle connections kept for the next that are asked")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from server.core import checks
 from server.core.archive import splitting
 from server.core.errors import Code
 from server.core.metrics import ROWS
-from server.limits import HttpLimits, RpcLimits, TurnLimits, WebsocketLimits
+from server.limits import HttpLimits, RpcLimits, TurnLimits, UpstreamLimits, WebsocketLimits
 from server.settings import Settings, variables
 from server.transports.status import WIRE
 
@@ -90,6 +90,7 @@ LIMITS = {
     "HTTP, port 8000": HttpLimits,
     "gRPC, port 9000": RpcLimits,
     "Websocket, port 9001": WebsocketLimits,
+    "Upstreams": UpstreamLimits,
 }
 #: Settings that bound what a caller may take.
 BOUNDS = (

@@ -6,6 +6,7 @@ import os
 
 from dotenv import dotenv_values
 
+from server.limits import UpstreamLimits
 from server.settings import TOML_FILE, Settings, SettingsError
 from server.tables import UpstreamTable
 from server.upstream.incoming import Bounds
@@ -13,8 +14,16 @@ from server.upstream.openai_api import OpenAIUpstream, limit_name
 from server.upstream.passage import OPENAI, Passage
 from server.upstream.upstreams import Member
 
+#: Of each upstream: of who writes answers, and of who speaks for `/v1`.
+_POOLS = 2
 
-def listed(table: UpstreamTable, settings: Settings) -> Member:
+
+def kept_by(upstreams: int) -> int:
+    """Return how many idle connections each pool of so many upstreams may keep: its share."""
+    return max(1, UpstreamLimits().kept // (_POOLS * upstreams))
+
+
+def listed(table: UpstreamTable, settings: Settings, kept: int) -> Member:
     """Return the upstream that a table of the settings names."""
     key = _key(table)
     bounds = Bounds(
@@ -29,8 +38,11 @@ def listed(table: UpstreamTable, settings: Settings) -> Member:
         first_byte_timeout=bounds.first_byte,
         between_timeout=bounds.between,
         retries=settings.upstream_retries,
+        kept=kept,
     )
-    speaker = Passage(api_key=key, base_url=table.base_url, name=table.name, bounds=bounds)
+    speaker = Passage(
+        api_key=key, base_url=table.base_url, name=table.name, bounds=bounds, kept=kept
+    )
     return Member(
         table.name,
         upstream,
@@ -53,7 +65,7 @@ def _key(table: UpstreamTable) -> str | None:
     return key
 
 
-def openai(settings: Settings) -> Member:
+def openai(settings: Settings, kept: int) -> Member:
     """Return OpenAI, or what OPENAI_BASE_URL names."""
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
     upstream = OpenAIUpstream(
@@ -62,10 +74,11 @@ def openai(settings: Settings) -> Member:
         timeout=settings.upstream_timeout,
         first_byte_timeout=settings.upstream_first_byte_timeout,
         retries=settings.upstream_retries,
+        kept=kept,
     )
     bounds = Bounds(
         total=settings.upstream_timeout, first_byte=settings.upstream_first_byte_timeout
     )
-    speaker = Passage(api_key=key, base_url=settings.openai_base_url, bounds=bounds)
+    speaker = Passage(api_key=key, base_url=settings.openai_base_url, bounds=bounds, kept=kept)
     name = limit_name(settings.openai_base_url or OPENAI)
     return Member("openai", upstream, speaker, limit_name=name)

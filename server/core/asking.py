@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from server.core.bell import Bell
+from server.core.crowd import Room
 from server.core.errors import DrainingError, RateLimitedError
 from server.core.ids import NEW, check_id
 from server.core.places import Place, Places
@@ -43,10 +44,14 @@ class Asking:
         places: Places,
         spending: Spending,
         limits: TurnLimits,
+        room: Room,
         now: Callable[[], int],
         ended: Callable[[str, Turn], None],
     ) -> None:
         """`ended` is called with the owner and the turn when an end is kept and announced."""
+        self._room = room
+        #: whose turn has a place in the room, or has left it to the next in line
+        self._roomed: set[Place] = set()
         self._store = store
         self._planner = planner
         self._running = running
@@ -111,7 +116,7 @@ class Asking:
         try:
             await self._store.delete(owner, conversation_id)
         finally:
-            self._places.give_back(place)
+            self._give_back(place)
         self._bell.ring(place)
 
     async def drain(self) -> None:
@@ -253,6 +258,7 @@ class Asking:
         """Keep and start a turn; its end gives the place back, and so does a failure here."""
         try:
             self.refuse_if_draining()
+            self._make_room(place)
             await self._spending.check(place[0])  # those before it in line may have spent all
             planned = await plan()
             live = LiveTurn(place[0], planned.turn)
@@ -271,7 +277,7 @@ class Asking:
                 self._running.forget(live)
                 raise
         except BaseException:
-            self._places.give_back(place)
+            self._give_back(place)
             raise
         live.turn = turn
         self._running.start(
@@ -283,8 +289,23 @@ class Asking:
         return turn
 
     def _free(self, live: LiveTurn) -> None:
-        self._places.give_back((live.owner, live.turn.conversation_id))
+        self._give_back((live.owner, live.turn.conversation_id))
         self._ended(live.owner, live.turn)
+
+    def _make_room(self, place: Place) -> None:
+        """Have a place in the room for a turn: the one before it left its own, or a new one.
+
+        Only here, where a turn begins: a deletion has the place of a turn too, and needs no room.
+        """
+        if place not in self._roomed:
+            self._room.enter(place[0])
+            self._roomed.add(place)
+
+    def _give_back(self, place: Place) -> None:
+        self._places.give_back(place)
+        if place in self._roomed and not self._places.taken(place):
+            self._roomed.remove(place)
+            self._room.leave(place[0])
 
     def _own(self, beginning: Coroutine[Any, Any, Turn]) -> asyncio.Task[Turn]:
         task = asyncio.create_task(beginning)

@@ -48,7 +48,10 @@ class Compaction:
         prompts: Prompts,
         ids: Ids,
         now: Callable[[], int],
+        at_once: int,
     ) -> None:
+        """`at_once` is how many are written at once; asks have places of their own."""
+        self._at_once = asyncio.Semaphore(at_once)
         self._store = store
         self._upstream = upstream
         self._prompts = prompts
@@ -82,7 +85,8 @@ class Compaction:
         try:
             there = await self._store.conversation(owner, turn.conversation_id)
             if there.truncation == "summarize" and there.head_id is not None:
-                await self._summarise(owner, there, turn)
+                async with self._at_once:
+                    await self._summarise(owner, there, turn)
         except (UpstreamError, StoreError) as error:
             log.warning("compaction failed", turn=turn.id, error=type(error).__name__)
 

@@ -13,6 +13,7 @@ from server.core.bell import Bell
 from server.core.changes import checked
 from server.core.clock import microseconds
 from server.core.compaction import Compaction
+from server.core.crowd import Room
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW, Ids, check_id
 from server.core.keeping import PATIENCE
@@ -62,8 +63,12 @@ class Conversations:
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         patience: float = PATIENCE,
         traces: Traces | None = None,
+        shared: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`patience` is how many seconds followers wait for an end that cannot be kept."""
+        """`patience` is how many seconds followers wait for an end that cannot be kept.
+
+        While it is not `shared` by several owners, one may have all turns that may run.
+        """
         self._store = store
         self._now = now
         self._defaults, self.shaping = defaults, defaults.shaping
@@ -75,10 +80,14 @@ class Conversations:
             store, upstream, self._prompts, self.metrics, now, checkpoint_seconds, patience, traces
         )
         self._places = Places(defaults.limits.waiting)
+        #: what asks an upstream: turns, and calls of OpenAI's API
+        self.room = Room(defaults.upstreams.answers, "turns and calls", shared)
         self._planner = Planner(store, self._prompts, defaults, self._ids, now)
         #: the tokens that owners may use
         self.spending = Spending(store, defaults.budget, now)
-        self._compaction = Compaction(store, upstream, self._prompts, self._ids, now)
+        self._compaction = Compaction(
+            store, upstream, self._prompts, self._ids, now, defaults.upstreams.summaries
+        )
         self._asking = self._asked_of()
         #: answers of OpenAI's API that were asked to be stored
         self.completions = StoredCompletions(store)
@@ -95,6 +104,7 @@ class Conversations:
             self._places,
             self.spending,
             self._defaults.limits,
+            self.room,
             self._now,
             self._compaction.consider,
         )

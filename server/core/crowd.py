@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from server.core.errors import RateLimitedError
+from server.core.errors import CrowdedError, RateLimitedError
 
 
 class Crowd:
@@ -48,3 +48,50 @@ class Crowd:
             f"{self._most} connections and calls of this {self._whose} are open; "
             "please try again when one has ended."
         )
+
+
+class Room:
+    """So many places for all, of which nobody takes more than are left free for the others.
+
+    Who has as many as are free gets no more, so that one alone has half, two have a third each,
+    and whoever comes next finds a place: dynamic thresholds (Choudhury and Hahne, 1998).
+    """
+
+    def __init__(self, most: int, of: str, shared: Callable[[], bool]) -> None:
+        """`of` is what takes the places; while they are not `shared`, one may take them all."""
+        self._most = most
+        self._of = of
+        self._shared = shared
+        self._there: Counter[str] = Counter()
+        self._taken = 0
+
+    def enter(self, name: str) -> None:
+        """Take a place. Raises CrowdedError, and takes none then."""
+        free = self._most - self._taken
+        if free <= 0:
+            raise CrowdedError(
+                f"All places for {self._of} are taken; please try again in a moment."
+            )
+        if self._shared() and self._there[name] >= free:
+            raise CrowdedError(
+                f"This key has {self._there[name]} of {self._most} places for {self._of}, and no "
+                "more than that are free; please try again when one has ended."
+            )
+        self._there[name] += 1
+        self._taken += 1
+
+    def leave(self, name: str) -> None:
+        """Give back a place that `enter` took."""
+        self._taken -= 1
+        self._there[name] -= 1
+        if not self._there[name]:
+            del self._there[name]
+
+    @contextmanager
+    def within(self, name: str) -> Iterator[None]:
+        """Have a place in this context. Raises CrowdedError."""
+        self.enter(name)
+        try:
+            yield
+        finally:
+            self.leave(name)

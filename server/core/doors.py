@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
-from server.core.crowd import Crowd
+from server.core.crowd import Crowd, Room
 from server.core.errors import InvalidApiKeyError, PermissionDeniedError
 from server.core.rate import Allowance, RateLimit
 from storage.keys import KeyFile
@@ -81,6 +81,15 @@ class Doors:
         self._rate = rate
         self.owners = Crowd(most_by_key, "key")
         self.addresses = Crowd(most_by_address, "address")
+
+    @property
+    def shared(self) -> bool:
+        """Whether there are owners that have to share: all are one in an open house."""
+        return not self.open
+
+    def room(self, most: int, of: str) -> Room:
+        """Return so many places, `of` which owners have their share."""
+        return Room(most, of, lambda: self.shared)
 
     async def owner(self, key: str | None) -> str:
         """Return whose key this is. Raises InvalidApiKeyError; an open house takes any key."""

@@ -64,6 +64,10 @@ class RateLimitedError(RefusedError):
     """Too many requests; `retry_after` is in seconds."""
 
 
+class CrowdedError(RateLimitedError):
+    """No place is free for one more; whoever is refused so is better gone than waiting."""
+
+
 class QuotaSpentError(RefusedError):
     """No tokens are left until the next day or month; `retry_after` is in seconds."""
 
@@ -79,6 +83,7 @@ CODES: dict[type[BaseException], Code] = {
     PermissionDeniedError: Code.PERMISSION_DENIED,
     RequestTooLargeError: Code.REQUEST_TOO_LARGE,
     RateLimitedError: Code.RATE_LIMIT_EXCEEDED,
+    CrowdedError: Code.RATE_LIMIT_EXCEEDED,
     QuotaSpentError: Code.INSUFFICIENT_QUOTA,
     DrainingError: Code.DRAINING,
     storage.NotFoundError: Code.NOT_FOUND,

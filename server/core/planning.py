@@ -14,7 +14,7 @@ from server.core.prompts import Prompts, Request, Settings
 from server.core.questions import ROOT, Ask, Regenerate
 from server.core.shaping import Character, Shaping, Wish
 from server.core.spending import Budget
-from server.limits import TurnLimits
+from server.limits import TurnLimits, UpstreamLimits
 from server.upstream import template
 from server.upstream.port import Prompt
 from storage.model import Content, Conversation, Message, Role, Status, Turn
@@ -33,6 +33,7 @@ class Defaults:
     counting: Settings = field(default_factory=Settings)
     shaping: Shaping = field(default_factory=Shaping)
     limits: TurnLimits = field(default_factory=TurnLimits)
+    upstreams: UpstreamLimits = field(default_factory=UpstreamLimits)
     budget: Budget | None = None
 
 

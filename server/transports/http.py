@@ -70,6 +70,7 @@ class HttpListener:
             settings.max_body_bytes,
             self.port,
             max_upload_bytes=settings.max_upload_bytes,
+            room=doors.room(self._limits.connections, "HTTP requests"),
         )
         self._stack = AsyncExitStack()
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,9 +13,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.core.crowd import Room
 from server.core.doors import Doors, bearer
 from server.core.errors import (
     Code,
+    CrowdedError,
     InvalidRequestError,
     Problem,
     RequestTooLargeError,
@@ -71,8 +73,13 @@ class Gate:
         port: int,
         *,
         max_upload_bytes: int | None = None,
+        room: Room,
     ) -> None:
-        """`max_upload_bytes` is for bodies that go by without being held."""
+        """`max_upload_bytes` is for bodies that go by without being held.
+
+        `room` has the connections on which requests of owners are answered.
+        """
+        self._room = room
         self._guests = guests
         self._app = app
         self._doors = doors
@@ -104,7 +111,7 @@ class Gate:
                 return
             bound = self._upload if streams_past(path) or path == IMPORT_PATH else self._body
             owner = await self._let_in(scope, headers, bound)
-            with nullcontext() if owner is None else self._doors.owners.within(owner):
+            with nullcontext() if owner is None else self._within(owner):
                 await self._app(scope, _Bounded(receive, bound), passage.send)
         except Exception as error:
             if code_of(error) is Code.INTERNAL:
@@ -113,7 +120,14 @@ class Gate:
                 raise  # too late for an answer: the cut shows that what was sent is not whole
             if not passage.started:
                 refused = openai_refusal(error) if is_openai(path) else refusal(problem_of(error))
+                if isinstance(error, CrowdedError):
+                    refused.headers["connection"] = "close"  # for somebody else to come in
                 await refused(scope, receive, passage.send)
+
+    @contextmanager
+    def _within(self, owner: str) -> Iterator[None]:
+        with self._doors.owners.within(owner), self._room.within(owner):
+            yield
 
     def _check_page(self, scope: Scope, headers: Headers) -> None:
         if len(headers.getlist("host")) != 1 and scope["http_version"] != "1.0":

@@ -74,6 +74,7 @@ class Calls:
         self._requests = requests
         self._limits = limits
         self._most_bytes = most_bytes
+        self._room = doors.room(limits.calls, "gRPC calls")
 
     def unary(
         self,
@@ -161,6 +162,7 @@ class Calls:
                 seen.owner = caller.owner or None
                 if not keyless:
                     held.enter_context(self._doors.owners.within(caller.owner))
+                    held.enter_context(self._room.within(caller.owner))
                 if not (keyless or free) and (left := self._doors.count(caller.owner)) is not None:
                     trailers += tuple(rate_headers(left).items())
                     context.set_trailing_metadata(trailers)

@@ -62,6 +62,7 @@ class WebsocketListener:
         self._guests = Guests(doors, self._limits.check_keys_every)
         self._open = AsyncExitStack()
         self._crowd: set[GuardedConnection] = set()
+        self._room = doors.room(self._limits.connections, "websockets")
         self._peers: set[Peer] = set()
 
     @property
@@ -141,7 +142,12 @@ class WebsocketListener:
         guest = await self._guest(connection, request)
         own = guest.conversation_id or self._ids.new("conv")
         peer = Peer(self._house, connection, guest, own)
-        with self._house.doors.owners.within(guest.owner), self._guests.staying(peer):
+        owners = self._house.doors.owners
+        with (
+            owners.within(guest.owner),
+            self._room.within(guest.owner),
+            self._guests.staying(peer),
+        ):
             self._peers.add(peer)
             try:
                 await connection.push(self._welcome(own))

@@ -20,6 +20,7 @@ from server.upstream.letters import whole
 from server.upstream.models import model
 from server.upstream.openai_answer import Answer, Bounds
 from server.upstream.openai_errors import BREAKS, break_error, status_error
+from server.upstream.pool import KEPT, Pool
 from server.upstream.port import (
     Finish,
     Prompt,
@@ -36,6 +37,8 @@ _OWN_HOSTS = (".api.openai.com", ".openai.azure.com", ".services.ai.azure.com")
 _NO_KEY = "none"
 _CONNECT = 10.0
 _KEEP_ALIVE = 30.0
+#: aiohttp's word for it; None would be its default of 100
+_UNBOUNDED = 0
 #: so much of a refusal's body is read
 _REFUSAL_BYTES = 64 * 1024
 _LONGEST_BACKOFF = 8.0
@@ -69,7 +72,8 @@ class OpenAIUpstream:
     Times are in seconds: `timeout` is for a whole call with its retries, `first_byte_timeout` for
     each try until its first event, `between_timeout` from one event to the next. A try that failed
     before the first piece is repeated up to `retries` times, after `backoff` that doubles, or
-    after what the upstream asks for if that is no more than `longest_wait`.
+    after what the upstream asks for if that is no more than `longest_wait`. `kept` is how many
+    idle connections stay open for the next call.
     """
 
     name = "openai"
@@ -87,6 +91,7 @@ class OpenAIUpstream:
         longest_wait: float = 60.0,
         max_answer_chars: int = 8 * 1024 * 1024,
         max_event_bytes: int = 1024 * 1024,
+        kept: int = KEPT,
     ) -> None:
         if not api_key and not base_url:
             raise ValueError("an upstream needs a key, or the address of a server that wants none")
@@ -100,21 +105,23 @@ class OpenAIUpstream:
         self._retries = Retries(retries, backoff, longest_wait)
         self._scrub = Scrubber(api_key, address)
         self._reports_usage = True
+        self._pool = Pool(kept)
         self._client = openai.AsyncOpenAI(
             api_key=api_key or _NO_KEY, base_url=address, max_retries=0, http_client=_http_client()
         )
 
     async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
         """Yield the answer's pieces as they come, then its Finish; see Upstream."""
-        answer = await self._begin(prompt)
-        try:
-            while pieces := await answer.pieces():
-                for piece in pieces:
-                    yield piece
-            yield answer.finish
-            await answer.drain()
-        finally:
-            await answer.close()
+        with self._pool.using():
+            answer = await self._begin(prompt)
+            try:
+                while pieces := await answer.pieces():
+                    for piece in pieces:
+                        yield piece
+                yield answer.finish
+                await answer.drain()
+            finally:
+                await answer.close()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -174,7 +181,7 @@ class OpenAIUpstream:
             "/chat/completions" if chat else "/completions",
             cast_to=httpx2.Response,
             content=_json(self._body(prompt, chat)),
-            options={"headers": _headers(prompt)},
+            options={"headers": {**_headers(prompt), **self._pool.headers}},
             stream=True,
             stream_cls=openai.AsyncStream[object],
         )
@@ -229,7 +236,7 @@ def _http_client() -> httpx2.AsyncClient:
     """Return a client that leaves patience to us and follows no redirect: it would take the key."""
     return openai.DefaultAioHttpClient(
         timeout=httpx2.Timeout(None, connect=_CONNECT),
-        limits=httpx2.Limits(max_connections=1000, keepalive_expiry=_KEEP_ALIVE),
+        limits=httpx2.Limits(max_connections=_UNBOUNDED, keepalive_expiry=_KEEP_ALIVE),
         follow_redirects=False,
         event_hooks={"response": [_cap_refusal]},
     )

@@ -18,6 +18,7 @@ from server.upstream.bodies import EVENTS, whole
 from server.upstream.headers import sent
 from server.upstream.incoming import BREAKS, Bounds, Incoming
 from server.upstream.mend import parse
+from server.upstream.pool import KEPT, Pool
 from server.upstream.port import Call, Reply, UpstreamFailedError, UpstreamTimeoutError
 from server.upstream.scrub import Scrubber
 
@@ -25,7 +26,8 @@ OPENAI: Final = "https://api.openai.com/v1"
 _CONNECT = 10.0
 #: Many local servers close a connection after 5 s of silence; a new one costs them little.
 _KEEP_ALIVE: Final = {"http": 4.0, "https": 30.0}
-_CONNECTIONS = 1000
+#: see Pool
+_UNBOUNDED = 0
 #: so much of a body is sent at once
 _PIECE = 64 << 10
 #: how long, and how much, a list of models may be
@@ -49,12 +51,15 @@ class Passage:
         base_url: str | None = None,
         name: str = "openai",
         bounds: Bounds | None = None,
+        kept: int = KEPT,
     ) -> None:
+        """`kept` is how many idle connections stay open for the next call."""
         self.name = name
         self._base, login = _address(base_url or OPENAI)
         self._own = {"authorization": f"Bearer {api_key}"} if api_key else login
         self._bounds = bounds or Bounds()
         self._scrub = Scrubber(api_key, base_url or OPENAI)
+        self._pool = Pool(kept)
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
@@ -66,11 +71,12 @@ class Passage:
         being read is raised there, as an UpstreamError; what `call.body` itself raises is raised
         unchanged.
         """
-        incoming = await self._send(call)
-        try:
-            yield await incoming.reply(call)
-        finally:
-            await incoming.leave()
+        with self._pool.using():
+            incoming = await self._send(call)
+            try:
+                yield await incoming.reply(call)
+            finally:
+                await incoming.leave()
 
     async def models(self) -> Sequence[Mapping[str, Any]]:
         """Return the models that the upstream lists."""
@@ -114,7 +120,7 @@ class Passage:
     async def _request(self, call: Call, body: _Sending | None) -> aiohttp.ClientResponse:
         if self._session is None:
             self._session = _session(self._base)
-        headers = sent(call.headers, self._own)
+        headers = sent(call.headers, {**self._own, **self._pool.headers})
         if isinstance(call.body, bytes):
             headers |= {"content-length": str(len(call.body))} if call.body else {}
         return await self._session.request(
@@ -169,7 +175,7 @@ def _session(base: SplitResult) -> aiohttp.ClientSession:
     """Return a session that keeps no cookie and leaves patience to us."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            limit=_CONNECTIONS,
+            limit=_UNBOUNDED,
             keepalive_timeout=_KEEP_ALIVE[base.scheme],
             ssl=httpx2.create_ssl_context() if base.scheme == "https" else True,
         ),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -82,6 +82,8 @@ class Call:
     model: str | None = None
     #: who counts what it uses; None where nobody does
     meter: Meter | None = None
+    #: takes a place for it, or refuses it; one that is part of a turn has the turn's
+    place: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 class Meter(Protocol):

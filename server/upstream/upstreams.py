@@ -142,11 +142,12 @@ class Upstreams:
 
     @asynccontextmanager
     async def call(self, call: Call) -> AsyncIterator[Reply]:
-        """Send a call and yield the reply; see OpenAISpeaker."""
+        """Send a call and yield the reply; see OpenAISpeaker. What has no place is refused."""
         self._running += 1
         self._idle.clear()
         try:
             async with AsyncExitStack() as stack:
+                stack.enter_context(call.place())
                 if (meter := call.meter) is None:
                     yield await self._first_reply(call, stack)
                 else:

@@ -74,8 +74,8 @@ class Facade:
         self.visits: dict[asyncio.Task[object], Visit] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        spending = self._conversations.spending
-        visit = Visit(scope, receive, send, spending if spending.limited else None)
+        spending, room = self._conversations.spending, self._conversations.room
+        visit = Visit(scope, receive, send, room, spending if spending.limited else None)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - we are in one
         self.visits[task] = visit

@@ -7,12 +7,15 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from server.core.checks import DEEPEST_JSON, depth
+from server.core.crowd import Room
 from server.core.errors import RefusedError
 from server.core.guests import Reader
 from server.core.spending import Spending
@@ -35,9 +38,9 @@ class Visit:
     """Reads one request and answers it once; paths begin behind `/v1`."""
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, spending: Spending | None = None
+        self, scope: Scope, receive: Receive, send: Send, room: Room, spending: Spending | None
     ) -> None:
-        """`spending` counts the tokens of its calls."""
+        """`room` has the places of its calls, `spending` counts their tokens."""
         self.method: str = scope["method"]
         raw = scope.get("raw_path") or scope["path"].encode()
         self.raw_path = _without_doubles(raw.decode("latin-1"))
@@ -49,6 +52,7 @@ class Visit:
         self.names: Mapping[str, str] = {}
         self.started = False
         self._spending = spending
+        self._place = partial(room.within, self.owner)
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -131,13 +135,15 @@ class Visit:
         headers = {_TRACKED: self._scope["state"]["request_id"], **self.headers}
         if stream is not None:
             headers |= {"accept": EVENTS if stream else JSON, "content-type": JSON}
-        return Call(self.method, path, self._query(), headers, body, model, self._meter())
+        call = Call(self.method, path, self._query(), headers, body, model)
+        return replace(call, meter=self._meter(), place=self._place)
 
     def made(self, path: str, body: dict[str, Any], *, stream: bool = False) -> Call:
         """Return a call of our own making, which stands for a part of this request."""
         headers = {_TRACKED: self._scope["state"]["request_id"], "content-type": JSON}
         headers["accept"] = EVENTS if stream else JSON
-        return Call("POST", path, "", headers, encode(body), body["model"], self._meter())
+        call = Call("POST", path, "", headers, encode(body), body["model"])
+        return replace(call, meter=self._meter(), place=self._place)
 
     async def answer(self, body: object, headers: Mapping[str, str] | None = None) -> None:
         """Answer with JSON; bytes are JSON already."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -92,7 +93,8 @@ class Writer:
 
     async def _heard(self, prompt: Prompt) -> AsyncIterator[str]:
         made = self._visit.made("/chat/completions", self._body(prompt), stream=True)
-        call = replace(made, meter=None)  # what it uses is counted with the end of its turn
+        # What it uses is counted with the end of its turn, which has a place of its own.
+        call = replace(made, meter=None, place=nullcontext)
         async with self._upstreams.call(call) as reply:
             await refuse_bad(reply)
             self.headers = beside(reply)
