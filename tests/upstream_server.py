@@ -87,6 +87,11 @@ class ScriptedUpstream:
         return f"http://127.0.0.1:{self.port}/v1"
 
     @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    @property
     def disconnects(self) -> list[asyncio.Event]:
         """For each request an event that is set if the client hung up before its answer's end."""
         return [request.gone for request in self.requests]

@@ -37,6 +37,8 @@ _OWN_HOSTS = (".api.openai.com", ".openai.azure.com", ".services.ai.azure.com")
 _NO_KEY = "none"
 _CONNECT = 10.0
 _KEEP_ALIVE = 30.0
+#: after which a connection is closed that is not kept; 0 would be never
+_AT_ONCE = 0.001
 #: aiohttp's word for it; None would be its default of 100
 _UNBOUNDED = 0
 #: so much of a refusal's body is read
@@ -109,6 +111,7 @@ class OpenAIUpstream:
         self._client = openai.AsyncOpenAI(
             api_key=api_key or _NO_KEY, base_url=address, max_retries=0, http_client=_http_client()
         )
+        self._passing: openai.AsyncOpenAI | None = None
 
     async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
         """Yield the answer's pieces as they come, then its Finish; see Upstream."""
@@ -126,6 +129,8 @@ class OpenAIUpstream:
     async def close(self) -> None:
         """Close every connection."""
         await self._client.close()
+        if self._passing is not None:
+            await self._passing.close()
 
     async def _begin(self, prompt: Prompt) -> Answer:
         """Return an answer that has begun, after as many tries as it takes and are allowed."""
@@ -177,15 +182,23 @@ class OpenAIUpstream:
         return await self._post(prompt, chat)
 
     async def _post(self, prompt: Prompt, chat: bool) -> httpx2.Response:
-        response = await self._client.post(
+        response = await self._fit_client().post(
             "/chat/completions" if chat else "/completions",
             cast_to=httpx2.Response,
             content=_json(self._body(prompt, chat)),
-            options={"headers": {**_headers(prompt), **self._pool.headers}},
+            options={"headers": _headers(prompt)},
             stream=True,
             stream_cls=openai.AsyncStream[object],
         )
         return cast("httpx2.Response", response)
+
+    def _fit_client(self) -> openai.AsyncOpenAI:
+        """Return the client that keeps its connections, or in a crowd one that does not."""
+        if not self._pool.crowded:
+            return self._client
+        if self._passing is None:
+            self._passing = self._client.with_options(http_client=_http_client(_AT_ONCE))
+        return self._passing
 
     def _body(self, prompt: Prompt, chat: bool) -> dict[str, Any]:
         asked = {
@@ -232,11 +245,11 @@ async def _cap_refusal(response: httpx2.Response) -> None:
         response.stream = _Capped(response.stream)
 
 
-def _http_client() -> httpx2.AsyncClient:
+def _http_client(keep_alive: float = _KEEP_ALIVE) -> httpx2.AsyncClient:
     """Return a client that leaves patience to us and follows no redirect: it would take the key."""
     return openai.DefaultAioHttpClient(
         timeout=httpx2.Timeout(None, connect=_CONNECT),
-        limits=httpx2.Limits(max_connections=_UNBOUNDED, keepalive_expiry=_KEEP_ALIVE),
+        limits=httpx2.Limits(max_connections=_UNBOUNDED, keepalive_expiry=keep_alive),
         follow_redirects=False,
         event_hooks={"response": [_cap_refusal]},
     )

@@ -60,7 +60,8 @@ class Passage:
         self._bounds = bounds or Bounds()
         self._scrub = Scrubber(api_key, base_url or OPENAI)
         self._pool = Pool(kept)
-        self._session: aiohttp.ClientSession | None = None
+        #: the one that keeps its connections, and one for a crowd, which does not
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     @asynccontextmanager
     async def call(self, call: Call) -> AsyncIterator[Reply]:
@@ -92,8 +93,8 @@ class Passage:
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
     async def _send(self, call: Call) -> Incoming:
         """Return the upstream's answer once its head is there."""
@@ -118,12 +119,13 @@ class Passage:
         return Incoming(response, bounds, self._scrub, began, began + patience)
 
     async def _request(self, call: Call, body: _Sending | None) -> aiohttp.ClientResponse:
-        if self._session is None:
-            self._session = _session(self._base)
-        headers = sent(call.headers, {**self._own, **self._pool.headers})
+        keeps = not self._pool.crowded
+        if keeps not in self._sessions:
+            self._sessions[keeps] = _session(self._base, keeps=keeps)
+        headers = sent(call.headers, self._own)
         if isinstance(call.body, bytes):
             headers |= {"content-length": str(len(call.body))} if call.body else {}
-        return await self._session.request(
+        return await self._sessions[keeps].request(
             call.method,
             self._url(call),
             headers=headers,
@@ -171,12 +173,13 @@ async def _pieces(body: bytes) -> AsyncIterator[memoryview]:
         yield view[start : start + _PIECE]
 
 
-def _session(base: SplitResult) -> aiohttp.ClientSession:
+def _session(base: SplitResult, *, keeps: bool) -> aiohttp.ClientSession:
     """Return a session that keeps no cookie and leaves patience to us."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=_UNBOUNDED,
-            keepalive_timeout=_KEEP_ALIVE[base.scheme],
+            keepalive_timeout=_KEEP_ALIVE[base.scheme] if keeps else None,
+            force_close=not keeps,
             ssl=httpx2.create_ssl_context() if base.scheme == "https" else True,
         ),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT),

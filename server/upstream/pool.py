@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 #: How many, where nobody says; the server shares its descriptors out (server/limits.py).
 KEPT = 100
-#: What asks an upstream not to keep a connection (RFC 9112, 9.6).
-_LAST = {"connection": "close"}
 
 
 class Pool:
@@ -33,6 +31,6 @@ class Pool:
             self._used -= 1
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        """What a request says of its connection: whether it is the last on it."""
-        return _LAST if self._used > self._kept else {}
+    def crowded(self) -> bool:
+        """Whether the connection of a call that begins now is to be closed behind it."""
+        return self._used > self._kept
