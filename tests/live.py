@@ -19,6 +19,7 @@ from server.core.doors import Doors
 from server.core.planning import Defaults
 from server.core.shaping import Shaping
 from server.core.traces import Traces
+from server.limits import UpstreamLimits
 from server.settings import Settings, load
 from server.transports.http import HttpListener
 from server.transports.rpc import RpcListener
@@ -53,13 +54,15 @@ async def serve(
     doors: Doors | None = None,
     shaping: Shaping | None = None,
     traces: Traces | None = None,
+    at_once: UpstreamLimits | None = None,
     **flags: Any,
 ) -> AsyncIterator[Served]:
     """Serve on all three ports; `flags` are settings by field name."""
     settings: Settings = load({**FREE, **flags})
     tls = certificate_of(settings)
     doors = doors or Doors([], None, microseconds, open_to_all=True, public=False)
-    defaults = Defaults(model, shaping=shaping or Shaping())
+    shaping, at_once = shaping or Shaping(), at_once or UpstreamLimits()
+    defaults = Defaults(model, shaping=shaping, upstreams=at_once)
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(
             Conversations(store, upstream, defaults, traces=traces)

@@ -19,7 +19,7 @@ from server.core.doors import Doors
 from server.core.planning import Defaults
 from server.core.shaping import Shaping
 from server.core.spending import budget
-from server.limits import HttpLimits
+from server.limits import HttpLimits, UpstreamLimits
 from server.settings import load
 from server.transports.http import HttpListener
 from server.transports.openai_facade.app import Facade
@@ -74,6 +74,7 @@ async def serving(
     *,
     shaping: Shaping | None = None,
     limits: HttpLimits | None = None,
+    at_once: UpstreamLimits | None = None,
     **flags: Any,
 ) -> AsyncIterator[Served]:
     """Serve these upstreams; they are closed at the end."""
@@ -81,7 +82,12 @@ async def serving(
         upstreams = Upstreams(members)
         settings = load(flags)
         most = budget(settings.token_budget) if settings.token_budget else None
-        defaults = Defaults(MODEL, shaping=shaping or Shaping(), budget=most)
+        defaults = Defaults(
+            MODEL,
+            shaping=shaping or Shaping(),
+            budget=most,
+            upstreams=at_once or UpstreamLimits(),
+        )
         stack.push_async_callback(upstreams.close)
         store = await stack.enter_async_context(SQLiteStore(folder / "trialogue.db"))
         core = await stack.enter_async_context(Conversations(store, upstreams, defaults))
