@@ -1,20 +1,35 @@
-"""A server that may have few descriptors: strangers cannot take the last of them."""
+"""A server that may have few descriptors: neither strangers nor one key can take the last."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import grpc
 import httpx2
+from trialogue.v1 import conversation_pb2 as pb
+from websockets.asyncio.client import ClientConnection, connect
 
 from tests.live import Process
-from tests.upstream_script import say
+from tests.server.transports import rpc_server
+from tests.server.transports.http_server import refused, talking
+from tests.server.transports.websocket_server import bearing
+from tests.upstream_script import Exchange, hang, say
 from tests.upstream_server import ScriptedUpstream
 
 FEW = 256
+#: The usual soft limit, which in a container may be the hard one too.
+USUAL = 1024
+#: Asks of one key: frames on 16 websockets, calls on one gRPC channel, requests on connections.
+ON_EACH_SOCKET, CALLS, REQUESTS = 62, 908, 100
+#: What that key may have answered at once: half of the places for all.
+HALF = 90
 
 
 def limited(soft: int, hard: int) -> tuple[str, ...]:
@@ -37,6 +52,12 @@ class Raisable(Process):
     """May have FEW descriptors, and twice as many if it asks."""
 
     program = limited(FEW, 2 * FEW)
+
+
+class Usual(Narrow):
+    """May have the usual number of descriptors."""
+
+    program = limited(USUAL, USUAL)
 
 
 @asynccontextmanager
@@ -75,3 +96,78 @@ async def test_it_takes_what_the_machine_allows_and_the_fast_loop(tmp_path: Path
         (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
         assert line.split()[3:5] == [str(2 * FEW), str(2 * FEW)]
         assert "uvloop" in Path(f"/proc/{server.pid}/maps").read_text()
+
+
+async def held_or_said(exchange: Exchange) -> None:
+    """Hold the answer to what says so open, and say the others."""
+    await (hang() if b"Hold" in exchange.request.raw else say("Here."))(exchange)
+
+
+async def refused_by_frame(socket: ClientConnection) -> int:
+    """Ask on one websocket until all is begun or refused; return how many were refused."""
+    await socket.recv()
+    for _ in range(ON_EACH_SOCKET):
+        await socket.send('{"type": "ask", "conversation_id": "new", "prompt": "Hold"}')
+    frames = [json.loads(await socket.recv()) for _ in range(ON_EACH_SOCKET)]
+    errors = [frame["error"]["code"] for frame in frames if frame["type"] == "error"]
+    assert set(errors) <= {"rate_limit_exceeded"}
+    return len(errors)
+
+
+async def refused_by_status(ask: Any) -> int:
+    """Ask over gRPC; return 1 where that was refused."""
+    call = ask(
+        pb.AskRequest(conversation_id="new", prompt="Hold"),
+        metadata=rpc_server.bearing("key-of-ada"),
+    )
+    told = await rpc_server.refusal(call.read())
+    assert (told.code.name, told.reason) == ("RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED")
+    return 1
+
+
+async def refused_by_answer(url: str) -> int:
+    """Ask on a connection of its own; return 1 where that was refused."""
+    async with talking(url, headers=bearing("key-of-ada")) as client:
+        response = await client.post("/ask/new", json={"prompt": "Hold"})
+        refused(response, 429, "rate_limit_exceeded")
+        assert response.headers["retry-after"] == "1"
+        return 1
+
+
+async def is_served(server: Usual, key: str) -> None:
+    """Look at the health, ask, and follow what was asked, each on a connection of its own."""
+    async with talking(server.http) as client:
+        assert (await client.get("/healthz")).status_code == 200
+    async with talking(server.http, headers=bearing(key)) as client:
+        asked = await client.post("/ask/c", json={"prompt": "Anybody?"})
+        assert asked.json()["answer"] == "Here.", asked.text
+    async with talking(server.http, headers=bearing(key)) as client:
+        followed = await client.get(f"/turns/{asked.json()['id']}/events")
+        assert "event: turn.ended" in followed.text
+
+
+async def test_2000_asks_of_one_key_leave_room_for_another(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream:
+        upstream.script(*[held_or_said] * 5000)
+        env = {
+            "OPENAI_API_KEY": "sk-any",
+            "OPENAI_BASE_URL": upstream.base_url,
+            "TRIALOGUE_API_KEYS": "ada:key-of-ada,bob:key-of-bob",
+        }
+        async with (
+            Usual(tmp_path, env=env) as server,
+            grpc.aio.insecure_channel(server.grpc) as channel,
+            AsyncExitStack() as stack,
+        ):
+            ada = partial(connect, additional_headers=bearing("key-of-ada"), proxy=None)
+            sockets = [await stack.enter_async_context(ada(server.websocket)) for _ in range(16)]
+            late = await asyncio.gather(*(refused_by_frame(socket) for socket in sockets))
+            assert sum(late) == 16 * ON_EACH_SOCKET - HALF
+            ask = rpc_server.stub(channel).Ask
+            await asyncio.gather(*(refused_by_status(ask) for _ in range(CALLS)))
+            await asyncio.gather(*(refused_by_answer(server.http) for _ in range(REQUESTS)))
+            for _ in range(3):
+                await is_served(server, "key-of-bob")
+            assert len([one for one in upstream.requests if b"Hold" in one.raw]) == HALF
+            assert server.open_files < USUAL // 2
+        assert '"level": "error"' not in server.log
