@@ -12,6 +12,7 @@ from server.core.context import Weighed, trim
 from server.core.ids import Ids
 from server.core.prompts import Prompts, Request
 from server.core.scale import Scale
+from server.limits import UpstreamLimits
 from server.upstream.port import Finish, Prompt, PromptMessage, Upstream, UpstreamError, text_of
 from storage.model import Conversation, Message, Role, Turn
 from storage.port import Store, StoreError
@@ -37,6 +38,8 @@ INSTRUCTION = (
 class Compaction:
     """Owns a task for each conversation that is being summarised: never in the path of a turn.
 
+    Few are written at once, the others wait: what asks has places of its own, and loses none to it.
+
     A summary hangs under the last message that it stands for, beside the message that follows:
     the originals stay, and `truncation: "trim"` makes the summaries as if they were not.
     """
@@ -48,10 +51,9 @@ class Compaction:
         prompts: Prompts,
         ids: Ids,
         now: Callable[[], int],
-        at_once: int,
+        limits: UpstreamLimits,
     ) -> None:
-        """`at_once` is how many are written at once; asks have places of their own."""
-        self._at_once = asyncio.Semaphore(at_once)
+        self._at_once = asyncio.Semaphore(limits.summaries)
         self._store = store
         self._upstream = upstream
         self._prompts = prompts

@@ -65,12 +65,8 @@ class Conversations:
         traces: Traces | None = None,
         shared: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`patience` is how many seconds followers wait for an end that cannot be kept.
-
-        While it is not `shared` by several owners, one may have all turns that may run.
-        """
-        self._store = store
-        self._now = now
+        """`patience` is in seconds, for ends that cannot be kept; for `shared` see Room."""
+        self._store, self._now = store, now
         self._defaults, self.shaping = defaults, defaults.shaping
         self._bell, self._ids = Bell(), Ids(now)
         self._prompts = self.counting = Prompts(store, defaults.counting)
@@ -79,17 +75,12 @@ class Conversations:
         self._running = Running(
             store, upstream, self._prompts, self.metrics, now, checkpoint_seconds, patience, traces
         )
-        self._places = Places(defaults.limits.waiting)
-        #: what asks an upstream: turns, and calls of OpenAI's API
-        self.room = Room(defaults.upstreams.answers, "turns and calls", shared)
+        self._places, most = Places(defaults.limits.waiting), defaults.upstreams
+        self.room = Room(most.answers, "turns and calls", shared)
         self._planner = Planner(store, self._prompts, defaults, self._ids, now)
-        #: the tokens that owners may use
         self.spending = Spending(store, defaults.budget, now)
-        self._compaction = Compaction(
-            store, upstream, self._prompts, self._ids, now, defaults.upstreams.summaries
-        )
+        self._compaction = Compaction(store, upstream, self._prompts, self._ids, now, most)
         self._asking = self._asked_of()
-        #: answers of OpenAI's API that were asked to be stored
         self.completions = StoredCompletions(store)
         self._turnstile, self._drained = Turnstile(), False
         self._show()
@@ -186,8 +177,7 @@ class Conversations:
                 yield event
             return
         about(live.turn)
-        heard_the_end = False
-        live.followers += 1
+        heard_the_end, live.followers = False, live.followers + 1
         try:
             async with aclosing(live.follow(after)) as events:
                 async for event in events:

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from server.limits import HttpLimits, RpcLimits, WebsocketLimits, room_at_the_door
+from server.limits import HttpLimits, RpcLimits, UpstreamLimits, WebsocketLimits, room_at_the_door
+
+#: What a server that does nothing has open, and some for files that come and go.
+OUR_OWN = 48
 
 
 @pytest.fixture
@@ -18,14 +21,17 @@ def soft() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-@pytest.mark.parametrize("most", [256, 1000, 1024, 4096])
+@pytest.mark.parametrize("most", [256, 1000, 1024, 4096, 20_000])
 @pytest.mark.usefixtures("soft")
-def test_an_eighth_of_the_descriptors_is_left(most: int) -> None:
+def test_all_that_may_be_open_at_once_leaves_descriptors_for_our_own(most: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     taken = [
         limits.connections + room_at_the_door(limits.connections)
-        for limits in (WebsocketLimits(), HttpLimits())
+        for limits in (WebsocketLimits(), HttpLimits(), RpcLimits())
     ]
-    assert sum(taken) + RpcLimits().connections <= most * 7 // 8
-    assert min(taken) > most // 8
+    upstreams = UpstreamLimits()
+    asking = upstreams.answers + upstreams.summaries + upstreams.kept
+    assert sum(taken) + asking <= most - OUR_OWN
+    assert min(*taken, asking) > most // 12
+    assert upstreams.answers > most // 8

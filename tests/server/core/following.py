@@ -99,13 +99,17 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def asking(conversations: Conversations, words: str, **how: Any) -> asyncio.Task[Turn]:
-    return asyncio.create_task(conversations.ask(ADA, "c", Ask(words, **how)))
+def asking(
+    conversations: Conversations, words: str, into: str = "c", **how: Any
+) -> asyncio.Task[Turn]:
+    return asyncio.create_task(conversations.ask(ADA, into, Ask(words, **how)))
 
 
-async def in_line(conversations: Conversations, words: str, **how: Any) -> asyncio.Task[Turn]:
+async def in_line(
+    conversations: Conversations, words: str, into: str = "c", **how: Any
+) -> asyncio.Task[Turn]:
     """Ask where another turn runs; return when the asker stands in line."""
-    task = asking(conversations, words, **how)
+    task = asking(conversations, words, into, **how)
     await settled()
     assert not task.done()
     return task

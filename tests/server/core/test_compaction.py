@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from server.core.compaction import INSTRUCTION, Compaction
 from server.core.conversations import Ask, Conversations, Defaults
 from server.core.prompts import SUMMARY_HEADING, Settings
+from server.limits import UpstreamLimits
 from server.upstream.port import Finish, Prompt
 from storage.model import Role, Turn
 from storage.sqlite import SQLiteStore
@@ -121,3 +123,44 @@ async def test_a_preview_tells_of_it(core: Conversations) -> None:
     told = await core.preview(OWNER, "c", Ask("And now?"))
     reasons = {line.reason.split(" of ")[0] for line in told.lines}
     assert {"summary", "summarised", "fits", "question"} <= reasons
+
+
+class Held(Summariser):
+    """Writes no summary before `go_on` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+        self.at_once, self.most_at_once = 0, 0
+
+    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
+        wish = prompt.messages[0].content == INSTRUCTION
+        self.at_once += wish
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            if wish:
+                await self.go_on.wait()
+            async for piece in super().complete(prompt):
+                yield piece
+        finally:
+            self.at_once -= wish
+
+
+async def test_few_are_written_at_once_and_no_ask_waits_for_them(store: SQLiteStore) -> None:
+    upstream = Held()
+    defaults = Defaults("gpt-4o", None, WINDOW, upstreams=UpstreamLimits(answers=1, summaries=2))
+    names = [f"c{number}" for number in range(5)]
+    async with Conversations(store, upstream, defaults) as core:
+        for name in names:
+            await core.create(OWNER, id=name)
+            await core.update(OWNER, name, {"truncation": "summarize"})
+            for number in range(12):
+                turn = await core.ask(OWNER, name, Ask(f"{number} {LONG}"))
+                async for _ in core.follow(OWNER, turn.id):
+                    pass
+        assert upstream.most_at_once == 2
+        upstream.go_on.set()
+        await _compaction(core).idle()
+        assert upstream.most_at_once == 2
+        for name in names:
+            assert await store.summaries(OWNER, name, limit=1)
