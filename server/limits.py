@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 #: Descriptors that are nobody's share: of the ports, the database, keys, logs, look-ups of names.
-_OWN = 64
+OWN = 64
 #: Shares of all others, in eighths; together they are the whole.
 _WEBSOCKETS, _HTTP, _GRPC, _UPSTREAMS = 3, 2, 1, 2
 #: Shares of what upstreams have of them, in eighths: used, for summaries, kept for the next.
@@ -52,7 +52,7 @@ def _descriptors() -> int:
     """Return how many descriptors there are to be shared out."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     every = 1 << 17 if soft == resource.RLIM_INFINITY else soft
-    return every - min(_OWN, every // 4)
+    return every - min(OWN, every // 4)
 
 
 def room_at_the_door(connections: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from server import limits
 from server.core import checks
 from server.core.archive import splitting
 from server.core.errors import Code
@@ -135,7 +136,11 @@ def limits_page() -> str:
             "",
             "## Built in",
             "",
-            "Sizes are in bytes, times in seconds.",
+            "Sizes are in bytes, times in seconds. Descriptors are as many as the process may have",
+            f"(the hard limit, 65,536 at most), less {limits.OWN} of its own: connections to the",
+            "ports and to upstreams together are never more. Of the connections of HTTP and of the",
+            "websocket, of the calls of gRPC and of the `answers` of upstreams, a key has no more",
+            "than are left free for others, unless all are one (no key is asked for).",
             *(line for name, table in LIMITS.items() for line in _limits(name, table)),
             "",
             "### The shape of things",

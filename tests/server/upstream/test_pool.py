@@ -80,7 +80,7 @@ async def test_few_connections_are_kept_of_many_that_were_in_use(client: Made) -
 
 
 async def test_nobody_waits_for_a_connection(client: Made) -> None:
-    many = min(1100, raise_descriptors(4096) // 3)
+    many = min(1200, raise_descriptors(4096) // 3)
     async with ScriptedUpstream() as server:
         server.script(*[hang()] * many)
         one, close = client(server.base_url)
