@@ -85,6 +85,17 @@ class UpstreamLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyLimits:
+    """What comes from an upstream, the same for a conversation and under `/v1`."""
+
+    event_bytes: int = _most(16 << 20, "an event of a stream, comments and all")
+    answer_chars: int = _most(8 << 20, "characters of an answer's text, streamed or in one piece")
+    answer_bytes: int = _most(64 << 20, "an answer in one piece")
+    refusal_bytes: int = _most(64 << 10, "of a refusal; what is behind them is not read")
+    list_bytes: int = _most(8 << 20, "a list of models")
+
+
+@dataclass(frozen=True, slots=True)
 class HttpLimits:
     """REST, SSE, `/v1` and the page."""
 

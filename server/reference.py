@@ -12,7 +12,14 @@ from server.core import checks
 from server.core.archive import splitting
 from server.core.errors import Code
 from server.core.metrics import ROWS
-from server.limits import HttpLimits, RpcLimits, TurnLimits, UpstreamLimits, WebsocketLimits
+from server.limits import (
+    HttpLimits,
+    ReplyLimits,
+    RpcLimits,
+    TurnLimits,
+    UpstreamLimits,
+    WebsocketLimits,
+)
 from server.settings import Settings, variables
 from server.transports.status import WIRE
 
@@ -28,7 +35,7 @@ WHEN = {
     Code.ALREADY_EXISTS: "that id is taken",
     Code.IDEMPOTENCY_MISMATCH: "the same idempotency key with another request",
     Code.REQUEST_TOO_LARGE: "a body, frame or message over the limit",
-    Code.RATE_LIMIT_EXCEEDED: "ours or the upstream's; `Retry-After` is set",
+    Code.RATE_LIMIT_EXCEEDED: "ours or the upstream's, its quota too; `Retry-After` is set",
     Code.INSUFFICIENT_QUOTA: "the tokens of this day or month are spent; nothing is stored",
     Code.UPSTREAM_REJECTED: "the upstream refused; HTTP status is the upstream's own",
     Code.UPSTREAM_FAILED: "the upstream broke: a 5xx, a cut or unreadable stream",
@@ -92,6 +99,7 @@ LIMITS = {
     "gRPC, port 9000": RpcLimits,
     "Websocket, port 9001": WebsocketLimits,
     "Upstreams": UpstreamLimits,
+    "What an upstream says": ReplyLimits,
 }
 #: Settings that bound what a caller may take.
 BOUNDS = (

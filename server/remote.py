@@ -9,7 +9,7 @@ from dotenv import dotenv_values
 from server.limits import UpstreamLimits
 from server.settings import TOML_FILE, Settings, SettingsError
 from server.tables import UpstreamTable
-from server.upstream.incoming import Bounds
+from server.upstream.bounds import Bounds
 from server.upstream.openai_api import OpenAIUpstream, limit_name
 from server.upstream.passage import OPENAI, Passage
 from server.upstream.upstreams import Member

@@ -56,6 +56,8 @@ class ScriptedUpstream:
 
     def __init__(self, *, models: tuple[str, ...] = ("gpt-4o-mini",)) -> None:
         self.requests: list[Request] = []
+        #: what a POST gets when the script is over
+        self.otherwise: Behaviour = echo
         self._models = models
         self._script: deque[Behaviour] = deque()
         self._arrival = asyncio.Condition()
@@ -157,7 +159,7 @@ class ScriptedUpstream:
         elif request.method != "POST":
             await fail(404, "no such route")(exchange)
         else:
-            behave = self._script.popleft() if self._script else echo
+            behave = self._script.popleft() if self._script else self.otherwise
             await behave(exchange)
 
     async def _list_models(self, exchange: Exchange) -> None:

@@ -55,6 +55,13 @@ def _text(choice: dict[str, Any]) -> bool:
     return False
 
 
+def text_of(choice: dict[str, Any]) -> str:
+    """Return the text of a choice that is fit; of a stream, what a chunk adds to it."""
+    said = choice.get("message") or choice.get("delta")
+    text = choice.get("text") if said is None else said.get("content")
+    return text if isinstance(text, str) else ""
+
+
 def _ended(choice: dict[str, Any]) -> bool:
     message = choice.get("message") or {}
     otherwise = "function_call" if message.get("function_call") else "stop"

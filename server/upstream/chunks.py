@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from server.limits import ReplyLimits
+from server.upstream.answers import text_of
+from server.upstream.bounds import Length
 from server.upstream.complaints import shaped
 from server.upstream.cut import data_of, without_comments
 from server.upstream.letters import Letters
@@ -20,12 +23,14 @@ from server.upstream.mend import (
 )
 from server.upstream.port import UpstreamFailedError
 from server.upstream.said import Calls, mend_arguments, mend_content
-from server.upstream.scrub import Scrubber
+from server.upstream.scrub import Clean
 from server.upstream.tally import Tally
 from server.upstream.wishes import Wish
 
 DONE = b"data: [DONE]\n\n"
 CHAT_CHUNK = "chat.completion.chunk"
+_CUT_OFF = "the upstream's answer was cut off"
+_MOST_CHARS = ReplyLimits().answer_chars
 
 
 class Chunks:
@@ -37,11 +42,16 @@ class Chunks:
     left to be counted.
     """
 
-    def __init__(self, model: str, scrub: Scrubber, *, chat: bool, wish: Wish) -> None:
+    def __init__(
+        self, model: str, clean: Clean, *, chat: bool, wish: Wish, most: int = _MOST_CHARS
+    ) -> None:
+        """`most` characters may be the text of one choice."""
         self._head = Head(CHAT_CHUNK if chat else TEXT, model)
-        self._scrub = scrub
+        self._clean = clean
         self._chat = chat
         self._wish = wish
+        self._most = most
+        self._lengths: dict[int, Length] = {}
         self._begun: set[int] = set()
         self._ended: set[int] = set()
         self._calls: dict[int, Calls] = {}
@@ -77,13 +87,15 @@ class Chunks:
         if not data:
             return b""
         if data.startswith(b"[DONE]"):
+            if self._ended and not self._ended >= self._begun:
+                raise UpstreamFailedError(_CUT_OFF)
             self.over = True
             return without_comments(event)
         chunk, good = parse(data)
         if chunk.get("error"):
             self.over = True
             self.error = chunk["error"]
-            return _event({"error": shaped(self.error, self._scrub)})
+            return _event({"error": shaped(self.error, self._clean)})
         mended = mend_usage(chunk)
         told = chunk.get("usage") is not None
         if not chunk.get("choices"):
@@ -107,7 +119,7 @@ class Chunks:
         if self.over:
             return b""
         if not self.whole:
-            raise UpstreamFailedError("the upstream's answer was cut off")
+            raise UpstreamFailedError(_CUT_OFF)
         self.over = True
         return DONE
 
@@ -129,6 +141,7 @@ class Chunks:
         mended |= mend_reason(choice, "tool_calls" if index in self._calls else "stop")
         if choice["finish_reason"] is not None:
             self._ended.add(index)
+        self._lengths.setdefault(index, Length(self._most)).add(text_of(choice))
         if self._tally is not None:
             self._tally.add(index, choice["delta"] if self._chat else choice)
         return mended

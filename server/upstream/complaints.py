@@ -9,7 +9,7 @@ import orjson
 
 from server.upstream.failures import complaint_of
 from server.upstream.mend import encode
-from server.upstream.scrub import Scrubber
+from server.upstream.scrub import Clean
 
 #: so deep, and so wide, is an error looked into
 _DEPTH = 4
@@ -21,7 +21,7 @@ _PLAIN = str.maketrans(
 )
 
 
-def refusal(status: int, body: bytes, scrub: Scrubber) -> bytes:
+def refusal(status: int, body: bytes, clean: Clean) -> bytes:
     """Return the body of an error answer: `{"error": {message, type, param, code, …}}`."""
     try:
         said = orjson.loads(body)
@@ -31,14 +31,14 @@ def refusal(status: int, body: bytes, scrub: Scrubber) -> bytes:
         said = said[0]
     rest = {}
     if isinstance(said, dict) and isinstance(said.get("error"), dict):
-        rest = {name: _clean(value, scrub, 1) for name, value in said.items() if name != "error"}
+        rest = {name: _clean(value, clean, 1) for name, value in said.items() if name != "error"}
         said = said["error"]
-    return encode({"error": shaped(said, scrub, status), **rest})
+    return encode({"error": shaped(said, clean, status), **rest})
 
 
-def shaped(said: object, scrub: Scrubber, status: int = 500) -> dict[str, Any]:
+def shaped(said: object, clean: Clean, status: int = 500) -> dict[str, Any]:
     """Return an error object in OpenAI's shape; what else is in it is kept, cleaned."""
-    complaint = complaint_of(said, scrub)
+    complaint = complaint_of(said, clean)
     message = complaint.message or f"the upstream refused the request with status {status}"
     error = {
         "message": one_line(message),
@@ -48,7 +48,7 @@ def shaped(said: object, scrub: Scrubber, status: int = 500) -> dict[str, Any]:
     }
     if isinstance(said, dict):
         more = {name: value for name, value in said.items() if name not in _SHAPE}
-        error |= _clean(more, scrub, 1)
+        error |= _clean(more, clean, 1)
     return error
 
 
@@ -71,17 +71,17 @@ def _folded(letter: str) -> str:
     return bare or letter.encode("ascii", "backslashreplace").decode()
 
 
-def _clean(value: Any, scrub: Scrubber, depth: int) -> Any:
+def _clean(value: Any, clean: Clean, depth: int) -> Any:
     """Clean every text in a value; what lies too deep is left out."""
     match value:
         case str():
-            return scrub(value)
+            return clean(value)
         case dict() | list() if depth > _DEPTH:
             return None
         case dict():
             pairs = list(value.items())[:_MOST]
-            return {scrub(str(name)): _clean(part, scrub, depth + 1) for name, part in pairs}
+            return {clean(str(name)): _clean(part, clean, depth + 1) for name, part in pairs}
         case list():
-            return [_clean(part, scrub, depth + 1) for part in value[:_MOST]]
+            return [_clean(part, clean, depth + 1) for part in value[:_MOST]]
         case _:
             return value

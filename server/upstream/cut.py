@@ -30,7 +30,7 @@ class Cutter:
         self._returns = self._returns or b"\r" in data
         found = self._cut_slowly() if self._returns else self._cut()
         self._searched = max(0, len(self._rest) - _PARTIAL)
-        if len(self._rest) > self._limit:
+        if max(map(len, (*found, self._rest))) > self._limit:
             raise OversizedEventError(f"an event is longer than {self._limit} bytes")
         return found
 

@@ -12,10 +12,11 @@ from email.utils import parsedate_to_datetime
 from server.upstream.port import (
     UpstreamError,
     UpstreamFailedError,
+    UpstreamQuotaError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
 )
-from server.upstream.scrub import Scrubber
+from server.upstream.scrub import Clean
 
 _A_DAY = 86_400.0
 _QUOTA = "insufficient_quota"
@@ -54,45 +55,43 @@ class Complaint:
     param: str | None = None
 
 
-def complaint_of(body: object, scrub: Scrubber) -> Complaint:
+def complaint_of(body: object, clean: Clean) -> Complaint:
     """Read an error in OpenAI's shape, or in one of the shapes of servers like it."""
     match body:
         case Mapping():
             said = next((body[k] for k in ("message", "detail", "error") if body.get(k)), "")
             text = said if isinstance(said, str) else json.dumps(said, default=str)
-            words = (_word(body.get(name), scrub) for name in ("type", "code", "param"))
-            return Complaint(scrub(text), *words)
+            words = (_word(body.get(name), clean) for name in ("type", "code", "param"))
+            return Complaint(clean(text), *words)
         case str() if not body.lstrip().startswith("<"):
-            return Complaint(scrub(body))
+            return Complaint(clean(body))
         case _:
             return Complaint()
 
 
-def refused(
-    status: int, headers: Mapping[str, str], body: object, scrub: Scrubber
-) -> UpstreamError:
+def refused(status: int, headers: Mapping[str, str], body: object, clean: Clean) -> UpstreamError:
     """Name the failure that an answer with a status other than 2xx is."""
-    complaint = complaint_of(body, scrub)
+    complaint = complaint_of(body, clean)
     if 300 <= status < 400:
         return UpstreamFailedError("the upstream answered with a redirect, which is not followed")
-    if status == 429 and _QUOTA not in (complaint.code, complaint.type):
-        return _rate_limited(complaint, headers)
+    if status == 429:
+        return _rate_limited(complaint, headers, clean)
     if 400 <= status < 500 and status not in (408, 409):
         return _rejected(complaint, status)
     message = f"the upstream failed with status {status}"
     if complaint.message:
-        message = scrub(f"{message}: {complaint.message}")
+        message = f"{message}: {complaint.message}"
     if headers.get("x-should-retry") == "false":
         return UpstreamFailedError(message)
     return UpstreamBrokeError(message, retry_after(headers))
 
 
-def stream_error(error: object, scrub: Scrubber) -> UpstreamError:
+def stream_error(error: object, clean: Clean) -> UpstreamError:
     """Name the failure that an `error` inside a stream is, by its code or type where that tells."""
-    complaint = complaint_of(error, scrub)
+    complaint = complaint_of(error, clean)
     status = _status_in_stream(complaint)
-    if status == 429 and _QUOTA not in (complaint.code, complaint.type):
-        return _rate_limited(complaint, {})
+    if status == 429:
+        return _rate_limited(complaint, {}, clean)
     if status is not None and 400 <= status < 500 and status not in (408, 409):
         return _rejected(complaint, status)
     return UpstreamBrokeError(complaint.message or "the upstream reported an error")
@@ -126,17 +125,21 @@ def _rejected(complaint: Complaint, status: int) -> UpstreamRejectedError:
     return UpstreamRejectedError(message, status, complaint.code, complaint.param)
 
 
-def _rate_limited(complaint: Complaint, headers: Mapping[str, str]) -> UpstreamRateLimitedError:
+def _rate_limited(
+    complaint: Complaint, headers: Mapping[str, str], clean: Clean
+) -> UpstreamRateLimitedError:
     kept = ("retry-after", "x-ratelimit-")
-    return UpstreamRateLimitedError(
-        complaint.message or "the upstream asks for fewer requests",
-        retry_after(headers),
-        {name.lower(): value for name, value in headers.items() if name.lower().startswith(kept)},
-    )
+    told = {k.lower(): clean(v) for k, v in headers.items() if k.lower().startswith(kept)}
+    message = complaint.message or "the upstream asks for fewer requests"
+    if _QUOTA not in (complaint.code, complaint.type):
+        return UpstreamRateLimitedError(message, retry_after(headers), told)
+    if _QUOTA not in message:
+        message = f"{message} ({_QUOTA})"
+    return UpstreamQuotaError(message, retry_after(headers), told)
 
 
-def _word(value: object, scrub: Scrubber) -> str | None:
-    return scrub(str(value))[:200] if isinstance(value, str | int) and value != "" else None
+def _word(value: object, clean: Clean) -> str | None:
+    return clean(str(value))[:200] if isinstance(value, str | int) and value != "" else None
 
 
 def _number(value: str | None) -> float | None:

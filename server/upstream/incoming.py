@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
+from server.limits import ReplyLimits
 from server.upstream import answers, mend
 from server.upstream.bodies import EVENTS, JSON, after, one, start_of, whole
+from server.upstream.bounds import Bounds, Length
 from server.upstream.chunks import Chunks
 from server.upstream.complaints import refusal, shaped
 from server.upstream.cut import Cutter
@@ -28,7 +29,7 @@ from server.upstream.port import (
     UpstreamRejectedError,
     UpstreamTimeoutError,
 )
-from server.upstream.scrub import Scrubber
+from server.upstream.scrub import Clean
 from server.upstream.sse import OversizedEventError
 from server.upstream.tally import Tally
 from server.upstream.wishes import wish_of
@@ -37,26 +38,9 @@ from server.upstream.wishes import wish_of
 SPOKEN: Final = {"/chat/completions": "chat.completion", "/completions": mend.TEXT}
 #: everything that aiohttp raises where an exchange breaks
 BREAKS = (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError)
-_REFUSAL_BYTES = 64 << 10
+_REFUSAL_BYTES: Final = ReplyLimits().refusal_bytes
 #: how long the end of a body is waited for, so that the connection can be used again
 _DRAIN = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How long an upstream may take, in seconds, and how much it may say.
-
-    `first_byte` is for the first event of a stream: an answer in one piece comes when it is
-    finished, and has the whole time. `linger` is for [DONE], once every choice has ended and usage
-    was told where it was asked for.
-    """
-
-    total: float = 600.0
-    first_byte: float = 60.0
-    between: float = 60.0
-    linger: float = 5.0
-    answer_bytes: int = 64 << 20
-    event_bytes: int = 16 << 20
 
 
 class Incoming:
@@ -70,14 +54,14 @@ class Incoming:
         self,
         response: aiohttp.ClientResponse,
         bounds: Bounds,
-        scrub: Scrubber,
+        clean: Clean,
         began: float,
         first_by: float,
     ) -> None:
         now = asyncio.get_running_loop().time()
         self._response = response
         self._bounds = bounds
-        self._scrub = scrub
+        self._clean = clean
         self._patience = Patience(began + bounds.total - now, response.close)
         self._patience.renew(first_by - now)
         self._open: list[AsyncGenerator[bytes, None]] = []
@@ -116,7 +100,11 @@ class Incoming:
             raise UpstreamFailedError(f"the upstream answered with status {status}")
         async with aclosing(self._bytes(renewing=True)) as body:
             data = await start_of(body, _REFUSAL_BYTES)
-        return _in_one(status, headers, refusal(status, data, self._scrub))
+        return self._refused(status, headers, refusal(status, data, self._clean))
+
+    def _refused(self, status: int, headers: dict[str, str], data: bytes) -> Reply:
+        shown = {name: self._clean(value) for name, value in headers.items()}
+        return _in_one(status, shown, data)
 
     async def _answer(self, status: int, headers: dict[str, str], call: Call) -> Reply:
         """Read a whole answer, which is never passed on in part."""
@@ -125,10 +113,12 @@ class Incoming:
             data = await whole(body, self._bounds.answer_bytes)
         said, good = mend.parse(data)
         if error := said.get("error"):
-            status = _status_of(stream_error(error, self._scrub))
-            return _in_one(status, headers, refusal(status, data, self._scrub))
+            status = _status_of(stream_error(error, self._clean))
+            return self._refused(status, headers, refusal(status, data, self._clean))
         head = mend.Head(SPOKEN[call.path], call.model or "")
         told = answers.fit(data, said, head, good=good)
+        for choice in said["choices"]:
+            Length(self._bounds.answer_chars).add(answers.text_of(choice))
         if said.get("usage") is None:
             said["usage"] = await _said_in(said["choices"]).usage(call)
             told = mend.encode(said)
@@ -138,14 +128,20 @@ class Incoming:
         """Return the stream's events once the first is there; one of nothing else is a refusal."""
         self._expect(EVENTS)
         chat = SPOKEN[call.path] != mend.TEXT
-        chunks = Chunks(call.model or "", self._scrub, chat=chat, wish=wish_of(call))
+        chunks = Chunks(
+            call.model or "",
+            self._clean,
+            chat=chat,
+            wish=wish_of(call),
+            most=self._bounds.answer_chars,
+        )
         events = self._opened(self._events(chunks, call))
         first = await anext(events)
         if chunks.error is None:
             return Reply(status, headers, self._opened(after(first, events)))
-        status = _status_of(stream_error(chunks.error, self._scrub))
-        error = shaped(chunks.error, self._scrub, status)
-        return _in_one(status, headers, mend.encode({"error": error}))
+        status = _status_of(stream_error(chunks.error, self._clean))
+        error = shaped(chunks.error, self._clean, status)
+        return self._refused(status, headers, mend.encode({"error": error}))
 
     def _opened(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         self._open.append(body)

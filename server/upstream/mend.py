@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from server.upstream.endings import ending
 from server.upstream.port import UpstreamFailedError
 
 TEXT = "text_completion"
@@ -18,9 +19,6 @@ UNREADABLE = "the upstream sent something that cannot be read"
 _TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
 _HEAD = ("object", "created", "id", "model")
 _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
-_ENDINGS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
-#: other servers' words for an ending; one that is not here is a stop
-_REASONS = {"max_tokens": "length", "tool_use": "tool_calls", "safety": "content_filter"}
 
 
 @dataclass(slots=True)
@@ -105,14 +103,10 @@ def mend_choice(choice: Any, index: int) -> bool:
 
 
 def mend_reason(choice: dict[str, Any], otherwise: str = "stop") -> bool:
-    """Put a choice's ending in OpenAI's words, `otherwise` if nobody knows it; None: it goes on."""
-    reason = choice.get("finish_reason")
-    if type(reason) is str and reason in _ENDINGS:
-        return False
-    if reason is None and "finish_reason" in choice:
-        return False
-    choice["finish_reason"] = _REASONS.get(str(reason), otherwise) if reason else None
-    return True
+    """Put a choice's ending in OpenAI's words; see `ending`."""
+    said = choice.get("finish_reason", "")
+    told = choice["finish_reason"] = ending(said, otherwise)
+    return bool(told != said)
 
 
 def mend_usage(answer: dict[str, Any]) -> bool:

@@ -7,22 +7,22 @@ import contextlib
 import json
 import math
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 import orjson
 
+from server.upstream.bounds import Bounds, Length
+from server.upstream.cut import Cutter, data_of
+from server.upstream.endings import ending
 from server.upstream.failures import UpstreamBrokeError, stream_error
 from server.upstream.letters import Letters
 from server.upstream.openai_errors import BREAKS
 from server.upstream.port import Finish, UpstreamError, UpstreamFailedError, UpstreamTimeoutError
-from server.upstream.scrub import Scrubber
-from server.upstream.sse import EventStream, OversizedEventError
+from server.upstream.scrub import Clean
+from server.upstream.sse import OversizedEventError
 from storage.model import Usage
 
-#: how long usage and the end of the stream are waited for once the last word is known
-_LINGER = 5.0
 #: how long the end of the body is waited for, so that the connection can be used again
 _DRAIN = 0.1
 _TEXT = (str, type(None))
@@ -30,19 +30,8 @@ _CUT_OFF = "the upstream's answer was cut off"
 _UNREADABLE = "the upstream sent something that cannot be read"
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How long an upstream may take, in seconds, and how much it may say."""
-
-    total: float
-    first_byte: float
-    between: float
-    answer_chars: int
-    event_bytes: int
-
-
 class WholeBody:
-    """Hold a body that is one document until it has ended; shaped like EventStream."""
+    """Hold a body that is one document until it has ended; shaped like Cutter."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -71,7 +60,7 @@ class Answer:
         self,
         response: httpx2.Response,
         bounds: Bounds,
-        scrub: Scrubber,
+        clean: Clean,
         deadline: float,
         *,
         continuation: bool = False,
@@ -79,15 +68,15 @@ class Answer:
         self._response = response
         self._bytes: AsyncGenerator[bytes, None] = response.aiter_raw()
         self._bounds = bounds
-        self._scrub = scrub
+        self._clean = clean
         self._deadline = deadline
         self._by = math.inf
         self._streamed = True
-        self._events: EventStream | WholeBody = EventStream(bounds.event_bytes)
+        self._events: Cutter | WholeBody = Cutter(bounds.event_bytes)
         self._letters = Letters()
         self._bare = not continuation
         self._pieces: list[str] = []
-        self._chars = 0
+        self._length = Length(bounds.answer_chars)
         self._reason: str | None = None
         self._usage: Usage | None = None
         self._done = self._over = False
@@ -104,7 +93,7 @@ class Answer:
         if self._streamed:
             self._by = first_by
         else:
-            self._events = WholeBody(6 * self._bounds.answer_chars + self._bounds.event_bytes)
+            self._events = WholeBody(self._bounds.answer_bytes)
         await self._fill()
 
     async def pieces(self) -> list[str]:
@@ -168,9 +157,9 @@ class Answer:
         return UpstreamTimeoutError("the upstream fell silent")
 
     def _take(self, data: bytes) -> None:
-        events = self._events.feed(data)
-        for event in events:
-            self._digest(event)
+        events = [data_of(event) for event in self._events.feed(data)]
+        for said in events:
+            self._digest(said)
             if self._done:
                 self._finish()
                 return
@@ -182,7 +171,7 @@ class Answer:
         if self._streamed:
             wait = self._bounds.between
             if self._reason is not None:
-                wait = min(wait, _LINGER)
+                wait = min(wait, self._bounds.linger)
             self._by = asyncio.get_running_loop().time() + wait
 
     def _end(self) -> None:
@@ -190,7 +179,7 @@ class Answer:
         if self._streamed:
             with contextlib.suppress(_UnreadableError):
                 for event in rest:
-                    self._digest(event)
+                    self._digest(data_of(event))
         else:
             self._hear(rest[0])
             self._done = True
@@ -212,7 +201,7 @@ class Answer:
         """Take in a chunk, or a whole completion: that one must have a choice."""
         chunk = _parse(data)
         if chunk.get("error"):
-            raise stream_error(chunk["error"], self._scrub)
+            raise stream_error(chunk["error"], self._clean)
         if usage := chunk.get("usage"):
             self._usage = _usage(usage) or self._usage
         choices = chunk.get("choices")
@@ -229,10 +218,7 @@ class Answer:
         if not text:
             return
         self._bare = True
-        self._chars += len(text)
-        if self._chars > self._bounds.answer_chars:
-            limit = self._bounds.answer_chars
-            raise UpstreamFailedError(f"the upstream's answer is longer than {limit} characters")
+        self._length.add(text)
         self._pieces.append(text)
 
 
@@ -270,10 +256,10 @@ def _choice(choices: Any) -> tuple[str | None, str | None]:
         choice = choices[0]
         part = choice.get("delta") or choice.get("message")
         text = part.get("content") if part else choice.get("text")
-        reason = choice.get("finish_reason")
+        reason = ending(choice.get("finish_reason"))
     except (AttributeError, LookupError, TypeError):
         raise _UnreadableError(_UNREADABLE) from None
-    if isinstance(text, _TEXT) and isinstance(reason, _TEXT):
+    if isinstance(text, _TEXT):
         return text, reason
     raise _UnreadableError(_UNREADABLE)
 

@@ -14,20 +14,24 @@ import httpx2
 import openai
 import orjson
 
+from server.limits import ReplyLimits
 from server.upstream import template
+from server.upstream.bounds import Bounds
 from server.upstream.failures import UpstreamBrokeError, complaint_of
 from server.upstream.letters import whole
 from server.upstream.models import model
-from server.upstream.openai_answer import Answer, Bounds
+from server.upstream.openai_answer import Answer
 from server.upstream.openai_errors import BREAKS, break_error, status_error
 from server.upstream.pool import KEPT, Pool
 from server.upstream.port import (
     Finish,
     Prompt,
+    UpstreamQuotaError,
     UpstreamRateLimitedError,
     UpstreamTimeoutError,
 )
-from server.upstream.scrub import Scrubber
+from server.upstream.scrub import Clean, Scrubber
+from server.upstream.sent import Sent
 from server.upstream.spoken import message_of
 
 _OPENAI = "https://api.openai.com/v1"
@@ -41,8 +45,7 @@ _KEEP_ALIVE = 30.0
 _AT_ONCE = 0.001
 #: aiohttp's word for it; None would be its default of 100
 _UNBOUNDED = 0
-#: so much of a refusal's body is read
-_REFUSAL_BYTES = 64 * 1024
+_MOST: Final = ReplyLimits()
 _LONGEST_BACKOFF = 8.0
 _HEADERS: Final[dict[str, str]] = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
 
@@ -91,8 +94,9 @@ class OpenAIUpstream:
         retries: int = 2,
         backoff: float = 0.5,
         longest_wait: float = 60.0,
-        max_answer_chars: int = 8 * 1024 * 1024,
-        max_event_bytes: int = 1024 * 1024,
+        max_answer_chars: int = _MOST.answer_chars,
+        max_answer_bytes: int = _MOST.answer_bytes,
+        max_event_bytes: int = _MOST.event_bytes,
         kept: int = KEPT,
     ) -> None:
         if not api_key and not base_url:
@@ -102,7 +106,12 @@ class OpenAIUpstream:
         address = base_url or _OPENAI
         self._limit_name = limit_name(address)
         self._bounds = Bounds(
-            timeout, first_byte_timeout, between_timeout, max_answer_chars, max_event_bytes
+            total=timeout,
+            first_byte=first_byte_timeout,
+            between=between_timeout,
+            answer_chars=max_answer_chars,
+            answer_bytes=max_answer_bytes,
+            event_bytes=max_event_bytes,
         )
         self._retries = Retries(retries, backoff, longest_wait)
         self._scrub = Scrubber(api_key, address)
@@ -139,6 +148,8 @@ class OpenAIUpstream:
         while True:
             try:
                 return await self._try(prompt, deadline)
+            except UpstreamQuotaError:
+                raise
             except (UpstreamBrokeError, UpstreamRateLimitedError) as error:
                 wait = self._retries.wait(tries, error.retry_after)
                 if wait is None or _clock() + wait >= deadline:
@@ -149,8 +160,9 @@ class OpenAIUpstream:
     async def _try(self, prompt: Prompt, deadline: float) -> Answer:
         first_by = _clock() + self._bounds.first_byte
         chat = prompt.text is None and model(prompt.model).chat
-        response = await self._ask(prompt, chat, min(first_by, deadline))
-        answer = Answer(response, self._bounds, self._scrub, deadline, continuation=not chat)
+        clean = self._scrub.of(Sent(lambda: [_json(self._body(prompt, chat))]))
+        response = await self._ask(prompt, chat, min(first_by, deadline), clean)
+        answer = Answer(response, self._bounds, clean, deadline, continuation=not chat)
         try:
             await answer.begin(first_by)
         except BaseException:
@@ -158,13 +170,13 @@ class OpenAIUpstream:
             raise
         return answer
 
-    async def _ask(self, prompt: Prompt, chat: bool, by: float) -> httpx2.Response:
+    async def _ask(self, prompt: Prompt, chat: bool, by: float, clean: Clean) -> httpx2.Response:
         """Return the upstream's response once its headers have come."""
         try:
             async with asyncio.timeout_at(by) as timeout:
                 return await self._post_as_understood(prompt, chat)
         except openai.APIStatusError as refusal:
-            raise status_error(refusal, self._scrub) from None
+            raise status_error(refusal, clean) from None
         except BREAKS as error:
             if timeout.expired():
                 raise UpstreamTimeoutError("the upstream did not answer in time") from None
@@ -228,7 +240,7 @@ class _Capped(httpx2.AsyncByteStream):
         self._stream = stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = _REFUSAL_BYTES
+        left = _MOST.refusal_bytes
         async for piece in self._stream:
             yield piece[:left]
             left -= len(piece)
@@ -279,10 +291,10 @@ def _json(body: dict[str, Any]) -> bytes:
         return whole(json.dumps(body, default=dict, ensure_ascii=False)).encode()
 
 
-def _is_about_usage(refusal: openai.APIStatusError, scrub: Scrubber) -> bool:
+def _is_about_usage(refusal: openai.APIStatusError, clean: Clean) -> bool:
     if refusal.status_code not in (400, 422):
         return False
-    complaint = complaint_of(refusal.body, scrub)
+    complaint = complaint_of(refusal.body, clean)
     return any(
         "stream_options" in (word or "") or "include_usage" in (word or "")
         for word in (complaint.param, complaint.message)

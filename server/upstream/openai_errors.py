@@ -9,7 +9,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from server.upstream.failures import UpstreamBrokeError, refused
 from server.upstream.port import UpstreamError, UpstreamFailedError, UpstreamTimeoutError
-from server.upstream.scrub import Scrubber
+from server.upstream.scrub import Clean
 
 #: Everything that the client, httpx2 and aiohttp below it raise where an exchange breaks.
 BREAKS = (
@@ -24,9 +24,9 @@ BREAKS = (
 )
 
 
-def status_error(error: openai.APIStatusError, scrub: Scrubber) -> UpstreamError:
+def status_error(error: openai.APIStatusError, clean: Clean) -> UpstreamError:
     """Name the failure that an answer with a status other than 2xx is."""
-    return refused(error.status_code, error.response.headers, error.body, scrub)
+    return refused(error.status_code, error.response.headers, error.body, clean)
 
 
 def break_error(error: Exception) -> UpstreamError:

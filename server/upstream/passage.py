@@ -14,13 +14,16 @@ import aiohttp
 import httpx2
 from yarl import URL
 
+from server.limits import ReplyLimits
 from server.upstream.bodies import EVENTS, whole
+from server.upstream.bounds import Bounds
 from server.upstream.headers import sent
-from server.upstream.incoming import BREAKS, Bounds, Incoming
+from server.upstream.incoming import BREAKS, Incoming
 from server.upstream.mend import parse
 from server.upstream.pool import KEPT, Pool
 from server.upstream.port import Call, Reply, UpstreamFailedError, UpstreamTimeoutError
 from server.upstream.scrub import Scrubber
+from server.upstream.sent import END_BYTES, Sent
 
 OPENAI: Final = "https://api.openai.com/v1"
 _CONNECT = 10.0
@@ -32,7 +35,7 @@ _UNBOUNDED = 0
 _PIECE = 64 << 10
 #: how long, and how much, a list of models may be
 _LIST_SECONDS = 10.0
-_LIST_BYTES = 8 << 20
+_LIST_BYTES: Final = ReplyLimits().list_bytes
 
 
 class Passage:
@@ -116,7 +119,8 @@ class Passage:
             if body is not None and body.error is not None:
                 raise body.error from None
             raise _named(error) from None
-        return Incoming(response, bounds, self._scrub, began, began + patience)
+        clean = self._scrub.of(Sent(lambda: _words(call, body)))
+        return Incoming(response, bounds, clean, began, began + patience)
 
     async def _request(self, call: Call, body: _Sending | None) -> aiohttp.ClientResponse:
         keeps = not self._pool.crowded
@@ -149,16 +153,26 @@ class _Sending:
         self._body = body
         self._moved = moved
         self.error: Exception | None = None
+        #: its first bytes, which are all that is kept of it
+        self.beginning = bytearray()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             async for piece in self._body:
                 self._moved()
+                self.beginning += piece[: END_BYTES - len(self.beginning)]
                 yield piece
                 self._moved()
         except Exception as error:
             self.error = error
             raise
+
+
+def _words(call: Call, body: _Sending | None) -> list[str | bytes]:
+    """Return what a call says to the upstream; of a body that is streamed, how it begins."""
+    said = bytes(body.beginning) if body is not None else call.body
+    assert isinstance(said, bytes)  # noqa: S101 - any other is streamed
+    return [call.path, call.query, *sent(call.headers, {}).values(), said]
 
 
 def _payload(body: bytes | AsyncIterator[bytes]) -> bytes | AsyncIterator[memoryview] | None:

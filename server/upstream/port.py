@@ -161,6 +161,10 @@ class UpstreamRateLimitedError(UpstreamError):
         return self.message
 
 
+class UpstreamQuotaError(UpstreamRateLimitedError):
+    """The upstream's quota is spent: asking it again does not help, asking another one may."""
+
+
 class UpstreamFailedError(UpstreamError):
     """The upstream broke: a 5xx, no connection, a cut or unreadable stream."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from server.limits import ReplyLimits
 from server.upstream import mend, template
 from server.upstream.bodies import one, start_of
 from server.upstream.failures import retry_after
@@ -32,7 +33,7 @@ from server.upstream.port import (
 
 #: every model
 ALL = "*"
-_REFUSAL_BYTES = 64 << 10
+_REFUSAL_BYTES = ReplyLimits().refusal_bytes
 _ELSEWHERE = (UpstreamFailedError, UpstreamTimeoutError, UpstreamRateLimitedError)
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from server.limits import ReplyLimits
 from server.transports.openai_facade.errors import PassedOnError
 from server.upstream.bodies import start_of, whole
 from server.upstream.mend import parse
 from server.upstream.port import Call, Reply
 from server.upstream.upstreams import Upstreams
 
-_REFUSAL_BYTES = 64 << 10
-_ANSWER_BYTES = 64 << 20
+_REFUSAL_BYTES = ReplyLimits().refusal_bytes
+_ANSWER_BYTES = ReplyLimits().answer_bytes
 _OF_THE_BODY = ("content-length", "content-type")
 
 

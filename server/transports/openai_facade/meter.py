@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from server.core.spending import Spending
+from server.limits import ReplyLimits
 from server.upstream.bodies import EVENTS, JSON
 from server.upstream.cut import data_of
 from server.upstream.mend import encode, parse
@@ -16,8 +17,8 @@ from server.upstream.sse import EventStream, OversizedEventError
 #: Streams of these tell their usage only where they are asked to.
 _COMPLETIONS = ("/chat/completions", "/completions")
 #: what of an answer is looked at; a larger one is not counted
-_ANSWER_BYTES = 64 << 20
-_EVENT_BYTES = 8 << 20
+_ANSWER_BYTES = ReplyLimits().answer_bytes
+_EVENT_BYTES = ReplyLimits().event_bytes
 _TOLD = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
 
 

@@ -38,7 +38,7 @@ def failure_of(turn: Turn) -> UpstreamError:
     message, status = turn.error.message, turn.error.status
     match turn.error.code:
         case Code.RATE_LIMIT_EXCEEDED:
-            return UpstreamRateLimitedError(message)
+            return UpstreamRateLimitedError(message, turn.error.retry_after)
         case Code.UPSTREAM_REJECTED:
             return UpstreamRejectedError(message, status or 400)
         case Code.UPSTREAM_TIMEOUT:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from server.core.stored import StoredCompletions, labels
+from server.limits import ReplyLimits
 from server.transports.openai_facade.asking import beside, refuse_bad
 from server.transports.openai_facade.visit import Visit, read_json
 from server.upstream.assembled import Assembled
@@ -21,7 +22,7 @@ from server.upstream.upstreams import Upstreams
 from storage.model import Completion, Completions
 from storage.port import NotFoundError
 
-_ANSWER_BYTES = 64 << 20
+_ANSWER_BYTES = ReplyLimits().answer_bytes
 #: what concerns the keeping, which is ours and no upstream's
 OURS = ("store", "metadata")
 

@@ -20,14 +20,12 @@ from server.upstream.failures import refused, stream_error
 from server.upstream.fields import Fields
 from server.upstream.mend import encode, parse
 from server.upstream.port import Finish, Prompt, UpstreamError
-from server.upstream.scrub import Scrubber
+from server.upstream.scrub import tidy
 from server.upstream.spoken import content_of
 from server.upstream.upstreams import Upstreams
 from storage.model import Content, Usage
 
 _OURS = {*stored.OURS, *shaped.OURS}
-#: what is heard here has been cleaned of an upstream's key and address
-_CLEAN = Scrubber(None, "")
 
 
 class Writer:
@@ -122,7 +120,7 @@ class Writer:
 
     def _broken_off(self, told: Mapping[str, Any], headers: Mapping[str, str]) -> UpstreamError:
         """Name an error that was told inside the stream; the client gets it as it came."""
-        error = stream_error(told, _CLEAN)
+        error = stream_error(told, tidy)
         status = http_status(problem_of(error))
         self.failure = PassedOnError(status, headers, encode({"error": told}))
         return error
@@ -151,4 +149,4 @@ def _text(chunk: Mapping[str, Any]) -> str:
 def _named(refusal: PassedOnError) -> UpstreamError:
     """Name an upstream's refusal as its turn's failure."""
     error = parse(refusal.body)[0].get("error")
-    return refused(refusal.status, refusal.headers, error, _CLEAN)
+    return refused(refusal.status, refusal.headers, error, tidy)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from server.upstream.incoming import Bounds
+from server.upstream.bounds import Bounds
 from server.upstream.passage import Passage
 from server.upstream.port import Call, Reply
 from tests.upstream_script import Behaviour

@@ -47,6 +47,19 @@ def test_an_event_that_grows_too_long_is_refused_before_its_end() -> None:
         cutter.feed(10 * b"x")
 
 
+def test_an_event_is_too_long_however_it_is_split() -> None:
+    fits, too_long = (b"data: " + length * b"x" + b"\n\n" for length in (92, 93))
+    for size in (1, 7, 200):
+        cutter = Cutter(100)
+        assert [one for piece in in_pieces(fits, size) for one in cutter.feed(piece)] == [fits]
+        with pytest.raises(OversizedEventError):
+            [cutter.feed(piece) for piece in in_pieces(too_long, size)]
+
+
+def in_pieces(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
 def test_comments_go_and_every_other_byte_stays() -> None:
     event = b": ping\nevent: x\n:: more\ndata: a\ndata: b\n\n"
     assert without_comments(event) == b"event: x\ndata: a\ndata: b\n\n"

@@ -10,6 +10,7 @@ import pytest
 from server.upstream.port import (
     Finish,
     UpstreamFailedError,
+    UpstreamQuotaError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
 )
@@ -210,7 +211,6 @@ class TestErrorsInside:
             ({"message": "too long", "code": "context_length_exceeded"}, 400),
             ({"message": "too long", "type": "invalid_request_error", "code": None}, 400),
             ({"message": "too long", "type": "BadRequestError", "code": 400}, 400),
-            ({"message": "too long", "code": "insufficient_quota"}, 429),
             ({"message": "too long", "code": "451"}, 451),
         ],
     )
@@ -219,6 +219,12 @@ class TestErrorsInside:
             _, broken = await until_broken(client)
         assert isinstance(broken, UpstreamRejectedError)
         assert (broken.status, broken.message) == (status, "too long")
+
+    async def test_a_quota_that_is_used_up(self) -> None:
+        spent = {"message": "no more", "type": "insufficient_quota"}
+        async with scripted(complain("a", error=spent)) as (_, client):
+            _, broken = await until_broken(client)
+        assert broken == UpstreamQuotaError("no more (insufficient_quota)")
 
     @pytest.mark.parametrize("error", ["boom", {"message": "boom", "code": 500}, {"x": 1}, 7])
     async def test_anything_else_is_a_failure(self, error: object) -> None:
@@ -301,8 +307,7 @@ class TestBounds:
 
     async def test_a_document_that_never_ends(self) -> None:
         behaviour = flood(b" " * 10_000, content_type="application/json")
-        bounds = {"max_event_bytes": 1_000, "max_answer_chars": 1_000}
-        async with scripted(behaviour, **bounds) as (server, client):
+        async with scripted(behaviour, max_answer_bytes=100_000) as (server, client):
             with pytest.raises(UpstreamFailedError, match="too long"):
                 await told(client)
             await server.requests[0].gone.wait()

@@ -13,6 +13,7 @@ from server.upstream.port import (
     Prompt,
     PromptMessage,
     UpstreamFailedError,
+    UpstreamQuotaError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
 )
@@ -262,7 +263,9 @@ class TestTriesAgain:
     async def test_nor_where_it_would_not_help(self, trouble: Behaviour) -> None:
         async with scripted(trouble) as (server, client):
             _, error = await until_broken(client)
-            assert isinstance(error, UpstreamFailedError | UpstreamRejectedError)
+            assert isinstance(
+                error, UpstreamFailedError | UpstreamRejectedError | UpstreamQuotaError
+            )
             assert len(server.requests) == 1
 
     @pytest.mark.parametrize("status", [429, 503])

@@ -12,6 +12,7 @@ from server.upstream.openai_errors import break_error
 from server.upstream.port import (
     UpstreamError,
     UpstreamFailedError,
+    UpstreamQuotaError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamTimeoutError,
@@ -74,11 +75,13 @@ async def test_other_servers_words_are_understood(body: object, message: str) ->
     assert str(await failure(fail(400, body=body))) == message
 
 
-async def test_a_quota_that_is_used_up_is_a_refusal() -> None:
-    refusal = await failure(fail(429, "You exceeded your quota", code="insufficient_quota"))
-    assert isinstance(refusal, UpstreamRejectedError)
-    assert refusal.status == 429
-    assert refusal.code == "insufficient_quota"
+async def test_a_quota_that_is_used_up_is_a_rate_limit_with_its_own_code() -> None:
+    for said in ({"code": "insufficient_quota"}, {"type": "insufficient_quota"}):
+        spent = fail(429, "You exceeded your quota", headers={"retry-after": "60"}, **said)
+        limited = await failure(spent)
+        assert isinstance(limited, UpstreamQuotaError)
+        assert str(limited) == "You exceeded your quota (insufficient_quota)"
+        assert limited.retry_after == 60
 
 
 async def test_a_rate_limit_says_how_long_and_what_is_left() -> None:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from server.limits import ReplyLimits
 from server.upstream.passage import Passage
 from server.upstream.port import Call, UpstreamFailedError
 from tests.server.upstream.passing import KEY, call, read, replied, scripted
@@ -31,6 +32,20 @@ class TestRefusals:
             assert KEY[:12].encode() not in body
             assert str(server.port).encode() not in body
             await passage.close()
+
+    async def test_nor_do_their_headers(self) -> None:
+        told = {"openai-model": f"of {KEY}", "x-request-id": KEY}
+        async with replied(fail(401, headers=told)) as reply:
+            assert reply.headers["openai-model"] == "of [key]"
+            assert reply.headers["x-upstream-request-id"] == "[key]"
+
+    async def test_a_key_that_is_cut_is_not_shown_in_part(self) -> None:
+        """So much of a refusal is read; spaces go, and the key comes to the front."""
+        for shown in (8, 20, 40):
+            said = b"no " + b" " * (ReplyLimits().refusal_bytes - 3 - shown) + KEY.encode()
+            refused = document(said, status=401, content_type="text/plain")
+            async with replied(refused) as reply:
+                assert KEY[:8].encode() not in await read(reply)
 
     async def test_a_refusal_without_end_is_cut(self) -> None:
         endless = flood(9000 * b"x", status=500, content_type="text/plain")

@@ -50,6 +50,11 @@ class TestChoices:
     async def test_an_upstream_that_gives_fewer_may_end_the_stream(self) -> None:
         assert (await streamed(say("A"), n=2))[-1] == "[DONE]"
 
+    async def test_but_not_while_one_that_began_goes_on(self) -> None:
+        begun = event({"choices": [{"index": 1, "delta": {"content": "B"}, "finish_reason": None}]})
+        with pytest.raises(UpstreamFailedError, match="cut off"):
+            await streamed(say("A", begun, ENDED, finish=None), n=2)
+
     async def test_each_prompt_of_a_text_completion_has_its_own(self) -> None:
         said = event({"choices": [{"index": 0, "text": "A", "finish_reason": "stop"}]})
         asked = call("/completions", stream=True, prompt=["a", "b"])

@@ -18,6 +18,7 @@ from server.upstream.port import (
     Reply,
     UpstreamError,
     UpstreamFailedError,
+    UpstreamQuotaError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamTimeoutError,
@@ -215,7 +216,12 @@ class TestTheNext:
 class TestConversations:
     @pytest.mark.parametrize(
         "bad",
-        [BROKEN, UpstreamTimeoutError("late"), UpstreamRateLimitedError("slow down")],
+        [
+            BROKEN,
+            UpstreamTimeoutError("late"),
+            UpstreamRateLimitedError("slow down"),
+            UpstreamQuotaError("no more"),
+        ],
         ids=lambda error: type(error).__name__,
     )
     async def test_one_that_cannot_begin_is_passed_over(self, bad: UpstreamError) -> None:

@@ -24,7 +24,7 @@ from server.settings import load
 from server.transports.http import HttpListener
 from server.transports.openai_facade.app import Facade
 from server.transports.sockets import listening_socket
-from server.upstream.incoming import Bounds
+from server.upstream.bounds import Bounds
 from server.upstream.passage import Passage
 from server.upstream.port import OpenAISpeaker
 from server.upstream.upstreams import Member, Upstreams
