@@ -93,6 +93,7 @@ CODES: dict[type[BaseException], Code] = {
     storage.UnavailableError: Code.STORAGE_UNAVAILABLE,
     upstream.UpstreamRejectedError: Code.UPSTREAM_REJECTED,
     upstream.UpstreamRateLimitedError: Code.RATE_LIMIT_EXCEEDED,
+    upstream.UpstreamQuotaError: Code.RATE_LIMIT_EXCEEDED,
     upstream.UpstreamFailedError: Code.UPSTREAM_FAILED,
     upstream.UpstreamTimeoutError: Code.UPSTREAM_TIMEOUT,
 }
