@@ -9,6 +9,8 @@ from storage.port import Outcome
 
 #: A day in microseconds.
 DAY = 24 * 3600 * 1_000_000
+#: A day's tokens are counted up to here: SQLite's sums break where they pass 2^63.
+MOST = 1 << 53
 
 
 def spend(connection: sqlite3.Connection, owner: str, tokens: int, now: int) -> None:
@@ -16,16 +18,16 @@ def spend(connection: sqlite3.Connection, owner: str, tokens: int, now: int) -> 
     if tokens > 0:
         connection.execute(
             "INSERT INTO spending (owner, day, tokens) VALUES (?, ?, ?) "
-            "ON CONFLICT (owner, day) DO UPDATE SET tokens = tokens + excluded.tokens",
-            (owner, now // DAY, tokens),
+            "ON CONFLICT (owner, day) DO UPDATE SET tokens = min(tokens + excluded.tokens, ?)",
+            (owner, now // DAY, min(tokens, MOST), MOST),
         )
 
 
 def spent(connection: sqlite3.Connection, owner: str, since: int) -> int:
     """Return what an owner has used since the beginning of the day of `since`."""
     (tokens,) = connection.execute(
-        "SELECT coalesce(sum(tokens), 0) FROM spending WHERE owner = ? AND day >= ?",
-        (owner, since // DAY),
+        "SELECT total(min(tokens, ?)) FROM spending WHERE owner = ? AND day >= ?",
+        (MOST, owner, since // DAY),
     ).fetchone()
     return int(tokens)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from server.upstream.port import Finish, Prompt
-from storage.model import Usage
+from storage.model import Content, Usage
 
 END = Finish("stop")
 
@@ -32,8 +32,10 @@ class Puppet:
             self._lines[-1].put_nowait(piece)
         return self
 
-    def finish(self, reason: str = "stop", usage: Usage | None = None) -> Puppet:
-        return self._close_line(Finish(reason, usage))
+    def finish(
+        self, reason: str = "stop", usage: Usage | None = None, content: Content | None = None
+    ) -> Puppet:
+        return self._close_line(Finish(reason, usage, content))
 
     def fail(self, error: Exception) -> Puppet:
         return self._close_line(error)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from server.upstream import port as upstream
+from server.upstream.letters import fit
 from storage import port as storage
 
 
@@ -135,7 +136,7 @@ def problem_of(error: BaseException) -> Problem:
     retry_after = getattr(error, "retry_after", None) or WAITING_HELPS.get(code)
     return Problem(
         code,
-        str(error),
+        fit(str(error)),
         param=getattr(error, "param", None),
         retry_after=retry_after,
         status=getattr(error, "status", None),

@@ -75,7 +75,10 @@ class Keeping:
     async def _tried(
         self, live: LiveTurn, outcome: Outcome, until: float
     ) -> Turn | UnavailableError:
-        """Keep an end, trying until a loop time; return the turn, or why it is not kept."""
+        """Keep an end, trying until a loop time; return the turn, or why it is not kept.
+
+        One that cannot be kept as it was told, whatever the reason, is kept as a failure.
+        """
         pause, longest = RETRY_SECONDS
         loop = asyncio.get_running_loop()
         while True:
@@ -87,6 +90,13 @@ class Keeping:
                 if last:
                     log.error("the end of a turn could not be kept", turn=live.turn.id)
                     return error
+            except Exception as error:
+                bare = _bare(outcome, failure(error))
+                if outcome == bare:
+                    raise
+                log.exception("the end of a turn could not be kept as told", turn=live.turn.id)
+                outcome = bare
+                continue
             else:
                 self.note(None)
                 return kept
@@ -109,6 +119,19 @@ class Keeping:
 def told_failed(live: LiveTurn, now: int, error: Failure) -> Turn:
     """Return a turn whose end is not kept, as its followers are told of it."""
     return replace(live.snapshot(), status=Status.FAILED, error=error, ended_at=now)
+
+
+def _bare(outcome: Outcome, error: Failure) -> Outcome:
+    """Return an end without a word of the upstream's but the text, which is known to be sound."""
+    return replace(
+        outcome,
+        status=Status.FAILED,
+        finish_reason=None,
+        usage=None,
+        error=error,
+        content=None,
+        drift=None,
+    )
 
 
 def failure(error: BaseException) -> Failure:

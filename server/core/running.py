@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -14,18 +14,27 @@ from server.core.keeping import PATIENCE, Keeping, failure, failure_of, told_fai
 from server.core.metrics import WIRE, Metrics
 from server.core.prompts import Prompts
 from server.core.requests import REQUEST
-from server.core.traces import NoTraces, Traces, TurnSpan
+from server.core.traces import NoTraces, RequestSpan, Traces, TurnSpan
 from server.core.turns import LiveTurn
 from server.upstream.port import Finish, Prompt, Upstream, UpstreamFailedError
-from storage.model import Status, Usage
+from storage.model import Failure, Status, Turn, Usage
 from storage.port import Outcome, Store, UnavailableError
-
-Answer = AsyncIterator[str | Finish]
 
 log = structlog.get_logger("trialogue.turns")
 
 #: Seconds between checkpoints: with the commit behind it, well within the second promised.
 CHECKPOINT_SECONDS = 0.4
+#: The encoding in which the text of a turn is counted that broke while it was counted, maybe.
+_BYTES = "utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Who writes an answer, what is sent for it, and the request within which that is."""
+
+    upstream: Upstream
+    prompt: Prompt
+    within: RequestSpan | None
 
 
 class Running:
@@ -90,10 +99,9 @@ class Running:
         if (request := REQUEST.get()) is not None:
             request.began(live)
             prompt = replace(prompt, request_id=request.id)
-        answer = (writer or self._upstream).complete(prompt)
-        span = self._traces.turn(live.turn, prompt, request.span if request else None)
+        reading = Reading(writer or self._upstream, prompt, request.span if request else None)
         self._tasks[live] = asyncio.create_task(
-            self._run(live, answer, answer_id, done, span), name=live.turn.id
+            self._run(live, reading, answer_id, done), name=live.turn.id
         )
         if self._checkpoints is None:
             self._checkpoints = asyncio.create_task(self._checkpoint_for_ever(), name="checkpoints")
@@ -113,31 +121,51 @@ class Running:
             await asyncio.wait([self._checkpoints])
 
     async def _run(
-        self,
-        live: LiveTurn,
-        answer: Answer,
-        answer_id: str,
-        done: Callable[[], None],
-        span: TurnSpan,
+        self, live: LiveTurn, reading: Reading, answer_id: str, done: Callable[[], None]
     ) -> None:
+        """Read an answer and keep its end; whatever breaks, there is one, and the place is free."""
+        span: TurnSpan | None = None
         try:
-            finish, problem = await self._answer(live, answer)
-            outcome = await self._outcome(live, answer_id, finish, problem)
-            live.end(await self._keeping.keep(live, outcome))
-        except Exception as error:
-            # A bug of ours: followers must hear an end all the same.
-            log.exception("turn broke", turn=live.turn.id)
-            live.end(told_failed(live, self._now(), failure(error)))
-        finally:
+            try:
+                span = self._traces.turn(live.turn, reading.prompt, reading.within)
+                finish, problem = await self._answer(live, reading)
+                outcome = await self._outcome(live, answer_id, finish, problem)
+                turn = await self._keeping.keep(live, outcome)
+            except Exception as error:
+                log.exception("turn broke", turn=live.turn.id)
+                turn = await self._broken(live, answer_id, failure(error))
+            live.end(turn)
             self._report(live, span)
+        except Exception:
+            log.exception("the end of a turn was not counted", turn=live.turn.id)
+        finally:
             self.forget(live)
             self._tasks.pop(live, None)
             done()
 
-    def _report(self, live: LiveTurn, span: TurnSpan) -> None:
+    async def _broken(self, live: LiveTurn, answer_id: str, error: Failure) -> Turn:
+        """Keep an end that tells nothing but the text, and that the turn failed."""
+        text = live.text()
+        outcome = Outcome(
+            status=Status.FAILED,
+            text=text,
+            answer_id=answer_id,
+            tokens=len(text.encode()),  # no more are in it; weighed anew where it is read
+            encoding=_BYTES,
+            ended_at=self._now(),
+            error=error,
+        )
+        try:
+            return await self._keeping.keep(live, outcome)
+        except Exception:
+            log.exception("the end of a turn could not be kept", turn=live.turn.id)
+            return told_failed(live, outcome.ended_at, error)
+
+    def _report(self, live: LiveTurn, span: TurnSpan | None) -> None:
         turn, now = live.turn, asyncio.get_running_loop().time()
         first = None if live.first is None else live.first - live.began
-        span.end(turn, first)
+        if span is not None:
+            span.end(turn, first)
         self._metrics.turn_ended(turn, first, now - live.began)
         log.info(
             "turn ended",
@@ -154,9 +182,11 @@ class Running:
             ms=round(1000 * (now - live.began), 1),
         )
 
-    async def _answer(self, live: LiveTurn, answer: Answer) -> tuple[Finish | None, Problem | None]:
+    async def _answer(
+        self, live: LiveTurn, reading: Reading
+    ) -> tuple[Finish | None, Problem | None]:
         """Read the whole answer in a task of its own, which is all that `stop` cancels."""
-        reader = live.read(self._read(live, answer))
+        reader = live.read(self._read(live, reading))
         await asyncio.wait([reader])
         if reader.cancelled():
             return None, None
@@ -169,7 +199,8 @@ class Running:
             return None, problem
         return reader.result(), None
 
-    async def _read(self, live: LiveTurn, answer: Answer) -> Finish:
+    async def _read(self, live: LiveTurn, reading: Reading) -> Finish:
+        answer = reading.upstream.complete(reading.prompt)
         async with aclosing(answer) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
                 if isinstance(piece, Finish):
@@ -215,6 +246,9 @@ class Running:
                 await self._store.checkpoint([piece for _, piece in pieces])
             except UnavailableError as error:
                 self._keeping.note(error)
+                continue
+            except Exception:
+                log.exception("answers could not be checkpointed")  # the next time may do
                 continue
             self._keeping.note(None)
             for live, piece in pieces:

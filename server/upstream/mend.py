@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from server.upstream.endings import ending
+from server.upstream.letters import fit
 from server.upstream.port import UpstreamFailedError
 
 TEXT = "text_completion"
@@ -52,8 +53,8 @@ class Head:
             self.created = answer["created"]
         for name in ("id", "model"):
             value = answer.get(name)
-            if type(value) is str and value:
-                setattr(self, name, value)
+            if type(value) is str and (said := fit(value)):
+                setattr(self, name, said)
         self.id = self.id or self._new_id()
 
     def _new_id(self) -> str:
@@ -80,11 +81,17 @@ def parse(data: bytes) -> tuple[dict[str, Any], bool]:
 
 
 def encode(answer: object) -> bytes:
-    """Write JSON; half a surrogate pair, which the fast writer refuses, is escaped."""
+    """Write JSON; half a surrogate pair, which the fast writer refuses, is escaped.
+
+    Raises UpstreamFailedError for values within values without end.
+    """
     try:
         return orjson.dumps(answer)
     except TypeError:
-        return json.dumps(answer, separators=(",", ":")).encode()
+        try:
+            return json.dumps(answer, separators=(",", ":")).encode()
+        except RecursionError:
+            raise UpstreamFailedError(UNREADABLE) from None
 
 
 def mend_choice(choice: Any, index: int) -> bool:
@@ -139,7 +146,10 @@ def set_default(there: dict[str, Any], name: str, value: Any) -> bool:
 
 
 def _whole(count: Any) -> int | None:
-    return int(count) if isinstance(count, int | float) and float(count).is_integer() else None
+    """Return a count that is a whole number, however it was written."""
+    if type(count) is float:
+        return int(count) if count.is_integer() else None
+    return count if type(count) is int else None
 
 
 def _without_odd_tier(answer: dict[str, Any]) -> bool:

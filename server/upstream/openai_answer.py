@@ -16,10 +16,11 @@ from server.upstream.bounds import Bounds, Length
 from server.upstream.cut import Cutter, data_of
 from server.upstream.endings import ending
 from server.upstream.failures import UpstreamBrokeError, stream_error
-from server.upstream.letters import Letters
+from server.upstream.letters import Letters, word
 from server.upstream.openai_errors import BREAKS
 from server.upstream.port import Finish, UpstreamError, UpstreamFailedError, UpstreamTimeoutError
 from server.upstream.scrub import Clean
+from server.upstream.spent import usage_of
 from server.upstream.sse import OversizedEventError
 from storage.model import Usage
 
@@ -203,12 +204,12 @@ class Answer:
         if chunk.get("error"):
             raise stream_error(chunk["error"], self._clean)
         if usage := chunk.get("usage"):
-            self._usage = _usage(usage) or self._usage
+            self._usage = usage_of(usage) or self._usage
         choices = chunk.get("choices")
         if not choices and self._streamed:
             return
         text, reason = _choice(choices)
-        self._reason = reason or self._reason
+        self._reason = (reason and word(reason)) or self._reason
         if text:
             self._say(self._letters.push(text))
 
@@ -262,11 +263,3 @@ def _choice(choices: Any) -> tuple[str | None, str | None]:
     if isinstance(text, _TEXT):
         return text, reason
     raise _UnreadableError(_UNREADABLE)
-
-
-def _usage(usage: Any) -> Usage | None:
-    match usage:
-        case {"prompt_tokens": int(prompt), "completion_tokens": int(completion)}:
-            return Usage(prompt, completion) if min(prompt, completion) >= 0 else None
-        case _:
-            return None

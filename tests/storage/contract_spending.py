@@ -29,6 +29,15 @@ class Spending:
         assert await store.spent(ADA, MIDNIGHT + DAY // 2) == 1110
         assert await store.spent(ADA, MIDNIGHT + DAY) == 1000
 
+    async def test_more_than_can_be_counted_is_the_most_that_can(self, store: Store) -> None:
+        for day in range(3):
+            for tokens in ((1 << 63) - 1, 1 << 70, 1):
+                await store.spend(ADA, tokens, MIDNIGHT + day * DAY)
+        assert await store.spent(ADA, 0) >= 1 << 53
+        await begin(store)
+        await store.end(ADA, "turn_1", outcome("1", usage=Usage(1, 1), ended_at=MIDNIGHT))
+        assert await store.spent(ADA, 0) >= 1 << 53
+
     async def test_owners_do_not_meet(self, store: Store) -> None:
         await store.spend(ADA, 5, MIDNIGHT)
         assert await store.spent(BOB, 0) == 0

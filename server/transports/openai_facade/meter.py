@@ -12,6 +12,7 @@ from server.upstream.bodies import EVENTS, JSON
 from server.upstream.cut import data_of
 from server.upstream.mend import encode, parse
 from server.upstream.port import Call, Reply, UpstreamFailedError
+from server.upstream.spent import total_of
 from server.upstream.sse import EventStream, OversizedEventError
 
 #: Streams of these tell their usage only where they are asked to.
@@ -19,7 +20,6 @@ _COMPLETIONS = ("/chat/completions", "/completions")
 #: what of an answer is looked at; a larger one is not counted
 _ANSWER_BYTES = ReplyLimits().answer_bytes
 _EVENT_BYTES = ReplyLimits().event_bytes
-_TOLD = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
 
 
 class Meter:
@@ -120,7 +120,7 @@ class Meter:
         inner = said.get("response")
         usage = said.get("usage") or (inner.get("usage") if isinstance(inner, dict) else None)
         if isinstance(usage, dict):
-            self._used = _total(usage) or self._used
+            self._used = total_of(usage) or self._used
 
 
 def _read(data: bytes) -> dict[str, Any]:
@@ -129,11 +129,3 @@ def _read(data: bytes) -> dict[str, Any]:
         return parse(data)[0]
     except UpstreamFailedError:
         return {}
-
-
-def _total(usage: Mapping[str, Any]) -> int:
-    for names in (("total_tokens",), *_TOLD):
-        found = [usage.get(name) for name in names]
-        if any(type(one) is int for one in found):
-            return sum(one for one in found if type(one) is int and one > 0)
-    return 0

@@ -18,12 +18,14 @@ from server.transports.status import http_status
 from server.upstream.assembled import Assembled
 from server.upstream.failures import refused, stream_error
 from server.upstream.fields import Fields
+from server.upstream.letters import fit_value, word
 from server.upstream.mend import encode, parse
 from server.upstream.port import Finish, Prompt, UpstreamError
 from server.upstream.scrub import tidy
+from server.upstream.spent import usage_of
 from server.upstream.spoken import content_of
 from server.upstream.upstreams import Upstreams
-from storage.model import Content, Usage
+from storage.model import Role
 
 _OURS = {*stored.OURS, *shaped.OURS}
 
@@ -126,24 +128,43 @@ class Writer:
         return error
 
     def _finish(self) -> Finish:
-        message = self.heard.message
-        content: Content = content_of(message)
-        told = self.heard.usage or {}
-        spent = (told.get("prompt_tokens"), told.get("completion_tokens"))
+        content = fit_value(content_of(_sound(self.heard.message)))
         return Finish(
-            self.heard.finish_reason or "stop",
-            Usage(*spent) if all(type(one) is int for one in spent) else None,  # type: ignore[arg-type]
+            word(self.heard.finish_reason or "stop"),
+            usage_of(self.heard.usage),
             None if isinstance(content, str) else content,
         )
 
 
+def _sound(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of an answer has a shape in which it can be kept: text, refusal, and calls."""
+    called, refusal = message.get("function_call"), message.get("refusal")
+    return {
+        "role": Role.ASSISTANT,
+        "content": message.get("content"),
+        "refusal": refusal if isinstance(refusal, str) else None,
+        "tool_calls": [_call(one) for one in message.get("tool_calls") or () if _is_call(one)],
+        "function_call": called if isinstance(called, dict) else None,
+    }
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a call under the name of its own kind, which its other fields cannot hide."""
+    return {**call, "type": "custom" if "function" not in call else "function"}
+
+
+def _is_call(call: Mapping[str, Any]) -> bool:
+    return isinstance(call.get("function", call.get("custom")), dict)
+
+
 def _text(chunk: Mapping[str, Any]) -> str:
-    """Return what a chunk adds to the first choice's text."""
-    return "".join(
+    """Return what a chunk adds to the first choice's text, as it is kept."""
+    said = "".join(
         said.get("delta", {}).get("content") or ""
         for said in chunk.get("choices", ())
         if said.get("index", 0) == 0
     )
+    return said.replace("\0", "")
 
 
 def _named(refusal: PassedOnError) -> UpstreamError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.upstream.letters import Letters, whole
+from server.upstream.letters import Letters, fit_value, whole, word
 
 
 def mend(*pieces: str) -> str:
@@ -55,3 +55,14 @@ def test_whatever_comes_can_be_encoded(pieces: list[str]) -> None:
     mended = mend(*pieces)
     mended.encode()
     assert mended == whole("".join(pieces).replace("\0", ""))
+
+
+def test_a_word_is_short_and_whole() -> None:
+    assert word("st\ud83do\0p") == "st\ufffdop"
+    assert len(word("x" * 100_000)) == 64
+
+
+def test_values_are_such_as_every_wire_can_tell() -> None:
+    odd = {"a\ud83d": [1 << 63, -(1 << 64), float("nan"), float("-inf"), True, 1.5, None, "\0"]}
+    assert fit_value(odd) == {"a\ufffd": [None, None, None, None, True, 1.5, None, ""]}
+    assert fit_value([[["x"]]], depth=2) == [[None]]
