@@ -40,7 +40,7 @@ WHEN = {
     Code.UPSTREAM_REJECTED: "the upstream refused; HTTP status is the upstream's own",
     Code.UPSTREAM_FAILED: "the upstream broke: a 5xx, a cut or unreadable stream",
     Code.UPSTREAM_TIMEOUT: "the upstream did not answer in time",
-    Code.DRAINING: "the server is shutting down",
+    Code.DRAINING: "the server is shutting down, or was stopped before the answer was whole",
     Code.STORAGE_UNAVAILABLE: "the database is locked, full, read-only or gone",
     Code.INTERNAL: "anything else; never with its inner text",
 }

@@ -175,8 +175,9 @@ class Store(Protocol):
         `before` is kept first, oldest first, each message for the next to stand under.
         `conversation` is made where it is not there yet, and gives its system prompt and model to
         one that has no message yet; `title` is for one that has none either. A question becomes
-        the head.
-        Raises BusyError while another turn runs there, NotFoundError for conversation or parent.
+        the head. A claim that stands for an interrupted turn stands for this one from now on.
+        Raises BusyError while another turn runs there, or where the claim is another turn's;
+        NotFoundError for conversation or parent.
         """
         ...
 

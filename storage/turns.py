@@ -199,6 +199,7 @@ def insert_turn(
 
 
 def _insert_claim(connection: sqlite3.Connection, owner: str, claim: Claim, turn: int) -> None:
+    """Claim a turn; a claim on one that was interrupted moves on to that which is begun anew."""
     outlived = claim.now - CLAIM_LIFETIME
     connection.execute(
         """
@@ -218,7 +219,16 @@ def _insert_claim(connection: sqlite3.Connection, owner: str, claim: Claim, turn
         """,
         (owner, claim.key, outlived),
     )
-    connection.execute(
-        "INSERT INTO claims (owner, key, fingerprint, turn, created_at) VALUES (?, ?, ?, ?, ?)",
+    cursor = connection.execute(
+        """
+        INSERT INTO claims (owner, key, fingerprint, turn, created_at) VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT (owner, key) DO UPDATE
+        SET turn = excluded.turn, created_at = excluded.created_at
+        WHERE fingerprint = excluded.fingerprint AND EXISTS (
+            SELECT 1 FROM turns WHERE turns.key = claims.turn AND turns.status = 'interrupted'
+        )
+        """,
         (owner, claim.key, claim.fingerprint, turn, claim.now),
     )
+    if cursor.rowcount != 1:
+        raise BusyError("Another turn was begun with this idempotency key.")

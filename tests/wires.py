@@ -102,9 +102,11 @@ class Wire(Protocol):
 class Rest(Wire):
     """REST, its streams by server-sent events."""
 
-    def __init__(self, at: Address, key: str | None = None) -> None:
+    def __init__(self, at: Address, key: str | None = None, once: str | None = None) -> None:
+        """`once` is an idempotency key, for what is asked."""
         self._url = at.http
         self._headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._headers |= {"idempotency-key": once} if once else {}
 
     def ask(self, conversation_id: str, prompt: str, **fields: Any) -> Events:
         body = {"prompt": prompt, "stream": True, **fields}
@@ -159,12 +161,14 @@ class Rest(Wire):
 class Websocket(Wire):
     """JSON frames."""
 
-    def __init__(self, at: Address, key: str | None = None) -> None:
+    def __init__(self, at: Address, key: str | None = None, once: str | None = None) -> None:
         self._url = at.websocket
         self._headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._asked = {"idempotency_key": once} if once else {}
 
     def ask(self, conversation_id: str, prompt: str, **fields: Any) -> Events:
-        return self._events("ask", conversation_id=conversation_id, prompt=prompt, **fields)
+        asked = {"conversation_id": conversation_id, "prompt": prompt, **self._asked, **fields}
+        return self._events("ask", **asked)
 
     def follow(self, turn_id: str, after: int = 0) -> Events:
         return self._events("follow", turn_id=turn_id, after=after)
@@ -223,9 +227,11 @@ class Websocket(Wire):
 class Grpc(Wire):
     """trialogue.v1."""
 
-    def __init__(self, at: Address, key: str | None = None) -> None:
+    def __init__(self, at: Address, key: str | None = None, once: str | None = None) -> None:
         self._address = at.grpc
-        self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
+        self._metadata: tuple[tuple[str, str], ...] = ()
+        self._metadata += (("authorization", f"Bearer {key}"),) if key else ()
+        self._metadata += (("idempotency-key", once),) if once else ()
 
     def ask(self, conversation_id: str, prompt: str, **fields: Any) -> Events:
         asked = pb.AskRequest(conversation_id=conversation_id, prompt=prompt, **fields)

@@ -162,11 +162,21 @@ class Asking:
         claim: Claim,
         writer: Upstream | None,
     ) -> Turn:
+        """Return the turn of a claim; one that was interrupted has its question answered anew."""
         turn_id = await self._store.claimed(owner, claim)
         if turn_id is None:
             return await self._begun(owner, conversation_id, question, claim, writer)
-        live = self._running.find(owner, turn_id)
-        return live.snapshot() if live else await self._store.turn(owner, turn_id)
+        if (live := self._running.find(owner, turn_id)) is not None:
+            return live.snapshot()
+        turn = await self._store.turn(owner, turn_id)
+        if turn.status is not Status.INTERRUPTED:
+            return turn
+        return await self._in_place(
+            (owner, turn.conversation_id),
+            question.if_busy,
+            lambda: self._planner.plan_anew(owner, turn, question, claim),
+            writer,
+        )
 
     async def _begun(
         self,

@@ -77,6 +77,10 @@ class DrainingError(RefusedError):
     """The server is shutting down."""
 
 
+#: What an asker is told that waits for no less than a whole answer, and would else get a piece.
+INTERRUPTED = "The server was stopped before the answer was whole; ask again in a moment."
+
+
 CODES: dict[type[BaseException], Code] = {
     InvalidRequestError: Code.INVALID_REQUEST,
     ContextLengthError: Code.CONTEXT_LENGTH_EXCEEDED,

@@ -79,6 +79,7 @@ class Planner:
         there = await self._found(owner, conversation_id)
         place = await self._place(owner, there, question)
         if there is not None and place is not None and place.question is not None:
+            self._check_character(there, question)
             return await self._plan_kept(owner, there, place.question, question, claim)
         request = await self._request(owner, conversation_id, there, question)
         if place is not None:
@@ -102,8 +103,15 @@ class Planner:
     async def plan_again(self, owner: str, conversation_id: str, again: Regenerate) -> Plan:
         """Plan another answer to a question that is kept."""
         there = await self._store.conversation(owner, conversation_id)
+        self._check_character(there, again)
         question = await self._question(owner, there, again.message_id)
         return await self._plan_kept(owner, there, question, again)
+
+    async def plan_anew(self, owner: str, left: Turn, again: Ask, claim: Claim) -> Plan:
+        """Plan the answer of a turn that was interrupted, for an asker who comes back for it."""
+        there = await self._store.conversation(owner, left.conversation_id)
+        question = await self._store.message(owner, there.id, left.question_id)
+        return await self._plan_kept(owner, there, question, again, claim)
 
     async def _plan_kept(
         self,
@@ -114,8 +122,6 @@ class Planner:
         claim: Claim | None = None,
     ) -> Plan:
         character = self._shaping.character(again)
-        if character.system_prompt not in (None, there.system_prompt):
-            raise _too_late("character")
         model = again.model or there.model or character.model or self._defaults.model
         request = Request(
             owner,
@@ -215,9 +221,14 @@ class Planner:
             depth=depth,
         )
 
+    def _check_character(self, there: Conversation, how: Ask | Regenerate) -> None:
+        """Refuse a character that would change the system prompt of a conversation."""
+        if self._shaping.character(how).system_prompt not in (None, there.system_prompt):
+            raise _too_late("character")
+
     def _instructions(self, there: Conversation, how: Ask | Regenerate) -> str | None:
         """Return the system prompt: the conversation's, or a joining caller's own for this turn."""
-        own = how.system_prompt if isinstance(how, Ask) else None
+        own = how.system_prompt if isinstance(how, Ask) and how.said else None
         return own or there.system_prompt
 
     def _prompt(self, composed: Composed, model: str, how: Ask | Regenerate) -> Prompt:

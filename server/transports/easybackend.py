@@ -8,14 +8,13 @@ from contextlib import aclosing
 from easybackend import chat_pb2 as pb
 
 from server.core.conversations import Conversations
-from server.core.errors import Code, Problem
 from server.core.ids import NEW
 from server.core.questions import Ask
 from server.core.turns import Delta, Ended
 from server.transports.rpc_calls import Caller, Calls, Handler
 from server.transports.rpc_errors import ProblemError
 from server.transports.status import problem_of_turn
-from storage.model import Status, Turn
+from storage.model import Turn
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Chat"].full_name
 
@@ -59,12 +58,6 @@ def _end(turn: Turn) -> str:
 
 
 def _refuse_the_unfinished(turn: Turn) -> None:
-    """End the call with an error where the answer did: these callers are told no status.
-
-    Cancelling is no error: somebody wanted the answer to end there.
-    """
+    """End the call with an error where the answer did: these callers are told no status."""
     if (problem := problem_of_turn(turn)) is not None:
         raise ProblemError(problem)
-    if turn.status is Status.INTERRUPTED:
-        reason = "The server was stopped before the answer was whole."
-        raise ProblemError(Problem(Code.DRAINING, reason, retry_after=5.0, turn_id=turn.id))

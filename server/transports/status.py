@@ -9,9 +9,9 @@ from typing import Any
 
 import grpc
 
-from server.core.errors import WAITING_HELPS, Code, Problem
+from server.core.errors import INTERRUPTED, WAITING_HELPS, Code, Problem
 from server.core.rate import Allowance, span
-from storage.model import Turn
+from storage.model import Status, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,13 @@ def rate_headers(allowance: Allowance) -> dict[str, str]:
 
 
 def problem_of_turn(turn: Turn) -> Problem | None:
-    """Describe a failed turn as the error that a plain answer would have been."""
+    """Describe a turn without a whole answer as the error that a plain answer would have been.
+
+    A cancelled one is none: somebody wanted the answer to end there.
+    """
+    if turn.status is Status.INTERRUPTED:
+        wait = WAITING_HELPS[Code.DRAINING]
+        return Problem(Code.DRAINING, INTERRUPTED, retry_after=wait, turn_id=turn.id)
     if turn.error is None:
         return None
     code = Code(turn.error.code)

@@ -222,6 +222,34 @@ class Turns:
         assert await store.claimed(ADA, claim("another key")) is None
         assert await store.claimed(ADA, claim(fingerprint=b"other", now=2 * DAY)) is None
 
+    async def test_a_claim_on_an_interrupted_turn_moves_on(self, store: Store) -> None:
+        await begin(store, claim=claim())
+        await store.end(ADA, "turn_1", outcome("1", status=Status.INTERRUPTED))
+        later = claim(now=DAY + 5)
+        await store.begin(ADA, turn("2", question="q_1"), None, claim=later)
+        assert await store.claimed(ADA, later) == "turn_2"
+        assert await store.claimed(ADA, claim(now=2 * DAY + 4)) == "turn_2"
+
+    @pytest.mark.parametrize("ended", [None, Status.COMPLETED, Status.CANCELLED, Status.FAILED])
+    async def test_a_claim_on_any_other_turn_stays(
+        self, store: Store, ended: Status | None
+    ) -> None:
+        await begin(store, claim=claim())
+        if ended is not None:
+            await store.end(ADA, "turn_1", outcome("1", status=ended))
+        with pytest.raises(BusyError):
+            await begin(store, "2", into="other", claim=claim())
+        with pytest.raises(NotFoundError):
+            await store.turn(ADA, "turn_2")
+        assert await store.claimed(ADA, claim()) == "turn_1"
+
+    async def test_a_claim_for_another_request_does_not_move(self, store: Store) -> None:
+        await begin(store, claim=claim())
+        await store.end(ADA, "turn_1", outcome("1", status=Status.INTERRUPTED))
+        with pytest.raises(BusyError):
+            await begin(store, "2", into="other", claim=claim(fingerprint=b"other"))
+        assert await store.claimed(ADA, claim()) == "turn_1"
+
     async def test_a_key_can_be_claimed_again_after_a_day(self, store: Store) -> None:
         await begin(store, claim=claim(now=DAY))
         await store.end(ADA, "turn_1", outcome("1"))

@@ -10,7 +10,12 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from server.core.conversations import Ask, Conversations
-from server.core.errors import ContextLengthError, InvalidRequestError
+from server.core.errors import (
+    INTERRUPTED,
+    ContextLengthError,
+    DrainingError,
+    InvalidRequestError,
+)
 from server.core.turns import Ended
 from server.transports.openai_facade.errors import PassedOnError
 from server.transports.openai_facade.replayed import events_of, failure_of
@@ -183,6 +188,6 @@ def _refuse_unfinished(turn: Turn, writer: Writer) -> None:
         case Status.CANCELLED:
             raise UpstreamFailedError("The answer was cancelled.")
         case Status.INTERRUPTED:
-            raise UpstreamFailedError("The server was stopped before the answer was whole.")
+            raise DrainingError(INTERRUPTED)
         case _:
             raise failure_of(turn)

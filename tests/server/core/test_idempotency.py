@@ -130,3 +130,76 @@ async def test_an_asker_with_a_key_can_come_back_to_a_place_in_line(
     await ended(conversations, first)
     await ended(conversations, await back)
     assert [m.content for m in await branch(conversations)] == ["first", "Hi", "second", "Hi"]
+
+
+async def interrupted(store: SQLiteStore, question: Ask, into: str = "c") -> Turn:
+    """Ask, and stop the server when half of the answer was said."""
+    upstream = Puppet()
+    async with Conversations(store, upstream, Defaults(MODEL)) as conversations:
+        turn = await conversations.ask(ADA, into, question)
+        upstream.say("Half")
+        await until_text(conversations, turn, "Half")
+        await conversations.drain(0)
+        return await conversations.turn(ADA, turn.id)
+
+
+async def test_a_key_of_an_interrupted_turn_has_its_question_answered_anew(
+    store: SQLiteStore,
+) -> None:
+    question = Ask("Hello", system_prompt="Be brief.", idempotency_key="k")
+    left = await interrupted(store, question)
+    assert (left.status, left.answer) == (Status.INTERRUPTED, "Half")
+    upstream = Puppet()
+    async with Conversations(store, upstream, Defaults(MODEL)) as conversations:
+        await conversations.update(ADA, "c", {"system_prompt": "Be kind."})
+        many = [conversations.ask(ADA, "c", question) for _ in range(9)]
+        (again, *others) = await asyncio.gather(*many)
+        assert {turn.id for turn in others} == {again.id} != {left.id}
+        upstream.answer("Whole")
+        done = await ended(conversations, again)
+        assert (done.status, done.answer) == (Status.COMPLETED, "Whole")
+        assert (done.question_id, done.parent_id) == (left.question_id, left.parent_id)
+        assert await conversations.ask(ADA, "c", question) == done
+        (prompt,) = upstream.prompts
+        assert [one.content for one in prompt.messages] == ["Be kind.", "Hello"]
+        assert [one.content for one in await branch(conversations)] == ["Hello", "Whole"]
+        assert (await conversations.turn(ADA, left.id)) == left
+        with pytest.raises(IdempotencyMismatchError):
+            await conversations.ask(ADA, "c", replace(question, content="Other"))
+
+
+async def test_it_is_begun_anew_where_it_was_begun(store: SQLiteStore) -> None:
+    question = Ask("Hello", idempotency_key="k")
+    left = await interrupted(store, question, into="new")
+    async with Conversations(store, Parrot(), Defaults(MODEL)) as conversations:
+        done = await asked(conversations, question, into="new")
+        assert done.conversation_id == left.conversation_id
+        assert done.status is Status.COMPLETED
+
+
+async def test_it_may_be_interrupted_again_and_waits_for_who_came_first(
+    store: SQLiteStore,
+) -> None:
+    question = Ask("Hello", idempotency_key="k")
+    first, second = [await interrupted(store, question) for _ in range(2)]
+    assert (second.status, second.question_id) == (Status.INTERRUPTED, first.question_id)
+    upstream = Puppet()
+    async with Conversations(store, upstream, Defaults(MODEL)) as conversations:
+        other = await conversations.ask(ADA, "c", Ask("Other"))
+        with pytest.raises(IdempotencyMismatchError):
+            await conversations.ask(ADA, "c", replace(question, if_busy=IfBusy.REJECT))
+        back = await in_line(conversations, "Hello", idempotency_key="k")
+        upstream.answer("One").answer("Two")
+        await ended(conversations, other)
+        done = await ended(conversations, await back)
+        assert (done.answer, done.question_id) == ("Two", first.question_id)
+        assert [one.content for one in await branch(conversations)] == ["Hello", "Two"]
+
+
+async def test_a_key_of_a_deleted_conversation_is_free(store: SQLiteStore) -> None:
+    question = Ask("Hello", idempotency_key="k")
+    left = await interrupted(store, question)
+    async with Conversations(store, Parrot(), Defaults(MODEL)) as conversations:
+        await conversations.delete(ADA, "c")
+        done = await asked(conversations, question)
+        assert (done.status, done.question_id == left.question_id) == (Status.COMPLETED, False)

@@ -99,6 +99,14 @@ def test_a_failed_turn_is_the_error_that_a_plain_answer_would_have_been() -> Non
     assert problem_of_turn(turn("1")) is None
 
 
+def test_an_interrupted_turn_is_an_error_to_who_waits_for_all_of_it() -> None:
+    problem = problem_of_turn(replace(turn("1"), status=Status.INTERRUPTED))
+    assert problem is not None
+    assert (problem.code, http_status(problem)) == (Code.DRAINING, 503)
+    assert http_headers(problem) == {"retry-after": "5"}
+    assert http_body(problem)["error"]["turn_id"] == "turn_1"
+
+
 @pytest.mark.parametrize(("told", "wait"), [(7.5, 7.5), (None, 1.0)])
 def test_a_failed_turn_says_how_long_to_wait_as_the_upstream_did(
     told: float | None, wait: float
