@@ -18,6 +18,7 @@ from server.upstream.endings import ending
 from server.upstream.failures import UpstreamBrokeError, stream_error
 from server.upstream.letters import Letters, word
 from server.upstream.openai_errors import BREAKS
+from server.upstream.patience import Limit
 from server.upstream.port import Finish, UpstreamError, UpstreamFailedError, UpstreamTimeoutError
 from server.upstream.scrub import Clean
 from server.upstream.spent import usage_of
@@ -72,6 +73,7 @@ class Answer:
         self._clean = clean
         self._deadline = deadline
         self._by = math.inf
+        self._again = bounds.first_byte
         self._streamed = True
         self._events: Cutter | WholeBody = Cutter(bounds.event_bytes)
         self._letters = Letters()
@@ -143,12 +145,14 @@ class Answer:
     async def _read(self) -> bytes | None:
         """Return the next bytes, None at the end; a break after the last word is an end."""
         try:
-            async with asyncio.timeout_at(min(self._by, self._deadline)) as timeout:
-                return await anext(self._bytes, None)
+            async with Limit(min(self._by, self._deadline), self._again) as limit:
+                data = await anext(self._bytes, None)
+            self._by, self._deadline = max(self._by, limit.by), max(self._deadline, limit.by)
+            return data
         except BREAKS:
             if self._reason is not None:
                 return None
-            if timeout.expired():
+            if limit.expired():
                 raise self._late() from None
             raise UpstreamBrokeError(_CUT_OFF) from None
 
@@ -173,7 +177,7 @@ class Answer:
             wait = self._bounds.between
             if self._reason is not None:
                 wait = min(wait, self._bounds.linger)
-            self._by = asyncio.get_running_loop().time() + wait
+            self._by, self._again = asyncio.get_running_loop().time() + wait, wait
 
     def _end(self) -> None:
         rest = self._events.close()

@@ -22,6 +22,7 @@ from server.upstream.letters import whole
 from server.upstream.models import model
 from server.upstream.openai_answer import Answer
 from server.upstream.openai_errors import BREAKS, break_error, status_error
+from server.upstream.patience import Limit
 from server.upstream.pool import KEPT, Pool
 from server.upstream.port import (
     Finish,
@@ -161,7 +162,9 @@ class OpenAIUpstream:
         first_by = _clock() + self._bounds.first_byte
         chat = prompt.text is None and model(prompt.model).chat
         clean = self._scrub.of(Sent(lambda: [_json(self._body(prompt, chat))]))
-        response = await self._ask(prompt, chat, min(first_by, deadline), clean)
+        limit = Limit(min(first_by, deadline), self._bounds.first_byte)
+        response = await self._ask(prompt, chat, limit, clean)
+        deadline, first_by = max(deadline, limit.by), max(first_by, limit.by)
         answer = Answer(response, self._bounds, clean, deadline, continuation=not chat)
         try:
             await answer.begin(first_by)
@@ -170,15 +173,15 @@ class OpenAIUpstream:
             raise
         return answer
 
-    async def _ask(self, prompt: Prompt, chat: bool, by: float, clean: Clean) -> httpx2.Response:
+    async def _ask(self, prompt: Prompt, chat: bool, limit: Limit, clean: Clean) -> httpx2.Response:
         """Return the upstream's response once its headers have come."""
         try:
-            async with asyncio.timeout_at(by) as timeout:
+            async with limit:
                 return await self._post_as_understood(prompt, chat)
         except openai.APIStatusError as refusal:
             raise status_error(refusal, clean) from None
         except BREAKS as error:
-            if timeout.expired():
+            if limit.expired():
                 raise UpstreamTimeoutError("the upstream did not answer in time") from None
             raise break_error(error) from None
 

@@ -20,6 +20,7 @@ from server.upstream.bounds import Bounds
 from server.upstream.headers import sent
 from server.upstream.incoming import BREAKS, Incoming
 from server.upstream.mend import parse
+from server.upstream.patience import Limit
 from server.upstream.pool import KEPT, Pool
 from server.upstream.port import Call, Reply, UpstreamFailedError, UpstreamTimeoutError
 from server.upstream.scrub import Scrubber
@@ -109,18 +110,18 @@ class Passage:
         def moved() -> None:
             nonlocal began
             began = loop.time()
-            timeout.reschedule(began + patience)
+            limit.renew(began + patience)
 
         body = None if isinstance(call.body, bytes) else _Sending(call.body, moved)
         try:
-            async with asyncio.timeout(patience) as timeout:
+            async with Limit(began + patience, patience) as limit:
                 response = await self._request(call, body)
         except BREAKS as error:
             if body is not None and body.error is not None:
                 raise body.error from None
             raise _named(error) from None
         clean = self._scrub.of(Sent(lambda: _words(call, body)))
-        return Incoming(response, bounds, clean, began, began + patience)
+        return Incoming(response, bounds, clean, began, max(began + patience, limit.by))
 
     async def _request(self, call: Call, body: _Sending | None) -> aiohttp.ClientResponse:
         keeps = not self._pool.crowded
