@@ -12,6 +12,7 @@ from server.core.clock import microseconds
 from server.core.errors import InvalidRequestError
 from server.keyring import key_file
 from server.settings import Settings, SettingsError, variables
+from storage.keys import KeyFile
 from storage.model import ApiKey
 from storage.port import NotFoundError
 
@@ -39,6 +40,8 @@ def keys(settings: Settings, action: str, name: str | None, days: float | None) 
             text, new = doors.new_key(owner, microseconds(), expires_at=expires)
             file.add(new)
             print(f"{text}\n\nkept as {new.id} in {file.path}; this key is shown only now")
+            if (said := _closing(settings, file, new)) is not None:
+                print(said)
         case "revoke", str(key_id):
             try:
                 print(_row(file.revoke(key_id, microseconds())))
@@ -49,6 +52,20 @@ def keys(settings: Settings, action: str, name: str | None, days: float | None) 
                 "use: keys create NAME [--days N], keys list, or keys revoke KEY_ID"
             )
     return 0
+
+
+def _closing(settings: Settings, file: KeyFile, new: ApiKey) -> str | None:
+    """Return what the first key changes, and the way on; None where it is not the first."""
+    first = [key.id for key in file.keys()] == [new.id]  # noqa: SIM118 - no mapping
+    if not first or settings.api_keys or settings.auth == "off":
+        return None
+    closed = "from now on nobody gets in without a key, on a server that runs neither"
+    if new.owner == doors.EVERYONE:
+        return f"{closed}; this one opens what was made without one"
+    return (
+        f"{closed}.\nWhat was made without one belongs to {doors.EVERYONE!r} and is not "
+        f"{new.owner}'s to see: 'trialogue keys create {doors.EVERYONE}' makes a key to it"
+    )
 
 
 def config(settings: Settings) -> int:

@@ -73,9 +73,11 @@ def _print(finding: Finding) -> bool:
 
 
 def _doors(settings: Settings) -> str:
-    if not settings.public:
+    if not settings.exposed:
         return f"only this machine is let in, on {settings.host}"
     lock = "everybody is let in without a key" if settings.auth == "off" else "a key is needed"
+    if not settings.public:
+        return f"{settings.host} lets in what TRIALOGUE_ALLOWED_HOSTS and _ORIGINS name, {lock}"
     return f"{settings.host} is open to the network, {lock}"
 
 
@@ -159,7 +161,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
     elif kept:
         yield True, f"keys {file.path}: {len(good)} valid of {len(kept)}"
     else:
-        first = settings.public and not settings.api_keys and settings.auth == "on"
+        first = settings.exposed and not settings.api_keys and settings.auth == "on"
         told = "the first start makes one" if first else "none is needed there"
         yield True, f"keys {file.path} is not there; {told}"
 

@@ -47,7 +47,7 @@ def curl(base: str, key: str | None, needs_key: bool) -> str:
 
 def _keys(started: Started) -> str:
     settings = started.settings
-    if settings.auth == "off" and settings.public:
+    if settings.auth == "off" and settings.exposed:
         return "NONE NEEDED: TRIALOGUE_AUTH=off lets everyone who can reach this address in"
     if not started.needs_key:
         return "none needed on this machine"

@@ -196,17 +196,15 @@ def _doors(settings: Settings) -> tuple[Doors, str | None]:
     keys = door.configured(settings.api_keys.get_secret_value() if settings.api_keys else "")
     file = key_file(settings)
     new_key = None
-    locked = bool(keys or file.keys()) or settings.public
-    if settings.auth == "off":
-        locked = False
-    elif locked and not keys and not file.keys():
+    if settings.exposed and settings.auth == "on" and not (keys or file.keys()):
         new_key, kept = door.new_key(door.EVERYONE, microseconds())
         file.add(kept)
     doors = Doors(
         keys,
         file,
         microseconds,
-        open_to_all=not locked,
+        open_to_all=settings.auth == "off",
+        until_keyed=not (keys or file.keys()),
         public=settings.public,
         origins=settings.allowed_origins,
         hosts=settings.allowed_hosts,

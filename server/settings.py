@@ -155,10 +155,14 @@ class Settings(BaseSettings):
     )
     tls_key: Path | None = _setting(None, "TRIALOGUE_TLS_KEY", help="its private key (PEM)")
     allowed_origins: Names = _setting(
-        (), "TRIALOGUE_ALLOWED_ORIGINS", help="browsers' origins let in besides our own, or *"
+        (),
+        "TRIALOGUE_ALLOWED_ORIGINS",
+        help="browsers' origins let in besides our own, or *, which makes a key needed",
     )
     allowed_hosts: Names = _setting(
-        (), "TRIALOGUE_ALLOWED_HOSTS", help="Host values let in besides our own, or *"
+        (),
+        "TRIALOGUE_ALLOWED_HOSTS",
+        help="Host values let in besides our own, or *; another machine's make a key needed",
     )
     max_body_bytes: ByteSize = _setting(
         ByteSize(10 << 20), "TRIALOGUE_MAX_BODY_BYTES", help="of a body, message or frame"
@@ -327,6 +331,21 @@ class Settings(BaseSettings):
     def public(self) -> bool:
         """Whether others than this machine can reach us."""
         return self.host not in LOOPBACK and not self.host.startswith("127.")
+
+    @property
+    def exposed(self) -> bool:
+        """Whether strangers may come in: by our address, by a proxy's name, or by any web page.
+
+        A page that is named may do what its reader at this machine may: that is what it is named
+        for. A host that is named is where others ask for us.
+        """
+        from server.core.doors import is_here
+
+        return (
+            self.public
+            or "*" in self.allowed_origins
+            or not all(is_here(host) for host in self.allowed_hosts)
+        )
 
 
 class _Toml(TomlConfigSettingsSource):

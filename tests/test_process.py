@@ -257,6 +257,41 @@ async def _the_key_stays(folder: Path, key: str) -> None:
     settled(folder / "trialogue.db")
 
 
+async def test_where_a_foreign_host_is_let_in_it_wants_the_key_that_it_made(tmp_path: Path) -> None:
+    """A proxy on this machine may bring anybody under that name."""
+    async with Shown(tmp_path, "--allowed-hosts", "chat.example") as server:
+        (key,) = set(re.findall(r"tk_[\w-]+", server.output))
+        assert f"{key}   (made now, shown this once)" in server.output
+        assert (await pasted(server.line))["status"] == "completed"
+        await _opens_to(server, key)
+        for path in ("/conversations", "/v1/models"):
+            url, host = f"{server.http}{path}", "Host: chat.example"
+            told = await pasted(f"curl {url} -H '{host}'")
+            assert told["error"]["code"] == "invalid_api_key"
+            assert "data" in await pasted(
+                f"curl {url} -H '{host}' -H 'Authorization: Bearer {key}'"
+            )
+
+
+async def test_the_first_key_closes_a_server_that_runs(tmp_path: Path) -> None:
+    async with Shown(tmp_path) as server:
+        assert (await pasted(server.line))["status"] == "completed"
+        for owner in ("alice", "default"):
+            made = await asyncio.create_subprocess_exec(
+                *(*Process.program, "keys", "create", owner),
+                cwd=tmp_path,
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+                stdout=asyncio.subprocess.PIPE,
+            )
+            output = (await made.communicate())[0].decode()
+            assert ("keys create default" in output) is (owner == "alice")
+            if owner == "alice":
+                for wire in WIRES.values():
+                    refusal = await refused(heard(wire(server, None), "c1"))
+                    assert refusal == "invalid_api_key"
+        await _opens_to(server, output.split()[0])
+
+
 async def _opens_to(server: Process, key: str) -> None:
     await asyncio.gather(*(_opens(name, server, key) for name in WIRES))
 

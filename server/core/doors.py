@@ -9,11 +9,15 @@ import secrets
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
+import structlog
+
 from server.core.crowd import Crowd, Room
 from server.core.errors import InvalidApiKeyError, PermissionDeniedError
 from server.core.rate import Allowance, RateLimit
 from storage.keys import KeyFile
 from storage.model import ApiKey
+
+log = structlog.get_logger("trialogue.doors")
 
 #: Whose conversations they are where nobody has to show a key.
 EVERYONE = "default"
@@ -64,17 +68,22 @@ class Doors:
         *,
         open_to_all: bool,
         public: bool,
+        until_keyed: bool = False,
         origins: Iterable[str] = (),
         hosts: Iterable[str] = (),
         rate: RateLimit | None = None,
         most_by_key: int | None = None,
         most_by_address: int | None = None,
     ) -> None:
-        """`most_by_key` and `most_by_address`: connections and calls at once, on all wires."""
+        """`open_to_all` asks nobody for a key, `until_keyed` nobody until there is one in the file.
+
+        `most_by_key` and `most_by_address`: connections and calls at once, on all wires.
+        """
         self._configured = tuple(keys)
         self._key_file = key_file
         self._now = now
-        self.open = open_to_all
+        self._open_to_all = open_to_all
+        self._until_keyed = until_keyed
         self._public = public
         self._origins = frozenset(origins)
         self._hosts = frozenset(hosts)
@@ -90,6 +99,15 @@ class Doors:
     def room(self, most: int, of: str) -> Room:
         """Return so many places, `of` which owners have their share."""
         return Room(most, of, lambda: self.shared)
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody has to show a key. What the first key has closed stays closed."""
+        if self._until_keyed and self._key_file is not None and self._key_file.keys():
+            self._until_keyed = False
+            if not self._open_to_all:
+                log.warning("there is a key now: from here on one is needed")
+        return self._open_to_all or self._until_keyed
 
     async def owner(self, key: str | None) -> str:
         """Return whose key this is. Raises InvalidApiKeyError; an open house takes any key."""
@@ -138,16 +156,12 @@ class Doors:
         if host is None or "*" in self._hosts:
             return True
         name = _name(host)
-        if host.lower() in self._hosts or name in self._hosts:
+        if host.lower() in self._hosts or name in self._hosts or is_here(host):
             return True
-        if name == "localhost" or name.endswith(".localhost"):
-            return True
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            # A name that we do not know can be rebound to us, which a key makes useless.
-            return self._public and not self.open and not self._hosts
-        return self._public or address.is_loopback
+        if not self._public:
+            return False
+        # A name that we do not know can be rebound to us, which a key makes useless.
+        return _address(name) is not None or not (self.open or self._hosts)
 
     def _our_origin(self, origin: str, host: str | None, port: int) -> bool:
         if "*" in self._origins or origin in self._origins:
@@ -160,6 +174,22 @@ class Doors:
         if host is None or page.scheme not in ("http", "https"):
             return False
         return page.netloc == host.lower() or (page.hostname == _name(host) and page_port == port)
+
+
+def is_here(host: str) -> bool:
+    """Say whether a Host value, with a port or without, can only mean this machine itself."""
+    name = _name(host)
+    address = _address(name)
+    if address is None:
+        return name == "localhost" or name.endswith(".localhost")
+    return address.is_loopback
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None
 
 
 def _name(host: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Protocol, Self, TypeVar
 
 import structlog
@@ -13,6 +14,7 @@ from server.core.doors import Doors
 from server.core.errors import InvalidApiKeyError, RefusedError
 
 Event = TypeVar("Event")
+Result = TypeVar("Result")
 
 log = structlog.get_logger("trialogue.guests")
 
@@ -56,8 +58,7 @@ class Guests:
 
     def reading(self, key: str | None) -> AbstractContextManager[Reader]:
         """Let somebody read, in one task, for as long as their key is good."""
-        reader = Reader(key)
-        return nullcontext(reader) if self._doors.open else self.staying(reader)
+        return self.staying(Reader(key))
 
     async def _look_for_ever(self) -> None:
         while True:
@@ -73,7 +74,7 @@ class Guests:
 
 
 class Reader:
-    """Who reads one thing after the other, and is not left waiting for the next."""
+    """Who waits for one thing after the other, in one task, and not when the key is refused."""
 
     def __init__(self, key: str | None) -> None:
         self.key = key
@@ -81,7 +82,7 @@ class Reader:
         self._waiting: asyncio.Task[object] | None = None
 
     def turn_out(self, why: RefusedError) -> None:
-        """Have `each` raise this, whatever it waits for."""
+        """Have `each` and `of` raise this, whatever they wait for."""
         if self._refused is None:
             self._refused = why
             if self._waiting is not None:
@@ -91,18 +92,19 @@ class Reader:
         """Yield what comes. Raises what the reader is turned out with, at once."""
         while True:
             try:
-                event = await self._next(events)
+                event = await self.of(partial(anext, events))
             except StopAsyncIteration:
                 return
             yield event
 
-    async def _next(self, events: AsyncIterator[Event]) -> Event:
+    async def of(self, answer: Callable[[], Awaitable[Result]]) -> Result:
+        """Return what is waited for. Raises what the reader is turned out with, and cancels it."""
         if self._refused is not None:
             raise self._refused
         self._waiting = task = asyncio.current_task()
         assert task is not None  # noqa: S101 - we are in one
         try:
-            return await anext(events)
+            return await answer()
         except asyncio.CancelledError:
             if self._refused is None or task.uncancel():
                 raise

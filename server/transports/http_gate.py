@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,11 +20,12 @@ from server.core.errors import (
     CrowdedError,
     InvalidRequestError,
     Problem,
+    RefusedError,
     RequestTooLargeError,
     code_of,
     problem_of,
 )
-from server.core.guests import Guests
+from server.core.guests import Guests, Reader
 from server.core.requests import Request, Requests
 from server.transports import http_cors as cors
 from server.transports.openai_facade.errors import refusal as openai_refusal
@@ -111,8 +112,13 @@ class Gate:
                 return
             bound = self._upload if streams_past(path) or path == IMPORT_PATH else self._body
             owner = await self._let_in(scope, headers, bound)
-            with nullcontext() if owner is None else self._within(owner):
-                await self._app(scope, _Bounded(receive, bound), passage.send)
+            answer = partial(self._app, scope, _Bounded(receive, bound), passage.send)
+            if owner is None:
+                await answer()
+                return
+            asker = _Asker(_key(headers), passage)
+            with self._within(owner), self._guests.staying(asker):
+                await asker.of(answer)
         except Exception as error:
             if code_of(error) is Code.INTERNAL:
                 log.exception("request broke", request_id=passage.id)
@@ -189,6 +195,19 @@ class _Passage:
         self._request.name = getattr(self._scope.get("route"), "path", None)
         self._request.method = self._scope["method"]
         self._request.owner = self._scope["state"].get("owner")
+
+
+class _Asker(Reader):
+    """Who waits for the beginning of an answer; what has begun is told its end in its own way."""
+
+    def __init__(self, key: str | None, passage: _Passage) -> None:
+        super().__init__(key)
+        self._passage = passage
+
+    def turn_out(self, why: RefusedError) -> None:
+        """Have what is not answered yet refused."""
+        if not self._passage.started:
+            super().turn_out(why)
 
 
 @dataclass(frozen=True, slots=True)

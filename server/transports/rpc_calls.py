@@ -12,6 +12,7 @@ from contextlib import (
     nullcontext,
 )
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -88,7 +89,8 @@ class Calls:
 
         async def call(sent: Request | RefusedError, context: Context) -> bytes:
             async with self._within(context, keyless=keyless, free=free) as caller:
-                answered = await answer(caller, _whole(sent))
+                with self._reading(caller, keyless=keyless) as reader:
+                    answered = await reader.of(partial(answer, caller, _whole(sent)))
             return answered.SerializeToString()
 
         return grpc.unary_unary_rpc_method_handler(call, self._reader(kind))
@@ -109,15 +111,14 @@ class Calls:
         """
 
         async def call(sent: Request | RefusedError, context: Context) -> None:
-            async with (
-                self._within(context, keyless=keyless, free=free) as caller,
-                aclosing(await begin(caller, _whole(sent))) as events,
-            ):
-                if greet:
-                    await context.send_initial_metadata(())
+            async with self._within(context, keyless=keyless, free=free) as caller:
                 with self._reading(caller, keyless=keyless) as reader:
-                    async for event in reader.each(events):
-                        await self._write(context, frame(event))
+                    begun = await reader.of(partial(begin, caller, _whole(sent)))
+                    async with aclosing(begun) as events:
+                        if greet:
+                            await context.send_initial_metadata(())
+                        async for event in reader.each(events):
+                            await self._write(context, frame(event))
 
         return grpc.unary_stream_rpc_method_handler(call, self._reader(kind))
 

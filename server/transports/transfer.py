@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractContextManager, aclosing
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
+from server.core.guests import Reader
 from server.transports.responses import GONE, JSON
 from server.transports.served import core, owner
 from server.transports.shapes import ReportShape
@@ -61,13 +62,14 @@ class Transfer:
         kind: Annotated[Format, Query(alias="format")] = "json",
     ) -> Response:
         """Export a conversation: JSON with all of it, JSONL for fine-tuning, Markdown to read."""
-        return await _file(core(request).export(owner(request), kind, conversation_id), kind)
+        pieces = core(request).export(owner(request), kind, conversation_id)
+        return await _file(request, pieces, kind)
 
     async def all(
         self, request: Request, kind: Annotated[Format, Query(alias="format")] = "json"
     ) -> Response:
         """Export all of the caller's conversations."""
-        return await _file(core(request).export(owner(request), kind), kind)
+        return await _file(request, core(request).export(owner(request), kind), kind)
 
     async def take(self, request: Request) -> Response:
         """Import a file of ours, ChatGPT's conversations.json, or one of EasyBackend's.
@@ -81,21 +83,26 @@ class Transfer:
         return JSON(report.rendered())
 
 
-async def _file(pieces: AsyncGenerator[bytes, None], kind: str) -> Response:
+async def _file(request: Request, pieces: AsyncGenerator[bytes, None], kind: str) -> Response:
     """Stream a file; what is refused is refused before its first byte."""
     first = await anext(pieces, b"")
     return StreamingResponse(
-        _behind(first, pieces),
+        _behind(first, pieces, request.state.reading),
         media_type=_TYPES[kind],
         headers={"content-disposition": f'attachment; filename="trialogue.{_ENDINGS[kind]}"'},
     )
 
 
-async def _behind(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+async def _behind(
+    first: bytes,
+    pieces: AsyncGenerator[bytes, None],
+    reading: Callable[[], AbstractContextManager[Reader]],
+) -> AsyncIterator[bytes]:
     async with aclosing(pieces):
-        yield first
-        async for piece in pieces:
-            yield piece
+        with reading() as reader:
+            yield first
+            async for piece in reader.each(pieces):
+                yield piece
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:

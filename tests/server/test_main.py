@@ -114,6 +114,30 @@ async def test_a_key_is_made_listed_and_revoked(capsys: Captured) -> None:
     assert "revoked" in run("keys", "list", captured=capsys)[1]
 
 
+def test_the_first_key_says_that_it_closes_and_the_way_on(capsys: Captured) -> None:
+    """What was made without a key is not alice's: a key for that is another."""
+    _, out, _ = run("keys", "create", "alice", captured=capsys)
+    assert "nobody gets in without a key" in out
+    assert "'trialogue keys create default'" in out
+    _, out, _ = run("keys", "create", "default", captured=capsys)
+    assert "without" not in out
+
+
+def test_the_first_key_may_be_theirs_whose_all_was(capsys: Captured) -> None:
+    _, out, _ = run("keys", "create", "default", captured=capsys)
+    assert "nobody gets in without a key" in out
+    assert "keys create" not in out
+
+
+@pytest.mark.parametrize("variable", ["TRIALOGUE_AUTH=off", "TRIALOGUE_API_KEYS=bob:secret"])
+def test_a_key_that_closes_nothing_says_nothing(
+    variable: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(*variable.split("="))
+    _, out, _ = run("keys", "create", "alice", captured=capsys)
+    assert "without" not in out
+
+
 def test_a_key_may_last_for_some_days(capsys: Captured) -> None:
     made(capsys, "alice", "--days", "0.5")
     (kept,) = KeyFile(Path("trialogue.keys")).keys()
@@ -249,6 +273,19 @@ async def test_a_port_that_is_taken_is_one_line(port: str) -> None:
     assert str(number) in line
     assert f"--{port.replace('_', '-')}" in line
     await let_go_of("trialogue.db")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "only this machine is let in"),
+        (("--allowed-hosts", "chat.example"), "ALLOWED_HOSTS and _ORIGINS name, a key is needed"),
+        (("--allowed-hosts", "chat.example"), "the first start makes one"),
+        (("--allowed-hosts", "chat.example", "--auth", "off"), "let in without a key"),
+    ],
+)
+def test_a_doctor_says_who_is_let_in(words: tuple[str, ...], told: str, capsys: Captured) -> None:
+    assert told in run("doctor", *FREE, *words, captured=capsys)[1]
 
 
 @pytest.mark.usefixtures("_kept_as_it_was")

@@ -272,6 +272,23 @@ def test_an_address_that_others_reach_is_public(host: str, public: bool) -> None
 
 
 @pytest.mark.parametrize(
+    ("given", "exposed"),
+    [
+        ({}, False),
+        ({"host": "0.0.0.0"}, True),
+        ({"allowed_hosts": "chat.example"}, True),
+        ({"allowed_hosts": "localhost:8000,me.localhost,127.0.0.2,[::1]"}, False),
+        ({"allowed_hosts": "localhost,chat.example"}, True),
+        ({"allowed_hosts": "*"}, True),
+        ({"allowed_origins": "https://app.example"}, False),
+        ({"allowed_origins": "https://app.example,*"}, True),
+    ],
+)
+def test_who_lets_others_in_is_exposed(given: dict[str, str], exposed: bool) -> None:
+    assert load(given).exposed is exposed
+
+
+@pytest.mark.parametrize(
     ("database", "path"),
     [("sqlite:///a.db", "a.db"), ("sqlite:////data/a b.db", "/data/a b.db")],
 )

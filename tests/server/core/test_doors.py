@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.core.doors import EVERYONE, Doors, bearer, configured, digest, new_key
+from server.core.doors import EVERYONE, Doors, bearer, configured, digest, is_here, new_key
 from server.core.errors import InvalidApiKeyError, PermissionDeniedError
 from storage.keys import KeyFile
 from storage.model import ApiKey
@@ -124,6 +124,29 @@ async def test_an_open_house_lets_everybody_in_and_knows_its_own(file: KeyFile) 
         EVERYONE,
         "ada",
     ]
+
+
+async def test_a_house_is_open_until_there_is_a_key(file: KeyFile) -> None:
+    house = doors(file=file, until_keyed=True)
+    assert [await house.owner(key) for key in (None, "anything")] == [EVERYONE] * 2
+    assert house.open
+    text, kept = new_key("ada", NOW)
+    KeyFile(file.path).add(kept)
+    assert await house.owner(text) == "ada"
+    for key in (None, "anything"):
+        await refused(house, key)
+    file.path.unlink()  # what lost its keys is not open again
+    await refused(house, None)
+    assert not house.open
+
+
+HERE = "localhost localhost:8000 LOCALHOST. my.localhost 127.0.0.1 127.9.9.9:1 [::1] [::1]:8000"
+ELSEWHERE = "chat.example localhost.example 192.168.1.5 0.0.0.0 [::] * http://localhost [::1 127.1"
+
+
+def test_what_can_only_be_this_machine() -> None:
+    assert [host for host in HERE.split() if not is_here(host)] == []
+    assert [host for host in ELSEWHERE.split() if is_here(host)] == []
 
 
 @pytest.mark.parametrize(

@@ -5,23 +5,30 @@ The websocket's own test is in test_websocket_doors.py: there a whole connection
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx2
 import pytest
 from trialogue.v1 import conversation_pb2 as pb
 
 from server.core.clock import microseconds
 from server.core.conversations import Conversations
 from server.core.doors import Doors, new_key
+from server.core.questions import Ask
+from server.core.turns import Ended
 from server.limits import HttpLimits, RpcLimits
 from storage.keys import KeyFile
+from storage.model import Status
 from tests.fakes import Puppet
 from tests.server.transports import http_server, rpc_server
 from tests.server.transports.openai_facade import facade_server
-from tests.upstream_script import stall
+from tests.upstream_script import hang, stall
 from tests.upstream_server import ScriptedUpstream
 
 EAGER = 0.01
@@ -108,6 +115,98 @@ async def test_over_grpc(ann: Revocable, tmp_path: Path, *, watched: bool) -> No
         ann.revoke()
         refused = await rpc_server.refusal(to_the_end(events))
         assert refused.code is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_plain_ask_is_refused_and_its_turn_goes_on(
+    ann: Revocable, conversations: Conversations, upstream: Puppet
+) -> None:
+    limits = HttpLimits(check_keys_every=EAGER)
+    async with http_server.serving(conversations, ann.doors, limits=limits) as served:
+        post = served.client.post("/ask/c", json={"prompt": "Hello"}, headers=ann.headers)
+        asked = asyncio.create_task(post)
+        await upstream.asked(1)
+        ann.revoke()
+        http_server.refused(await asked, 401, "invalid_api_key")
+        upstream.answer("Well")
+        async for event in conversations.watch("ann", "c"):
+            if isinstance(event, Ended):
+                break
+        assert (event.turn.status, event.turn.answer) == (Status.COMPLETED, "Well")
+
+
+async def test_an_ask_in_line_is_refused_over_grpc(ann: Revocable, tmp_path: Path) -> None:
+    puppet, limits = Puppet(), RpcLimits(check_keys_every=EAGER)
+    async with (
+        rpc_server.serving(tmp_path, puppet, ann.doors, limits=limits) as server,
+        server.channel() as channel,
+    ):
+        await server.conversations.ask("ann", "c", Ask("First"))
+        asked = pb.AskRequest(conversation_id="c", prompt="Second")
+        waiting = rpc_server.stub(channel).Ask(asked, metadata=rpc_server.bearing(ann.key))
+        await queued(server.conversations)
+        ann.revoke()
+        refused = await rpc_server.refusal(to_the_end(waiting))
+        assert refused.code is grpc.StatusCode.UNAUTHENTICATED
+        puppet.answer("Well")
+
+
+async def test_a_unary_call_is_refused_over_grpc(ann: Revocable, tmp_path: Path) -> None:
+    puppet, limits = Puppet(), RpcLimits(check_keys_every=EAGER)
+    async with (
+        rpc_server.serving(tmp_path, puppet, ann.doors, limits=limits) as server,
+        server.channel() as channel,
+    ):
+        with closing(sqlite3.connect(tmp_path / "history.db")) as another:
+            another.execute("BEGIN IMMEDIATE")  # the database lets nobody write
+            asked = pb.CreateConversationRequest(id="c")
+            told = rpc_server.bearing(ann.key)
+            making = rpc_server.stub(channel).CreateConversation(asked, metadata=told)
+            ann.revoke()
+            refused = await rpc_server.refusal(making)
+            assert refused.code is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("joined", [False, True])
+async def test_a_whole_answer_is_refused_over_v1(
+    ann: Revocable, tmp_path: Path, *, joined: bool
+) -> None:
+    limits = HttpLimits(check_keys_every=EAGER)
+    async with ScriptedUpstream(models=(facade_server.MODEL,)) as upstream:
+        members = [facade_server.member(facade_server.passage(upstream))]
+        upstream.script(hang())
+        headers = {**ann.headers, **({"x-conversation-id": "c"} if joined else {})}
+        async with facade_server.serving(tmp_path, members, ann.doors, limits=limits) as served:
+            post = served.client.post(
+                "/v1/chat/completions", json=facade_server.CHAT, headers=headers
+            )
+            asked = asyncio.create_task(post)
+            request = await upstream.request()
+            ann.revoke()
+            http_server.refused(await asked, 401, "invalid_api_key")
+            if not joined:  # that is a turn, and outlives its asker
+                await request.gone.wait()
+
+
+async def test_an_export_is_cut(ann: Revocable, conversations: Conversations) -> None:
+    """It is larger than what lies in sockets, and nothing is read before the key is refused."""
+    limits = HttpLimits(check_keys_every=EAGER)
+    for number in range(12):
+        await conversations.create("ann", id=f"c{number}", system_prompt="word " * 200_000)
+    async with http_server.serving(conversations, ann.doors, limits=limits) as served:
+        beside = served.client.stream("GET", "/conversations/c1/events", headers=ann.headers)
+        export = served.client.stream("GET", "/export", headers=ann.headers)
+        async with beside as watched, export as response:
+            assert (watched.status_code, response.status_code) == (200, 200)
+            ann.revoke()
+            await watched.aread()  # to its end, at which all who have that key are told to leave
+            with pytest.raises(httpx2.RemoteProtocolError):
+                await response.aread()
+
+
+async def queued(conversations: Conversations) -> None:
+    """Wait until a question is in line."""
+    while b"trialogue_turns_waiting 1" not in conversations.metrics.render():
+        await asyncio.sleep(EAGER)
 
 
 async def to_the_end(events: Any) -> None:
