@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from server.keyring import key_file
+from server import belongings
+from server.keyring import KEYS, key_file
 from server.settings import Settings, SettingsError
 from storage.copies import Copied, begin_in_place, copy, put_in_place
 from storage.files import appear, beside, fresh, replace
@@ -19,11 +21,13 @@ from storage.opening import DatabaseInUseError, Lock
 
 def backup(settings: Settings, file: Path, *, force: bool) -> int:
     """Copy the database of a server that runs, or of none, and the keys; print what was done."""
-    path, file = settings.database_path.resolve(), file.resolve()
+    path, file = _real(settings.database_path), _real(file)
     keys, keys_copy = key_file(settings).path, _keys_of(file)
     if not path.is_file():
         raise SettingsError(f"TRIALOGUE_DATABASE: there is no database {path}")
-    _refuse_taken(path, file, force=force)
+    belongings.refuse(settings, file)
+    belongings.refuse_keys(settings, keys_copy)
+    _refuse_taken(file, force=force)
     place = replace if force else appear
     with _told(file), fresh(file) as made:
         copied = copy(path, made, _Progress("copied"))
@@ -40,9 +44,10 @@ def backup(settings: Settings, file: Path, *, force: bool) -> int:
 
 def restore(settings: Settings, file: Path) -> int:
     """Put a checked copy in the place of the database, which moves aside; print what was done."""
-    path, file = settings.database_path.resolve(), file.resolve()
+    path, file = _real(settings.database_path), _real(file)
     if not file.is_file():
         raise SettingsError(f"{file}: there is no such file")
+    belongings.refuse_name(path)
     if path.exists() and path.samefile(file):
         raise SettingsError(f"{file} is the database itself")
     aside = path.with_name(f"{path.name}.before-restore-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
@@ -73,7 +78,7 @@ def _restored_keys(settings: Settings, kept: Path) -> str:
 
 
 def _keys_of(file: Path) -> Path:
-    return beside(file, ".keys")
+    return beside(file, KEYS)
 
 
 def _place_bytes(source: Path, target: Path, place: Callable[[Path, Path], None]) -> None:
@@ -82,14 +87,17 @@ def _place_bytes(source: Path, target: Path, place: Callable[[Path, Path], None]
         place(made, target)
 
 
-def _refuse_taken(path: Path, file: Path, *, force: bool) -> None:
-    if file.exists() and path.samefile(file):
-        raise SettingsError(f"{file} is the database itself")
+def _real(path: Path) -> Path:
+    """Return where a path leads; one that leads round in a circle stays as it is."""
+    return Path(os.path.realpath(path))
+
+
+def _refuse_taken(file: Path, *, force: bool) -> None:
     for taken in (beside(file, "-wal"), beside(file, "-journal")):
         if taken.exists():
             raise SettingsError(f"{taken} is there: {file} is in use; choose another name")
     for taken in (file, _keys_of(file)):
-        if taken.exists() and not (force and taken.is_file()):
+        if (taken.exists() or taken.is_symlink()) and not (force and taken.is_file()):
             raise SettingsError(f"{taken} is there already; --force replaces it")
 
 

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from server import belongings
 from server.core import nouns
 from server.core.checks import LARGEST_PAGE
 from server.core.conversations import Conversations, Defaults
@@ -51,6 +52,8 @@ class Where:
 
 async def export(where: Where, kind: str, conversation_id: str | None, file: Path | None) -> int:
     """Write conversations to a file, or to standard output, a piece at a time."""
+    if file is not None:
+        belongings.refuse(where.settings, file)
     told = _Progress("exported")
     async with (
         _opened(where) as core,

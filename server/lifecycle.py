@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import resource
-import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -28,6 +27,7 @@ from server.limits import TurnLimits
 from server.members import model_of, told, upstreams_of
 from server.seeing import show_upstreams
 from server.settings import Settings, SettingsError
+from server.stopping import Stopping
 from server.telemetry import traces_of
 from server.transports.http import HttpListener
 from server.transports.openai_facade.app import Facade
@@ -63,21 +63,22 @@ class Started:
 
 
 async def run(settings: Settings, announce: Callable[[Started], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; the second signal cuts the drain short.
+    """Serve until SIGTERM or SIGINT, then drain; the second signal cuts that short.
 
     Raises SettingsError, one line that names the setting, where it cannot begin.
     """
     os.umask(0o077)  # what we write is nobody else's to read
     _raise_descriptor_limit()
-    stopping = _stopping()
-    async with AsyncExitStack() as stack:
-        conversations, upstreams, started = await _open(settings, stack)
-        gc.freeze()  # what stays for good is not looked through again, least of all at the end
-        announce(started)
-        await stopping.wait()
-        log.info("draining", running=conversations.running, seconds=settings.drain_seconds)
-        stopping.clear()
-        await _drain(conversations, upstreams, settings.drain_seconds, stopping)
+    with Stopping() as stopping:
+        async with AsyncExitStack() as stack:
+            conversations, upstreams, started = await _open(settings, stack)
+            gc.freeze()  # what stays for good is not looked through again, least of all at the end
+            with stopping.serving():
+                announce(started)
+                await stopping.asked.wait()
+                grace = settings.drain_seconds
+                log.info("draining", running=conversations.running, seconds=grace)
+                await _drain(conversations, upstreams, grace, stopping.hurried)
     log.info("closed")
 
 
@@ -254,14 +255,6 @@ def writing_time(grace: float) -> float:
     """
     share, most = LAST_WORDS
     return grace - min(grace * share, most)
-
-
-def _stopping() -> asyncio.Event:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    return stopping
 
 
 def _raise_descriptor_limit() -> None:

@@ -14,6 +14,9 @@ from typing import Any
 from storage.model import ApiKey
 from storage.port import NotFoundError
 
+#: what lies beside a file of keys, under its name and one of these: its lock, and what replaces it
+BESIDE_KEYS = (_LOCK, _NEW) = (".lock", ".new")
+
 
 class KeyFile:
     """A list of keys in JSON, replaced whole and atomically; safe among processes."""
@@ -54,7 +57,7 @@ class KeyFile:
 
     def _write(self, keys: Sequence[ApiKey]) -> None:
         text = json.dumps({"version": 1, "keys": [_row(key) for key in keys]}, indent=1)
-        fresh = self.path.with_name(f"{self.path.name}.new")
+        fresh = self.path.with_name(f"{self.path.name}{_NEW}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
@@ -69,7 +72,7 @@ class KeyFile:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(f"{self.path}{_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
