@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from server import VERSION, logs
+from server import VERSION, logs, streams
 from server.core.errors import RefusedError
 from server.settings import Settings, SettingsError, load, variables
 from storage.port import StoreError
@@ -142,14 +142,19 @@ def _settings(parsed: argparse.Namespace) -> Settings:
 def _serve(parsed: argparse.Namespace) -> int:
     # As the first process of a container we would be deaf to SIGTERM until the loop listens.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    streams.hold()
     import uvloop
 
     from server import lifecycle
     from server.greeting import greet
 
+    def announce(started: lifecycle.Started) -> None:
+        streams.show(greet(started), secret=started.new_key is not None)
+
     settings = _settings(parsed)
     logs.configure(settings.log_level, settings.log_format)
-    uvloop.run(lifecycle.run(settings, lambda started: print(greet(started), flush=True)))
+    uvloop.run(lifecycle.run(settings, announce))
+    streams.leave()
     return 0
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from server.core import checks, doors
 from server.core.clock import microseconds
 from server.core.errors import InvalidRequestError
-from server.keyring import key_file
+from server.keyring import key_file, told
 from server.settings import Settings, SettingsError, variables
 from storage.keys import KeyFile
 from storage.model import ApiKey
@@ -22,6 +22,13 @@ DAY = 24 * 3600 * 1_000_000
 def keys(settings: Settings, action: str, name: str | None, days: float | None) -> int:
     """Make, list or revoke API keys; a running server sees it at its next request."""
     file = key_file(settings)
+    with told(file):
+        return _keys(settings, file, action, name, days)
+
+
+def _keys(
+    settings: Settings, file: KeyFile, action: str, name: str | None, days: float | None
+) -> int:
     match action, name:
         case "list", None:
             kept = file.keys()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from server import keyring
 from server.cast import shaping_of
 from server.core import doors as door
 from server.core.clock import microseconds
@@ -197,15 +198,17 @@ def _doors(settings: Settings) -> tuple[Doors, str | None]:
     keys = door.configured(settings.api_keys.get_secret_value() if settings.api_keys else "")
     file = key_file(settings)
     new_key = None
-    if settings.exposed and settings.auth == "on" and not (keys or file.keys()):
-        new_key, kept = door.new_key(door.EVERYONE, microseconds())
-        file.add(kept)
+    with keyring.told(file):
+        if settings.exposed and settings.auth == "on" and not (keys or file.keys()):
+            new_key, kept = door.new_key(door.EVERYONE, microseconds())
+            file.add(kept)
+        keyless = not (keys or file.keys())
     doors = Doors(
         keys,
         file,
         microseconds,
         open_to_all=settings.auth == "off",
-        until_keyed=not (keys or file.keys()),
+        until_keyed=keyless,
         public=settings.public,
         origins=settings.allowed_origins,
         hosts=settings.allowed_hosts,

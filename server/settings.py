@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,14 +27,13 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from server.settings_files import ROUND, leads_round, text_of
+from server.settings_files import SettingsError as SettingsError
 from server.tables import Address, CharacterTable, TemplateTable, UpstreamTable
 
+ENV_FILE = ".env"
 TOML_FILE = "trialogue.toml"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-class SettingsError(Exception):
-    """A setting that cannot be: one line that names it and says what it may be."""
 
 
 def _setting(default: Any, *names: str, help: str, secret: bool = False) -> Any:  # noqa: A002
@@ -70,7 +70,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         frozen=True,
-        env_file=".env",
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8-sig",  # with the mark that some editors begin a file with, or not
         env_ignore_empty=True,
         toml_file=TOML_FILE,
         extra="ignore",
@@ -315,6 +316,9 @@ class Settings(BaseSettings):
     def _database(cls, value: str) -> str:
         if not value.startswith("sqlite:///") or value == "sqlite:///":
             raise ValueError("must be sqlite:///PATH (four slashes for an absolute path)")
+        path = Path(value.removeprefix("sqlite:///"))
+        if leads_round(path):
+            raise ValueError(f"{path} {ROUND}")
         return value
 
     @model_validator(mode="after")
@@ -351,6 +355,12 @@ class Settings(BaseSettings):
 class _Toml(TomlConfigSettingsSource):
     """trialogue.toml, whose keys are the fields' own names."""
 
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        try:
+            return tomllib.loads(text_of(file_path))
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{TOML_FILE}: {error}") from None
+
     def __call__(self) -> dict[str, Any]:
         for name in self.toml_data:
             if name not in self.settings_cls.model_fields:
@@ -369,6 +379,8 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
     """Read all settings; `flags` are by field name. Raises SettingsError, one line."""
     given = {variables(name)[0]: value for name, value in (flags or {}).items()}
     try:
+        for file in (Path(ENV_FILE), Path(TOML_FILE)):
+            text_of(file)  # those who read it cannot say which file it was, or pass it over
         return Settings(**given)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
@@ -377,5 +389,3 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
         raise SettingsError(f"{name}: {message}" if name else message) from None
     except OSError as error:
         raise SettingsError(f"{error.filename}: {error.strerror}") from None
-    except ValueError as error:  # a TOML file that is none
-        raise SettingsError(f"{TOML_FILE}: {error}") from None

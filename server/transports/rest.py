@@ -52,22 +52,53 @@ T = TypeVar("T")
 
 ConversationId = Annotated[str, Path(description="1 to 128 characters of A-Z a-z 0-9 . _ : ~ -")]
 TurnId = Annotated[str, Path()]
-_EVENT = {
+_DATA = {"type": "string", "contentMediaType": "application/json"}
+_OF_A_TURN = {
     "type": "object",
     "required": ["event", "id", "data"],
     "properties": {
         "event": {"enum": ["turn.started", "turn.delta", "turn.ended"]},
         "id": {"type": "string", "description": "TURN_ID:CURSOR, for Last-Event-ID"},
-        "data": {"type": "string", "contentMediaType": "application/json"},
+        "data": _DATA,
     },
 }
+_OF_AN_ERROR = {
+    "type": "object",
+    "description": "the last of a stream that cannot go on, as when its key is revoked",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"const": "error"},
+        "data": {
+            **_DATA,
+            "contentSchema": {
+                "required": ["type", "error"],
+                "properties": {
+                    "type": {"const": "error"},
+                    "error": {"$ref": "#/components/schemas/ErrorShape"},
+                },
+            },
+        },
+    },
+}
+_EVENT = {"oneOf": [_OF_A_TURN, _OF_AN_ERROR]}
 _EVENT_STREAM = "text/event-stream"
 _NO_WEIGHT = re.compile(r"q=0(\.0*)?")
 # What describes one event of a stream is OpenAPI 3.2's; readers of 3.1 see a stream of no schema.
 _EVENTS = {_EVENT_STREAM: {"itemSchema": _EVENT}}
 _STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The events, as they come", "content": _EVENTS}
+    200: {"description": "The events, as they come", "content": _EVENTS},
+    400: {
+        "description": "A Last-Event-ID that is not TURN_ID:CURSOR, or is of another turn or place",
+        "model": ErrorBody,
+    },
 }
+LastEventId = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        description="TURN_ID:CURSOR, the id of the last event that was read: it goes on behind it",
+    ),
+]
 _TURN_OR_EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The turn, or its events where a stream is asked for",
@@ -197,7 +228,7 @@ class _Routes:
         request: Request,
         turn_id: TurnId,
         after: Annotated[int | None, Query(ge=0, lt=1 << 63)] = None,
-        last_event_id: Annotated[str | None, Header()] = None,
+        last_event_id: LastEventId = None,
     ) -> Response:
         """Follow a turn from a cursor by SSE, live or long after it ended."""
         if after is None and last_event_id:
@@ -266,7 +297,7 @@ class _Routes:
         self,
         request: Request,
         conversation_id: ConversationId,
-        last_event_id: Annotated[str | None, Header()] = None,
+        last_event_id: LastEventId = None,
     ) -> Response:
         """Follow every turn of a conversation by SSE, whoever asks it, from now."""
         asker = owner(request)

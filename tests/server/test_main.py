@@ -138,6 +138,19 @@ def test_a_key_that_closes_nothing_says_nothing(
     assert "without" not in out
 
 
+@pytest.mark.parametrize("words", [("list",), ("create", "alice"), ("revoke", "key_1")])
+def test_a_file_of_keys_that_cannot_be_read_is_one_line(
+    words: tuple[str, ...], capsys: Captured
+) -> None:
+    Path("round.keys").symlink_to("round.keys")
+    Path("bad.keys").write_text("{")
+    for name, why in {"round": "symbolic links", "bad": "it is damaged"}.items():
+        code, _, err = run("keys", *words, "--database", f"sqlite:///{name}.db", captured=capsys)
+        assert code == 2
+        assert err.startswith(f"trialogue: keys {name}.keys: ")
+        assert why in err
+
+
 def test_a_key_may_last_for_some_days(capsys: Captured) -> None:
     made(capsys, "alice", "--days", "0.5")
     (kept,) = KeyFile(Path("trialogue.keys")).keys()
@@ -254,12 +267,14 @@ async def refused(**flags: object) -> str:
         ({"database": "sqlite:///no/such/folder.db"}, "TRIALOGUE_DATABASE"),
         ({"database": "sqlite:///bad.db"}, "TRIALOGUE_DATABASE"),
         ({"host": "no.such.host.invalid"}, "TRIALOGUE_HTTP_PORT"),
+        ({"database": "sqlite:///round.db"}, "keys round.keys: Too many levels of symbolic links"),
         ({"tls_cert": "none.pem", "tls_key": "none.pem"}, "TRIALOGUE_TLS_CERT"),
         ({"tls_cert": "bad.db", "tls_key": "bad.db"}, "TRIALOGUE_TLS_CERT"),
     ],
 )
 async def test_a_start_that_cannot_be_is_one_line(flags: dict[str, str], told: str) -> None:
     Path("bad.db").write_bytes(b"no database at all" * 100)
+    Path("round.keys").symlink_to("round.keys")
     assert told in await refused(**flags)
 
 

@@ -214,6 +214,38 @@ def test_a_toml_file_that_cannot_be_is_one_line(toml: str, told: str) -> None:
     assert told in message
 
 
+ENCODINGS = ["latin-1", "utf-16", "utf-16-le", "utf-32"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("name", [".env", "trialogue.toml"])
+def test_a_file_in_another_encoding_is_named(name: str, encoding: str) -> None:
+    line = '# ours\nmodel = "café"\n' if name.endswith("toml") else "# ours\nGPT_ENGINE=café\n"
+    Path(name).write_bytes(line.encode(encoding))
+    told = refused()
+    assert told.startswith(f"{name}: ")
+    assert told.endswith("save it anew with the encoding UTF-8")
+
+
+def test_a_file_may_begin_with_a_mark() -> None:
+    Path(".env").write_text("GPT_ENGINE=café\n", encoding="utf-8-sig")
+    Path("trialogue.toml").write_text('encoding = "gpt2"\n', encoding="utf-8-sig")
+    settings = load()
+    assert (settings.model, settings.encoding) == ("café", "gpt2")
+
+
+@pytest.mark.parametrize("name", [".env", "trialogue.toml", "round.db"])
+def test_a_link_that_leads_in_a_circle_is_named(name: str) -> None:
+    Path(name).symlink_to(name)
+    told = refused(**({"database": f"sqlite:///{name}"} if name.endswith("db") else {}))
+    assert f"{name} is a symbolic link that leads in a circle" in told
+
+
+def test_a_folder_that_leads_in_a_circle_is_named() -> None:
+    Path("round").symlink_to("round")
+    assert "round/in.db is a symbolic link" in refused(database="sqlite:///round/in.db")
+
+
 def test_a_toml_file_has_numbers_and_lists() -> None:
     write(toml='http_port = 8080\nallowed_origins = ["https://a.example", "https://b.example"]')
     settings = load()

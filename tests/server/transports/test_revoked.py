@@ -128,10 +128,9 @@ async def test_a_plain_ask_is_refused_and_its_turn_goes_on(
         ann.revoke()
         http_server.refused(await asked, 401, "invalid_api_key")
         upstream.answer("Well")
-        async for event in conversations.watch("ann", "c"):
-            if isinstance(event, Ended):
-                break
-        assert (event.turn.status, event.turn.answer) == (Status.COMPLETED, "Well")
+        ends = (one async for one in conversations.watch("ann", "c") if isinstance(one, Ended))
+        turn = (await anext(ends)).turn
+        assert (turn.status, turn.answer) == (Status.COMPLETED, "Well")
 
 
 async def test_an_ask_in_line_is_refused_over_grpc(ann: Revocable, tmp_path: Path) -> None:
