@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from storage.model import Content, Conversation, Message, Role, Sent, Status, Turn
@@ -104,3 +105,20 @@ async def chain(store: Store, names: Sequence[str], *, owner: str = ADA, into: s
     for name in names:
         await exchange(store, name, owner=owner, into=into, parent=parent)
         parent = f"a_{name}"
+
+
+def line(count: int, into: str = "c", content: Content = "elephant") -> list[Message]:
+    """Return messages of which each stands under the one before; into "c" they are c0, c1..."""
+    return [
+        message(
+            f"{into}{n}", f"{into}{n - 1}" if n else None, content=content, conversation_id=into
+        )
+        for n in range(count)
+    ]
+
+
+def whole(name: str, count: int) -> tuple[Conversation, list[Message]]:
+    """Return a conversation of one line, whose last message is its head."""
+    said = line(count, f"{name}_")
+    said = [replace(one, conversation_id=name) for one in said]
+    return conversation(name, head_id=said[-1].id), said

@@ -18,7 +18,17 @@ from storage.model import Message, Query, Status, Turn
 from storage.port import AlreadyExistsError, NotFoundError, Piece, UnavailableError
 from storage.sqlite import SQLiteStore
 from storage.writes import STEP_CHARACTERS, STEP_ROWS
-from tests.storage.nouns import ADA, begin, claim, conversation, exchange, message, outcome, turn
+from tests.storage.nouns import (
+    ADA,
+    begin,
+    claim,
+    conversation,
+    exchange,
+    line,
+    message,
+    outcome,
+    turn,
+)
 from tests.storage.stepping import Stepping
 
 MANY = 3 * STEP_ROWS + 7
@@ -30,15 +40,6 @@ TABLES = ("conversations", "messages", "turns", "checkpoints", "claims")
 async def store(tmp_path: Path) -> AsyncIterator[Stepping]:
     async with Stepping(tmp_path / "trialogue.db") as opened:
         yield opened
-
-
-def line(count: int, into: str = "c", content: str = "elephant") -> list[Message]:
-    return [
-        message(
-            f"{into}{n}", f"{into}{n - 1}" if n else None, content=content, conversation_id=into
-        )
-        for n in range(count)
-    ]
 
 
 def answered(messages: Sequence[Message]) -> list[Turn]:
@@ -237,7 +238,7 @@ async def test_what_is_added_to_one_that_is_deleted_meanwhile_goes_with_it(
         await asyncio.sleep(0)
     store.go()
     await deleting
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError, match="deleted meanwhile"):
         await putting
     assert await rows(store) == {}
 

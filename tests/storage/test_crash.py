@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from storage.model import Status
 from storage.sqlite import SQLiteStore
+from storage.writes import STEP_ROWS
 from tests.live import ROOT
-from tests.storage.nouns import ADA
+from tests.storage.nouns import ADA, whole
 
 WRITE_FOR_EVER = """
 import asyncio, sys
@@ -33,6 +36,24 @@ async def write(store, worker):
 async def main():
     async with SQLiteStore(sys.argv[1]) as store:
         await asyncio.gather(*(write(store, worker) for worker in range(20)))
+
+asyncio.run(main())
+"""
+
+IMPORT_FOR_EVER = """
+import asyncio, sys
+from storage.sqlite import SQLiteStore
+from tests.storage.nouns import ADA, whole
+
+async def write(store, worker):
+    for number in range(1_000_000):
+        name = f"{worker}-{number}"
+        await store.put(ADA, *whole(name, int(sys.argv[2])), [])
+        print(name, flush=True)
+
+async def main():
+    async with SQLiteStore(sys.argv[1]) as store:
+        await asyncio.gather(*(write(store, worker) for worker in range(4)))
 
 asyncio.run(main())
 """
@@ -91,6 +112,36 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, lines: int)
     check = sqlite3.connect(path)
     assert check.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     check.close()
+
+
+@pytest.mark.parametrize("imports", [0, 1, 9])
+async def test_an_import_that_was_acknowledged_survives_kill_9_and_no_other_is_seen_in_part(
+    tmp_path: Path, imports: int
+) -> None:
+    path, count = tmp_path / "trialogue.db", 3 * STEP_ROWS
+    command = [sys.executable, "-c", IMPORT_FOR_EVER, str(path), str(count)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = [process.stdout.readline().strip() for _ in range(imports)]
+        while not _kept(path):
+            await asyncio.sleep(0.01)
+        process.kill()
+    async with SQLiteStore(path) as store:
+        seen = [one.id for one in (await store.conversations(ADA, limit=1000)).items]
+        assert set(told) <= set(seen)
+        for worker in range(4):
+            for name in (f"{worker}-{number}" for number in range(imports + 2)):
+                assert await store.put(ADA, *whole(name, count), []) == (name not in seen)
+                found = await store.every_message(ADA, name, after=None, limit=2 * count)
+                assert len(found) == count == (await store.conversation(ADA, name)).message_count
+
+
+def _kept(path: Path) -> bool:
+    """Say whether a message was kept yet, of whatever is hidden."""
+    url = f"file:{path}?mode=ro"
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(url, uri=True)) as reader:
+        return reader.execute("SELECT 1 FROM messages LIMIT 1").fetchone() is not None
+    return False
 
 
 async def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
