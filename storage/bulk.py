@@ -170,12 +170,12 @@ class Bulk:
         return added
 
 
-def portions(items: Sequence[Sized]) -> Iterator[Sequence[Sized]]:
+def portions(items: Sequence[Sized], rows: int = writes.STEP_ROWS) -> Iterator[Sequence[Sized]]:
     """Yield what one step writes of these, in order."""
     first, characters = 0, 0
     for place, item in enumerate(items):
         size = _characters(item)
-        full = place - first >= writes.STEP_ROWS or characters + size > writes.STEP_CHARACTERS
+        full = place - first >= rows or characters + size > writes.STEP_CHARACTERS
         if place > first and full:
             yield items[first:place]
             first, characters = place, 0

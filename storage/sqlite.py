@@ -27,6 +27,8 @@ T = TypeVar("T")
 #: (sqlite.org/wal.html#walresetbug); ours never do, and a lock keeps other processes out.
 SAFE_VERSION = (3, 51, 3)
 READERS = 2
+#: How many answers are checkpointed in one transaction.
+PIECES_AT_ONCE = 200
 #: Bytes without which the next question may not be kept, though a smaller write would be.
 LEAST_ROOM = 1 << 20
 
@@ -217,7 +219,7 @@ class SQLiteStore:
         )
 
     async def checkpoint(self, pieces: Sequence[Piece]) -> None:
-        for part in portions(pieces):
+        for part in portions(pieces, PIECES_AT_ONCE):
             await self._writer.write(partial(turns.checkpoint, pieces=part))
 
     async def end(self, owner: str, turn_id: str, outcome: Outcome) -> Turn:

@@ -18,8 +18,8 @@ from storage.port import (
 
 #: What one step of something long may write, in messages or turns and in characters (a single
 #: message may have more): other writers wait so long and no longer.
-STEP_ROWS = 100
-STEP_CHARACTERS = 1 << 16
+STEP_ROWS = 50
+STEP_CHARACTERS = 1 << 15
 #: Who owns what is being deleted or imported; no owner of an API key can have this name.
 NOBODY = "\x00"
 

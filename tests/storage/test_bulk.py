@@ -16,7 +16,7 @@ import pytest
 from storage import turns as turns_of
 from storage.model import Message, Query, Status, Turn
 from storage.port import AlreadyExistsError, NotFoundError, Piece, UnavailableError
-from storage.sqlite import SQLiteStore
+from storage.sqlite import PIECES_AT_ONCE, SQLiteStore
 from storage.writes import STEP_CHARACTERS, STEP_ROWS
 from tests.storage.nouns import (
     ADA,
@@ -385,12 +385,12 @@ async def test_a_start_serves_before_it_has_purged(tmp_path: Path) -> None:
 
 
 async def test_many_answers_are_checkpointed_some_at_a_time(store: Stepping) -> None:
-    names = [str(number) for number in range(2 * STEP_ROWS + 5)]
+    names = [str(number) for number in range(2 * PIECES_AT_ONCE + 5)]
     await asyncio.gather(*(begin(store, name, into=name) for name in names))
     store.statements.clear()
     await store.checkpoint([Piece(ADA, f"turn_{name}", 0, f"half of {name}") for name in names])
     kept = transactions(store.statements, "INSERT OR REPLACE INTO checkpoints")
-    assert kept == [STEP_ROWS, STEP_ROWS, 5]
+    assert kept == [PIECES_AT_ONCE, PIECES_AT_ONCE, 5]
     assert (await store.turn(ADA, f"turn_{names[-1]}")).answer == f"half of {names[-1]}"
 
 
