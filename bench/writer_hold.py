@@ -73,7 +73,8 @@ class TimedStore(SQLiteStore):
     @contextmanager
     def of(self, kind: str) -> Iterator[None]:
         self.kind = kind
-        _progress(kind)
+        if kind not in self.holds:
+            _progress(kind)
         yield
         self.kind = "other"
 

@@ -25,6 +25,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,9 @@ def conversation(name: str, count: int) -> dict[str, Any]:
 async def imported(session: aiohttp.ClientSession, one: dict[str, Any]) -> tuple[int, int]:
     """Import a conversation; return how many were imported, and how many unchanged."""
     file = {"format": "trialogue", "version": 1, "conversations": [{**one, "turns": []}]}
-    async with session.post("/conversations/import", json=file) as answer:
+    headers = {"content-type": "application/json"}
+    body = BytesIO(json.dumps(file).encode())
+    async with session.post("/conversations/import", data=body, headers=headers) as answer:
         told = await answer.json()
     return told["imported"], told["unchanged"]
 
