@@ -12,10 +12,10 @@ from typing import Any
 
 #: Descriptors that are nobody's share: of the ports, the database, keys, logs, look-ups of names.
 OWN = 64
-#: Shares of all others, in eighths; together they are the whole.
-_WEBSOCKETS, _HTTP, _GRPC, _UPSTREAMS = 3, 2, 1, 2
-#: Shares of what upstreams have of them, in eighths: used, for summaries, kept for the next.
-_ANSWERS, _SUMMARIES, _KEPT = 6, 1, 1
+#: Shares of all others, and of the last of these, which upstreams have; each line is the whole.
+#: HTTP has more than there are answers: asks held open on it leave room to look and to follow.
+_WEBSOCKETS, _HTTP, _GRPC, _UPSTREAMS = (Fraction(n, 16) for n in (5, 5, 2, 4))
+_ANSWERS, _SUMMARIES, _KEPT = (Fraction(n, 8) * _UPSTREAMS for n in (6, 1, 1))
 _FEWEST, _MOST_AT_THE_DOOR = 12, 64
 
 
@@ -23,29 +23,21 @@ def _most(default: Any, help: str) -> Any:  # noqa: A002
     return field(default=default, metadata={"help": help})
 
 
-def _share(eighths: int, help: str) -> Any:  # noqa: A002
-    """Declare a bound of connections to us: so much of the descriptors is theirs and the door's."""
+def _share(part: Fraction, help: str) -> Any:  # noqa: A002
+    """Declare a bound of connections to us: such a part of the descriptors is theirs, doors too."""
 
     def share() -> int:
-        all_of_it = _descriptors() * eighths // 8
+        all_of_it = int(_descriptors() * part)
         return max(_FEWEST, all_of_it - min(_MOST_AT_THE_DOOR, all_of_it // 4))
 
-    told = f"{_eighths(eighths)} of the descriptors, less some to refuse the next with"
+    told = f"{part} of the descriptors, less some to refuse the next with"
     return field(default_factory=share, metadata={"help": help, "default": told})
 
 
-def _share_of_upstreams(eighths: int, help: str) -> Any:  # noqa: A002
-    """Declare a bound of connections from us: so much of what upstreams have is theirs."""
-
-    def share() -> int:
-        return max(1, _descriptors() * _UPSTREAMS * eighths // 64)
-
-    told = f"{_eighths(_UPSTREAMS * eighths, 64)} of the descriptors"
-    return field(default_factory=share, metadata={"help": help, "default": told})
-
-
-def _eighths(some: int, of: int = 8) -> str:
-    return str(Fraction(some, of))
+def _whole_share(part: Fraction, help: str) -> Any:  # noqa: A002
+    """Declare a bound of connections from us: nobody has to be refused with any of them."""
+    told = {"help": help, "default": f"{part} of the descriptors"}
+    return field(default_factory=lambda: max(1, int(_descriptors() * part)), metadata=told)
 
 
 def _descriptors() -> int:
@@ -77,11 +69,11 @@ class TurnLimits:
 class UpstreamLimits:
     """Connections to upstreams, over all of them, and over all wires together."""
 
-    answers: int = _share_of_upstreams(
+    answers: int = _whole_share(
         _ANSWERS, "turns that run and calls of `/v1` at once; the next is `rate_limit_exceeded`"
     )
-    summaries: int = _share_of_upstreams(_SUMMARIES, "summaries written at once; the next waits")
-    kept: int = _share_of_upstreams(_KEPT, "idle connections kept for the next that are asked")
+    summaries: int = _whole_share(_SUMMARIES, "summaries written at once; the next waits")
+    kept: int = _whole_share(_KEPT, "idle connections kept for the next that are asked")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,20 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.live import Process
 from tests.server.transports import rpc_server
-from tests.server.transports.http_server import refused, talking
+from tests.server.transports.http_server import Events, refused, running, talking
 from tests.server.transports.websocket_server import bearing
 from tests.upstream_script import Exchange, hang, say
 from tests.upstream_server import ScriptedUpstream
 
+CODE = "rate_limit_exceeded"
 FEW = 256
 #: The usual soft limit, which in a container may be the hard one too.
 USUAL = 1024
 #: Asks of one key: frames on 16 websockets, calls on one gRPC channel, requests on connections.
 ON_EACH_SOCKET, CALLS, REQUESTS = 62, 908, 100
-#: What that key may have answered at once: half of the places for all.
-HALF = 90
+#: What all may have answered at once, and that key: half of the places for all.
+ALL_ANSWERS = 180
+HALF = ALL_ANSWERS // 2
 
 
 def limited(soft: int, hard: int) -> tuple[str, ...]:
@@ -110,7 +112,7 @@ async def refused_by_frame(socket: ClientConnection) -> int:
         await socket.send('{"type": "ask", "conversation_id": "new", "prompt": "Hold"}')
     frames = [json.loads(await socket.recv()) for _ in range(ON_EACH_SOCKET)]
     errors = [frame["error"]["code"] for frame in frames if frame["type"] == "error"]
-    assert set(errors) <= {"rate_limit_exceeded"}
+    assert set(errors) <= {CODE}
     return len(errors)
 
 
@@ -129,7 +131,7 @@ async def refused_by_answer(url: str) -> int:
     """Ask on a connection of its own; return 1 where that was refused."""
     async with talking(url, headers=bearing("key-of-ada")) as client:
         response = await client.post("/ask/new", json={"prompt": "Hold"})
-        refused(response, 429, "rate_limit_exceeded")
+        refused(response, 429, CODE)
         assert response.headers["retry-after"] == "1"
         return 1
 
@@ -171,3 +173,37 @@ async def test_2000_asks_of_one_key_leave_room_for_another(tmp_path: Path) -> No
             assert len([one for one in upstream.requests if b"Hold" in one.raw]) == HALF
             assert server.open_files < USUAL // 2
         assert '"level": "error"' not in server.log
+
+
+async def held(url: str) -> None:
+    """Ask on a connection of its own, and wait for what is not said; a refusal ends it."""
+    async with talking(url) as client:
+        with suppress(httpx2.TransportError):  # cut, where there were too many at the door
+            refused(await client.post("/ask/new", json={"prompt": "Hold"}), 429, CODE)
+
+
+async def test_where_no_key_is_asked_for_all_answers_leave_room_to_look(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream:
+        upstream.script(*[hang()] * 1000)
+        env = {"OPENAI_API_KEY": "sk-any", "OPENAI_BASE_URL": upstream.base_url}
+        async with Usual(tmp_path, env=env) as server, asyncio.TaskGroup() as group:
+            asking: set[asyncio.Task[None]] = set()
+            while len(asking) < ALL_ANSWERS:
+                asking |= {group.create_task(held(server.http)) for _ in range(50)}
+                await asyncio.wait(asking, timeout=0.1)
+                asking = {one for one in asking if not one.done()}
+            await upstream.request(ALL_ANSWERS - 1)
+            while len(asking) > ALL_ANSWERS:
+                await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+                asking = {one for one in asking if not one.done()}
+            async with talking(server.http) as client:
+                assert (await client.get("/healthz")).status_code == 200
+                (newest, *_) = (await client.get("/conversations")).json()["data"]
+                turn = await running(client, newest["id"])
+                async with client.stream("GET", f"/turns/{turn}/events") as followed:
+                    assert (await Events(followed).next()).kind == "turn.started"
+                late = await client.post("/ask/late", json={"prompt": "Hold"})
+                assert refused(late, 429, CODE)["message"].startswith("All places")
+            for one in asking:
+                one.cancel()
+            assert len(upstream.requests) == ALL_ANSWERS
