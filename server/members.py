@@ -76,6 +76,5 @@ def _remote(settings: Settings) -> list[Member]:
     # Only now: the clients take longer to load than all the rest of the server.
     from server import remote
 
-    kept = remote.kept_by(len(settings.upstreams) + _has_openai(settings))
-    members = [remote.listed(table, settings, kept) for table in settings.upstreams]
-    return [*members, remote.openai(settings, kept)] if _has_openai(settings) else members
+    members = [remote.listed(table, settings) for table in settings.upstreams]
+    return [*members, remote.openai(settings)] if _has_openai(settings) else members

@@ -18,12 +18,14 @@ from server.upstream.upstreams import Member
 _POOLS = 2
 
 
-def kept_by(upstreams: int) -> int:
-    """Return how many idle connections each pool of so many upstreams may keep: its share."""
+def _kept(settings: Settings) -> int:
+    """Return how many idle connections each pool may keep: an equal share of all that are kept."""
+    openais = bool(settings.openai_api_key or settings.openai_base_url)
+    upstreams = len(settings.upstreams) + openais
     return max(1, UpstreamLimits().kept // (_POOLS * upstreams))
 
 
-def listed(table: UpstreamTable, settings: Settings, kept: int) -> Member:
+def listed(table: UpstreamTable, settings: Settings) -> Member:
     """Return the upstream that a table of the settings names."""
     key = _key(table)
     bounds = Bounds(
@@ -38,10 +40,10 @@ def listed(table: UpstreamTable, settings: Settings, kept: int) -> Member:
         first_byte_timeout=bounds.first_byte,
         between_timeout=bounds.between,
         retries=settings.upstream_retries,
-        kept=kept,
+        kept=_kept(settings),
     )
     speaker = Passage(
-        api_key=key, base_url=table.base_url, name=table.name, bounds=bounds, kept=kept
+        api_key=key, base_url=table.base_url, name=table.name, bounds=bounds, kept=_kept(settings)
     )
     return Member(
         table.name,
@@ -65,7 +67,7 @@ def _key(table: UpstreamTable) -> str | None:
     return key
 
 
-def openai(settings: Settings, kept: int) -> Member:
+def openai(settings: Settings) -> Member:
     """Return OpenAI, or what OPENAI_BASE_URL names."""
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
     upstream = OpenAIUpstream(
@@ -74,11 +76,13 @@ def openai(settings: Settings, kept: int) -> Member:
         timeout=settings.upstream_timeout,
         first_byte_timeout=settings.upstream_first_byte_timeout,
         retries=settings.upstream_retries,
-        kept=kept,
+        kept=_kept(settings),
     )
     bounds = Bounds(
         total=settings.upstream_timeout, first_byte=settings.upstream_first_byte_timeout
     )
-    speaker = Passage(api_key=key, base_url=settings.openai_base_url, bounds=bounds, kept=kept)
+    speaker = Passage(
+        api_key=key, base_url=settings.openai_base_url, bounds=bounds, kept=_kept(settings)
+    )
     name = limit_name(settings.openai_base_url or OPENAI)
     return Member("openai", upstream, speaker, limit_name=name)
