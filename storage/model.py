@@ -169,6 +169,16 @@ class Completions:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamObject:
+    """A thing that somebody stored at an upstream, of which only the name is known here."""
+
+    id: str
+    #: the collection that it is of, as OpenAI's paths have it: `files`, `vector_stores`
+    kind: str
+    upstream: str
+
+
+@dataclass(frozen=True, slots=True)
 class ApiKey:
     """A key that lets its owner in; only its digest is kept."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from storage.model import (
     Query,
     Status,
     Turn,
+    UpstreamObject,
     Usage,
 )
 
@@ -266,6 +267,31 @@ class Store(Protocol):
         ...
 
     async def delete_completion(self, owner: str, completion_id: str) -> None: ...
+
+    async def remember_objects(
+        self, owner: str, objects: Sequence[UpstreamObject], now: int, under: str | None = None
+    ) -> None:
+        """Keep whose things at upstreams are; what is somebody's already stays theirs.
+
+        They are forgotten with the owner's object `under`, where there is one.
+        """
+        ...
+
+    async def own_objects(self, owner: str, ids: Collection[str]) -> Sequence[UpstreamObject]:
+        """Return those of these ids that are the owner's, the first kept first."""
+        ...
+
+    async def has_objects(self, owner: str, kind: str) -> bool:
+        """Say whether an owner has anything of a kind."""
+        ...
+
+    async def forget_object(self, owner: str, upstream: str, object_id: str) -> None:
+        """Forget an object, and what was kept under it; one that is not there is no error."""
+        ...
+
+    async def object_owners(self) -> Sequence[str]:
+        """Return everybody who has an object at an upstream; costs as many steps as there are."""
+        ...
 
     async def spend(self, owner: str, tokens: int, now: int) -> None:
         """Add to the tokens that an owner has used on the day of `now`, in UTC."""

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
 
-from storage import budgets, completions, rows, search, transfer, turns, writes
+from storage import budgets, completions, rows, search, transfer, turns, upstream_objects, writes
 from storage.bulk import Bulk, portions
 from storage.files import room
 from storage.group_commit import Connection, GroupCommit, renamed
-from storage.model import Completion, Completions, Conversation, Hit, Message, Page, Query, Turn
+from storage.model import (
+    Completion,
+    Completions,
+    Conversation,
+    Hit,
+    Message,
+    Page,
+    Query,
+    Turn,
+    UpstreamObject,
+)
 from storage.opening import DatabaseInUseError, Lock, make, opened, reader, writer
 from storage.port import Claim, Outcome, Piece, UnavailableError
 from storage.presence import Presence
@@ -104,7 +114,7 @@ class SQLiteStore:
     async def conversations(
         self, owner: str, *, limit: int, after: str | None = None, q: str | None = None
     ) -> Page[Conversation]:
-        return await self._read(lambda c: _conversations(c, owner, limit, after, q))
+        return await self._read(lambda c: writes.page(c, owner, limit, after, q))
 
     async def update(
         self, owner: str, conversation_id: str, changes: Mapping[str, Any], now: int
@@ -276,6 +286,25 @@ class SQLiteStore:
     async def delete_completion(self, owner: str, completion_id: str) -> None:
         await self._writer.write(lambda c: completions.delete(c, owner, completion_id))
 
+    # Objects at upstreams
+
+    async def remember_objects(
+        self, owner: str, objects: Sequence[UpstreamObject], now: int, under: str | None = None
+    ) -> None:
+        await self._writer.write(lambda c: upstream_objects.remember(c, owner, objects, now, under))
+
+    async def own_objects(self, owner: str, ids: Collection[str]) -> Sequence[UpstreamObject]:
+        return await self._read(lambda c: upstream_objects.own(c, owner, ids))
+
+    async def has_objects(self, owner: str, kind: str) -> bool:
+        return await self._read(lambda c: upstream_objects.has(c, owner, kind))
+
+    async def forget_object(self, owner: str, upstream: str, object_id: str) -> None:
+        await self._writer.write(lambda c: upstream_objects.forget(c, owner, upstream, object_id))
+
+    async def object_owners(self) -> Sequence[str]:
+        return await self._read(upstream_objects.owners)
+
     # Budgets
 
     async def spend(self, owner: str, tokens: int, now: int) -> None:
@@ -341,35 +370,6 @@ def _siblings(
         )
         children[parent_id] = [child for (child,) in found]
     return children
-
-
-def _conversations(
-    connection: sqlite3.Connection, owner: str, limit: int, after: str | None, q: str | None
-) -> Page[Conversation]:
-    behind = None if after is None else writes.conversation_key(connection, owner, after)
-    found = (
-        search.titled(connection, owner, q, limit + 1, behind)
-        if q
-        else _newest(connection, owner, limit + 1, behind)
-    )
-    return Page(tuple(rows.conversation(row) for row in found[:limit]), len(found) > limit)
-
-
-def _newest(
-    connection: sqlite3.Connection, owner: str, limit: int, behind: int | None
-) -> list[tuple[Any, ...]]:
-    """Return conversations, those made last first."""
-    further = (
-        ""
-        if behind is None
-        else "AND (c.created_at, c.key) < "
-        "(SELECT created_at, key FROM conversations WHERE key = :behind)"
-    )
-    return connection.execute(
-        f"{rows.CONVERSATION} WHERE c.owner = :owner {further} "
-        "ORDER BY c.created_at DESC, c.key DESC LIMIT :limit",
-        {"owner": owner, "behind": behind, "limit": limit},
-    ).fetchall()
 
 
 def _next_turn(

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any
 
 from storage import rows, search
-from storage.model import Conversation, Message
+from storage.model import Conversation, Message, Page
 from storage.port import (
     AlreadyExistsError,
     BusyError,
@@ -271,3 +271,32 @@ def entitle(connection: sqlite3.Connection, key: int, title: str) -> None:
     ).fetchone()
     if row is not None and title:
         _retitle(connection, key, title)
+
+
+def page(
+    connection: sqlite3.Connection, owner: str, limit: int, after: str | None, q: str | None
+) -> Page[Conversation]:
+    behind = None if after is None else conversation_key(connection, owner, after)
+    found = (
+        search.titled(connection, owner, q, limit + 1, behind)
+        if q
+        else _newest(connection, owner, limit + 1, behind)
+    )
+    return Page(tuple(rows.conversation(row) for row in found[:limit]), len(found) > limit)
+
+
+def _newest(
+    connection: sqlite3.Connection, owner: str, limit: int, behind: int | None
+) -> list[tuple[Any, ...]]:
+    """Return conversations, those made last first."""
+    further = (
+        ""
+        if behind is None
+        else "AND (c.created_at, c.key) < "
+        "(SELECT created_at, key FROM conversations WHERE key = :behind)"
+    )
+    return connection.execute(
+        f"{rows.CONVERSATION} WHERE c.owner = :owner {further} "
+        "ORDER BY c.created_at DESC, c.key DESC LIMIT :limit",
+        {"owner": owner, "behind": behind, "limit": limit},
+    ).fetchall()

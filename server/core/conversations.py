@@ -26,7 +26,7 @@ from server.core.questions import ROOT, Ask, IfBusy, Mode, OnDisconnect, Regener
 from server.core.requests import Requests, about
 from server.core.running import CHECKPOINT_SECONDS, Running
 from server.core.spending import Spending
-from server.core.stored import StoredCompletions
+from server.core.stored import StoredCompletions, UpstreamObjects
 from server.core.traces import NoTraces, Traces
 from server.core.turns import Ended, TurnEvent, replay
 from server.core.turnstile import Turnstile
@@ -81,7 +81,8 @@ class Conversations:
         self.spending = Spending(store, defaults.budget, now)
         self._compaction = Compaction(store, upstream, self._prompts, self._ids, now, most)
         self._asking = self._asked_of()
-        self.completions = StoredCompletions(store)
+        #: what was stored by OpenAI's API: answers here, and whose the things at upstreams are
+        self.completions, self.objects = StoredCompletions(store), UpstreamObjects(store, now)
         self._turnstile, self._drained = Turnstile(), False
         self._show()
 

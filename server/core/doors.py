@@ -128,6 +128,13 @@ class Doors:
             return EVERYONE
         raise InvalidApiKeyError("Incorrect API key provided.")
 
+    def alone(self, owner: str) -> bool:
+        """Say whether nobody else can come in, or could while a key was good that is known here."""
+        if self.open and owner != EVERYONE:
+            return False
+        keys = (*self._configured, *(self._key_file.keys() if self._key_file else ()))
+        return all(key.owner == owner for key in keys)
+
     def count(self, owner: str) -> Allowance | None:
         """Count a request of an owner, whichever wire it came by; None where there is no limit."""
         return self._rate.count(owner) if self._rate is not None else None

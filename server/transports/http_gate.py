@@ -147,6 +147,7 @@ class Gate:
         if path not in PUBLIC and not path.startswith(PUBLIC_FOLDER):
             key = _key(headers)
             scope["state"]["owner"] = owner = await self._doors.owner(key)
+            scope["state"]["alone"] = partial(self._doors.alone, owner)
             # Streams are read in this, so that they end where the key does.
             scope["state"]["reading"] = partial(self._guests.reading, key)
             if not _FREE.fullmatch(path) and (allowance := self._doors.count(owner)) is not None:

@@ -24,6 +24,11 @@ class Cutter:
         self._searched = 0
         self._returns = False
 
+    @property
+    def rest(self) -> bytes:
+        """What has come of an event whose end has not."""
+        return bytes(self._rest)
+
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next bytes and return the events that they complete, borders included."""
         self._rest += data

@@ -84,6 +84,8 @@ class Call:
     meter: Meter | None = None
     #: takes a place for it, or refuses it; one that is part of a turn has the turn's
     place: Callable[[], AbstractContextManager[None]] = nullcontext
+    #: the one upstream that has what the call names; None where any will do
+    upstream: str | None = None
 
 
 class Meter(Protocol):
@@ -109,6 +111,8 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: AsyncIterator[bytes]
+    #: whose answer it is, where there are several
+    upstream: str = ""
 
 
 class OpenAISpeaker(Protocol):

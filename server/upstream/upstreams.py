@@ -109,6 +109,10 @@ class Upstreams:
         """Return who is asked first. Raises UpstreamRejectedError where nobody serves the model."""
         return next(self._ranked(model))[0].member
 
+    def has(self, name: str) -> bool:
+        """Say whether there is an upstream of this name."""
+        return any(place.member.name == name for place in self._places)
+
     @property
     def running(self) -> int:
         """How many calls are being answered."""
@@ -194,7 +198,7 @@ class Upstreams:
         call = call if body is None else replace(call, body=body)
         refused: Reply | None = None
         error: UpstreamError | None = None
-        for place, own_name in self._choice(call.model):
+        for place, own_name in self._choice(call.model, call.upstream):
             if body is not None and body.begun:
                 break  # it went past us and is gone
             place.health.tried()
@@ -209,16 +213,18 @@ class Upstreams:
                 if reply.status != 429 and reply.status < 500:
                     place.worked()
                     stack.push_async_exit(attempt.pop_all())
-                    return reply
+                    return replace(reply, upstream=place.member.name)
                 place.health.failed(retry_after(reply.headers))
                 refused = replace(reply, body=one(await start_of(reply.body, _REFUSAL_BYTES)))
         if refused is not None:
             return refused
         raise error or UpstreamFailedError("there is no upstream")
 
-    def _choice(self, model: str | None) -> list[tuple[_Place, str | None]]:
+    def _choice(
+        self, model: str | None, only: str | None = None
+    ) -> list[tuple[_Place, str | None]]:
         """Return who is asked in turn, and under which name of the model."""
-        ranked = list(self._ranked(model))
+        ranked = list(self._ranked(model, only))
         if model is None:
             return ranked[:1]
         return [rank for rank in ranked if not rank[0].health.rests] or ranked
@@ -228,12 +234,15 @@ class Upstreams:
         not_ours = (place for place in self._places if not place.member.local)
         return next(everything, None) or next(not_ours, self._places[0])
 
-    def _ranked(self, model: str | None) -> Iterator[tuple[_Place, str | None]]:
+    def _ranked(
+        self, model: str | None, only: str | None = None
+    ) -> Iterator[tuple[_Place, str | None]]:
         found = False
+        places = [place for place in self._places if only in (None, place.member.name)]
         if model is None:
-            yield self._home(), None
+            yield (places[0] if only is not None and places else self._home()), None
             return
-        for place in self._places:
+        for place in places:
             if (own_name := place.member.own_name(model)) is not None:
                 found = True
                 yield place, own_name

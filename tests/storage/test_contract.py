@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.storage import (
     contract,
     contract_completions,
+    contract_objects,
     contract_owners,
     contract_spending,
     contract_turns,
@@ -37,3 +38,6 @@ class TestStoredCompletions(contract_completions.StoredCompletions): ...
 
 
 class TestSpending(contract_spending.Spending): ...
+
+
+class TestUpstreamObjects(contract_objects.UpstreamObjects): ...

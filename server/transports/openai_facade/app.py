@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from starlette.types import Receive, Scope, Send
@@ -23,6 +24,7 @@ from server.transports.openai_facade.errors import (
 from server.transports.openai_facade.joined import Joined
 from server.transports.openai_facade.legacy import Legacy
 from server.transports.openai_facade.models import Models
+from server.transports.openai_facade.ownership import Ownership
 from server.transports.openai_facade.paths import PREFIX
 from server.transports.openai_facade.plain import Plain
 from server.transports.openai_facade.shaped import Shaped
@@ -64,7 +66,8 @@ class Facade:
         whole_bytes: int,
     ) -> None:
         self._conversations = conversations
-        plain = Plain(upstreams, whole_bytes)
+        self._ownership = Ownership(conversations.objects)
+        plain = Plain(upstreams, self._ownership, whole_bytes)
         self.routes = _routes(upstreams, conversations, plain, default_model)
         self._fixed = {route.path.removeprefix(PREFIX): route for route in self.routes}
         self._patterns = [(route.pattern, route) for route in self.routes if "{" in route.path]
@@ -106,6 +109,8 @@ class Facade:
         if self._conversations.draining:
             raise DrainingError(_DRAINING)
         scope["route"], endpoint = self._find(visit)
+        if endpoint != self._pass:
+            visit.guard = partial(self._ownership.guarded, visit)
         await endpoint(visit)
 
     def _find(self, visit: Visit) -> tuple[Route, Endpoint]:

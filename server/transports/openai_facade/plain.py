@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 
 from server.transports.openai_facade import checks
+from server.transports.openai_facade.admission import Admission
 from server.transports.openai_facade.errors import unknown_url
+from server.transports.openai_facade.own_lists import OwnLists
+from server.transports.openai_facade.ownership import Ownership
+from server.transports.openai_facade.resources import Does, Rule, rule_of
 from server.transports.openai_facade.visit import Visit, read_json
 from server.upstream.mend import encode
+from server.upstream.port import Call
 from server.upstream.refusals import RefusedError
 from server.upstream.upstreams import Upstreams
 
 
 class Plain:
-    """Routes whose bodies and answers go by unchanged."""
+    """Routes whose bodies and answers are the upstream's alone."""
 
-    def __init__(self, upstreams: Upstreams, whole_bytes: int) -> None:
+    def __init__(self, upstreams: Upstreams, ownership: Ownership, whole_bytes: int) -> None:
         """`whole_bytes`: a JSON body up to this size is read, to see which model it names."""
         self._upstreams = upstreams
         self._whole_bytes = whole_bytes
+        self._ownership = ownership
+        self._admission = Admission(upstreams, ownership, whole_bytes)
+        self._lists = OwnLists(upstreams, ownership)
 
     async def embed(self, visit: Visit) -> None:
         """Pass on a request for embeddings; legacy paths name the model themselves."""
@@ -35,7 +44,16 @@ class Plain:
         await self._pass(visit, "/moderations", body, checks.moderation(read_json(body)))
 
     async def anything(self, visit: Visit) -> None:
-        """Hand a call to an upstream as it is; a built-in one has no other routes."""
+        """Hand a call to an upstream as it is, where its caller is alone there; a built-in one has
+        no other routes. Where others are there too, it gets to its own things only.
+        """
+        if await self._ownership.shared(visit):
+            asked = await self._admission.admit(visit)
+            if asked.rule.does is Does.LISTS:
+                await self._lists.page(visit, asked.rule, asked.call)
+            else:
+                await self._relay(visit, asked.call, asked.rule, asked.path_ids)
+            return
         body: bytes | AsyncIterator[bytes] = visit.pieces() if visit.has_body else b""
         model = None
         if self._may_name_a_model(visit):
@@ -44,7 +62,25 @@ class Plain:
         if self._upstreams.first(model).local:
             raise unknown_url(visit.method, f"/v1{visit.path}")
         call = visit.call(visit.raw_path, body, model=model)
+        rule, path_ids = rule_of(visit.method, visit.path) or (None, {})
+        if path_ids:
+            homes = {one.upstream for one in (await self._ownership.mine(visit, path_ids)).values()}
+            if len(homes) == 1 and self._upstreams.has(home := homes.pop()):
+                call = replace(call, upstream=home)
+        await self._relay(visit, call, rule, path_ids, adopt=True)
+
+    async def _relay(
+        self,
+        visit: Visit,
+        call: Call,
+        rule: Rule | None,
+        path_ids: Mapping[str, str],
+        *,
+        adopt: bool = False,
+    ) -> None:
         async with self._upstreams.call(call) as reply:
+            if rule is not None:
+                reply = await self._ownership.heard(visit, rule, path_ids, reply, adopt=adopt)
             await visit.relay(reply)
 
     async def _pass(self, visit: Visit, path: str, body: bytes, model: str | None) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from server.core.checks import DEEPEST_JSON, depth
 from server.core.crowd import Room
+from server.core.doors import EVERYONE
 from server.core.errors import RefusedError
 from server.core.guests import Reader
 from server.core.spending import Spending
@@ -31,6 +33,7 @@ from server.upstream.port import Call, Reply, UpstreamError
 
 #: Proxies must neither keep a stream nor hold it back.
 _TRACKED = "x-client-request-id"
+_AGAIN = "idempotency-key"
 _LIVE = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
@@ -48,6 +51,10 @@ class Visit:
         self.query: str = scope["query_string"].decode("latin-1")
         self.headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         self.owner: str = scope["state"]["owner"]
+        #: says whether nobody else can come in
+        self.alone: Callable[[], bool] = scope["state"]["alone"]
+        #: looks at a body that was read, and returns it as it is to be sent on
+        self.guard: Callable[[bytes], Awaitable[bytes]] | None = None
         #: what stands in the places of the route's `{names}`
         self.names: Mapping[str, str] = {}
         self.started = False
@@ -118,7 +125,8 @@ class Visit:
 
     async def read(self) -> bytes:
         """Return the whole body; the gate bounds it."""
-        return b"".join([piece async for piece in self.pieces()])
+        body = b"".join([piece async for piece in self.pieces()])
+        return body if self.guard is None else await self.guard(body)
 
     def call(
         self,
@@ -133,6 +141,10 @@ class Visit:
         `stream` says whether a completion is wanted event by event; None for other calls.
         """
         headers = {_TRACKED: self._scope["state"]["request_id"], **self.headers}
+        if _AGAIN in headers and self.owner != EVERYONE:
+            # The upstream knows one key, and would give one owner's answer to another.
+            own = f"{self.owner}\0{headers[_AGAIN]}".encode()
+            headers[_AGAIN] = hashlib.sha256(own).hexdigest()
         if stream is not None:
             headers |= {"accept": EVENTS if stream else JSON, "content-type": JSON}
         call = Call(self.method, path, self._query(), headers, body, model)

@@ -1,0 +1,168 @@
+"""Which of a key's requests an upstream gets where other keys have things there too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode
+
+import orjson
+
+from server.core.errors import RequestTooLargeError
+from server.transports.openai_facade.batch_files import BatchFiles
+from server.transports.openai_facade.errors import unknown_url
+from server.transports.openai_facade.forms import Check, Form, boundary_of
+from server.transports.openai_facade.ownership import Ownership, no_such
+from server.transports.openai_facade.references import (
+    fields_of,
+    ids_in,
+    looks_like_id,
+    references,
+)
+from server.transports.openai_facade.resources import STATELESS, Does, Rule, rule_of
+from server.transports.openai_facade.visit import Visit, read_json
+from server.upstream.bodies import JSON
+from server.upstream.mend import encode
+from server.upstream.port import Call
+from server.upstream.refusals import RefusedError
+from server.upstream.upstreams import Upstreams
+from storage.model import UpstreamObject
+
+#: Of an id, or a word of a path: what is else could be read as another path.
+_SEGMENT = re.compile(r"[A-Za-z0-9._:~@=\-]{1,512}")
+#: What of a query says where in a list to begin; within something of one's own that is one's own.
+_PLACES = ("after", "before", "run_id", "starting_after", "limit", "order")
+_FORM = "multipart/form-data"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may go on: as which call, by which rule, with whose ids in its path."""
+
+    call: Call
+    rule: Rule
+    path_ids: Mapping[str, str]
+
+
+class Admission:
+    """Lets a request through that names nothing but its caller's own things."""
+
+    def __init__(self, upstreams: Upstreams, ownership: Ownership, whole_bytes: int) -> None:
+        """`whole_bytes`: how long a JSON body may be, which is read whole."""
+        self._upstreams = upstreams
+        self._ownership = ownership
+        self._whole_bytes = whole_bytes
+        self._batches = BatchFiles(upstreams, ownership)
+
+    async def admit(self, visit: Visit) -> Admitted:
+        """Return the call that a request is. Raises RefusedError.
+
+        Path, query and JSON body are written anew, as they were understood: what an upstream could
+        understand otherwise does not get there.
+        """
+        path = _canonical(visit)
+        found = rule_of(visit.method, path)
+        strict = found is not None and found[0] not in STATELESS
+        body, values = await self._body(visit, strict=strict)
+        model = values.get("model")
+        if self._upstreams.first(model if isinstance(model, str) and model else None).local:
+            raise unknown_url(visit.method, f"/v1{visit.path}")
+        if found is None:
+            raise _inseparable(visit)
+        rule, path_ids = found
+        named = {**references(values, strict=strict), **dict.fromkeys(path_ids, "id")}
+        call = visit.call(path, body, model=model if isinstance(model, str) and model else None)
+        query = parse_qsl(call.query, keep_blank_values=True)
+        if rule.does is not Does.LISTS:
+            named |= _in_query(query, within=bool(path_ids))
+        mine = await self._ownership.own(visit, named)
+        headers = dict(call.headers)
+        if values:
+            headers["content-type"] = JSON
+        upstream = self._home_of(mine.values())
+        call = replace(call, query=urlencode(query), headers=headers, upstream=upstream)
+        if rule.made == "batches" and rule.does is Does.MAKES:
+            await self._batches.check(visit, values, upstream)
+        return Admitted(call, rule, path_ids)
+
+    async def _body(
+        self, visit: Visit, *, strict: bool
+    ) -> tuple[bytes | AsyncIterator[bytes], Mapping[str, Any]]:
+        """Return a body as it is sent on, and what it says where that is JSON."""
+        if not visit.has_body:
+            return b"", {}
+        given = visit.headers.get("content-type", "")
+        kind = given.partition(";")[0].strip().lower()
+        if kind == _FORM:
+            return aiter(
+                Form(visit.pieces(), boundary_of(given), self._checker(visit, strict=strict))
+            ), {}
+        if kind not in ("", JSON) and not kind.endswith("+json"):
+            raise RefusedError(f"Bodies must be {JSON} or {_FORM}.", status=415)
+        data = bytearray()
+        async for piece in visit.pieces():
+            data += piece
+            if len(data) > self._whole_bytes:
+                raise RequestTooLargeError(
+                    f"A body of JSON may have {self._whole_bytes} bytes, "
+                    "which TRIALOGUE_MAX_BODY_BYTES allows."
+                )
+        values = read_json(bytes(data)).values if data else {}
+        return (encode(values) if data else b""), values
+
+    def _checker(self, visit: Visit, *, strict: bool) -> Check:
+        """Return what looks at each field of a form."""
+
+        async def check(name: str, value: bytes) -> None:
+            text = value.decode("utf-8", "replace").strip()
+            if not name:
+                named = {text: ""} if looks_like_id(text) else {}
+            else:
+                fields: list[Any] = [*fields_of([(name, text)])]
+                with suppress(orjson.JSONDecodeError):
+                    fields += fields_of([(name, orjson.loads(value))])
+                named = {}
+                for field in fields:
+                    named |= references(field, strict=strict)
+            await self._ownership.own(visit, named)
+
+        return check
+
+    def _home_of(self, things: Any) -> str | None:
+        """Return the one upstream that has all of these. Raises RefusedError."""
+        homes: dict[str, UpstreamObject] = {one.upstream: one for one in things}
+        for home, one in homes.items():
+            if len(homes) > 1 or not self._upstreams.has(home):
+                raise no_such(one.id, "")
+        return next(iter(homes), None)
+
+
+def _canonical(visit: Visit) -> str:
+    """Return a path in the one way to write it. Raises RefusedError for one that has others."""
+    segments = [unquote(one) for one in visit.raw_path.strip("/").split("/")]
+    if not all(_SEGMENT.fullmatch(one) and one.strip(".") for one in segments):
+        raise unknown_url(visit.method, f"/v1{visit.path}")
+    return "/" + "/".join(segments)
+
+
+def _in_query(query: list[tuple[str, str]], *, within: bool) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in query:
+        if within and name in _PLACES:
+            continue
+        for field in fields_of([(name, value)]):
+            found |= references(field, strict=True)
+        found |= dict.fromkeys(ids_in(unquote(unquote(value))), name)
+    return found
+
+
+def _inseparable(visit: Visit) -> RefusedError:
+    return RefusedError(
+        f"{visit.method} /v1{visit.path} is refused: this server has several keys, and what this "
+        "does or shows at the upstream, where all share one, cannot be told apart by them.",
+        code="shared_upstream",
+        status=403,
+    )
