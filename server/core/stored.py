@@ -15,6 +15,7 @@ LONGEST_NAME = 64
 LONGEST_VALUE = 512
 #: of an object at an upstream; what is longer is nobody's
 LONGEST_ID = 512
+_AT_ONCE = 500
 
 
 class StoredCompletions:
@@ -103,7 +104,9 @@ class UpstreamObjects:
         named = {(one.upstream, one.id): one for one in objects if _is_name(one.id)}
         known = await self._mine(owner, named)
         if fresh := [one for place, one in named.items() if place not in known]:
-            await self._store.remember_objects(owner, fresh, self._now(), under)
+            for start in range(0, len(fresh), _AT_ONCE):  # others write in between
+                some = fresh[start : start + _AT_ONCE]
+                await self._store.remember_objects(owner, some, self._now(), under)
             if self._owners is not None:
                 self._owners.add(owner)
             known = await self._mine(owner, named)

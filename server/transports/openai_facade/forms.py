@@ -144,7 +144,8 @@ def _named(head: bytes) -> str | None:
         raise _unreadable()
     if b"filename" in given or b"filename*" in given:
         return None
-    return given[b"name"].strip(b'"').decode("utf-8", "replace")
+    name: bytes = given[b"name"]
+    return name.strip(b'"').decode("utf-8", "replace")
 
 
 def _unreadable() -> RefusedError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import Any
 
 
@@ -37,10 +38,6 @@ class Rule:
     learns: tuple[tuple[str, str], ...] = ()
 
     @property
-    def pattern(self) -> re.Pattern[str]:
-        return re.compile(re.sub(r"\{[^}]*\}", "([^/]+)", self.path))
-
-    @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of the ids in the path, `*` for those that are not looked at."""
         return tuple(re.findall(r"\{([^}]*)\}", self.path))
@@ -53,11 +50,16 @@ class Rule:
 
     def names(self, path: str) -> dict[str, str] | None:
         """Return the ids in a path with their kinds; None where it is another route's."""
-        found = self.pattern.fullmatch(path)
+        found = _pattern(self.path).fullmatch(path)
         if found is None:
             return None
         pairs = zip(found.groups(), self.kinds, strict=True)
         return {id_: kind for id_, kind in pairs if kind != "*"}
+
+
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\{[^}]*\}", "([^/]+)", path))
 
 
 def _rule(line: str, *learns: tuple[str, str]) -> Rule:
@@ -214,7 +216,7 @@ def told(rule: Rule, answer: Any) -> list[tuple[str, str]]:
     if not isinstance(answer, dict):
         return []
     said = [answer]
-    if rule.learns is _ITEMS:  # events of a response
+    if rule.learns == _ITEMS:  # events of a response
         said += [inner for inner in (answer.get("response"),) if isinstance(inner, dict)]
         said += [{"output": [item]} for item in (answer.get("item"),)]
     return [(id_, kind) for one in said for place, kind in rule.places for id_ in _at(one, place)]
