@@ -168,6 +168,7 @@ async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
+        task.cancelled() or task.exception()  # nobody is there any more to hear of it
         raise
 
 

@@ -94,6 +94,8 @@ _WORDS = frozenset(
 _ANONYMOUS = frozenset(
     ("prompt", "tool_calls", "acknowledged_safety_checks", "pending_safety_checks")
 )
+#: Skills that OpenAI offers to everybody.
+_OF_OPENAI = "openai-"
 #: Where a text is a text, though an object may be a reference.
 _TEXTS = frozenset(("content", "input", "prompt", "query", "summary", "stop"))
 #: An id as OpenAI makes them, wherever it stands.
@@ -152,6 +154,8 @@ def _matters(key: str, inner: Any) -> bool:
 
 
 def _names(name: str, parent: str, value: str, strict: bool) -> bool:
+    if name == "skill_id" and value.startswith(_OF_OPENAI):
+        return False
     if name in _NAMING or (name == "id" and parent in ("audio", "voice")):
         return True
     if name in _TEXTS or name in _NAMELESS:
