@@ -33,7 +33,8 @@ from storage.model import UpstreamObject
 
 #: Of an id, or a word of a path: what is else could be read as another path.
 _SEGMENT = re.compile(r"[A-Za-z0-9._:~@=\-]{1,512}")
-#: What of a query says where in a list to begin; within something of one's own that is one's own.
+#: What of a query says where in a list to begin: one's own, within something of one's own; where a
+#: list begins that is everybody's is looked at there.
 _PLACES = ("after", "before", "run_id", "starting_after", "limit", "order")
 _FORM = "multipart/form-data"
 
@@ -76,8 +77,7 @@ class Admission:
         named = {**references(values, strict=strict), **dict.fromkeys(path_ids, "id")}
         call = visit.call(path, body, model=model if isinstance(model, str) and model else None)
         query = parse_qsl(call.query, keep_blank_values=True)
-        if rule.does is not Does.LISTS:
-            named |= _in_query(query, within=bool(path_ids))
+        named |= _in_query(query, within=bool(path_ids) or rule.does is Does.LISTS)
         mine = await self._ownership.own(visit, named)
         headers = dict(call.headers)
         if values:

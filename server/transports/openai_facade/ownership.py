@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from server.upstream.port import Reply, UpstreamError, UpstreamFailedError
 from server.upstream.refusals import RefusedError, quote
 from server.upstream.sse import OversizedEventError
 from storage.model import UpstreamObject
+from storage.port import UnavailableError
 
 T = TypeVar("T")
 #: what of an answer is held to see whose it is
@@ -85,10 +87,12 @@ class Ownership:
         if rule.does is Does.DELETES:
             *_, (id_, kind) = path_ids.items()
             gone = UpstreamObject(id_, kind, reply.upstream)
-            await to_its_end(self._objects.forget(visit.owner, gone))
+            with suppress(UnavailableError):  # a name that stays names nothing
+                await to_its_end(self._objects.forget(visit.owner, gone))
             return reply
         if adopt:
-            await self._learn(visit, reply, list(path_ids.items()), None)
+            with suppress(UnavailableError):  # it is adopted when it is asked for again
+                await self._learn(visit, reply, list(path_ids.items()), None)
         kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
         within = next(iter(path_ids), None)
         if rule.places and kind == EVENTS:
@@ -109,7 +113,13 @@ class Ownership:
         found = told(rule, _parsed(data))
         made = {id_ for id_, kind in found if kind == rule.made and rule.does is Does.MAKES}
         within = within or next(iter(made), None)
-        if not made <= await self._learn(visit, reply, found, within):
+        try:
+            mine = await self._learn(visit, reply, found, within)
+        except UnavailableError:
+            if visit.method == "POST":
+                raise
+            return within  # it is learnt when it is read again
+        if not made <= mine:
             raise UpstreamFailedError("the upstream named something new as it names another's")
         return within
 

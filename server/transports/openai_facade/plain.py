@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 
 from server.transports.openai_facade import checks
@@ -16,6 +16,7 @@ from server.upstream.mend import encode
 from server.upstream.port import Call
 from server.upstream.refusals import RefusedError
 from server.upstream.upstreams import Upstreams
+from storage.port import UnavailableError
 
 
 class Plain:
@@ -63,11 +64,18 @@ class Plain:
             raise unknown_url(visit.method, f"/v1{visit.path}")
         call = visit.call(visit.raw_path, body, model=model)
         rule, path_ids = rule_of(visit.method, visit.path) or (None, {})
-        if path_ids:
-            homes = {one.upstream for one in (await self._ownership.mine(visit, path_ids)).values()}
-            if len(homes) == 1 and self._upstreams.has(home := homes.pop()):
-                call = replace(call, upstream=home)
+        if path_ids and (home := await self._home_of(visit, path_ids)) is not None:
+            call = replace(call, upstream=home)
         await self._relay(visit, call, rule, path_ids, adopt=True)
+
+    async def _home_of(self, visit: Visit, ids: Iterable[str]) -> str | None:
+        """Return the one upstream that is known to have all of these."""
+        try:
+            mine = await self._ownership.mine(visit, ids)
+        except UnavailableError:
+            return None
+        homes = {one.upstream for one in mine.values()}
+        return next((home for home in homes if len(homes) == 1 and self._upstreams.has(home)), None)
 
     async def _relay(
         self,

@@ -143,7 +143,7 @@ class Visit:
         headers = {_TRACKED: self._scope["state"]["request_id"], **self.headers}
         if _AGAIN in headers and self.owner != EVERYONE:
             # The upstream knows one key, and would give one owner's answer to another.
-            own = f"{self.owner}\0{headers[_AGAIN]}".encode()
+            own = f"{self.owner}\0{headers[_AGAIN]}".encode("utf-8", "surrogatepass")
             headers[_AGAIN] = hashlib.sha256(own).hexdigest()
         if stream is not None:
             headers |= {"accept": EVENTS if stream else JSON, "content-type": JSON}

@@ -288,3 +288,19 @@ def test_a_star_lets_all_of_them_in() -> None:
     doors(hosts=("*",)).check_origin(None, "evil.example", PORT)
     with pytest.raises(PermissionDeniedError):
         doors(origins=("*",)).check_origin("http://evil.example", "evil.example", PORT)
+
+
+def test_whoever_had_a_key_is_not_forgotten(file: KeyFile) -> None:
+    house = doors(*configured("ada:a,ada:b"), file=file)
+    assert house.alone("ada")
+    _, bobs = new_key("bob", NOW, expires_at=NOW - 1)
+    file.add(bobs)
+    file.revoke(bobs.id, NOW)
+    assert not house.alone("ada")
+    assert not house.alone("bob")
+
+
+def test_nobody_is_alone_with_a_key_of_an_open_house() -> None:
+    assert doors(open_to_all=True).alone(EVERYONE)
+    assert not doors(*configured("ada:a"), open_to_all=True).alone(EVERYONE)
+    assert not doors(*configured("ada:a"), open_to_all=True).alone("ada")

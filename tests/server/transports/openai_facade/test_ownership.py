@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from server.core.doors import Doors, configured, new_key
 from server.transports.openai_facade.references import _NAMING
 from server.transports.openai_facade.resources import STATELESS, STORING, Does, Rule
 from server.upstream.passage import Passage
+from server.upstream.port import Call, Reply
 from storage.keys import KeyFile
 from tests.server.transports.openai_facade.facade_server import (
     KEY,
@@ -171,6 +173,7 @@ class TestPaths:
         path = f"/responses/{house.ids['bob']['responses']}"
         for query in (f"conversation_id={ids['conversations']}", f"x[file_id]={ids['files']}"):
             error_of(await house.send(BOB, "GET", f"{path}?{query}"), 404)
+            error_of(await house.send(BOB, "GET", f"/files?{query}"), 404)
         assert house.upstream.said_to(start) == ""
         assert (await house.send(BOB, "GET", f"{path}?include[]=x&stream=false")).is_success
 
@@ -223,7 +226,7 @@ class TestBodies:
             path = filled(name.split()[1], house.ids["bob"])
             fields: list[dict[str, Any]] = [{one: id_} for one in ("file_id", "some_new_id", "id")]
             fields += [{"input": [{"type": "item_reference", "id": id_}]}, {"x_ids": ["a", id_]}]
-            for body in fields:
+            for body in (fields + fields)[len(path) % 5 :][:2]:
                 answer = await house.send(BOB, "POST", path, json=body)
                 error_of(answer, 404)
                 house.foreign(answer, body)
@@ -501,21 +504,36 @@ class TestStreams:
         await wired.served.client.post("/v1/threads/runs", json={"stream": True}, headers=ANN)
         assert await wired.own("ann", "thread_1", "run_1") == {"thread_1"}
 
-    async def test_who_hangs_up_keeps_what_the_upstream_has_answered(self, wired: Wired) -> None:
-        gate = asyncio.Event()
-        body = b'{"id": "resp_1"}'
+    async def test_who_hangs_up_keeps_what_the_upstream_has_answered(self, tmp_path: Path) -> None:
+        gate, body = asyncio.Event(), b'{"id": "resp_1"}'
         head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-        wired.upstream.script(wire_of(head % len(body) + body[:5], gate, body[5:]))
-        async with connected(wired.served.port) as wire:
-            await wire.post("/v1/responses", {}, headers=ANN)
-            await wired.upstream.request(0)
-            visits = wired.served.facade.visits
-            while not visits:
-                await asyncio.sleep(0)
-            (task,) = visits
-        gate.set()
-        await asyncio.wait([task])
-        assert await wired.own("ann", "resp_1") == {"resp_1"}
+        async with ScriptedUpstream() as upstream:
+            heard = Heard(api_key=KEY, base_url=upstream.base_url)
+            upstream.script(wire_of(head % len(body) + body[:5], gate, body[5:]))
+            async with serving(tmp_path, [member(heard)], two_keys()) as served:
+                async with connected(served.port) as wire:
+                    await wire.post("/v1/responses", {}, headers=ANN)
+                    await heard.head.wait()
+                    (task,) = served.facade.visits
+                while not (task.cancelling() or task.done()):  # until it is seen that nobody waits
+                    await asyncio.sleep(0)
+                gate.set()
+                await asyncio.wait([task])
+                assert set(await served.conversations.objects.own("ann", {"resp_1"})) == {"resp_1"}
+
+
+class Heard(Passage):
+    """A passage that says when the head of an answer is there."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.head = asyncio.Event()
+
+    @asynccontextmanager
+    async def call(self, call: Call) -> AsyncIterator[Reply]:
+        async with super().call(call) as reply:
+            self.head.set()
+            yield reply
 
 
 class TestKeys:
@@ -546,6 +564,18 @@ class TestKeys:
                 assert (await house.send(me, "GET", path)).status_code == 200
                 error_of(await house.send({"authorization": f"Bearer {bob}"}, "GET", path), 404)
             error_of(await house.send(me, "GET", f"/files/{never}"), 404)
+
+    async def test_without_a_database_nothing_new_is_acknowledged(self, tmp_path: Path) -> None:
+        async with (
+            StoringUpstream() as upstream,
+            serving(tmp_path, [member(speaker(upstream))]) as served,
+        ):
+            house = House(served, upstream)
+            file = (await house.send({}, "POST", "/files", json={})).json()["id"]
+            await served.store.close()
+            for path in (f"/files/{file}", "/files", "/files/other"):
+                assert (await house.send({}, "GET", path)).status_code == 200
+            error_of(await house.send({}, "POST", "/files", json={}), 503)
 
     async def test_what_a_key_had_stays_its_own_when_it_is_gone(self, tmp_path: Path) -> None:
         async with StoringUpstream() as upstream:
