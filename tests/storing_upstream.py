@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -116,8 +115,3 @@ def _put(answer: dict[str, Any], steps: list[str], id_: str) -> None:
         inner = there[0] if isinstance(there, list) else there
         _put(inner, rest, id_)
     answer[plain] = [inner] if name.endswith("[]") else inner
-
-
-def named(body: bytes) -> Any:
-    """Return what a body says, for a test to look at."""
-    return json.loads(body)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 #: Fields that name a thing without saying so in their own name.
-_NAMING = frozenset(
+NAMING = frozenset(
     (
         "approval_request_id",
         "assistant_id",
@@ -156,7 +156,7 @@ def _matters(key: str, inner: Any) -> bool:
 def _names(name: str, parent: str, value: str, strict: bool) -> bool:
     if name == "skill_id" and value.startswith(_OF_OPENAI):
         return False
-    if name in _NAMING or (name == "id" and parent in ("audio", "voice")):
+    if name in NAMING or (name == "id" and parent in ("audio", "voice")):
         return True
     if name in _TEXTS or name in _NAMELESS:
         return False

@@ -144,6 +144,11 @@ class Wire:
         self._writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         await self._writer.drain()
 
+    async def send(self, data: bytes) -> None:
+        """Send these bytes."""
+        self._writer.write(data)
+        await self._writer.drain()
+
     async def head(self) -> bytes:
         return await self.reader.readuntil(b"\r\n\r\n")
 
