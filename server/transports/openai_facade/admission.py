@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
 
-import orjson
-
 from server.core.errors import RequestTooLargeError
 from server.transports.openai_facade.batch_files import BatchFiles
 from server.transports.openai_facade.errors import unknown_url
-from server.transports.openai_facade.forms import Check, Form, boundary_of
+from server.transports.openai_facade.forms import Check, Form, boundary_of, content_type
 from server.transports.openai_facade.ownership import Ownership, no_such
 from server.transports.openai_facade.references import (
     fields_of,
     ids_in,
     looks_like_id,
+    read_once,
     references,
 )
 from server.transports.openai_facade.resources import STATELESS, Does, Rule, rule_of
@@ -67,7 +65,7 @@ class Admission:
         path = _canonical(visit)
         found = rule_of(visit.method, path)
         strict = found is not None and found[0] not in STATELESS
-        body, values = await self._body(visit, strict=strict)
+        body, values, kind = await self._body(visit, strict=strict)
         model = values.get("model")
         if self._upstreams.first(model if isinstance(model, str) and model else None).local:
             raise unknown_url(visit.method, f"/v1{visit.path}")
@@ -79,9 +77,7 @@ class Admission:
         query = parse_qsl(call.query, keep_blank_values=True)
         named |= _in_query(query, within=bool(path_ids) or rule.does is Does.LISTS)
         mine = await self._ownership.own(visit, named)
-        headers = dict(call.headers)
-        if values:
-            headers["content-type"] = JSON
+        headers = {**call.headers, "content-type": kind} if visit.has_body else call.headers
         upstream = self._home_of(mine.values())
         call = replace(call, query=urlencode(query), headers=headers, upstream=upstream)
         if rule.made == "batches" and rule.does is Does.MAKES:
@@ -90,16 +86,15 @@ class Admission:
 
     async def _body(
         self, visit: Visit, *, strict: bool
-    ) -> tuple[bytes | AsyncIterator[bytes], Mapping[str, Any]]:
-        """Return a body as it is sent on, and what it says where that is JSON."""
+    ) -> tuple[bytes | AsyncIterator[bytes], Mapping[str, Any], str]:
+        """Return a body as it is sent on, what it says where that is JSON, and its kind."""
         if not visit.has_body:
-            return b"", {}
+            return b"", {}, JSON
         given = visit.headers.get("content-type", "")
         kind = given.partition(";")[0].strip().lower()
         if kind == _FORM:
-            return aiter(
-                Form(visit.pieces(), boundary_of(given), self._checker(visit, strict=strict))
-            ), {}
+            boundary, check = boundary_of(given), self._checker(visit, strict=strict)
+            return aiter(Form(visit.pieces(), boundary, check)), {}, content_type(boundary)
         if kind not in ("", JSON) and not kind.endswith("+json"):
             raise RefusedError(f"Bodies must be {JSON} or {_FORM}.", status=415)
         data = bytearray()
@@ -111,7 +106,7 @@ class Admission:
                     "which TRIALOGUE_MAX_BODY_BYTES allows."
                 )
         values = read_json(bytes(data)).values if data else {}
-        return (encode(values) if data else b""), values
+        return (encode(values) if data else b""), values, JSON
 
     def _checker(self, visit: Visit, *, strict: bool) -> Check:
         """Return what looks at each field of a form."""
@@ -121,11 +116,8 @@ class Admission:
             if not name:
                 named = {text: ""} if looks_like_id(text) else {}
             else:
-                fields: list[Any] = [*fields_of([(name, text)])]
-                with suppress(orjson.JSONDecodeError):
-                    fields += fields_of([(name, orjson.loads(value))])
                 named = {}
-                for field in fields:
+                for field in fields_of([(name, text), *((name, one) for one in _json_in(text))]):
                     named |= references(field, strict=strict)
             await self._ownership.own(visit, named)
 
@@ -146,6 +138,16 @@ def _canonical(visit: Visit) -> str:
     if not all(_SEGMENT.fullmatch(one) and one.strip(".") for one in segments):
         raise unknown_url(visit.method, f"/v1{visit.path}")
     return "/" + "/".join(segments)
+
+
+def _json_in(text: str) -> list[Any]:
+    """Return what a field says in JSON, and what looks like ids where that cannot be read."""
+    if not text.startswith(("{", "[")):
+        return []
+    try:
+        return [read_once(text)]
+    except (ValueError, RecursionError):
+        return list(ids_in(text))
 
 
 def _in_query(query: list[tuple[str, str]], *, within: bool) -> dict[str, str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 from server.transports.openai_facade.asking import refuse_bad
 from server.transports.openai_facade.ownership import Ownership
-from server.transports.openai_facade.references import may_name, references
+from server.transports.openai_facade.references import may_name, read_once, references
 from server.transports.openai_facade.resources import ELSEWHERE, STATELESS
 from server.transports.openai_facade.visit import Visit
 from server.upstream.port import Call
@@ -59,7 +58,7 @@ def _named(line: bytes) -> dict[str, str]:
     if not line.strip():
         return {}
     try:
-        request = json.loads(line, object_pairs_hook=_once)
+        request = read_once(line)
     except (ValueError, RecursionError):
         raise _unreadable() from None
     if not isinstance(request, dict) or not _makes_something(request.get("url")):
@@ -72,13 +71,6 @@ def _makes_something(url: Any) -> bool:
     if not isinstance(url, str) or not url.startswith("/v1/"):
         return False
     return url.removeprefix("/v1") in _URLS
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a field is there twice")
-    return found
 
 
 def _unreadable() -> RefusedError:

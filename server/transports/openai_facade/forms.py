@@ -14,20 +14,32 @@ _SHORT: Final = 512
 _LONGEST_HEAD: Final = 8 << 10
 _LONGEST_FIELD: Final = 256 << 10
 _BOUNDARY = re.compile(r';\s*boundary=(?:"([^"\\]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
+_TOKEN = re.compile(r"[A-Za-z0-9'+_.\-]+")
 _PARAMETER = rb';[ \t]*([\w*]+)=("[^"\\]*"|[^\s;"\\]+)[ \t]*'
 _DISPOSITION = re.compile(rb"content-disposition:[ \t]*form-data[ \t]*((?:%b)*)" % _PARAMETER, re.I)
 #: what would have a field read otherwise than as it stands there
-_ODD = re.compile(rb"content-transfer-encoding|content-type:[ \t]*multipart/|[ \t]", re.I)
+_ODD = re.compile(
+    rb"content-transfer-encoding(?!:[ \t]*(?:binary|[78]bit)[ \t]*\Z)"
+    rb"|content-type:[ \t]*multipart/|[ \t]",
+    re.I,
+)
 
 Check = Callable[[str, bytes], Awaitable[None]]
 
 
-def boundary_of(content_type: str) -> bytes:
+def boundary_of(content_type: str) -> str:
     """Return what stands between a form's parts. Raises RefusedError where nothing can."""
     found = _BOUNDARY.findall(content_type)
     if len(found) != 1:
         raise _unreadable()
-    return "".join(found[0]).encode("latin-1")
+    return "".join(found[0])
+
+
+def content_type(boundary: str) -> str:
+    """Return the one way to tell of a form with this boundary."""
+    plain = _TOKEN.fullmatch(boundary) is not None
+    quoted = boundary if plain else f'"{boundary}"'
+    return f"multipart/form-data; boundary={quoted}"
 
 
 class Form:
@@ -38,9 +50,9 @@ class Form:
     concern; what it raises ends the body, and so the call.
     """
 
-    def __init__(self, body: AsyncIterator[bytes], boundary: bytes, check: Check) -> None:
+    def __init__(self, body: AsyncIterator[bytes], boundary: str, check: Check) -> None:
         self._body = body
-        self._border = b"--" + boundary
+        self._border = b"--" + boundary.encode("latin-1")
         self._check = check
         self._held = bytearray()
         self._ended = False

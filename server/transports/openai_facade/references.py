@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -167,7 +168,19 @@ def _names(name: str, parent: str, value: str, strict: bool) -> bool:
     return looks_like_id(value)
 
 
-def fields_of(pairs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+def read_once(text: str | bytes) -> Any:
+    """Read JSON that every reader reads alike. Raises ValueError where a field is there twice."""
+    return json.loads(text, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a field is there twice")
+    return found
+
+
+def fields_of(pairs: Iterable[tuple[str, Any]]) -> list[dict[str, Any]]:
     """Return the fields of a form, `a[b][]` as `{"a": {"b": …}}`, to be looked through."""
     made: list[dict[str, Any]] = []
     for name, value in pairs:

@@ -24,6 +24,7 @@ from tests.server.transports.openai_facade.shared_house import (
     shared_house,
 )
 
+LIKE = "file-AbcdefGhijklMnopqrst"  # as OpenAI's are
 POSTS = [f"POST {rule.path}" for rule in STORING if "POST" in rule.methods]
 
 
@@ -91,6 +92,7 @@ class TestBodies:
             {"data": {"file_id": file}, "files": {"file": ("a.txt", b"x" * 100_000)}},
             {"files": {"file": ("a.txt", b"x"), "video[id]": (None, file)}},
             {"files": {"any": (None, json.dumps({"input": [{"file_id": file}]}))}},
+            {"files": {"any": (None, f'{{"file_id": "{LIKE}", "file_id": "x"}}')}},
         ]
         for path in ("/files", "/videos/edits", f"/containers/{UNKNOWN}/files"):
             for form in forms:
