@@ -65,7 +65,8 @@ class Admission:
         path = _canonical(visit)
         found = rule_of(visit.method, path)
         strict = found is not None and found[0] not in STATELESS
-        body, values, kind = await self._body(visit, strict=strict)
+        homes: list[str] = []  # of the call, as soon as that is known
+        body, values, kind = await self._body(visit, homes, strict=strict)
         model = values.get("model")
         if self._upstreams.first(model if isinstance(model, str) and model else None).local:
             raise unknown_url(visit.method, f"/v1{visit.path}")
@@ -79,13 +80,14 @@ class Admission:
         mine = await self._ownership.own(visit, named)
         headers = {**call.headers, "content-type": kind} if visit.has_body else call.headers
         upstream = self._home_of(mine.values())
+        homes.append(upstream or self._upstreams.first(call.model).name)
         call = replace(call, query=urlencode(query), headers=headers, upstream=upstream)
         if rule.made == "batches" and rule.does is Does.MAKES:
             await self._batches.check(visit, values, upstream)
         return Admitted(call, rule, path_ids)
 
     async def _body(
-        self, visit: Visit, *, strict: bool
+        self, visit: Visit, homes: list[str], *, strict: bool
     ) -> tuple[bytes | AsyncIterator[bytes], Mapping[str, Any], str]:
         """Return a body as it is sent on, what it says where that is JSON, and its kind."""
         if not visit.has_body:
@@ -93,7 +95,7 @@ class Admission:
         given = visit.headers.get("content-type", "")
         kind = given.partition(";")[0].strip().lower()
         if kind == _FORM:
-            boundary, check = boundary_of(given), self._checker(visit, strict=strict)
+            boundary, check = boundary_of(given), self._checker(visit, homes, strict=strict)
             return aiter(Form(visit.pieces(), boundary, check)), {}, content_type(boundary)
         if kind not in ("", JSON) and not kind.endswith("+json"):
             raise RefusedError(f"Bodies must be {JSON} or {_FORM}.", status=415)
@@ -108,8 +110,8 @@ class Admission:
         values = read_json(bytes(data)).values if data else {}
         return (encode(values) if data else b""), values, JSON
 
-    def _checker(self, visit: Visit, *, strict: bool) -> Check:
-        """Return what looks at each field of a form."""
+    def _checker(self, visit: Visit, homes: list[str], *, strict: bool) -> Check:
+        """Return what looks at each field of a form, which goes to the upstream in `homes`."""
 
         async def check(name: str, value: bytes) -> None:
             text = value.decode("utf-8", "replace").strip()
@@ -119,7 +121,10 @@ class Admission:
                 named = {}
                 for field in fields_of([(name, text), *((name, one) for one in _json_in(text))]):
                     named |= references(field, strict=strict)
-            await self._ownership.own(visit, named)
+            mine = await self._ownership.own(visit, named)
+            for id_, known in mine.items():
+                if known.upstream not in homes:
+                    raise no_such(id_, named[id_])
 
         return check
 

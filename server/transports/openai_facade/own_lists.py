@@ -65,7 +65,8 @@ class OwnLists:
             raise UpstreamFailedError("the upstream's list is none")
         named = [one for one in listed if isinstance(one, dict) and isinstance(one.get("id"), str)]
         mine = await self._ownership.mine(visit, (one["id"] for one in named))
-        own = [one for one in named if one["id"] in mine]
+        here = {id_ for id_, known in mine.items() if known.upstream == reply.upstream}
+        own = [one for one in named if one["id"] in here]
         await self._ownership.learn(visit, rule, None, encode({"data": own}), reply)
         return own, named[-1]["id"] if named and answer.get("has_more") else None
 

@@ -210,3 +210,27 @@ class TestKeys:
                 answer = await house.send(ANN, "POST", "/responses", json=body)
                 error_of(answer, 404, "model_not_found")
                 assert here.seen == []
+
+    async def test_the_same_id_at_another_upstream_is_another_thing(self, tmp_path: Path) -> None:
+        async with StoringUpstream() as here, StoringUpstream() as there:
+            members = [
+                member(speaker(here), "here", models=("*",)),
+                member(speaker(there), "there", models=("b",)),
+            ]
+            async with serving(tmp_path, members[::-1], two_keys()) as served:
+                house = House(served, here)
+                for upstream in (here, there):
+                    upstream.next_ids.append("file-1")
+                assert (await house.send(ANN, "POST", "/files", json={})).is_success
+                assert (await house.send(BOB, "POST", "/files", json={})).is_success
+                made = await house.send(BOB, "POST", "/videos", json={"model": "b"})
+                assert made.json()["id"] == "file-1"
+                start = len(here.seen)
+                listed = await house.send(BOB, "GET", "/files")
+                assert "file-1" not in [one["id"] for one in listed.json()["data"]]
+                form = {"file_id": (None, "file-1")}
+                error_of(await house.send(BOB, "POST", "/videos/edits", files=form), 404)
+                assert (await house.send(BOB, "GET", "/videos/file-1")).is_success
+                assert there.seen[-1].path == "/v1/videos/file-1"
+                assert [one.method for one in here.seen[start:]] in (["GET"], ["GET", "POST"])
+                assert b"file-1" not in b"".join(one.raw for one in here.seen[start:])
