@@ -37,11 +37,11 @@ EAGER = 0.01
 class Revocable:
     """A key that can be revoked, and the doors that it opens."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **more: Any) -> None:
         self._file = KeyFile(folder / "keys")
         self.key, self._kept = new_key("ann", microseconds())
         self._file.add(self._kept)
-        self.doors = Doors((), self._file, microseconds, open_to_all=False, public=False)
+        self.doors = Doors((), self._file, microseconds, open_to_all=False, public=False, **more)
         self.headers = {"authorization": f"Bearer {self.key}"}
 
     def revoke(self) -> None:
@@ -149,8 +149,9 @@ async def test_an_ask_in_line_is_refused_over_grpc(ann: Revocable, tmp_path: Pat
         puppet.answer("Well")
 
 
-async def test_a_unary_call_is_refused_over_grpc(ann: Revocable, tmp_path: Path) -> None:
+async def test_a_unary_call_is_refused_over_grpc(tmp_path: Path) -> None:
     puppet, limits = Puppet(), RpcLimits(check_keys_every=EAGER)
+    ann = Revocable(tmp_path, most_by_key=1)
     async with (
         rpc_server.serving(tmp_path, puppet, ann.doors, limits=limits) as server,
         server.channel() as channel,
@@ -160,6 +161,7 @@ async def test_a_unary_call_is_refused_over_grpc(ann: Revocable, tmp_path: Path)
             asked = pb.CreateConversationRequest(id="c")
             told = rpc_server.bearing(ann.key)
             making = rpc_server.stub(channel).CreateConversation(asked, metadata=told)
+            await until_another_is_one_too_many(rpc_server.stub(channel), told)
             ann.revoke()
             refused = await rpc_server.refusal(making)
             assert refused.code is grpc.StatusCode.UNAUTHENTICATED
@@ -200,6 +202,14 @@ async def test_an_export_is_cut(ann: Revocable, conversations: Conversations) ->
             await watched.aread()  # to its end, at which all who have that key are told to leave
             with pytest.raises(httpx2.RemoteProtocolError):
                 await response.aread()
+
+
+async def until_another_is_one_too_many(client: Any, told: Any) -> None:
+    """Wait until the one call that a key may have at once is let in."""
+    code = None
+    while code is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+        asked = pb.GetConversationRequest(conversation_id="none")
+        code = (await rpc_server.refusal(client.GetConversation(asked, metadata=told))).code
 
 
 async def queued(conversations: Conversations) -> None:
