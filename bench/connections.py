@@ -29,12 +29,12 @@ from urllib.parse import urlsplit
 from trialogue.v1 import conversation_pb2 as pb
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests import http2
-from tests.footprint import footprint, forget_peak, raise_descriptors, settled
-from tests.live import Process
-from tests.upstream_script import Exchange, event
-from tests.upstream_server import ScriptedUpstream
-from tests.wires import Event, Rest, Websocket
+from tests.support import http2
+from tests.support.footprint import footprint, forget_peak, raise_descriptors, settled
+from tests.support.live import Process
+from tests.support.upstream_script import Exchange, event
+from tests.support.upstream_server import ScriptedUpstream
+from tests.support.wires import Event, Rest, Websocket
 
 KIB = 1 << 10
 MIB = 1 << 20

@@ -25,9 +25,9 @@ import grpc
 import httpx2
 from websockets.exceptions import WebSocketException
 
-from tests.footprint import raise_descriptors
-from tests.live import Process
-from tests.wires import WIRES, RefusedError, Wire
+from tests.support.footprint import raise_descriptors
+from tests.support.live import Process
+from tests.support.wires import WIRES, RefusedError, Wire
 
 #: Eliza's answers to these have some five words, and some sixty.
 SHORT, LONG = "Hello", "I remember " + "one long and winding road and " * 12

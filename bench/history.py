@@ -20,10 +20,10 @@ from pathlib import Path
 
 from server.core.conversations import Ask, Conversations, Defaults
 from server.core.ids import Ids
-from server.core.prompts import Settings
+from server.core.prompt.compose import Settings
 from storage.model import Conversation, Message, Query, Role
-from storage.sqlite import SQLiteStore
-from tests.fakes import Parrot
+from storage.sqlite.store import SQLiteStore
+from tests.support.fakes import Parrot
 
 OWNER = "bench"
 ENCODING = "o200k_base"

@@ -28,7 +28,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.live import ROOT, Process
+from tests.support.live import ROOT, Process
 
 #: Messages of one conversation: a line of questions and answers, its second half a branch.
 MESSAGES = 100

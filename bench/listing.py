@@ -24,10 +24,10 @@ from typing import Any
 
 import aiohttp
 
-from server.core.doors import EVERYONE
-from storage.sqlite import SQLiteStore
-from tests.footprint import footprint
-from tests.live import Process
+from server.core.access.auth import EVERYONE
+from storage.sqlite.store import SQLiteStore
+from tests.support.footprint import footprint
+from tests.support.live import Process
 
 SMALL = 1_000
 ROUNDS = 21

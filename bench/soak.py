@@ -33,9 +33,9 @@ import grpc
 import httpx2
 from websockets.exceptions import WebSocketException
 
-from tests.footprint import Footprint, footprint, raise_descriptors
-from tests.live import Process
-from tests.upstream_script import (
+from tests.support.footprint import Footprint, footprint, raise_descriptors
+from tests.support.live import Process
+from tests.support.upstream_script import (
     Behaviour,
     Exchange,
     comments,
@@ -52,8 +52,8 @@ from tests.upstream_script import (
     stall,
     truncated,
 )
-from tests.upstream_server import ScriptedUpstream
-from tests.wires import WIRES, Events, RefusedError, Wire
+from tests.support.upstream_server import ScriptedUpstream
+from tests.support.wires import WIRES, Events, RefusedError, Wire
 
 MIB = 1 << 20
 WORDS = ("the", "garden", "of", "my", "mother", "has", "a", "red", "fence", "日本", "déjà", "🐈")

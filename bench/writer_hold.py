@@ -27,10 +27,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from storage.group_commit import GroupCommit
 from storage.model import Completion, Conversation, Message, Role, Sent, Status, Turn
 from storage.port import Claim, Outcome, Piece
-from storage.sqlite import SQLiteStore
+from storage.sqlite.group_commit import GroupCommit
+from storage.sqlite.store import SQLiteStore
 
 OWNER = "bench"
 #: In milliseconds.

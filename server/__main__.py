@@ -12,9 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from server import VERSION, logs, streams
+from server import VERSION
+from server.app import logs, standard_streams
+from server.config.settings import Settings, SettingsError, load, variables
 from server.core.errors import RefusedError
-from server.settings import Settings, SettingsError, load, variables
 from storage.port import StoreError
 
 DESCRIPTION = "A server that owns the conversation: REST, gRPC, websocket and OpenAI's API at once."
@@ -142,19 +143,19 @@ def _settings(parsed: argparse.Namespace) -> Settings:
 def _serve(parsed: argparse.Namespace) -> int:
     # As the first process of a container we would be deaf to SIGTERM until the loop listens.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    streams.hold()
+    standard_streams.hold()
     import uvloop
 
-    from server import lifecycle
-    from server.greeting import greet
+    from server.app import lifecycle
+    from server.commands.serve import greet
 
     def announce(started: lifecycle.Started) -> None:
-        streams.show(greet(started), secret=started.new_key is not None)
+        standard_streams.show(greet(started), secret=started.new_key is not None)
 
     settings = _settings(parsed)
     logs.configure(settings.log_level, settings.log_format)
     uvloop.run(lifecycle.run(settings, announce))
-    streams.leave()
+    standard_streams.leave()
     return 0
 
 
@@ -166,9 +167,9 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
 
 
 def _keys(parsed: argparse.Namespace) -> int:
-    from server import commands
+    from server.commands import keys
 
-    return commands.keys(_settings(parsed), parsed.action, parsed.name, parsed.days)
+    return keys.keys(_settings(parsed), parsed.action, parsed.name, parsed.days)
 
 
 def _add_where(parser: argparse.ArgumentParser) -> None:
@@ -188,7 +189,7 @@ def _add_database(parser: argparse.ArgumentParser, does: str) -> None:
 
 
 def _where(parsed: argparse.Namespace) -> Any:
-    from server.carry import Where
+    from server.commands.transfer import Where
 
     logs.configure("error", None)
     key = os.environ.get("TRIALOGUE_API_KEY")
@@ -203,10 +204,10 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(parsed: argparse.Namespace) -> int:
-    from server import carry
+    from server.commands import transfer
 
     where, one = _where(parsed), parsed.conversation_id
-    return asyncio.run(carry.export(where, parsed.format, one, parsed.output))
+    return asyncio.run(transfer.export(where, parsed.format, one, parsed.output))
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
@@ -215,11 +216,11 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
 
 
 def _import(parsed: argparse.Namespace) -> int:
-    from server import carry
+    from server.commands import transfer
 
     if not parsed.file.is_file():
         raise SettingsError(f"{parsed.file}: there is no such file")
-    return asyncio.run(carry.import_(_where(parsed), parsed.file))
+    return asyncio.run(transfer.import_(_where(parsed), parsed.file))
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
@@ -235,8 +236,8 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 
 
 def _search(parsed: argparse.Namespace) -> int:
-    from server import carry
-    from server.core.nouns import micros
+    from server.commands import transfer
+    from server.core.rendering import micros
     from storage.model import Query, Role
 
     query = Query(
@@ -246,7 +247,7 @@ def _search(parsed: argparse.Namespace) -> int:
         micros(parsed.created_after),
         micros(parsed.created_before),
     )
-    return asyncio.run(carry.search(_where(parsed), query, parsed.limit))
+    return asyncio.run(transfer.search(_where(parsed), query, parsed.limit))
 
 
 def _add_backup(parser: argparse.ArgumentParser) -> None:
@@ -258,9 +259,9 @@ def _add_backup(parser: argparse.ArgumentParser) -> None:
 
 
 def _backup(parsed: argparse.Namespace) -> int:
-    from server import backups
+    from server.commands import backup
 
-    return backups.backup(_settings(parsed), parsed.file, force=parsed.force)
+    return backup.backup(_settings(parsed), parsed.file, force=parsed.force)
 
 
 def _add_restore(parser: argparse.ArgumentParser) -> None:
@@ -271,19 +272,19 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
 
 
 def _restore(parsed: argparse.Namespace) -> int:
-    from server import backups
+    from server.commands import backup
 
-    return backups.restore(_settings(parsed), parsed.file)
+    return backup.restore(_settings(parsed), parsed.file)
 
 
 def _config(parsed: argparse.Namespace) -> int:
-    from server import commands
+    from server.commands import keys
 
-    return commands.config(_settings(parsed))
+    return keys.config(_settings(parsed))
 
 
 def _doctor(parsed: argparse.Namespace) -> int:
-    from server import doctor
+    from server.commands import doctor
 
     logs.configure("off", None)
     try:

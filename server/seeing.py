@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from server.core.metrics import Metrics
+from server.core.observability.metrics import Metrics
 from server.upstream.health import STATES
-from server.upstream.upstreams import Upstreams
+from server.upstream.pool import Upstreams
 
 
 def show_upstreams(metrics: Metrics, upstreams: Upstreams) -> None:

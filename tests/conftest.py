@@ -12,9 +12,9 @@ import pytest
 import structlog
 
 from server.core.conversations import Conversations
-from server.core.planning import Defaults
-from storage.sqlite import SQLiteStore
-from tests.fakes import Puppet
+from server.core.turns.plan import Defaults
+from storage.sqlite.store import SQLiteStore
+from tests.support.fakes import Puppet
 
 MODEL = "gpt-4o"
 

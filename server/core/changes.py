@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from server.core import checks
+from server.core import validation
 from server.core.errors import InvalidRequestError
 
 
@@ -15,19 +15,19 @@ def checked(changes: Mapping[str, Any]) -> Mapping[str, Any]:
     for field, value in changes.items():
         match field, value:
             case "title", str():
-                checked[field] = checks.short_text(value, field, checks.LONGEST_TITLE)
+                checked[field] = validation.short_text(value, field, validation.LONGEST_TITLE)
             case "system_prompt", None | "":
                 checked[field] = None
             case "system_prompt", str():
-                checked[field] = checks.text(value, field)
+                checked[field] = validation.text(value, field)
             case "model", None | "":
                 checked[field] = None
             case "model", str():
-                checked[field] = checks.name(value, field)
+                checked[field] = validation.name(value, field)
             case "metadata", Mapping():
-                checked[field] = checks.metadata(value)
+                checked[field] = validation.metadata(value)
             case "head_id", str():
-                checks.known(value, field)
+                validation.known(value, field)
                 checked[field] = value
             case "truncation", "trim" | "summarize":
                 checked[field] = value

@@ -7,29 +7,29 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from server.core import archive, checks
-from server.core.asking import Asking
-from server.core.bell import Bell
+from server.core import archive, validation
+from server.core.access.concurrency import Room
+from server.core.access.token_budget import Spending
 from server.core.changes import checked
 from server.core.clock import microseconds
-from server.core.compaction import Compaction
-from server.core.crowd import Room
+from server.core.completions import StoredCompletions, UpstreamObjects
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW, Ids, check_id
-from server.core.keeping import PATIENCE
-from server.core.metrics import Metrics
-from server.core.places import Places
-from server.core.planning import Defaults, Planner
-from server.core.preview import Preview, preview
-from server.core.prompts import Prompts
-from server.core.questions import ROOT, Ask, IfBusy, Mode, OnDisconnect, Regenerate, check_ask
-from server.core.requests import Requests, about
-from server.core.running import CHECKPOINT_SECONDS, Running
-from server.core.spending import Spending
-from server.core.stored import StoredCompletions, UpstreamObjects
-from server.core.traces import NoTraces, Traces
-from server.core.turns import Ended, TurnEvent, replay
-from server.core.turnstile import Turnstile
+from server.core.observability.metrics import Metrics
+from server.core.observability.request_log import Requests, about
+from server.core.observability.traces import NoTraces, Traces
+from server.core.prompt.compaction import Compaction
+from server.core.prompt.compose import Prompts
+from server.core.prompt.preview import Preview, preview
+from server.core.turns.begin import Asking
+from server.core.turns.plan import Defaults, Planner
+from server.core.turns.questions import ROOT, Ask, IfBusy, Mode, OnDisconnect, Regenerate, check_ask
+from server.core.turns.record import PATIENCE
+from server.core.turns.run import CHECKPOINT_SECONDS, Running
+from server.live.notify import Bell
+from server.live.pacing import Turnstile
+from server.live.turn import Ended, TurnEvent, replay
+from server.live.turn_queue import Places
 from server.upstream.port import Upstream
 from storage.model import Content, Conversation, Hit, Message, Page, Query, Status, Turn
 from storage.port import NotFoundError, Outcome, Store
@@ -167,8 +167,8 @@ class Conversations:
 
         Closing it stops the following; the turn too where `on_leave` is CANCEL.
         """
-        checks.cursor(after)
-        checks.known(turn_id, "turn_id")
+        validation.cursor(after)
+        validation.known(turn_id, "turn_id")
         live = self._running.find(owner, turn_id)
         if live is None:
             turn = await self._store.turn(owner, turn_id)
@@ -216,7 +216,7 @@ class Conversations:
 
     async def cancel(self, owner: str, turn_id: str) -> Turn:
         """Stop the writing of an answer and return the turn as it ended."""
-        checks.known(turn_id, "turn_id")
+        validation.known(turn_id, "turn_id")
         live = self._running.find(owner, turn_id)
         if live is None:
             return await self._store.turn(owner, turn_id)
@@ -226,7 +226,7 @@ class Conversations:
 
     async def turn(self, owner: str, turn_id: str) -> Turn:
         """Return a turn; a running one with its answer so far."""
-        checks.known(turn_id, "turn_id")
+        validation.known(turn_id, "turn_id")
         live = self._running.find(owner, turn_id)
         return live.snapshot() if live else await self._store.turn(owner, turn_id)
 
@@ -267,9 +267,9 @@ class Conversations:
         self, owner: str, *, limit: int = 20, after: str | None = None, q: str | None = None
     ) -> Page[Conversation]:
         """Return a page of conversations, newest first."""
-        checks.limit(limit)
-        checks.known(after, "after")
-        checks.known(q, "q")
+        validation.limit(limit)
+        validation.known(after, "after")
+        validation.known(q, "q")
         return await self._store.conversations(owner, limit=limit, after=after, q=q)
 
     async def update(
@@ -294,9 +294,9 @@ class Conversations:
         before: str | None = None,
     ) -> Page[Message]:
         """Return one branch, oldest first: the last `limit` messages, or those above `before`."""
-        checks.limit(limit)
-        checks.known(leaf, "leaf")
-        checks.known(before, "before")
+        validation.limit(limit)
+        validation.known(leaf, "leaf")
+        validation.known(before, "before")
         conversation = await self.get(owner, conversation_id)
         last = leaf or conversation.head_id
         if before is not None:
@@ -321,10 +321,10 @@ class Conversations:
         self, owner: str, query: Query, *, limit: int = 20, after: str | None = None
     ) -> Page[Hit]:
         """Return messages and titles that have all words of the query, best first."""
-        checks.limit(limit)
-        checks.known(after, "after")
-        checks.known(query.conversation_id, "conversation_id")
-        checks.short_text(query.words, "q", checks.LONGEST_QUERY)
+        validation.limit(limit)
+        validation.known(after, "after")
+        validation.known(query.conversation_id, "conversation_id")
+        validation.short_text(query.words, "q", validation.LONGEST_QUERY)
         if not query.words.strip():
             raise InvalidRequestError("q must not be empty.", "q")
         return await self._store.search(owner, query, limit=limit, after=after)
@@ -389,7 +389,7 @@ class Conversations:
     ) -> tuple[str | None, Turn | None, int]:
         """Return the last turn seen whole, the one to go on with, and the cursor in it."""
         if after is not None:
-            checks.cursor(after[1])
+            validation.cursor(after[1])
             turn = await self.turn(owner, after[0])
             if turn.conversation_id != conversation_id:
                 raise NotFoundError(f"There is no turn {turn.id!r} in this conversation.", "after")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from server.openai_protocol.surrogates import fit
 from server.upstream import port as upstream
-from server.upstream.letters import fit
 from storage import port as storage
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.core.nouns import conversation, hit, message, preview, time, turn
-from server.core.turns import Delta, Ended, Started, TurnEvent
+from server.core.rendering import conversation, hit, message, preview, time, turn
+from server.live.turn import Delta, Ended, Started, TurnEvent
 
 __all__ = ["conversation", "event", "hit", "message", "preview", "time", "turn"]
 

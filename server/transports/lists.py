@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from server.core import nouns
+from server.core import rendering
 from storage.model import Conversation, Hit, Message, Page
 
 
 def conversations(of: Page[Conversation]) -> dict[str, Any]:
     ids = [one.id for one in of.items]
-    return _listed([nouns.conversation(one) for one in of.items], ids, of.has_more)
+    return _listed([rendering.conversation(one) for one in of.items], ids, of.has_more)
 
 
 def messages(of: Page[Message]) -> dict[str, Any]:
     ids = [one.id for one in of.items]
-    return _listed([nouns.message(one) for one in of.items], ids, of.has_more)
+    return _listed([rendering.message(one) for one in of.items], ids, of.has_more)
 
 
 def hits(of: Page[Hit]) -> dict[str, Any]:
     ids = [hit.message.id if hit.message else hit.conversation_id for hit in of.items]
-    return _listed([nouns.hit(hit) for hit in of.items], ids, of.has_more)
+    return _listed([rendering.hit(hit) for hit in of.items], ids, of.has_more)
 
 
 def _listed(data: list[dict[str, Any]], ids: Sequence[str], has_more: bool) -> dict[str, Any]:

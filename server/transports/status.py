@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc
 
+from server.core.access.rate import Allowance, span
 from server.core.errors import INTERRUPTED, WAITING_HELPS, Code, Problem
-from server.core.rate import Allowance, span
 from storage.model import Status, Turn
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import structlog
 
-from server.settings import Settings
+from server.config.settings import Settings
 
 log = structlog.get_logger("trialogue.tls")
 

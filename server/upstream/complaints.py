@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from server.upstream.failures import complaint_of
-from server.upstream.mend import encode
-from server.upstream.scrub import Clean
+from server.openai_protocol.normalize import encode
+from server.upstream.remote.errors import complaint_of
+from server.upstream.remote.redaction import Clean
 
 #: so deep, and so wide, is an error looked into
 _DEPTH = 4

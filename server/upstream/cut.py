@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from server.upstream.sse import OversizedEventError
+from server.openai_protocol.sse import OversizedEventError
 
 #: A line end is CRLF, LF, or a CR that something else follows; two of them end an event.
 _BORDER = re.compile(rb"(?>\r\n|\n|\r(?=[^\n])){2}")

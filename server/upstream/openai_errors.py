@@ -7,9 +7,9 @@ import httpx2
 import openai
 from aiohttp.http_exceptions import HttpProcessingError
 
-from server.upstream.failures import UpstreamBrokeError, refused
 from server.upstream.port import UpstreamError, UpstreamFailedError, UpstreamTimeoutError
-from server.upstream.scrub import Clean
+from server.upstream.remote.errors import UpstreamBrokeError, refused
+from server.upstream.remote.redaction import Clean
 
 #: Everything that the client, httpx2 and aiohttp below it raise where an exchange breaks.
 BREAKS = (

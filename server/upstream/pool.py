@@ -1,36 +1,300 @@
-"""Which connections to one upstream are kept for the next call: few, however many are in use."""
+"""Several upstreams as one: each request goes to the first that serves its model and can."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any
 
-#: How many, where nobody says; the server shares its descriptors out (server/limits.py).
-KEPT = 100
+from server.config.limits import ReplyLimits
+from server.openai_protocol import normalize
+from server.templates import template
+from server.tokens.models import model as known_model
+from server.upstream.bodies import one, start_of
+from server.upstream.health import Health, State
+from server.upstream.model_list import Menu
+from server.upstream.port import (
+    Call,
+    Finish,
+    OpenAISpeaker,
+    Prompt,
+    Reply,
+    Upstream,
+    UpstreamError,
+    UpstreamFailedError,
+    UpstreamRateLimitedError,
+    UpstreamRejectedError,
+    UpstreamTimeoutError,
+)
+from server.upstream.remote.errors import retry_after
+
+#: every model
+ALL = "*"
+_REFUSAL_BYTES = ReplyLimits().refusal_bytes
+_ELSEWHERE = (UpstreamFailedError, UpstreamTimeoutError, UpstreamRateLimitedError)
 
 
-class Pool:
-    """Counts the calls that are under way.
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One upstream among several, and the models that it serves, as patterns (`gpt-*`)."""
 
-    The library's own pool keeps every connection that was ever in use at once, and has no bound
-    for it. Nor does it bound how many there are: a call that waited in its line would wait in
-    silence, so who may call at all is asked before (`server/core/crowd.py`).
+    name: str
+    #: writes the answers of conversations
+    upstream: Upstream
+    #: answers calls as they are
+    speaker: OpenAISpeaker
+    models: tuple[str, ...] = (ALL,)
+    #: names of ours for models of its own
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    #: patterns of models that take no messages, only text
+    completions_only: tuple[str, ...] = ()
+    #: names listed beside those that it lists itself
+    menu: tuple[str, ...] = ()
+    #: what it calls the limit on an answer's tokens
+    limit_name: str = "max_tokens"
+    #: built in: it has the routes that completions, embeddings and moderations need, and no others
+    local: bool = False
+
+    def own_name(self, model: str) -> str | None:
+        """Return what it calls a model; None for one that it does not serve."""
+        if model in self.aliases:
+            return self.aliases[model]
+        return model if any(fnmatchcase(model, pattern) for pattern in self.models) else None
+
+    def completes_only(self, model: str, own_name: str) -> bool:
+        """Say whether it takes no messages for a model, only text."""
+        names = (model, own_name)
+        told = any(fnmatchcase(one, pattern) for pattern in self.completions_only for one in names)
+        return told or not known_model(own_name).chat
+
+
+class Upstreams:
+    """An Upstream and a speaker of OpenAI's API, made of its members; their order is their rank.
+
+    A request goes on to the next member that serves its model where one cannot be reached, answers
+    with 429 or 5xx, or breaks before its first byte. A member that failed some times in a row is
+    left alone for a while, unless there is no other. A call without a model (files, batches) goes
+    to the one that serves all models, or else to the first, and nowhere else: such things live in
+    one place. `now` is in seconds.
     """
 
-    def __init__(self, kept: int = KEPT) -> None:
-        self._kept = kept
-        self._used = 0
+    name = "upstreams"
 
-    @contextmanager
-    def using(self) -> Iterator[None]:
-        """Be counted in this context."""
-        self._used += 1
+    def __init__(
+        self, members: Sequence[Member], *, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._places = tuple(_Place(m, Health(now), Menu(m.speaker, now)) for m in members)
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._created = int(time.time())
+
+    def serves(self, model: str) -> bool:
+        """Say whether anybody serves a model."""
+        return any(place.member.own_name(model) is not None for place in self._places)
+
+    def completes_only(self, model: str) -> bool:
+        """Say whether who is asked first takes no messages for a model, only text."""
+        ranked = ((place.member, own) for place, own in self._ranked(model) if own is not None)
         try:
-            yield
-        finally:
-            self._used -= 1
+            member, own_name = next(ranked)
+        except (StopIteration, UpstreamRejectedError):
+            return not known_model(model).chat
+        return member.completes_only(model, own_name)
+
+    def first(self, model: str | None) -> Member:
+        """Return who is asked first. Raises UpstreamRejectedError where nobody serves the model."""
+        return next(self._ranked(model))[0].member
+
+    def has(self, name: str) -> bool:
+        """Say whether there is an upstream of this name."""
+        return any(place.member.name == name for place in self._places)
 
     @property
-    def crowded(self) -> bool:
-        """Whether the connection of a call that begins now is to be closed behind it."""
-        return self._used > self._kept
+    def running(self) -> int:
+        """How many calls are being answered."""
+        return self._running
+
+    def state(self) -> tuple[State, ...]:
+        """Return how every upstream has done."""
+        return tuple(place.health.state(place.member.name) for place in self._places)
+
+    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
+        """Yield an answer's pieces, then its Finish; see Upstream."""
+        error: UpstreamError | None = None
+        for place, own_name in self._choice(prompt.model):
+            begun = False
+            place.health.tried()
+            asked = _asked(place.member, prompt, own_name)
+            try:
+                async with aclosing(place.member.upstream.complete(asked)) as pieces:  # type: ignore[type-var]
+                    async for piece in pieces:
+                        begun = begun or place.worked()
+                        yield piece
+                return
+            except _ELSEWHERE as failure:
+                place.health.failed(getattr(failure, "retry_after", None))
+                if begun:
+                    raise
+                error = failure
+            except UpstreamRejectedError:
+                place.worked()
+                raise
+        raise error or UpstreamFailedError("there is no upstream")
+
+    @asynccontextmanager
+    async def call(self, call: Call) -> AsyncIterator[Reply]:
+        """Send a call and yield the reply; see OpenAISpeaker. What has no place is refused."""
+        self._running += 1
+        self._idle.clear()
+        try:
+            async with AsyncExitStack() as stack:
+                stack.enter_context(call.place())
+                if (meter := call.meter) is None:
+                    yield await self._first_reply(call, stack)
+                else:
+                    stack.push_async_callback(meter.end)
+                    asked = await meter.begin(call)
+                    yield meter.hear(await self._first_reply(asked, stack))
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    async def models(self) -> Sequence[Mapping[str, Any]]:
+        """Return the models of all members, aliases included, each name once."""
+        lists = await asyncio.gather(*(place.menu.models() for place in self._places))
+        found: dict[str, Mapping[str, Any]] = {}
+        for place, listed in zip(self._places, lists, strict=True):
+            member = place.member
+            named = [name for name in member.models if not is_pattern(name)]
+            own = [one for one in listed if member.own_name(str(one["id"])) is not None]
+            added = ({"id": name} for name in (*member.aliases, *named, *member.menu))
+            for model in (*own, *added):
+                given = {"created": self._created, "owned_by": member.name, **model}
+                found.setdefault(str(model["id"]), {**given, "object": "model"})
+        return list(found.values())
+
+    async def idle(self, grace: float) -> None:
+        """Wait until no call is being answered, but no longer than `grace` seconds."""
+        try:
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        except TimeoutError:
+            return
+
+    async def close(self) -> None:
+        """Close every member."""
+        for place in self._places:
+            await place.member.upstream.close()
+            await place.member.speaker.close()
+
+    async def _first_reply(self, call: Call, stack: AsyncExitStack) -> Reply:
+        """Return the reply of the first member that has a good one, or else the last bad one."""
+        body = None if isinstance(call.body, bytes) else _Body(call.body)
+        call = call if body is None else replace(call, body=body)
+        refused: Reply | None = None
+        error: UpstreamError | None = None
+        for place, own_name in self._choice(call.model, call.upstream):
+            if body is not None and body.begun:
+                break  # it went past us and is gone
+            place.health.tried()
+            async with AsyncExitStack() as attempt:
+                try:
+                    asked = _renamed(call, own_name)
+                    reply = await attempt.enter_async_context(place.member.speaker.call(asked))
+                except _ELSEWHERE as failure:
+                    place.health.failed()
+                    error = failure
+                    continue
+                if reply.status != 429 and reply.status < 500:
+                    place.worked()
+                    stack.push_async_exit(attempt.pop_all())
+                    return replace(reply, upstream=place.member.name)
+                place.health.failed(retry_after(reply.headers))
+                refused = replace(reply, body=one(await start_of(reply.body, _REFUSAL_BYTES)))
+        if refused is not None:
+            return refused
+        raise error or UpstreamFailedError("there is no upstream")
+
+    def _choice(
+        self, model: str | None, only: str | None = None
+    ) -> list[tuple[_Place, str | None]]:
+        """Return who is asked in turn, and under which name of the model."""
+        ranked = list(self._ranked(model, only))
+        if model is None:
+            return ranked[:1]
+        return [rank for rank in ranked if not rank[0].health.rests] or ranked
+
+    def _home(self) -> _Place:
+        everything = (place for place in self._places if ALL in place.member.models)
+        not_ours = (place for place in self._places if not place.member.local)
+        return next(everything, None) or next(not_ours, self._places[0])
+
+    def _ranked(
+        self, model: str | None, only: str | None = None
+    ) -> Iterator[tuple[_Place, str | None]]:
+        found = False
+        places = [place for place in self._places if only in (None, place.member.name)]
+        if model is None:
+            yield (places[0] if only is not None and places else self._home()), None
+            return
+        for place in places:
+            if (own_name := place.member.own_name(model)) is not None:
+                found = True
+                yield place, own_name
+        if not found:
+            message = f"The model `{model}` does not exist or you do not have access to it."
+            raise UpstreamRejectedError(message, 404, "model_not_found")
+
+
+def is_pattern(name: str) -> bool:
+    """Say whether a name stands for many models."""
+    return bool(set(name) & set("*?["))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    member: Member
+    health: Health
+    menu: Menu
+
+    def worked(self) -> bool:
+        self.health.worked()
+        return True
+
+
+class _Body:
+    """A body that can be read once; says whether that has begun."""
+
+    def __init__(self, body: AsyncIterator[bytes]) -> None:
+        self._body = body
+        self.begun = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self.begun = True
+        return aiter(self._body)
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._body)
+
+
+def _asked(member: Member, prompt: Prompt, own_name: str | None) -> Prompt:
+    """Return a prompt as a member is asked it: by its own name, and as text if it wants that."""
+    own = own_name or prompt.model
+    if prompt.text is None and member.completes_only(prompt.model, own):
+        text, stop = template.render(prompt.messages), tuple(template.stops(prompt.stop))
+        return replace(prompt, model=own, text=text, stop=stop)
+    return replace(prompt, model=own)
+
+
+def _renamed(call: Call, own_name: str | None) -> Call:
+    """Return a call with the model's own name in the place of ours for it."""
+    if own_name in (None, call.model) or not isinstance(call.body, bytes):
+        return call
+    body, _ = normalize.parse(call.body)
+    return replace(call, model=own_name, body=normalize.encode({**body, "model": own_name}))

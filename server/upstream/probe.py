@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from server.openai_protocol.normalize import parse
 from server.upstream.bodies import whole
-from server.upstream.mend import parse
 from server.upstream.port import Call, OpenAISpeaker, UpstreamError, UpstreamTimeoutError
 
 SECONDS = 10.0

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from server.upstream.port import UpstreamFailedError
-from storage.sqlite import SQLiteStore
-from tests.fakes import Puppet
-from tests.live import Served, serve
-from tests.server.transports.websocket_server import locked
+from storage.sqlite.store import SQLiteStore
+from tests.server.transports.websocket.websocket_server import locked
+from tests.support.fakes import Puppet
+from tests.support.live import Served, serve
 
 SCRIPT = Path(__file__).resolve().parents[2] / "clients" / "ask.sh"
 AWKS = [

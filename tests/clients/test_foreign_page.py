@@ -13,11 +13,11 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, async_playwright
 from structlog.testing import capture_logs
 
-from server.core.doors import EVERYONE
-from storage.sqlite import SQLiteStore
+from server.core.access.auth import EVERYONE
+from storage.sqlite.store import SQLiteStore
 from tests.clients.test_web import ARGUMENTS, chromium
-from tests.fakes import Puppet
-from tests.live import Served, serve
+from tests.support.fakes import Puppet
+from tests.support.live import Served, serve
 
 # One Chromium serves all tests here, so they share its event loop.
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]

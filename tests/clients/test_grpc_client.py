@@ -17,8 +17,8 @@ import pytest
 from server.upstream.port import UpstreamFailedError
 from storage.model import Turn
 from tests.clients.relay import Relay
-from tests.fakes import Parrot, Puppet
-from tests.server.transports.rpc_server import Served, locked, serving
+from tests.server.transports.grpc.rpc_server import Served, locked, serving
+from tests.support.fakes import Parrot, Puppet
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SCRIPT = ("clients/grpc_client.py",)

@@ -19,15 +19,15 @@ from playwright.async_api import (
     expect,
 )
 
+from server.core.access.auth import EVERYONE
 from server.core.conversations import Conversations
-from server.core.doors import EVERYONE
-from server.core.questions import Ask
+from server.core.turns.questions import Ask
 from server.upstream.port import UpstreamFailedError
 from storage.model import Status
-from storage.sqlite import SQLiteStore
-from tests.fakes import Puppet
-from tests.live import Served, serve
-from tests.server.transports.websocket_server import locked
+from storage.sqlite.store import SQLiteStore
+from tests.server.transports.websocket.websocket_server import locked
+from tests.support.fakes import Puppet
+from tests.support.live import Served, serve
 
 # One Chromium serves all tests here, so they share its event loop.
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]

@@ -15,12 +15,12 @@ import pytest
 
 from clients.websocket_client import usual_url
 from server.core.conversations import Conversations
-from server.core.questions import Ask
+from server.core.turns.questions import Ask
 from server.upstream.port import UpstreamFailedError
 from storage.model import Status, Turn
 from tests.clients.relay import Relay
-from tests.fakes import Puppet
-from tests.server.transports.websocket_server import OWNER, Served, locked, serving
+from tests.server.transports.websocket.websocket_server import OWNER, Served, locked, serving
+from tests.support.fakes import Puppet
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SCRIPT = ("clients/websocket_client.py",)

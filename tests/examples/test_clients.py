@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live import ROOT, Fork
+from tests.support.live import ROOT, Fork
 
 TRY = ROOT / "bin" / "try-clients"
 PROGRAMS = ROOT / "tests" / "examples" / "clients"

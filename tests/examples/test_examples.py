@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.live import ROOT, Fork, Process
+from tests.support.live import ROOT, Fork, Process
 
 EXAMPLES = ROOT / "examples"
 #: In continuous integration nothing may be missing; elsewhere what is missing is skipped.

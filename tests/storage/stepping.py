@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from storage.bulk import Bulk
-from storage.sqlite import SQLiteStore
+from storage.sqlite.bulk import Bulk
+from storage.sqlite.store import SQLiteStore
 
 T = TypeVar("T")
 

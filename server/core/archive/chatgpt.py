@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from server.core import checks
+from server.core import validation
 from server.core.archive.chatgpt_content import count_beside, text_in
 from server.core.archive.chatgpt_tree import in_order
 from server.core.archive.fields import moment
-from server.core.archive.found import At, Found
-from server.core.archive.gathering import gathered
-from server.core.archive.renaming import derived, fits
-from server.core.archive.splitting import Cut
+from server.core.archive.json_splitter import Cut
+from server.core.archive.new_ids import derived, fits
+from server.core.archive.reassemble import gathered
+from server.core.archive.records import At, Found
 from server.core.errors import InvalidRequestError
 from storage.model import Conversation, Message, Role
 
@@ -124,16 +124,16 @@ class _Tree:
         title = self._value.get("title")
         if not isinstance(title, str) or not title.strip():
             asked = (m.content for m in self._messages if m.role is Role.USER)
-            return checks.title_of(next(asked, ""))
-        if len(title) > checks.LONGEST_TITLE:
+            return validation.title_of(next(asked, ""))
+        if len(title) > validation.LONGEST_TITLE:
             self._dropped["title"] += 1
-            return title[: checks.LONGEST_TITLE - 1] + "…"
+            return title[: validation.LONGEST_TITLE - 1] + "…"
         return title
 
     def _metadata(self) -> Mapping[str, Any]:
         kept = {key: self._value[key] for key in _KEPT if self._value.get(key) is not None}
         try:
-            return checks.metadata({"chatgpt": kept} if kept else {})
+            return validation.metadata({"chatgpt": kept} if kept else {})
         except InvalidRequestError:
             self._dropped["metadata"] += 1
             return {}
@@ -197,7 +197,7 @@ class _Tree:
         match said:
             case {"metadata": {"model_slug": str(slug)}} if slug:
                 try:
-                    return checks.name(slug, "model_slug")
+                    return validation.name(slug, "model_slug")
                 except InvalidRequestError:
                     self._dropped["model"] += 1
         return None

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from server.core import checks
-from server.core.archive.found import At, Found
-from server.core.archive.gathering import gathered
-from server.core.archive.renaming import derived, fits
-from server.core.archive.splitting import Cut
+from server.core import validation
+from server.core.archive.json_splitter import Cut
+from server.core.archive.new_ids import derived, fits
+from server.core.archive.reassemble import gathered
+from server.core.archive.records import At, Found
 from server.core.errors import InvalidRequestError
 from storage.model import Conversation, Message, Role
 
@@ -58,7 +58,7 @@ def interpret(value: Any, at: At) -> Found:
     asked = (message.content for message in messages if message.role is Role.USER)
     conversation = Conversation(
         id=id_,
-        title=checks.title_of(next(asked, "")),
+        title=validation.title_of(next(asked, "")),
         system_prompt=None,
         model=None,
         metadata={},

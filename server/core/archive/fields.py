@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from server.core import checks
+from server.core import validation
 from server.core.errors import InvalidRequestError
 from server.core.ids import check_id
 from storage.model import Content
@@ -41,8 +41,8 @@ class Fields:
             raise self.refuse(key, "a string")
         return value
 
-    def short(self, key: str, longest: int = checks.LONGEST_NAME) -> str:
-        return checks.short_text(self.text(key), self.name(key), longest)
+    def short(self, key: str, longest: int = validation.LONGEST_NAME) -> str:
+        return validation.short_text(self.text(key), self.name(key), longest)
 
     def id(self, key: str) -> str:
         return check_id(self.text(key), self.name(key))
@@ -55,12 +55,12 @@ class Fields:
 
     def whole(self, key: str, least: int = 0) -> int:
         value = self._value.get(key)
-        if type(value) is not int or not least <= value < checks.LARGEST_INTEGER:
+        if type(value) is not int or not least <= value < validation.LARGEST_INTEGER:
             raise self.refuse(key, "a whole number")
         return value
 
     def signed(self, key: str) -> int:
-        return self.whole(key, 1 - checks.LARGEST_INTEGER)
+        return self.whole(key, 1 - validation.LARGEST_INTEGER)
 
     def time(self, key: str) -> int:
         """Read RFC 3339 as microseconds since 1970."""
@@ -94,7 +94,7 @@ class Fields:
                 case "image_url":
                     part.part("image_url").text("url")
         if isinstance(value, list):
-            checks.portable(value, self.name(key))
+            validation.portable(value, self.name(key))
         return value
 
 

@@ -8,9 +8,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.core.archive.found import Count, Failed, Found, Read
+from server.core.archive.new_ids import renamed
 from server.core.archive.reading import Readable, read
-from server.core.archive.renaming import renamed
+from server.core.archive.records import Count, Failed, Found, Read
 from storage.port import AlreadyExistsError, NotFoundError, Store
 
 #: Failures that are told one by one; the others are only counted.

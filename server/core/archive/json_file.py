@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from server.core import nouns
+from server.core import rendering
 from server.core.archive import pages
 from server.core.archive.trialogue_json import FORMAT, VERSION
 from storage.model import Conversation, Message, Turn
@@ -24,7 +24,7 @@ async def write(
     yield f'{{"format":"{FORMAT}","version":{VERSION},"conversations":['.encode()
     comma = b""
     async for conversation in conversations:
-        told = _json(nouns.conversation(conversation))
+        told = _json(rendering.conversation(conversation))
         yield comma + told[:-1] + b',"turns":['
         comma = b",\n"
         between = b""
@@ -42,12 +42,12 @@ async def write(
 
 def _message(of: Message) -> dict[str, Any]:
     """Return a message with what only an import asks for."""
-    return {**nouns.message(of), "encoding": of.encoding}
+    return {**rendering.message(of), "encoding": of.encoding}
 
 
 def _turn(of: Turn) -> dict[str, Any]:
     """Return a turn with what only an import asks for."""
-    told = nouns.turn(of)
+    told = rendering.turn(of)
     if of.error is not None:
         told["error"]["status"] = of.error.status
     return told

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from server.core.archive import chatgpt, easybackend, trialogue_json
-from server.core.archive.found import At, Count, Failed, Found, Read
-from server.core.archive.parsing import parsed
-from server.core.archive.splitting import LARGEST, BrokenError, Cut, cuts
+from server.core.archive.json_splitter import LARGEST, BrokenError, Cut, cuts
+from server.core.archive.json_values import parsed
+from server.core.archive.records import At, Count, Failed, Found, Read
 from server.core.errors import InvalidRequestError
 from storage.model import Message
 

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from server.core import checks
+from server.core import validation
 from server.core.archive.fields import Fields
-from server.core.archive.found import At, Found
-from server.core.archive.renaming import derived
-from server.core.archive.splitting import Cut
+from server.core.archive.json_splitter import Cut
+from server.core.archive.new_ids import derived
+from server.core.archive.records import At, Found
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW
 from storage.model import Conversation, Failure, Message, Role, Sent, Status, Turn, Usage
@@ -58,10 +58,10 @@ def _conversation(fields: Fields) -> Conversation:
         raise fields.refuse("truncation", f"one of {', '.join(TRUNCATIONS)}")
     return Conversation(
         id=fields.id("id"),
-        title=fields.short("title", checks.LONGEST_TITLE),
+        title=fields.short("title", validation.LONGEST_TITLE),
         system_prompt=fields.maybe(fields.text, "system_prompt"),
         model=fields.maybe(fields.short, "model"),
-        metadata=checks.metadata(fields.maybe(fields.object, "metadata") or {}),
+        metadata=validation.metadata(fields.maybe(fields.object, "metadata") or {}),
         created_at=fields.time("created_at"),
         updated_at=fields.time("updated_at"),
         message_count=fields.maybe(fields.whole, "message_count") or 0,

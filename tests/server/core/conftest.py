@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from server.core.conversations import Conversations
-from server.core.planning import Defaults
-from storage.sqlite import SQLiteStore
+from server.core.turns.plan import Defaults
+from storage.sqlite.store import SQLiteStore
 from tests.conftest import MODEL
-from tests.fakes import Parrot
+from tests.support.fakes import Parrot
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from contextlib import aclosing
 from typing import Any
 
 from server.core.conversations import Ask, Conversations
-from server.core.turns import Delta, Ended, Started, TurnEvent
+from server.live.turn import Delta, Ended, Started, TurnEvent
 from storage.model import Message, Status, Turn
-from tests.fakes import Puppet
 from tests.storage.nouns import ADA
+from tests.support.fakes import Puppet
 
 
 async def gathered(events: AsyncIterator[TurnEvent]) -> list[TurnEvent]:

@@ -6,9 +6,9 @@ import random
 from dataclasses import dataclass
 
 from server.core.ids import Ids
-from server.upstream.encoding import encoding
+from server.tokens.encoding import encoding
 from storage.model import Conversation, Message, Role
-from storage.sqlite import SQLiteStore
+from storage.sqlite.store import SQLiteStore
 
 OWNER = "ada"
 WORDS = (

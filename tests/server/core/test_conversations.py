@@ -11,7 +11,6 @@ from server.core.conversations import Ask, Conversations, IfBusy
 from server.core.errors import InvalidRequestError
 from storage.model import Query, Status
 from storage.port import AlreadyExistsError, NotFoundError
-from tests.fakes import Puppet
 from tests.server.core.following import (
     answered,
     asked,
@@ -23,6 +22,7 @@ from tests.server.core.following import (
     until_text,
 )
 from tests.storage.nouns import ADA, BOB
+from tests.support.fakes import Puppet
 
 
 async def test_deleting_ends_what_runs(conversations: Conversations, upstream: Puppet) -> None:

@@ -9,13 +9,12 @@ import pytest
 
 from server.core.conversations import Ask, Conversations, OnDisconnect, Regenerate
 from server.core.errors import InvalidRequestError
-from server.core.planning import Defaults
-from server.core.turns import Delta, Ended, Started, TurnEvent
+from server.core.turns.plan import Defaults
+from server.live.turn import Delta, Ended, Started, TurnEvent
 from storage.model import Status, Turn
 from storage.port import NotFoundError
-from storage.sqlite import SQLiteStore
+from storage.sqlite.store import SQLiteStore
 from tests.conftest import MODEL
-from tests.fakes import Parrot, Puppet
 from tests.server.core.following import (
     asked,
     check_shape,
@@ -26,6 +25,7 @@ from tests.server.core.following import (
     until_text,
 )
 from tests.storage.nouns import ADA, BOB
+from tests.support.fakes import Parrot, Puppet
 
 EMOJI = ["👩", "\u200d", "👩\u200d👧", " 漢", "字 ", "مرحبا", " e\u0301", "🏳️\u200d🌈", "\r\n"]
 

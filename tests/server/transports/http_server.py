@@ -14,18 +14,18 @@ from typing import Any
 import httpx2
 from pydantic import BaseModel
 
+from server.config.limits import HttpLimits as Limits
+from server.config.settings import load
+from server.core.access.auth import Doors, configured
 from server.core.clock import microseconds
 from server.core.conversations import Conversations, Defaults
-from server.core.doors import Doors, configured
-from server.limits import HttpLimits as Limits
-from server.settings import load
-from server.transports.http import HttpListener
-from server.transports.shapes import ListShape, MessageShape, TurnShape
+from server.transports.http.listener import HttpListener
+from server.transports.rest.schemas import ListShape, MessageShape, TurnShape
+from server.transports.rest.sse import KEEP_ALIVE_SECONDS
 from server.transports.sockets import listening_socket
-from server.transports.sse import KEEP_ALIVE_SECONDS
 from server.upstream.port import Upstream
-from storage.sqlite import SQLiteStore
-from tests.fakes import Puppet
+from storage.sqlite.store import SQLiteStore
+from tests.support.fakes import Puppet
 
 OPEN_HOUSE = Doors((), None, microseconds, open_to_all=True, public=False)
 

@@ -15,14 +15,14 @@ from structlog.testing import capture_logs
 from trialogue.v1 import conversation_pb2 as pb
 from websockets.asyncio.client import connect
 
-from server.settings import load
+from server.config.settings import load
 from server.transports.tls import Certificate, CertificateError, certificate_of
-from storage.sqlite import SQLiteStore
-from tests.fakes import Parrot
-from tests.live import Served, serve
-from tests.server.transports import rpc_server
+from storage.sqlite.store import SQLiteStore
+from tests.server.transports.grpc import rpc_server
 from tests.server.transports.http_server import talking
-from tests.server.transports.test_websocket_doors import make_certificate
+from tests.server.transports.websocket.test_auth import make_certificate
+from tests.support.fakes import Parrot
+from tests.support.live import Served, serve
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 

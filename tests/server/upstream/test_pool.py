@@ -1,96 +1,357 @@
-"""Connections to one upstream: nobody waits for one in silence, and few are kept afterwards."""
+"""Several upstreams as one: who is asked, who is asked next, who is left alone."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import pytest
 
-from server.upstream.openai_api import OpenAIUpstream
-from server.upstream.passage import Passage
-from server.upstream.port import Call, Finish, Prompt, PromptMessage
+from server.upstream.health import FIRST_REST, PATIENCE
+from server.upstream.pool import Member, Upstreams
+from server.upstream.port import (
+    Call,
+    Finish,
+    Prompt,
+    PromptMessage,
+    Reply,
+    UpstreamError,
+    UpstreamFailedError,
+    UpstreamQuotaError,
+    UpstreamRateLimitedError,
+    UpstreamRejectedError,
+    UpstreamTimeoutError,
+)
 from storage.model import Role
-from tests.footprint import raise_descriptors
-from tests.upstream_script import hang, say
-from tests.upstream_server import ScriptedUpstream
-
-PROMPT = Prompt("gpt-4o", (PromptMessage(Role.USER, "Hello"),))
-BODY = b'{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}'
-
-One = Callable[[], Awaitable[str]]
+from tests.support.fakes import Puppet
 
 
-def writing(upstream: OpenAIUpstream) -> One:
-    """Return what has an answer written."""
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
 
-    async def one() -> str:
-        pieces = [piece async for piece in upstream.complete(PROMPT)]
-        return "".join(piece for piece in pieces if not isinstance(piece, Finish))
-
-    return one
+    def __call__(self) -> float:
+        return self.now
 
 
-def passing(passage: Passage) -> One:
-    """Return what passes a call on."""
+class Speaker:
+    """Answers calls with what it was told to, the last thing for ever."""
 
-    async def one() -> str:
-        call = Call("POST", "/chat/completions", "", {"content-type": "application/json"}, BODY)
-        async with passage.call(call) as reply:
-            return b"".join([piece async for piece in reply.body]).decode()
+    name = "speaker"
 
-    return one
+    def __init__(self, *answers: int | UpstreamError, models: Sequence[str] = ()) -> None:
+        self.answers = list(answers) or [200]
+        self.calls: list[Call] = []
+        self.left = 0
+        self.closed = False
+        self.listed: Sequence[str] | UpstreamError = models
+        self.lists = 0
 
+    @asynccontextmanager
+    async def call(self, call: Call) -> AsyncIterator[Reply]:
+        self.calls.append(call)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, UpstreamError):
+            raise answer
+        try:
+            yield Reply(answer, {"retry-after": "60"} if answer == 429 else {}, self._body(answer))
+        finally:
+            self.left += 1
 
-@pytest.fixture(params=["writes answers", "passes calls on"])
-def client(
-    request: pytest.FixtureRequest,
-) -> Callable[..., tuple[One, Callable[[], Awaitable[None]]]]:
-    def made(base_url: str, **kept: int) -> tuple[One, Callable[[], Awaitable[None]]]:
-        if request.param == "writes answers":
-            upstream = OpenAIUpstream(api_key="k", base_url=base_url, **kept)
-            return writing(upstream), upstream.close
-        passage = Passage(api_key="k", base_url=base_url, **kept)  # type: ignore[arg-type]
-        return passing(passage), passage.close
+    async def models(self) -> Sequence[Mapping[str, Any]]:
+        self.lists += 1
+        if isinstance(self.listed, UpstreamError):
+            raise self.listed
+        return [
+            {"id": name, "object": "model", "created": 7, "owned_by": "x"} for name in self.listed
+        ]
 
-    return made
+    async def close(self) -> None:
+        self.closed = True
 
-
-Made = Callable[..., tuple[One, Callable[[], Awaitable[None]]]]
-
-
-async def test_few_connections_are_kept_of_many_that_were_in_use(client: Made) -> None:
-    async with ScriptedUpstream() as server:
-        one, close = client(server.base_url, kept=3)
-        for _ in range(2):  # the second time three of them are there already
-            gate = asyncio.Event()
-            begun = len(server.requests)
-            server.script(*[say("Hel", gate, "lo")] * 20)
-            asking = [asyncio.create_task(_of(one)) for _ in range(20)]
-            await server.request(begun + 19)
-            assert server.connections == 20
-            gate.set()
-            assert all("lo" in answer for answer in await asyncio.gather(*asking))
-            while server.connections > 3:
-                await asyncio.sleep(0.01)
-            assert server.connections == 3
-        assert "Hello" in await one()
-        assert server.requests[-1].connection in {r.connection for r in server.requests[:-1]}
-        await close()
+    async def _body(self, status: int) -> AsyncIterator[bytes]:
+        yield f"{status} from {len(self.calls)}".encode()
 
 
-async def test_nobody_waits_for_a_connection(client: Made) -> None:
-    many = min(1200, raise_descriptors(4096) // 3)
-    async with ScriptedUpstream() as server:
-        server.script(*[hang()] * many)
-        one, close = client(server.base_url)
-        asking = [asyncio.create_task(_of(one)) for _ in range(many)]
-        await server.request(many - 1)
-        for task in asking:
-            task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
-        await close()
+def member(name: str, speaker: Speaker | None = None, **given: Any) -> Member:
+    return Member(name, given.pop("upstream", Puppet()), speaker or Speaker(), **given)
 
 
-async def _of(one: One) -> str:
-    return await one()
+async def answer(upstreams: Upstreams, model: str | None = "m", **given: Any) -> tuple[int, str]:
+    call = Call("POST", "/chat/completions", model=model, **given)
+    async with upstreams.call(call) as reply:
+        return reply.status, b"".join([piece async for piece in reply.body]).decode()
+
+
+async def told(upstreams: Upstreams, model: str = "m") -> str:
+    prompt = Prompt(model, (PromptMessage(Role.USER, "hi"),))
+    async with aclosing(upstreams.complete(prompt)) as items:  # type: ignore[type-var]
+        pieces = [item async for item in items]
+    return "".join(one if isinstance(one, str) else f"<{one.reason}>" for one in pieces)
+
+
+BROKEN = UpstreamFailedError("no connection")
+
+
+class TestWhoIsAsked:
+    async def test_the_first_that_serves_the_model(self) -> None:
+        speakers = [Speaker(), Speaker(), Speaker()]
+        patterns = [("gpt-*",), ("llama-?b", "exact"), ("*",)]
+        upstreams = Upstreams(
+            [
+                member(str(i), s, models=p)
+                for i, (s, p) in enumerate(zip(speakers, patterns, strict=True))
+            ]
+        )
+        for model in ("gpt-4o", "llama-7b", "exact", "exactly", "gpt"):
+            await answer(upstreams, model)
+        assert [len(speaker.calls) for speaker in speakers] == [1, 2, 2]
+
+    async def test_nobody_serves_it(self) -> None:
+        upstreams = Upstreams([member("a", models=("gpt-*",))])
+        with pytest.raises(UpstreamRejectedError) as refused:
+            await answer(upstreams, "llama")
+        assert (refused.value.status, refused.value.code) == (404, "model_not_found")
+        with pytest.raises(UpstreamRejectedError):
+            await told(upstreams, "llama")
+        assert not upstreams.serves("llama")
+
+    async def test_an_alias_is_the_models_own_name_upstream(self) -> None:
+        speaker, puppet = Speaker(), Puppet().answer("hi")
+        upstreams = Upstreams(
+            [member("a", speaker, upstream=puppet, models=(), aliases={"fast": "gpt-5-mini"})]
+        )
+        await answer(upstreams, "fast", body=b'{"model": "fast", "x": [1]}')
+        (call,) = speaker.calls
+        assert call.model == "gpt-5-mini"
+        assert isinstance(call.body, bytes)
+        assert json.loads(call.body) == {"model": "gpt-5-mini", "x": [1]}
+        assert await told(upstreams, "fast") == "hi<stop>"
+        assert puppet.prompts[0].model == "gpt-5-mini"
+
+    async def test_another_body_is_not_touched(self) -> None:
+        speaker = Speaker()
+        body = b'{ "model" :  "m" }'
+        await answer(Upstreams([member("a", speaker)]), body=body)
+        assert speaker.calls[0].body is body
+
+    async def test_what_names_no_model_has_one_place(self) -> None:
+        limited, home = Speaker(), Speaker(500)
+        upstreams = Upstreams(
+            [member("a", limited, models=("gpt-*",)), member("b", home), member("c", Speaker())]
+        )
+        assert await answer(upstreams, None) == (500, "500 from 1")
+        assert limited.calls == []
+        assert upstreams.first(None).name == "b"
+        assert Upstreams([member("a", models=("x",))]).first(None).name == "a"
+
+
+class TestTheNext:
+    @pytest.mark.parametrize("bad", [429, 500, 503, BROKEN, UpstreamTimeoutError("late")], ids=str)
+    async def test_one_that_cannot_answer_is_passed_over(self, bad: int | UpstreamError) -> None:
+        first, second = Speaker(bad), Speaker()
+        upstreams = Upstreams([member("a", first), member("b", second)])
+        assert await answer(upstreams) == (200, "200 from 1")
+        assert len(first.calls) == 1
+        assert second.left == 1
+
+    @pytest.mark.parametrize("status", [200, 400, 401, 404, 422])
+    async def test_an_answer_is_an_answer(self, status: int) -> None:
+        second = Speaker()
+        upstreams = Upstreams([member("a", Speaker(status)), member("b", second)])
+        assert (await answer(upstreams))[0] == status
+        assert second.calls == []
+
+    async def test_where_all_refuse_the_last_refusal_is_told(self) -> None:
+        upstreams = Upstreams([member("a", Speaker(429)), member("b", Speaker(503))])
+        assert await answer(upstreams) == (503, "503 from 1")
+
+    async def test_a_refusal_says_more_than_a_broken_connection(self) -> None:
+        upstreams = Upstreams([member("a", Speaker(429)), member("b", Speaker(BROKEN))])
+        assert await answer(upstreams) == (429, "429 from 1")
+
+    async def test_where_none_can_be_reached_that_is_told(self) -> None:
+        upstreams = Upstreams([member("a", Speaker(BROKEN))])
+        with pytest.raises(UpstreamFailedError):
+            await answer(upstreams)
+
+    async def test_a_body_that_is_gone_is_sent_to_nobody_else(self) -> None:
+        class Reader(Speaker):
+            @asynccontextmanager
+            async def call(self, call: Call) -> AsyncIterator[Reply]:
+                assert not isinstance(call.body, bytes)
+                await anext(aiter(call.body))
+                raise BROKEN
+                yield Reply(200, {}, self._body(200))
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b"x"
+
+        second = Speaker()
+        upstreams = Upstreams([member("a", Reader()), member("b", second)])
+        with pytest.raises(UpstreamFailedError):
+            await answer(upstreams, body=body())
+        assert second.calls == []
+
+    async def test_a_body_that_is_still_there_is(self) -> None:
+        async def body() -> AsyncIterator[bytes]:
+            yield b"x"
+
+        second = Speaker()
+        upstreams = Upstreams([member("a", Speaker(BROKEN)), member("b", second)])
+        assert (await answer(upstreams, body=body()))[0] == 200
+
+    async def test_leaving_a_call_leaves_the_upstreams(self) -> None:
+        speaker = Speaker()
+        upstreams = Upstreams([member("a", speaker)])
+        with pytest.raises(ZeroDivisionError):
+            async with upstreams.call(Call("POST", "/x", model="m")):
+                raise ZeroDivisionError
+        assert speaker.left == 1
+        await upstreams.idle(0)
+
+
+class TestConversations:
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            BROKEN,
+            UpstreamTimeoutError("late"),
+            UpstreamRateLimitedError("slow down"),
+            UpstreamQuotaError("no more"),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    async def test_one_that_cannot_begin_is_passed_over(self, bad: UpstreamError) -> None:
+        first, second = Puppet().fail(bad), Puppet().answer("hi")
+        upstreams = Upstreams([member("a", upstream=first), member("b", upstream=second)])
+        assert await told(upstreams) == "hi<stop>"
+
+    async def test_one_that_has_begun_is_not(self) -> None:
+        first, second = Puppet().say("a").fail(BROKEN), Puppet().answer("hi")
+        upstreams = Upstreams([member("a", upstream=first), member("b", upstream=second)])
+        with pytest.raises(UpstreamFailedError):
+            await told(upstreams)
+        assert second.prompts == []
+
+    async def test_a_refusal_is_the_answer(self) -> None:
+        refused = UpstreamRejectedError("no", 400)
+        first, second = Puppet().fail(refused), Puppet().answer("hi")
+        upstreams = Upstreams([member("a", upstream=first), member("b", upstream=second)])
+        with pytest.raises(UpstreamRejectedError):
+            await told(upstreams)
+
+    async def test_one_that_takes_text_only_is_sent_text(self) -> None:
+        puppet = Puppet().answer("hi").answer("hi")
+        some = member(
+            "a", upstream=puppet, aliases={"mine": "base-7b"}, completions_only=("base*",)
+        )
+        upstreams = Upstreams([some])
+        for model in ("mine", "m"):
+            await told(upstreams, model)
+        own, other = puppet.prompts
+        assert (own.model, own.text, own.stop) == ("base-7b", "User: hi\nAssistant:", ("\nUser:",))
+        assert (other.text, other.stop) == (None, ())
+        assert [upstreams.completes_only(model) for model in ("mine", "m")] == [True, False]
+
+    async def test_the_last_failure_is_told(self) -> None:
+        upstreams = Upstreams([member("a", upstream=Puppet().fail(BROKEN))])
+        with pytest.raises(UpstreamFailedError, match="no connection"):
+            await told(upstreams)
+
+    async def test_closing_an_answer_closes_the_upstreams(self) -> None:
+        puppet = Puppet().say("a", "b")
+        upstreams = Upstreams([member("a", upstream=puppet)])
+        async with aclosing(upstreams.complete(Prompt("m", ()))) as items:  # type: ignore[type-var]
+            async for item in items:
+                assert not isinstance(item, Finish)
+                break
+        assert puppet.closed == 1
+
+
+class TestRest:
+    async def test_one_that_keeps_failing_is_left_alone_and_tried_again(self) -> None:
+        clock = Clock()
+        first, second = Speaker(*[500] * PATIENCE, 200), Speaker()
+        upstreams = Upstreams([member("a", first), member("b", second)], now=clock)
+        for _ in range(PATIENCE + 2):
+            await answer(upstreams)
+        assert len(first.calls) == PATIENCE
+        clock.now += FIRST_REST
+        await answer(upstreams)
+        await answer(upstreams)
+        assert len(first.calls) == PATIENCE + 2
+
+    async def test_the_only_one_is_asked_even_so(self) -> None:
+        speaker = Speaker(500)
+        upstreams = Upstreams([member("a", speaker)], now=Clock())
+        for _ in range(PATIENCE + 2):
+            assert (await answer(upstreams))[0] == 500
+        assert len(speaker.calls) == PATIENCE + 2
+
+    async def test_both_kinds_of_failure_count(self) -> None:
+        puppet = Puppet()
+        for _ in range(PATIENCE):
+            puppet.fail(BROKEN)
+        speaker = Speaker()
+        upstreams = Upstreams(
+            [
+                member("a", speaker, upstream=puppet),
+                member("b", upstream=Puppet().answer().answer().answer()),
+            ],
+            now=Clock(),
+        )
+        for _ in range(PATIENCE):
+            await told(upstreams)
+        await answer(upstreams)
+        assert speaker.calls == []
+
+    async def test_its_state_is_told(self) -> None:
+        upstreams = Upstreams([member("a", Speaker(429)), member("b")], now=Clock())
+        for _ in range(PATIENCE):
+            await answer(upstreams)
+        first, second = upstreams.state()
+        assert (first.name, first.calls, first.failures, first.resting) == ("a", 3, 3, 60.0)
+        assert (second.name, second.calls, second.failures, second.resting) == ("b", 3, 0, 0.0)
+
+
+class TestModels:
+    async def test_all_are_listed_once_with_aliases_and_names(self) -> None:
+        first = Speaker(models=["gpt-4o", "whisper"])
+        second = Speaker(models=["gpt-4o", "llama"])
+        upstreams = Upstreams(
+            [
+                member("a", first, models=("gpt-*", "gpt-exact"), aliases={"fast": "gpt-4o"}),
+                member("b", second, menu=("known",)),
+            ]
+        )
+        found = await upstreams.models()
+        assert [one["id"] for one in found] == ["gpt-4o", "fast", "gpt-exact", "llama", "known"]
+        for one in found:
+            assert set(one) == {"id", "object", "created", "owned_by"}
+            assert isinstance(one["created"], int)
+
+    async def test_one_that_cannot_list_hides_no_other(self) -> None:
+        broken, good = Speaker(), Speaker(models=["llama"])
+        broken.listed = BROKEN
+        upstreams = Upstreams([member("a", broken, models=("gpt-5", "o*")), member("b", good)])
+        assert [one["id"] for one in await upstreams.models()] == ["gpt-5", "llama"]
+
+    async def test_a_list_is_kept_for_a_while(self) -> None:
+        clock = Clock()
+        speaker = Speaker(models=["llama"])
+        upstreams = Upstreams([member("a", speaker)], now=clock)
+        await upstreams.models()
+        await upstreams.models()
+        assert speaker.lists == 1
+        clock.now += 61
+        speaker.listed = BROKEN
+        assert [one["id"] for one in await upstreams.models()] == ["llama"]
+        assert speaker.lists == 2
+
+    async def test_closing_closes_all(self) -> None:
+        speakers = [Speaker(), Speaker()]
+        await Upstreams([member("a", speakers[0]), member("b", speakers[1])]).close()
+        assert all(speaker.closed for speaker in speakers)

@@ -6,9 +6,9 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-from server.core.archive.found import Failed, Found, Read
 from server.core.archive.importing import Report, import_
 from server.core.archive.reading import read
+from server.core.archive.records import Failed, Found, Read
 from server.core.archive.writing import write
 from server.upstream.port import text_of
 from storage.model import Content, Message, Turn

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.core.archive.found import Found
+from server.core.archive.records import Found
 from storage.model import Role
 from tests.server.core.archive.chatgpt_sample import (
     ID,

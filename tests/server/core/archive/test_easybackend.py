@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from server.core.archive.found import Found
+from server.core.archive.records import Found
 from storage.model import Role
-from storage.sqlite import SQLiteStore
+from storage.sqlite.store import SQLiteStore
 from tests.server.core.archive.files import NOW, found, imported, reads
 
 CHAT = "User: {}\n\n\nChatGPT: {}<|im_end|>\n"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from server.core.archive.found import Found
 from server.core.archive.importing import MOST_FAILED, MOST_NAMES, OTHER, Report, import_
+from server.core.archive.records import Found
 from storage.model import Conversation
 from storage.port import UnavailableError
-from storage.sqlite import SQLiteStore
-from storage.writes import STEP_ROWS
+from storage.sqlite.conversations import STEP_ROWS
+from storage.sqlite.store import SQLiteStore
 from tests.server.core.archive.chatgpt_sample import ID, WHOLE, conversation, node, uuid
 from tests.server.core.archive.files import count, dumped, everything, exported, imported, pieces
 from tests.storage.nouns import conversation as plain

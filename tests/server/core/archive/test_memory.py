@@ -12,7 +12,7 @@ from server.core.archive.importing import import_
 from server.core.archive.reading import read
 from server.core.archive.writing import write
 from storage.model import Content
-from storage.sqlite import SQLiteStore
+from storage.sqlite.store import SQLiteStore
 from tests.server.core.archive.chatgpt_sample import conversation, node, text
 
 LARGE = 50_000_000

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.sqlite import SQLiteStore
+from storage.sqlite.store import SQLiteStore
 from tests.server.core.archive.chatgpt_sample import ID, WHOLE, conversation, node, text, uuid
 from tests.server.core.archive.files import found, imported
 from tests.server.core.archive.test_trialogue_json import CONVERSATION

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.core.archive.found import Failed, Found
 from server.core.archive.reading import read
+from server.core.archive.records import Failed, Found
 from server.core.errors import InvalidRequestError
 from tests.server.core.archive.chatgpt_sample import WHOLE, conversation, node
 from tests.server.core.archive.files import NOW, count, dumped, in_pieces, pieces, reads

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.core import checks
+from server.core import validation
 from storage.model import (
     Conversation,
     Failure,
@@ -20,7 +20,7 @@ from storage.model import (
     Turn,
     Usage,
 )
-from storage.sqlite import SQLiteStore
+from storage.sqlite.store import SQLiteStore
 from tests.server.core.archive.files import everything, exported, imported
 
 LETTERS = st.characters(codec="utf-8", exclude_characters="\x00")
@@ -98,7 +98,7 @@ def conversations(draw: st.DrawFn) -> tuple[Conversation, list[Message], list[Tu
     said = draw(messages(id_))
     there = Conversation(
         id=id_,
-        title=draw(st.text(LETTERS, max_size=checks.LONGEST_TITLE)),
+        title=draw(st.text(LETTERS, max_size=validation.LONGEST_TITLE)),
         system_prompt=draw(st.none() | TEXTS),
         model=draw(st.none() | TEXTS),
         metadata=draw(st.dictionaries(TEXTS, JSON, max_size=3)),

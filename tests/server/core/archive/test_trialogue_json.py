@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from server.core.archive.found import Failed, Found
+from server.core.archive.records import Failed, Found
 from server.core.errors import InvalidRequestError
 from storage.model import Failure, Role, Status, Usage
 from tests.server.core.archive.files import dumped, found, reads

@@ -11,7 +11,7 @@ from server.core.archive.writing import write
 from server.core.errors import InvalidRequestError
 from storage.model import Conversation, Message, Role
 from storage.port import NotFoundError
-from storage.sqlite import SQLiteStore
+from storage.sqlite.store import SQLiteStore
 from tests.server.core.archive.files import exported, imported
 from tests.storage.nouns import message
 

@@ -1,0 +1,268 @@
+"""The composition root: open, listen, wait, drain, close."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from server.app.characters import shaping_of
+from server.app.signals import Stopping
+from server.app.telemetry import traces_of
+from server.app.upstreams import model_of, told, upstreams_of
+from server.config import keyring
+from server.config.keyring import key_file
+from server.config.limits import TurnLimits
+from server.config.settings import Settings, SettingsError
+from server.core.access import auth as door
+from server.core.access.auth import Doors
+from server.core.access.rate import RateLimit, rate
+from server.core.access.token_budget import budget
+from server.core.clock import microseconds
+from server.core.conversations import Conversations
+from server.core.prompt.compose import Settings as CountingSettings
+from server.core.turns.plan import Defaults
+from server.seeing import show_upstreams
+from server.tokens.encoding import ENCODINGS, encoding
+from server.tokens.models import model
+from server.transports.grpc.listener import RpcListener
+from server.transports.http.listener import HttpListener
+from server.transports.openai.app import Facade
+from server.transports.sockets import listening_socket
+from server.transports.tls import Certificate, CertificateError, certificate_of
+from server.transports.websocket.listener import WebsocketListener
+from server.upstream.pool import Upstreams
+from storage.sqlite.migrations import SchemaTooNewError
+from storage.sqlite.store import DatabaseInUseError, SQLiteStore
+
+log = structlog.get_logger("trialogue")
+
+#: What of the grace is kept back for the last words: so much of it, and so many seconds at most.
+LAST_WORDS = (0.2, 3.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a running server tells of itself when it begins to listen."""
+
+    settings: Settings
+    http_port: int
+    grpc_port: int
+    websocket_port: int
+    model: str
+    upstream: str
+    #: a key made just now, to be shown this once
+    new_key: str | None
+    needs_key: bool
+
+
+async def run(settings: Settings, announce: Callable[[Started], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; the second signal cuts that short.
+
+    Raises SettingsError, one line that names the setting, where it cannot begin.
+    """
+    os.umask(0o077)  # what we write is nobody else's to read
+    _raise_descriptor_limit()
+    with Stopping() as stopping:
+        async with AsyncExitStack() as stack:
+            conversations, upstreams, started = await _open(settings, stack)
+            gc.freeze()  # what stays for good is not looked through again, least of all at the end
+            with stopping.serving():
+                announce(started)
+                await stopping.asked.wait()
+                grace = settings.drain_seconds
+                log.info("draining", running=conversations.running, seconds=grace)
+                await _drain(conversations, upstreams, grace, stopping.hurried)
+    log.info("closed")
+
+
+async def _open(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[Conversations, Upstreams, Started]:
+    tls = _certificate(settings)
+    await _load_encoding(settings, model_of(settings))
+    # First in, last out: a collector that is away must not keep the database from being closed.
+    traces = await stack.enter_async_context(traces_of(os.environ))
+    store = await _store(settings, stack)
+    upstreams = await upstreams_of(settings, stack)
+    doors, new_key = _doors(settings)
+    conversations = await stack.enter_async_context(
+        Conversations(
+            store,
+            upstreams,
+            _defaults(settings, upstreams),
+            patience=settings.storage_patience,
+            traces=traces,
+            shared=lambda: doors.shared,
+        )
+    )
+    show_upstreams(conversations.metrics, upstreams)
+    ports = await _listen(settings, stack, conversations, upstreams, doors, tls)
+    started = Started(
+        settings,
+        *ports,
+        model=model_of(settings),
+        upstream=told(settings),
+        new_key=new_key,
+        needs_key=not doors.open,
+    )
+    return conversations, upstreams, started
+
+
+def _defaults(settings: Settings, upstreams: Upstreams) -> Defaults:
+    return Defaults(
+        model=model_of(settings),
+        system_prompt=settings.system_prompt,
+        counting=CountingSettings(settings.encoding, settings.context_window, settings.max_tokens),
+        shaping=shaping_of(settings, upstreams.completes_only),
+        budget=budget(settings.token_budget) if settings.token_budget else None,
+        limits=TurnLimits(settings.max_turns, settings.max_turns_per_key),
+    )
+
+
+async def _listen(
+    settings: Settings,
+    stack: AsyncExitStack,
+    conversations: Conversations,
+    upstreams: Upstreams,
+    doors: Doors,
+    tls: Certificate | None,
+) -> tuple[int, int, int]:
+    """Open the ports, HTTP's last, and return them: HTTP, gRPC, websocket.
+
+    In sequence: a port that is taken must not cancel a listener that is half begun.
+    """
+    with _told("http_port", settings):
+        bound = stack.enter_context(listening_socket(settings.host, settings.http_port))
+    rpc = RpcListener(conversations, doors, settings, tls=tls)
+    with _told("grpc_port", settings):
+        await stack.enter_async_context(rpc)
+    page_port = bound.getsockname()[1]
+    websocket = WebsocketListener(conversations, doors, settings, page_port=page_port, tls=tls)
+    with _told("websocket_port", settings):
+        await stack.enter_async_context(websocket)
+    openai = Facade(
+        upstreams,
+        conversations,
+        default_model=model_of(settings),
+        whole_bytes=settings.max_body_bytes,
+    )
+    http = HttpListener(
+        conversations,
+        doors,
+        settings,
+        bound=bound,
+        websocket_port=websocket.port,
+        tls=tls,
+        openai=openai,
+        upstreams=upstreams.state,
+    )
+    with _told("http_port", settings):
+        await stack.enter_async_context(http)
+    stack.push_async_callback(openai.close)
+    return http.port, rpc.port, websocket.port
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    try:
+        return certificate_of(settings)
+    except CertificateError as error:
+        raise SettingsError(f"TRIALOGUE_TLS_CERT, TRIALOGUE_TLS_KEY: {error.strerror}") from error
+
+
+async def _load_encoding(settings: Settings, default_model: str) -> None:
+    name = settings.encoding or model(default_model).encoding
+    if name not in ENCODINGS:
+        known = ", ".join(ENCODINGS)
+        raise SettingsError(f"TRIALOGUE_ENCODING: there is no encoding {name!r}, only {known}")
+    await asyncio.to_thread(encoding, name)
+
+
+async def _store(settings: Settings, stack: AsyncExitStack) -> SQLiteStore:
+    path = settings.database_path
+    try:
+        return await stack.enter_async_context(SQLiteStore(path))
+    except (OSError, sqlite3.Error, DatabaseInUseError, SchemaTooNewError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"TRIALOGUE_DATABASE: {path} cannot be opened: {reason}") from error
+
+
+def _doors(settings: Settings) -> tuple[Doors, str | None]:
+    keys = door.configured(settings.api_keys.get_secret_value() if settings.api_keys else "")
+    file = key_file(settings)
+    new_key = None
+    with keyring.told(file):
+        if settings.exposed and settings.auth == "on" and not (keys or file.keys()):
+            new_key, kept = door.new_key(door.EVERYONE, microseconds())
+            file.add(kept)
+        keyless = not (keys or file.keys())
+    doors = Doors(
+        keys,
+        file,
+        microseconds,
+        open_to_all=settings.auth == "off",
+        until_keyed=keyless,
+        public=settings.public,
+        origins=settings.allowed_origins,
+        hosts=settings.allowed_hosts,
+        rate=RateLimit(rate(settings.rate_limit)) if settings.rate_limit else None,
+        most_by_key=settings.max_connections_per_key,
+        most_by_address=settings.max_connections_per_address,
+    )
+    return doors, new_key
+
+
+@contextmanager
+def _told(setting: str, settings: Settings) -> Iterator[None]:
+    """Turn what keeps a listener from its port into one line that names the setting."""
+    try:
+        yield
+    except OSError as error:
+        port, why = getattr(settings, setting), error.errno and os.strerror(error.errno)
+        raise SettingsError(
+            f"TRIALOGUE_{setting.upper()}: cannot listen on {settings.host} port {port}: "
+            f"{why or error}. Choose another with --{setting.replace('_', '-')}; "
+            "0 takes a free one"
+        ) from error
+
+
+async def _drain(
+    conversations: Conversations, upstreams: Upstreams, grace: float, hurry: asyncio.Event
+) -> None:
+    """Let running turns end, and calls of `/v1`; `hurry` cuts it short."""
+    seconds = writing_time(grace)
+    turns = asyncio.create_task(conversations.drain(seconds))
+    calls = asyncio.create_task(upstreams.idle(seconds))
+    ended = asyncio.create_task(asyncio.wait([turns, calls]))
+    hurrying = asyncio.create_task(hurry.wait())
+    await asyncio.wait([ended, hurrying], return_when=asyncio.FIRST_COMPLETED)
+    hurrying.cancel()
+    if not ended.done():
+        calls.cancel()
+        await conversations.drain(0)
+    await ended
+    turns.result()
+
+
+def writing_time(grace: float) -> float:
+    """Return for how many seconds of a grace turns may go on.
+
+    What is left is for those that are interrupted, to be kept and told, and for closing the ports.
+    """
+    share, most = LAST_WORDS
+    return grace - min(grace * share, most)
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow as many connections as the machine lets us: the usual soft limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,80 @@
+"""The upstreams that the settings name, made and put in order."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
+
+from server.config.settings import Settings, SettingsError
+from server.upstream.local.eliza.eliza import Eliza
+from server.upstream.local.embeddings.embedder import Embedder
+from server.upstream.local.service import ElizaApi
+from server.upstream.pool import ALL, Member, Upstreams, is_pattern
+
+#: The model of conversations that name none, where an upstream is configured.
+DEFAULT_MODEL = "gpt-5.4-mini"
+ELIZA = "eliza"
+
+
+def model_of(settings: Settings) -> str:
+    """Return the model of conversations that name none."""
+    if settings.model is not None:
+        return settings.model
+    if _has_openai(settings):
+        return DEFAULT_MODEL
+    for table in settings.upstreams:
+        names = [*table.aliases, *(name for name in table.models if not is_pattern(name))]
+        if names:
+            return names[0]
+    return DEFAULT_MODEL if settings.upstreams else ELIZA
+
+
+def configured(settings: Settings) -> bool:
+    """Whether there is an upstream besides Eliza."""
+    return _has_openai(settings) or bool(settings.upstreams)
+
+
+async def upstreams_of(settings: Settings, stack: AsyncExitStack) -> Upstreams:
+    """Make the upstreams; the stack closes them. Eliza serves all models where nobody else does."""
+    embedder = Embedder()
+    stack.push_async_callback(embedder.close)
+    eliza = Member(
+        ELIZA,
+        Eliza(delay=settings.eliza_delay),
+        ElizaApi(delay=settings.eliza_delay, embeddings=embedder),
+        models=(ELIZA,) if configured(settings) else (ALL,),
+        local=True,
+    )
+    upstreams = Upstreams([eliza, *_remote(settings)])
+    stack.push_async_callback(upstreams.close)
+    if not upstreams.serves(model_of(settings)):
+        raise SettingsError(f"TRIALOGUE_MODEL: no upstream serves {model_of(settings)!r}")
+    return upstreams
+
+
+def told(settings: Settings) -> str:
+    """Return who answers conversations that name no model, and why."""
+    if not configured(settings):
+        return "Eliza, built in: OPENAI_API_KEY is not set"
+    if settings.model == ELIZA:
+        return "Eliza, built in: TRIALOGUE_MODEL is eliza"
+    names = [table.name for table in settings.upstreams]
+    if _has_openai(settings):
+        # Without what may stand before an @: a password.
+        where = urlsplit(settings.openai_base_url or "").netloc.rpartition("@")[2]
+        names.append(where or "OpenAI")
+    return f"{', '.join(names)}, model {model_of(settings)}"
+
+
+def _has_openai(settings: Settings) -> bool:
+    return bool(settings.openai_api_key or settings.openai_base_url)
+
+
+def _remote(settings: Settings) -> list[Member]:
+    if not configured(settings):
+        return []
+    # Only now: the clients take longer to load than all the rest of the server.
+    from server.app import remote_upstreams
+
+    members = [remote_upstreams.listed(table, settings) for table in settings.upstreams]
+    return [*members, remote_upstreams.openai(settings)] if _has_openai(settings) else members

@@ -1,0 +1,261 @@
+"""The command doctor: everything that a server needs, one line a thing, and what to do about it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import ssl
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from server.app.upstreams import configured, model_of
+from server.commands.certificate import good_until
+from server.config.keyring import key_file
+from server.config.settings import Settings, SettingsError, variables
+from server.core.clock import microseconds
+from server.tokens.encoding import ENCODINGS, EncodingFileError, check_files
+from server.tokens.models import model
+from server.transports.sockets import listening_socket
+from server.upstream.pool import Member, is_pattern
+from server.upstream.port import UpstreamError
+from server.upstream.probe import probe
+from storage.sqlite import integrity
+from storage.sqlite.files import room
+from storage.sqlite.migrations import SchemaTooNewError, steps
+from storage.sqlite.store import SAFE_VERSION
+
+#: Less than this on the disk of the database, and it is time to make room.
+LITTLE_ROOM = 100 << 20
+#: So many days before its end a certificate is due.
+DUE_DAYS = 14
+
+#: whether it is good, and the line to print
+Finding = tuple[bool, str]
+
+
+async def examine(settings: Settings) -> int:
+    """Print a line for each thing looked at; 1 where something is wrong."""
+    good = _print((True, f"settings can be read; {_doors(settings)}"))
+    in_use = _in_use(settings.database_path)
+    looks: list[Callable[[], Iterator[Finding]]] = [
+        lambda: _encodings(settings),
+        lambda: _database(settings.database_path, in_use=in_use),
+        lambda: _keys(settings),
+        lambda: _ports(settings, in_use=in_use),
+        lambda: _certificate(settings),
+    ]
+    for look in looks:
+        for finding in look():
+            good &= _print(finding)
+    async for finding in _upstreams(settings):
+        good &= _print(finding)
+    return 0 if good else 1
+
+
+def refuse(error: SettingsError) -> int:
+    """Print what keeps the settings from being read."""
+    _print((False, str(error)))
+    return 1
+
+
+def _print(finding: Finding) -> bool:
+    good, line = finding
+    if sys.stdout.isatty() and not good:
+        print(f"\x1b[1mBAD  {line}\x1b[0m", flush=True)
+    else:
+        print(f"{'ok ' if good else 'BAD'}  {line}", flush=True)
+    return good
+
+
+def _doors(settings: Settings) -> str:
+    if not settings.exposed:
+        return f"only this machine is let in, on {settings.host}"
+    lock = "everybody is let in without a key" if settings.auth == "off" else "a key is needed"
+    if not settings.public:
+        return f"{settings.host} lets in what TRIALOGUE_ALLOWED_HOSTS and _ORIGINS name, {lock}"
+    return f"{settings.host} is open to the network, {lock}"
+
+
+def _encodings(settings: Settings) -> Iterator[Finding]:
+    whole = []
+    for name in ENCODINGS:
+        try:
+            check_files(name)
+            whole.append(name)
+        except EncodingFileError as error:
+            yield False, f"encoding {name}: {error}"
+    yield True, f"encodings {', '.join(whole)}: their files are whole"
+    wanted = settings.encoding or model(model_of(settings)).encoding
+    if wanted not in ENCODINGS:
+        yield False, f"TRIALOGUE_ENCODING: there is no encoding {wanted!r}; choose one of those"
+
+
+def _in_use(path: Path) -> bool:
+    """Say whether a server has the database open."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def _database(path: Path, *, in_use: bool) -> Iterator[Finding]:
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        yield False, f"TRIALOGUE_DATABASE: there is no folder {folder}; make it"
+        return
+    if not os.access(folder, os.W_OK):
+        yield False, f"TRIALOGUE_DATABASE: {folder} cannot be written to; change its owner"
+    yield _sound(path, in_use=in_use)
+    free = room(folder)
+    told = f"{free / 1e9:,.1f} GB free on the disk of {folder}"
+    yield (free >= LITTLE_ROOM, told if free >= LITTLE_ROOM else f"only {told}; make room")
+    version = sqlite3.sqlite_version
+    safe = sqlite3.sqlite_version_info >= SAFE_VERSION
+    yield True, f"SQLite {version}{'' if safe else ', whose log one process alone may write: ours'}"
+
+
+def _sound(path: Path, *, in_use: bool) -> Finding:
+    if not path.exists():
+        return True, f"database {path} is not there yet; the first start makes it"
+    try:
+        if path.stat().st_size == 0:
+            integrity.check(path)
+        with closing(integrity.reading(path.resolve(), still=not in_use)) as connection:
+            version = integrity.examine(connection, path)
+    except (sqlite3.Error, SchemaTooNewError) as error:
+        return False, f"TRIALOGUE_DATABASE: {path}: {error}"
+    except OSError as error:
+        return False, f"TRIALOGUE_DATABASE: {path}: {error.strerror}"
+    whose = "a server has it open" if in_use else "no server has it open"
+    due = "" if version == len(steps()) else f" of {len(steps())}: the next start brings it up"
+    size = path.stat().st_size / 1e6
+    return True, f"database {path}: whole, {size:,.1f} MB, {whose}, schema {version}{due}"
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    file = key_file(settings)
+    try:
+        kept, now = file.keys(), microseconds()
+        rights = file.path.stat().st_mode & 0o077 if kept else 0
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is damaged"
+        yield False, f"keys {file.path}: {why}; bring it back from a backup, or move it away"
+        return
+    good = [key for key in kept if key.revoked_at is None and (key.expires_at or now + 1) > now]
+    if rights:
+        yield False, f"keys {file.path}: others may read it; chmod 600 {file.path}"
+    if kept and not good and not settings.api_keys:
+        yield False, f"keys {file.path}: none is valid; 'trialogue keys create NAME' makes one"
+    elif kept:
+        yield True, f"keys {file.path}: {len(good)} valid of {len(kept)}"
+    else:
+        first = settings.exposed and not settings.api_keys and settings.auth == "on"
+        told = "the first start makes one" if first else "none is needed there"
+        yield True, f"keys {file.path} is not there; {told}"
+
+
+def _ports(settings: Settings, *, in_use: bool) -> Iterator[Finding]:
+    for name in ("http_port", "grpc_port", "websocket_port"):
+        variable, port = variables(name)[0], getattr(settings, name)
+        where = f"{settings.host} port {port}"
+        try:
+            listening_socket(settings.host, port).close()
+        except OSError as error:
+            if in_use:
+                yield True, f"{variable}: {where} is taken, as it is by a server that runs"
+            else:
+                flag = f"--{name.replace('_', '-')}"
+                yield False, f"{variable}: {where}: {error.strerror or error}; choose with {flag}"
+        else:
+            yield True, f"{variable}: {where} is free"
+
+
+def _certificate(settings: Settings) -> Iterator[Finding]:
+    cert, key = settings.tls_cert, settings.tls_key
+    if cert is None or key is None:
+        return
+    name = "TRIALOGUE_TLS_CERT, TRIALOGUE_TLS_KEY"
+    try:
+        until = good_until(cert.read_text(encoding="ascii", errors="replace"))
+        key.read_bytes()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+    except ssl.SSLError as error:
+        told = "do not belong together" if "MISMATCH" in str(error) else "cannot be used"
+        yield False, f"{name}: {cert} and {key} {told} ({error.reason}); name the right pair"
+        return
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        where = error.filename if isinstance(error, OSError) and error.filename else cert
+        yield False, f"{name}: {where}: {why}"
+        return
+    days = (until - datetime.now(UTC)).days
+    if days < 0:
+        yield False, f"{name}: {cert} ended on {until:%Y-%m-%d}; renew it"
+    elif days < DUE_DAYS:
+        yield False, f"{name}: {cert} ends in {days} days, on {until:%Y-%m-%d}; renew it"
+    else:
+        yield True, f"certificate {cert} fits its key, and is good for {days} days"
+
+
+async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:
+    if not configured(settings):
+        yield True, "upstream: Eliza, built in; OPENAI_API_KEY is not set"
+        return
+    from server.app import remote_upstreams  # only now: the clients take long to load
+
+    makers: list[tuple[str, Callable[[], Member]]] = [
+        (
+            table.key_variable or f"the key of {table.name}",
+            partial(remote_upstreams.listed, table, settings),
+        )
+        for table in settings.upstreams
+    ]
+    if settings.openai_api_key or settings.openai_base_url:
+        makers.append(("OPENAI_API_KEY", partial(remote_upstreams.openai, settings)))
+    wanted = model_of(settings)
+    for variable, make in makers:
+        try:
+            member = make()
+        except SettingsError as error:
+            yield False, str(error)
+            continue
+        try:
+            finding = await _asked(member, variable, wanted)
+        finally:
+            await member.upstream.close()
+            await member.speaker.close()
+        if member.own_name(wanted) is not None:
+            wanted = ""  # who is asked first for it is the one that must have it
+        yield finding
+
+
+async def _asked(member: Member, variable: str, wanted: str) -> Finding:
+    """Ask an upstream for its models, and look for those that the settings name."""
+    name = f"upstream {member.name}"
+    try:
+        probed = await probe(member.speaker)
+    except UpstreamError as error:
+        return False, f"{name}: {error}; look at its address, and whether it runs"
+    if probed.status in (401, 403):
+        return False, f"{name}: refused its key ({probed.status}); put a good one in {variable}"
+    if probed.models is None:
+        return True, f"{name}: answers, but lists no models ({probed.status})"
+    named = [*member.aliases.values(), *(one for one in member.models if not is_pattern(one))]
+    own = member.own_name(wanted) if wanted else None
+    missing = sorted({*named, *([own] if own else [])} - set(probed.models))
+    if missing:
+        has = ", ".join(probed.models[:5]) + (", …" if len(probed.models) > 5 else "")
+        return False, f"{name}: does not list {', '.join(missing)}; it lists {has or 'none'}"
+    return True, f"{name}: answers, takes its key, lists {len(probed.models)} models"

@@ -1,0 +1,207 @@
+"""Who may come in: API keys and their owners, and the web pages that may reach us."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
+
+import structlog
+
+from server.core.access.concurrency import Crowd, Room
+from server.core.access.rate import Allowance, RateLimit
+from server.core.errors import InvalidApiKeyError, PermissionDeniedError
+from storage.keys import KeyFile
+from storage.model import ApiKey
+
+log = structlog.get_logger("trialogue.doors")
+
+#: Whose conversations they are where nobody has to show a key.
+EVERYONE = "default"
+#: No host has these: in a URL they are where it begins or ends (RFC 3986, 3.2; `\` in browsers).
+_NOT_IN_A_HOST = frozenset("/?#@\\")
+
+
+def digest(key: str) -> bytes:
+    """Return all that is kept of a key. Keys are random, so one round of SHA-256 is enough."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
+def bearer(authorization: str | None) -> str | None:
+    """Return the key of an `Authorization: Bearer KEY` header, if it is one (RFC 6750)."""
+    scheme, _, key = (authorization or "").partition(" ")
+    return key.strip() or None if scheme.lower() == "bearer" else None
+
+
+def new_key(owner: str, now: int, *, expires_at: int | None = None) -> tuple[str, ApiKey]:
+    """Make a key of 256 random bits: its text, shown once, and what is kept of it."""
+    text = f"tk_{secrets.token_urlsafe(32)}"
+    kept = ApiKey(f"key_{secrets.token_hex(6)}", owner, digest(text), now, expires_at)
+    return text, kept
+
+
+def configured(pairs: str) -> list[ApiKey]:
+    """Return the keys of `name:key,key,…`; one without a name owns what only it can see."""
+    keys = []
+    for pair in filter(None, (one.strip() for one in pairs.split(","))):
+        name, colon, key = pair.partition(":")
+        name, key = (name.strip(), key.strip()) if colon else ("", pair)
+        if not key:  # as `name:$KEY` is where KEY is not set
+            continue
+        kept = digest(key)
+        owner = name or f"key-{kept.hex()[:16]}"
+        keys.append(ApiKey(f"key_{kept.hex()[:12]}", owner, kept, 0))
+    return keys
+
+
+class Doors:
+    """One place where every wire asks whose a key is and whether a page may come in."""
+
+    def __init__(
+        self,
+        keys: Iterable[ApiKey],
+        key_file: KeyFile | None,
+        now: Callable[[], int],
+        *,
+        open_to_all: bool,
+        public: bool,
+        until_keyed: bool = False,
+        origins: Iterable[str] = (),
+        hosts: Iterable[str] = (),
+        rate: RateLimit | None = None,
+        most_by_key: int | None = None,
+        most_by_address: int | None = None,
+    ) -> None:
+        """`open_to_all` asks nobody for a key, `until_keyed` nobody until there is one in the file.
+
+        `most_by_key` and `most_by_address`: connections and calls at once, on all wires.
+        """
+        self._configured = tuple(keys)
+        self._key_file = key_file
+        self._now = now
+        self._open_to_all = open_to_all
+        self._until_keyed = until_keyed
+        self._public = public
+        self._origins = frozenset(origins)
+        self._hosts = frozenset(hosts)
+        self._rate = rate
+        self.owners = Crowd(most_by_key, "key")
+        self.addresses = Crowd(most_by_address, "address")
+
+    @property
+    def shared(self) -> bool:
+        """Whether there are owners that have to share: all are one in an open house."""
+        return not self.open
+
+    def room(self, most: int, of: str) -> Room:
+        """Return so many places, `of` which owners have their share."""
+        return Room(most, of, lambda: self.shared)
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody has to show a key. What the first key has closed stays closed."""
+        if self._until_keyed and self._key_file is not None and self._key_file.keys():
+            self._until_keyed = False
+            if not self._open_to_all:
+                log.warning("there is a key now: from here on one is needed")
+        return self._open_to_all or self._until_keyed
+
+    async def owner(self, key: str | None) -> str:
+        """Return whose key this is. Raises InvalidApiKeyError; an open house takes any key."""
+        if key is None:
+            if self.open:
+                return EVERYONE
+            raise InvalidApiKeyError(
+                "You didn't provide an API key. Send it as a header: Authorization: Bearer KEY."
+            )
+        shown = digest(key)
+        found = None
+        for known in (*self._configured, *(self._key_file.keys() if self._key_file else ())):
+            if hmac.compare_digest(known.digest, shown) and self._valid(known):
+                found = known.owner
+        if found is not None:
+            return found
+        if self.open:
+            return EVERYONE
+        raise InvalidApiKeyError("Incorrect API key provided.")
+
+    def alone(self, owner: str) -> bool:
+        """Say whether nobody else can come in, or could while a key was good that is known here."""
+        if self.open and owner != EVERYONE:
+            return False
+        keys = (*self._configured, *(self._key_file.keys() if self._key_file else ()))
+        return all(key.owner == owner for key in keys)
+
+    def count(self, owner: str) -> Allowance | None:
+        """Count a request of an owner, whichever wire it came by; None where there is no limit."""
+        return self._rate.count(owner) if self._rate is not None else None
+
+    def check_origin(self, origin: str | None, host: str | None, port: int) -> None:
+        """Refuse a Host that is not ours, and a page that we did not serve; `port` is the page's.
+
+        No Origin is no page. Against DNS rebinding and cross-site websockets (CWE-1385).
+        """
+        if not self._our_host(host):
+            raise PermissionDeniedError(
+                "This Host is not let in; TRIALOGUE_ALLOWED_HOSTS names those that are."
+            )
+        if origin is not None and not self._our_origin(origin.lower(), host, port):
+            raise PermissionDeniedError(
+                "This Origin is not let in; TRIALOGUE_ALLOWED_ORIGINS names those that are."
+            )
+
+    def _valid(self, key: ApiKey) -> bool:
+        expired = key.expires_at is not None and key.expires_at <= self._now()
+        return key.revoked_at is None and not expired
+
+    def _our_host(self, host: str | None) -> bool:
+        if host is not None and not _NOT_IN_A_HOST.isdisjoint(host):
+            return False
+        if host is None or "*" in self._hosts:
+            return True
+        name = _name(host)
+        if host.lower() in self._hosts or name in self._hosts or is_here(host):
+            return True
+        if not self._public:
+            return False
+        # A name that we do not know can be rebound to us, which a key makes useless.
+        return _address(name) is not None or not (self.open or self._hosts)
+
+    def _our_origin(self, origin: str, host: str | None, port: int) -> bool:
+        if "*" in self._origins or origin in self._origins:
+            return True
+        try:
+            page = urlsplit(origin)
+            page_port = page.port or (443 if page.scheme == "https" else 80)
+        except ValueError:  # no URL at all
+            return False
+        if host is None or page.scheme not in ("http", "https"):
+            return False
+        return page.netloc == host.lower() or (page.hostname == _name(host) and page_port == port)
+
+
+def is_here(host: str) -> bool:
+    """Say whether a Host value, with a port or without, can only mean this machine itself."""
+    name = _name(host)
+    address = _address(name)
+    if address is None:
+        return name == "localhost" or name.endswith(".localhost")
+    return address.is_loopback
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None
+
+
+def _name(host: str) -> str:
+    """Return a Host value without its port, in lower case."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:  # brackets that hold no IPv6 address
+        return ""

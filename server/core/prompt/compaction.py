@@ -1,0 +1,176 @@
+"""Summaries of what leaves the window, written in the background after a turn, on request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+
+import structlog
+
+from server.config.limits import UpstreamLimits
+from server.core.ids import Ids
+from server.core.prompt.compose import Prompts, Request
+from server.core.prompt.weigh import Scale
+from server.core.prompt.window import Weighed, trim
+from server.upstream.port import Finish, Prompt, PromptMessage, Upstream, UpstreamError, text_of
+from storage.model import Conversation, Message, Role, Turn
+from storage.port import Store, StoreError
+
+log = structlog.get_logger("trialogue.compaction")
+
+#: A turn that fills this share of its budget is followed by a compaction…
+FULL = 0.75
+#: …after which what is not summarised fills at most this share.
+KEPT = 0.5
+#: Tokens of a summary at most.
+SUMMARY_TOKENS = 800
+#: Tokens of a prompt that the instruction and what goes with it take, and a few to spare.
+ALLOWANCE = 100
+
+INSTRUCTION = (
+    "Summarise this part of a conversation for your own later use, so that it can go on without "
+    "the original words. Keep names, numbers, decisions, open questions and what the user wants. "
+    "Write plain sentences in the language of the conversation, and nothing else."
+)
+
+
+class Compaction:
+    """Owns a task for each conversation that is being summarised: never in the path of a turn.
+
+    Few are written at once, the others wait: what asks has places of its own, and loses none to it.
+
+    A summary hangs under the last message that it stands for, beside the message that follows:
+    the originals stay, and `truncation: "trim"` makes the summaries as if they were not.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        upstream: Upstream,
+        prompts: Prompts,
+        ids: Ids,
+        now: Callable[[], int],
+        limits: UpstreamLimits,
+    ) -> None:
+        self._at_once = asyncio.Semaphore(limits.summaries)
+        self._store = store
+        self._upstream = upstream
+        self._prompts = prompts
+        self._ids = ids
+        self._now = now
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    def consider(self, owner: str, turn: Turn) -> None:
+        """Begin to summarise where a turn's prompt was near the budget, or trimmed."""
+        place = owner, turn.conversation_id
+        sent = turn.context
+        full = sent.messages_trimmed or sent.prompt_tokens > FULL * sent.budget
+        full = full and sent.budget > 2 * ALLOWANCE
+        if full and place not in self._tasks:
+            task = asyncio.create_task(self._compact(owner, turn), name="compaction")
+            self._tasks[place] = task
+            task.add_done_callback(lambda _: self._tasks.pop(place))
+
+    async def idle(self) -> None:
+        """Wait until nothing is being summarised."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks.values()))
+
+    async def close(self) -> None:
+        """Stop at once; what was not summarised will be after a later turn."""
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await self.idle()
+
+    async def _compact(self, owner: str, turn: Turn) -> None:
+        try:
+            there = await self._store.conversation(owner, turn.conversation_id)
+            if there.truncation == "summarize" and there.head_id is not None:
+                async with self._at_once:
+                    await self._summarise(owner, there, turn)
+        except (UpstreamError, StoreError) as error:
+            log.warning("compaction failed", turn=turn.id, error=type(error).__name__)
+
+    async def _summarise(self, owner: str, there: Conversation, turn: Turn) -> None:
+        scale = self._prompts.scale(turn.model)
+        room = int(KEPT * turn.context.budget)
+        request = Request(owner, there.id, there.head_id, "", turn.model)
+        history = [weighed async for weighed in self._prompts.history(request, scale, room)]
+        left = history[len(trim(history, room)) :]
+        if not left:
+            return
+        before, unread = await self._unread(owner, there.id, left[0].message)
+        while unread:
+            chunk = await self._chunk(scale, unread, room - ALLOWANCE)
+            text = await self._ask(turn.model, before, chunk, turn.context.budget - ALLOWANCE)
+            if not text.strip():
+                return
+            before = await self._keep(owner, turn.model, scale, chunk[-1].message, text)
+            unread = unread[len(chunk) :]
+
+    async def _unread(
+        self, owner: str, conversation_id: str, last: Message
+    ) -> tuple[Message | None, Sequence[Message]]:
+        """Return the summary to go on from, and what it does not stand for, oldest first."""
+        known = {
+            summary.parent_id: summary
+            for summary in await self._store.summaries(owner, conversation_id, limit=100)
+        }
+        unread: list[Message] = []
+        leaf: str | None = last.id
+        while leaf is not None:
+            for message in await self._store.branch(owner, conversation_id, leaf, limit=200):
+                if message.id in known:
+                    return known[message.id], unread[::-1]
+                unread.append(message)
+                leaf = message.parent_id
+        return None, unread[::-1]
+
+    async def _chunk(self, scale: Scale, unread: Sequence[Message], room: int) -> Sequence[Weighed]:
+        """Return as many of the oldest messages as one request takes, one at least."""
+        chunk: list[Weighed] = []
+        for message in unread:
+            weighed = await scale.weigh(message)
+            room -= weighed.cost
+            if room < 0 and chunk:
+                break
+            chunk.append(weighed)
+        return chunk
+
+    async def _ask(
+        self, model: str, before: Message | None, chunk: Sequence[Weighed], most: int
+    ) -> str:
+        told = [f"Summary so far:\n{before.content}"] if before else []
+        told += [f"{one.message.role}: {text_of(one.message.content)}" for one in chunk]
+        scale = self._prompts.scale(model)
+        transcript = "\n\n".join(told)
+        while await scale.count(transcript) > most:  # one message longer than a window
+            transcript = transcript[: len(transcript) * 3 // 4]
+        messages = (PromptMessage(Role.SYSTEM, INSTRUCTION), PromptMessage(Role.USER, transcript))
+        prompt = Prompt(model, messages, max_tokens=SUMMARY_TOKENS)
+        pieces: list[str] = []
+        async with aclosing(self._upstream.complete(prompt)) as answer:  # type: ignore[type-var]
+            async for piece in answer:
+                if isinstance(piece, Finish):
+                    break
+                pieces.append(piece)
+        return "".join(pieces)
+
+    async def _keep(
+        self, owner: str, model: str, scale: Scale, last: Message, text: str
+    ) -> Message:
+        summary = Message(
+            id=self._ids.new("msg"),
+            conversation_id=last.conversation_id,
+            parent_id=last.id,
+            role=Role.SYSTEM,
+            content=text,
+            tokens=await scale.count(text),
+            encoding=scale.encoding.name,
+            model=model,
+            turn_id=None,
+            created_at=self._now(),
+            stands_for=last.depth,
+        )
+        return await self._store.summarise(owner, summary)

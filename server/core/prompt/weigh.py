@@ -1,0 +1,59 @@
+"""Weighs messages in one model's encoding, with what sending each takes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from server.core.prompt.window import Weighed
+from server.openai_protocol.messages import is_answer_to_a_call
+from server.templates.template import Template
+from server.tokens import counting
+from server.tokens.encoding import Encoding
+from server.tokens.models import model
+from server.upstream.port import text_of
+from storage.model import Content, Message, Role
+
+#: Longer texts are counted on a thread (tiktoken lets go of the GIL), shorter ones at once.
+COUNT_AT_ONCE = 20_000
+
+
+class Scale:
+    """One model's encoding and the shape in which it is sent messages.
+
+    With a template they are sent as one text: then a message weighs what its own text does, and
+    what the template adds shows only in the count of the whole.
+    """
+
+    def __init__(self, name: str, encoding: Encoding, template: Template | None = None) -> None:
+        self.model = model(name)
+        self.encoding = encoding
+        self.template = template
+        self._shape = counting.shape(name)
+        self.priming = self._shape.priming if template is None else 0
+
+    def cost(self, role: Role, content: Content, tokens: int) -> int:
+        """Return the tokens of a message whose content has so many."""
+        if self.template is not None:
+            return tokens
+        return counting.message_cost(self._shape, self.encoding, role, content, tokens=tokens)
+
+    async def count(self, content: Content) -> int:
+        """Return the tokens of a content alone."""
+        if self.template is not None:
+            content = text_of(content)
+        if isinstance(content, str) and len(content) <= COUNT_AT_ONCE:
+            return self.encoding.count(content)
+        return await asyncio.to_thread(
+            counting.content_tokens, self.encoding, content, self._shape.images
+        )
+
+    async def weigh(self, message: Message) -> Weighed:
+        """Weigh a message of the history; a tool's that names no call cannot be sent."""
+        if message.role is Role.TOOL and not is_answer_to_a_call(message.content):
+            return Weighed(message, 0, 0)
+        # What is kept was counted once, when it was written; an image weighs by model.
+        tokens = message.tokens
+        if message.encoding != self.encoding.name or not isinstance(message.content, str):
+            tokens = await self.count(message.content)
+        # Never nothing, so that no history of empty messages is read for ever.
+        return Weighed(message, tokens, max(1, self.cost(message.role, message.content, tokens)))

@@ -1,0 +1,135 @@
+"""Nouns as JSON, the same on every wire and in what is exported."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from server.core.prompt.preview import Preview
+from storage.model import Conversation, Hit, Message, Turn
+
+
+def time(micros: int | None) -> str | None:
+    """Return microseconds since 1970 as RFC 3339 in UTC."""
+    if micros is None:
+        return None
+    seconds, fraction = divmod(micros, 1_000_000)
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:06d}Z"
+
+
+def micros(moment: datetime | None) -> int | None:
+    """Return a time as microseconds since 1970; one without a zone is in UTC."""
+    if moment is None:
+        return None
+    zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (zoned - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+
+
+def conversation(of: Conversation) -> dict[str, Any]:
+    return {
+        "id": of.id,
+        "object": "conversation",
+        "title": of.title,
+        "system_prompt": of.system_prompt,
+        "model": of.model,
+        "metadata": dict(of.metadata),
+        "truncation": of.truncation,
+        "created_at": time(of.created_at),
+        "updated_at": time(of.updated_at),
+        "message_count": of.message_count,
+        "head_id": of.head_id,
+    }
+
+
+def message(of: Message) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "id": of.id,
+        "object": "message",
+        "conversation_id": of.conversation_id,
+        "parent_id": of.parent_id,
+        "role": of.role.value,
+        "content": of.content if isinstance(of.content, str) else [dict(p) for p in of.content],
+        "tokens": of.tokens,
+        "model": of.model,
+        "turn_id": of.turn_id,
+        "created_at": time(of.created_at),
+    }
+    if of.stands_for is not None:
+        told["stands_for"] = of.stands_for
+    if of.siblings:
+        told["sibling_ids"] = list(of.siblings)
+        told["sibling_index"] = of.siblings.index(of.id) if of.id in of.siblings else None
+    return told
+
+
+def turn(of: Turn) -> dict[str, Any]:
+    usage, error = of.usage, of.error
+    return {
+        "id": of.id,
+        "object": "turn",
+        "conversation_id": of.conversation_id,
+        "status": of.status.value,
+        "model": of.model,
+        "parent_id": of.parent_id,
+        "question_id": of.question_id,
+        "answer_id": of.answer_id,
+        "answer": of.answer,
+        "finish_reason": of.finish_reason,
+        "usage": usage
+        and {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.total_tokens,
+        },
+        "context": {
+            "window": of.context.window,
+            "budget": of.context.budget,
+            "prompt_tokens": of.context.prompt_tokens,
+            "messages_included": of.context.messages_included,
+            "messages_trimmed": of.context.messages_trimmed,
+            "drift": of.drift,
+        },
+        "error": error and {"code": error.code, "message": error.message},
+        "created_at": time(of.created_at),
+        "ended_at": time(of.ended_at),
+    }
+
+
+def hit(of: Hit) -> dict[str, Any]:
+    return {
+        "message": of.message and message(of.message),
+        "conversation_id": of.conversation_id,
+        "title": of.title,
+        "snippet": of.snippet,
+        "score": of.score,
+    }
+
+
+def preview(of: Preview) -> dict[str, Any]:
+    composed, sent = of.composed, of.composed.sent
+    counted = sum(line.tokens for line in of.lines if line.kept)
+    return {
+        "object": "context",
+        "model": composed.scale.model.name,
+        "encoding": composed.encoding,
+        "window": sent.window,
+        "reserved": composed.window.reserved,
+        "budget": sent.budget,
+        "prompt_tokens": sent.prompt_tokens,
+        "overhead": sent.prompt_tokens - counted,
+        "remaining": of.remaining,
+        "messages_included": sent.messages_included,
+        "messages_trimmed": sent.messages_trimmed,
+        "messages": [
+            {
+                "id": line.id,
+                "role": line.role.value,
+                "tokens": line.tokens,
+                "overhead": line.overhead,
+                "kept": line.kept,
+                "reason": line.reason,
+            }
+            for line in of.lines
+        ],
+    }

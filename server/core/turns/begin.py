@@ -1,0 +1,330 @@
+"""How a turn begins: place taken, prompt composed, question kept, answer begun."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from server.config.limits import TurnLimits
+from server.core.access.concurrency import Room
+from server.core.access.token_budget import Spending
+from server.core.errors import DrainingError, RateLimitedError
+from server.core.ids import NEW, check_id
+from server.core.turns.plan import Plan, Planner
+from server.core.turns.questions import (
+    Ask,
+    IfBusy,
+    OnDisconnect,
+    Regenerate,
+    check_ask,
+    check_regenerate,
+    claim_of,
+)
+from server.core.turns.run import Running
+from server.live.notify import Bell
+from server.live.turn import LiveTurn
+from server.live.turn_queue import Place, Places
+from server.upstream.port import Upstream
+from storage.model import Status, Turn
+from storage.port import BusyError, Claim, IdempotencyMismatchError, Store
+
+
+class Asking:
+    """Begins turns, one at a time in a conversation, in order of arrival."""
+
+    def __init__(
+        self,
+        store: Store,
+        planner: Planner,
+        running: Running,
+        bell: Bell,
+        places: Places,
+        spending: Spending,
+        limits: TurnLimits,
+        room: Room,
+        now: Callable[[], int],
+        ended: Callable[[str, Turn], None],
+    ) -> None:
+        """`ended` is called with the owner and the turn when an end is kept and announced."""
+        self._room = room
+        #: whose turn has a place in the room, or has left it to the next in line
+        self._roomed: set[Place] = set()
+        self._store = store
+        self._planner = planner
+        self._running = running
+        self._bell = bell
+        self._places = places
+        self._spending = spending
+        self._limits = limits
+        self._now = now
+        self._ended = ended
+        self._interrupting: Counter[Place] = Counter()
+        self._claimed: dict[tuple[str, str], tuple[Claim, asyncio.Task[Turn]]] = {}
+        self._beginning: set[asyncio.Task[Turn]] = set()
+        self.draining = False
+
+    async def ask(
+        self,
+        owner: str,
+        conversation_id: str,
+        question: Ask,
+        writer: Upstream | None = None,
+        on_leave: OnDisconnect = OnDisconnect.CONTINUE,
+    ) -> Turn:
+        """Keep a question, begin its turn, and return at once; `writer` writes this one answer.
+
+        `on_leave` is what becomes of a turn whose asker is cancelled while it begins.
+        """
+        self.refuse_if_draining()
+        question = check_ask(question)
+        await self._planner.check(question)
+        claim = claim_of(conversation_id, question, self._now())
+        if conversation_id in ("", NEW):
+            conversation_id = self._planner.ids.new("conv")
+        else:
+            check_id(conversation_id, "conversation_id")
+        if claim is None:
+            return await self._begun(owner, conversation_id, question, None, writer, on_leave)
+        return await self._claimed_once(owner, conversation_id, question, claim, writer, on_leave)
+
+    async def regenerate(
+        self,
+        owner: str,
+        conversation_id: str,
+        again: Regenerate,
+        on_leave: OnDisconnect = OnDisconnect.CONTINUE,
+    ) -> Turn:
+        """Begin another answer to a question that is kept already."""
+        self.refuse_if_draining()
+        again = check_regenerate(again)
+        await self._planner.check(again)
+        await self._store.conversation(owner, conversation_id)
+        return await self._in_place(
+            (owner, conversation_id),
+            again.if_busy,
+            lambda: self._planner.plan_again(owner, conversation_id, again),
+            on_leave=on_leave,
+        )
+
+    async def clear(self, owner: str, conversation_id: str) -> None:
+        """Delete a conversation, when the turn that runs in it is cancelled and has ended."""
+        place = owner, conversation_id
+        await self._interrupt(place)
+        try:
+            await self._store.delete(owner, conversation_id)
+        finally:
+            self._give_back(place)
+        self._bell.ring(place)
+
+    async def drain(self) -> None:
+        """Refuse whoever asks or waits, and let the turns that are just beginning begin."""
+        self.draining = True
+        self._places.refuse_all(_draining())
+        while self._beginning:
+            await asyncio.wait(set(self._beginning))
+
+    def refuse_if_draining(self) -> None:
+        if self.draining:
+            raise _draining()
+
+    async def _claimed_once(
+        self,
+        owner: str,
+        conversation_id: str,
+        question: Ask,
+        claim: Claim,
+        writer: Upstream | None,
+        on_leave: OnDisconnect,
+    ) -> Turn:
+        """Begin a claimed turn once, however many ask for it at the same moment."""
+        held = self._claimed.get((owner, claim.key))
+        if held is None:
+            joining = self._joined_or_begun(owner, conversation_id, question, claim, writer)
+            task = self._own(joining)
+            self._claimed[owner, claim.key] = claim, task
+            task.add_done_callback(lambda _: self._claimed.pop((owner, claim.key)))
+        elif held[0].fingerprint == claim.fingerprint:
+            task = held[1]
+        else:
+            raise IdempotencyMismatchError(
+                "This idempotency key was used for another request.", "idempotency-key"
+            )
+        return await self._shielded(task, owner, on_leave)
+
+    async def _joined_or_begun(
+        self,
+        owner: str,
+        conversation_id: str,
+        question: Ask,
+        claim: Claim,
+        writer: Upstream | None,
+    ) -> Turn:
+        """Return the turn of a claim; one that was interrupted has its question answered anew."""
+        turn_id = await self._store.claimed(owner, claim)
+        if turn_id is None:
+            return await self._begun(owner, conversation_id, question, claim, writer)
+        if (live := self._running.find(owner, turn_id)) is not None:
+            return live.snapshot()
+        turn = await self._store.turn(owner, turn_id)
+        if turn.status is not Status.INTERRUPTED:
+            return turn
+        return await self._in_place(
+            (owner, turn.conversation_id),
+            question.if_busy,
+            lambda: self._planner.plan_anew(owner, turn, question, claim),
+            writer,
+        )
+
+    async def _begun(
+        self,
+        owner: str,
+        conversation_id: str,
+        question: Ask,
+        claim: Claim | None = None,
+        writer: Upstream | None = None,
+        on_leave: OnDisconnect = OnDisconnect.CONTINUE,
+    ) -> Turn:
+        return await self._in_place(
+            (owner, conversation_id),
+            question.if_busy,
+            lambda: self._planner.plan(owner, conversation_id, question, claim),
+            writer,
+            on_leave,
+        )
+
+    async def _in_place(
+        self,
+        place: Place,
+        if_busy: IfBusy,
+        plan: Callable[[], Coroutine[Any, Any, Plan]],
+        writer: Upstream | None = None,
+        on_leave: OnDisconnect = OnDisconnect.CONTINUE,
+    ) -> Turn:
+        await self._spending.check(place[0])
+        await self._take(place, if_busy)
+        # Shielded: a caller who vanishes now would else leave the conversation busy for ever.
+        return await self._shielded(self._own(self._begin(place, plan, writer)), place[0], on_leave)
+
+    async def _shielded(
+        self, beginning: asyncio.Task[Turn], owner: str, on_leave: OnDisconnect
+    ) -> Turn:
+        """Wait for a turn to begin; the leaving of whoever waits does not keep it from that."""
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            if on_leave is OnDisconnect.CANCEL:
+                beginning.add_done_callback(partial(self._stop, owner))
+            raise
+
+    def _stop(self, owner: str, begun: asyncio.Task[Turn]) -> None:
+        """Cancel a turn that has begun, if one has: its asker is gone and wants no answer."""
+        if begun.cancelled() or begun.exception() is not None:
+            return
+        if (live := self._running.find(owner, begun.result().id)) is not None:
+            live.stop(Status.CANCELLED)
+
+    async def _take(self, place: Place, if_busy: IfBusy) -> None:
+        if if_busy is IfBusy.REJECT and self._places.taken(place):
+            raise BusyError("Another turn of this conversation is running.")
+        self.refuse_if_draining()  # nobody joins a line that has been sent away
+        self._refuse_a_crowd(place)
+        if if_busy is IfBusy.INTERRUPT:
+            await self._interrupt(place)
+        else:
+            await self._places.take(place)
+
+    def _refuse_a_crowd(self, place: Place) -> None:
+        """Refuse one turn more than may run; one that waits will take over another's place."""
+        limits, owner = self._limits, place[0]
+        if self._places.taken(place):
+            return
+        if len(self._places) >= limits.running:
+            raise RateLimitedError(f"{limits.running} turns are running; no more may at once.")
+        if (most := limits.running_per_key) is None:
+            return
+        if self._places.of(owner) >= most:
+            raise RateLimitedError(f"{most} turns of this key are running; no more may at once.")
+
+    async def _interrupt(self, place: Place) -> None:
+        self._interrupting[place] += 1
+        try:
+            if (live := self._running.in_conversation(*place)) is not None:
+                live.stop(Status.CANCELLED)
+            await self._places.take(place, first=True)
+        finally:
+            self._interrupting[place] -= 1
+            if not self._interrupting[place]:
+                del self._interrupting[place]
+
+    async def _begin(
+        self,
+        place: Place,
+        plan: Callable[[], Coroutine[Any, Any, Plan]],
+        writer: Upstream | None,
+    ) -> Turn:
+        """Keep and start a turn; its end gives the place back, and so does a failure here."""
+        try:
+            self.refuse_if_draining()
+            self._make_room(place)
+            await self._spending.check(place[0])  # those before it in line may have spent all
+            planned = await plan()
+            live = LiveTurn(place[0], planned.turn)
+            self._running.admit(live)
+            try:
+                turn = await self._store.begin(
+                    place[0],
+                    planned.turn,
+                    planned.question,
+                    conversation=planned.conversation,
+                    title=planned.title,
+                    claim=planned.claim,
+                    before=planned.before,
+                )
+            except BaseException:
+                self._running.forget(live)
+                raise
+        except BaseException:
+            self._give_back(place)
+            raise
+        live.turn = turn
+        self._running.start(
+            live, planned.prompt, planned.answer_id, lambda: self._free(live), writer
+        )
+        if self._interrupting[place]:
+            live.stop(Status.CANCELLED)
+        self._bell.ring(place)
+        return turn
+
+    def _free(self, live: LiveTurn) -> None:
+        self._give_back((live.owner, live.turn.conversation_id))
+        self._ended(live.owner, live.turn)
+
+    def _make_room(self, place: Place) -> None:
+        """Have a place in the room for a turn: the one before it left its own, or a new one.
+
+        Only here, where a turn begins: a deletion has the place of a turn too, and needs no room.
+        """
+        if place not in self._roomed:
+            self._room.enter(place[0])
+            self._roomed.add(place)
+
+    def _give_back(self, place: Place) -> None:
+        self._places.give_back(place)
+        if place in self._roomed and not self._places.taken(place):
+            self._roomed.remove(place)
+            self._room.leave(place[0])
+
+    def _own(self, beginning: Coroutine[Any, Any, Turn]) -> asyncio.Task[Turn]:
+        task = asyncio.create_task(beginning)
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
+        # An asker who left does not fetch the error; that is no news for the log.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+
+def _draining() -> DrainingError:
+    return DrainingError("The server is shutting down; ask again in a moment.")

@@ -1,0 +1,357 @@
+"""Plans turns: all that the beginning of one writes and sends, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from server.config.limits import TurnLimits, UpstreamLimits
+from server.core.access.token_budget import Budget
+from server.core.errors import InvalidRequestError
+from server.core.ids import Ids
+from server.core.prompt.characters import Character, Shaping, Wish
+from server.core.prompt.compose import Prompts, Request, Settings
+from server.core.prompt.composed import Composed
+from server.core.turns.placement import Place, Said, place
+from server.core.turns.questions import ROOT, Ask, Regenerate
+from server.core.validation import title_of
+from server.templates import template
+from server.upstream.port import Prompt
+from storage.model import Content, Conversation, Message, Role, Status, Turn
+from storage.port import Claim, NotFoundError, Store
+
+#: The truncation that asks for summaries of what leaves the window.
+SUMMARIZE = "summarize"
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What conversations that say nothing use, and how much there may be of them."""
+
+    model: str
+    system_prompt: str | None = None
+    counting: Settings = field(default_factory=Settings)
+    shaping: Shaping = field(default_factory=Shaping)
+    limits: TurnLimits = field(default_factory=TurnLimits)
+    upstreams: UpstreamLimits = field(default_factory=UpstreamLimits)
+    budget: Budget | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that the beginning of a turn writes and sends."""
+
+    turn: Turn
+    prompt: Prompt
+    answer_id: str
+    #: None where the question is kept already
+    question: Message | None = None
+    #: what is kept with the question and before it: what a character says first, say
+    before: tuple[Message, ...] = ()
+    #: for a conversation that is not there yet, or has no message yet
+    conversation: Conversation | None = None
+    title: str = ""
+    claim: Claim | None = None
+
+
+class Planner:
+    """Reads what a turn needs to know of its conversation, and writes nothing."""
+
+    def __init__(
+        self,
+        store: Store,
+        prompts: Prompts,
+        defaults: Defaults,
+        ids: Ids,
+        now: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._prompts = prompts
+        self._defaults = defaults
+        self._shaping = defaults.shaping
+        self._now = now
+        self.ids = ids
+
+    async def plan(
+        self, owner: str, conversation_id: str, question: Ask, claim: Claim | None
+    ) -> Plan:
+        """Plan the turn of a question. Raises ContextLengthError, NotFoundError for its parent."""
+        there = await self._found(owner, conversation_id)
+        place = await self._place(owner, there, question)
+        if there is not None and place is not None and place.question is not None:
+            self._check_character(there, question)
+            return await self._plan_kept(owner, there, place.question, question, claim)
+        request = await self._request(owner, conversation_id, there, question)
+        if place is not None:
+            request = await self._joined(request, place)
+        composed = await self._prompts.compose(request)
+        now = self._now()
+        turn_id = self.ids.new("turn")
+        message = _question(self.ids.new("msg"), turn_id, request, composed, now)
+        first = there is None or not there.message_count
+        return Plan(
+            turn=_turn(turn_id, message, request, composed, now),
+            prompt=self._prompt(composed, request.model, question),
+            answer_id=self.ids.new("msg"),
+            question=message,
+            before=request.before,
+            conversation=self._made(there, question, request, now) if first else None,
+            title=title_of(_first_words(question)),
+            claim=claim,
+        )
+
+    async def plan_again(self, owner: str, conversation_id: str, again: Regenerate) -> Plan:
+        """Plan another answer to a question that is kept."""
+        there = await self._store.conversation(owner, conversation_id)
+        self._check_character(there, again)
+        question = await self._question(owner, there, again.message_id)
+        return await self._plan_kept(owner, there, question, again)
+
+    async def plan_anew(self, owner: str, left: Turn, again: Ask, claim: Claim) -> Plan:
+        """Plan the answer of a turn that was interrupted, for an asker who comes back for it."""
+        there = await self._store.conversation(owner, left.conversation_id)
+        question = await self._store.message(owner, there.id, left.question_id)
+        return await self._plan_kept(owner, there, question, again, claim)
+
+    async def _plan_kept(
+        self,
+        owner: str,
+        there: Conversation,
+        question: Message,
+        again: Ask | Regenerate,
+        claim: Claim | None = None,
+    ) -> Plan:
+        character = self._shaping.character(again)
+        model = again.model or there.model or character.model or self._defaults.model
+        request = Request(
+            owner,
+            there.id,
+            question.parent_id,
+            question.content,
+            model,
+            system_prompt=self._instructions(there, again),
+            max_tokens=again.max_tokens,
+            summarise=there.truncation == SUMMARIZE,
+            template=await self._shaping.template(again, model),
+            role=question.role,
+            attached=again.attached if isinstance(again, Ask) else "",
+        )
+        composed = await self._prompts.compose(request)
+        return Plan(
+            turn=_turn(self.ids.new("turn"), question, request, composed, self._now()),
+            prompt=self._prompt(composed, request.model, again),
+            answer_id=self.ids.new("msg"),
+            claim=claim,
+        )
+
+    async def request(self, owner: str, conversation_id: str, question: Ask) -> Request:
+        """Return what a question's prompt would be composed for."""
+        there = await self._store.conversation(owner, conversation_id)
+        return await self._request(owner, conversation_id, there, question)
+
+    async def check(self, wish: Wish) -> None:
+        """Refuse characters and templates that there are not, before anything is waited for."""
+        await self._shaping.check(wish)
+
+    async def _request(
+        self, owner: str, conversation_id: str, there: Conversation | None, question: Ask
+    ) -> Request:
+        character = self._shaping.character(question)
+        model = question.model or (there and there.model) or character.model or self._defaults.model
+        parent = _parent(there, question)
+        before: tuple[Message, ...] = ()
+        if character.greeting and (there is None or not there.message_count):
+            said = Said(Role.ASSISTANT, character.greeting)
+            before = (await self._unkept(conversation_id, None, 1, said, model),)
+            parent = before[0].id
+        return Request(
+            owner,
+            conversation_id,
+            parent,
+            question.content,
+            model,
+            system_prompt=self._system_prompt(there, question, character),
+            max_tokens=question.max_tokens,
+            summarise=there is not None and there.truncation == SUMMARIZE,
+            template=await self._shaping.template(question, model),
+            before=before,
+            role=question.role,
+            attached=question.attached,
+        )
+
+    async def _place(self, owner: str, there: Conversation | None, question: Ask) -> Place | None:
+        """Return where a caller stands that keeps a history of its own; None for all others."""
+        if not question.said:
+            return None
+        if there is None:
+            return Place(None, question.said[:-1])
+        return await place(self._store, owner, there.id, there.head_id, question.said)
+
+    async def _joined(self, request: Request, place: Place) -> Request:
+        """Return a request under its place, what is new before the question told too."""
+        before = list(request.before)  # a greeting, where all begins
+        parent, depth = (before[-1].id, 1) if before else (place.parent_id, 0)
+        if not before and parent is not None:
+            depth = (
+                await self._store.message(request.owner, request.conversation_id, parent)
+            ).depth
+        for said in place.new:
+            depth += 1
+            before.append(
+                await self._unkept(request.conversation_id, parent, depth, said, request.model)
+            )
+            parent = before[-1].id
+        return replace(request, parent_id=parent, before=tuple(before))
+
+    async def _unkept(
+        self, conversation_id: str, parent_id: str | None, depth: int, said: Said, model: str
+    ) -> Message:
+        """Return a message that will be kept with the question that follows it."""
+        return Message(
+            id=self.ids.new("msg"),
+            conversation_id=conversation_id,
+            parent_id=parent_id,
+            role=said.role,
+            content=said.content,
+            tokens=await self._prompts.count(model, said.content),
+            encoding=self._prompts.encoding_of(model).name,
+            model=None,
+            turn_id=None,
+            created_at=self._now(),
+            depth=depth,
+        )
+
+    def _check_character(self, there: Conversation, how: Ask | Regenerate) -> None:
+        """Refuse a character that would change the system prompt of a conversation."""
+        if self._shaping.character(how).system_prompt not in (None, there.system_prompt):
+            raise _too_late("character")
+
+    def _instructions(self, there: Conversation, how: Ask | Regenerate) -> str | None:
+        """Return the system prompt: the conversation's, or a joining caller's own for this turn."""
+        own = how.system_prompt if isinstance(how, Ask) and how.said else None
+        return own or there.system_prompt
+
+    def _prompt(self, composed: Composed, model: str, how: Ask | Regenerate) -> Prompt:
+        max_tokens = how.max_tokens or self._defaults.counting.max_tokens
+        written, stop = composed.scale.template, how.stop
+        if written is not None:
+            max_tokens = max_tokens or composed.window.reserved  # else OpenAI completes 16 tokens
+            stop = tuple(template.stops(stop, written))
+        return Prompt(
+            model=model,
+            messages=composed.messages,
+            max_tokens=max_tokens,
+            temperature=how.temperature,
+            top_p=how.top_p,
+            seed=how.seed,
+            stop=stop,
+            text=composed.text,
+        )
+
+    async def _question(self, owner: str, there: Conversation, message_id: str | None) -> Message:
+        """Return the question that a message answers, or that it is."""
+        leaf = message_id or there.head_id
+        if leaf is None:
+            raise InvalidRequestError("There is nothing to answer in this conversation yet.")
+        above = await self._store.branch(owner, there.id, leaf, limit=_MOST_STEPS)
+        for message in above:
+            if message.role is Role.USER:
+                return message
+        raise InvalidRequestError("There is no question above this message.", "message_id")
+
+    async def _found(self, owner: str, conversation_id: str) -> Conversation | None:
+        try:
+            return await self._store.conversation(owner, conversation_id)
+        except NotFoundError:
+            return None
+
+    def _system_prompt(
+        self, there: Conversation | None, question: Ask, character: Character
+    ) -> str | None:
+        given = question.system_prompt
+        wanted = character.system_prompt if given is None else given
+        if there is None:
+            return wanted or character.system_prompt or self._defaults.system_prompt
+        if wanted in (None, there.system_prompt):
+            return there.system_prompt
+        if question.said:
+            return self._instructions(there, question)
+        if there.message_count:
+            raise _too_late("character" if given is None else "system_prompt")
+        return wanted
+
+    def _made(
+        self, there: Conversation | None, question: Ask, request: Request, now: int
+    ) -> Conversation:
+        """Return the conversation that a first question makes, or finishes making."""
+        character = self._shaping.character(question)
+        return Conversation(
+            id=request.conversation_id,
+            title="",
+            system_prompt=request.system_prompt,
+            model=(there and there.model) or question.model or character.model,
+            metadata={},
+            created_at=now,
+            updated_at=now,
+        )
+
+
+def _too_late(param: str) -> InvalidRequestError:
+    what = "it" if param == "system_prompt" else "the system prompt"
+    return InvalidRequestError(
+        f"{param} can be given in the first ask of a conversation only; "
+        f"PATCH /conversations/{{id}} changes {what} later.",
+        param,
+    )
+
+
+#: An answer stands a few messages below its question at most (tool calls of imported histories).
+_MOST_STEPS = 50
+
+
+def _parent(there: Conversation | None, question: Ask) -> str | None:
+    if question.parent_id == ROOT:
+        return None
+    if question.parent_id is None:
+        return there.head_id if there else None
+    if there is None:
+        raise NotFoundError(f"There is no message {question.parent_id!r}.", "parent_id")
+    return question.parent_id
+
+
+def _first_words(question: Ask) -> Content:
+    """Return what a conversation that begins with a question is named after."""
+    asked = (one.content for one in question.said if one.role is Role.USER)
+    return next(asked, question.content)
+
+
+def _question(
+    message_id: str, turn_id: str, request: Request, composed: Composed, now: int
+) -> Message:
+    return Message(
+        id=message_id,
+        conversation_id=request.conversation_id,
+        parent_id=request.parent_id,
+        role=request.role,
+        content=request.content,
+        tokens=composed.question_tokens,
+        encoding=composed.encoding,
+        model=None,
+        turn_id=turn_id,
+        created_at=now,
+    )
+
+
+def _turn(turn_id: str, question: Message, request: Request, composed: Composed, now: int) -> Turn:
+    return Turn(
+        id=turn_id,
+        conversation_id=request.conversation_id,
+        status=Status.RUNNING,
+        model=request.model,
+        parent_id=question.parent_id,
+        question_id=question.id,
+        answer_id=None,
+        answer="",
+        context=composed.sent,
+        created_at=now,
+    )

@@ -1,0 +1,132 @@
+"""What callers ask for: a question, or another answer to one; checked the same on every wire."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+
+from server.core import validation
+from server.core.prompt.characters import Mode
+from server.core.turns.placement import Said
+from storage.model import Content, Role
+from storage.port import Claim
+
+__all__ = ["ROOT", "Ask", "IfBusy", "Mode", "OnDisconnect", "Regenerate"]
+
+#: In place of a parent's id: no parent, a new first message.
+ROOT = "root"
+
+
+class IfBusy(StrEnum):
+    """What an ask does while another turn of its conversation runs."""
+
+    WAIT = "wait"
+    REJECT = "reject"
+    INTERRUPT = "interrupt"
+
+
+class OnDisconnect(StrEnum):
+    """What becomes of a turn when its asker's connection is lost."""
+
+    CONTINUE = "continue"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class Regenerate:
+    """A wish for another answer; `message_id` is an answer or its question, None the head.
+
+    What is None is left to the conversation and the upstream.
+    """
+
+    message_id: str | None = None
+    model: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    mode: Mode | None = None
+    character: str | None = None
+    instruction_template: str | None = None
+    prompt_template: str | None = None
+    if_busy: IfBusy = IfBusy.WAIT
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question, and how it is to be answered.
+
+    `parent_id` is the message to ask under: None the head, ROOT none. What else is None is left to
+    the conversation and the upstream.
+    """
+
+    content: Content
+    parent_id: str | None = None
+    model: str | None = None
+    system_prompt: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    mode: Mode | None = None
+    character: str | None = None
+    instruction_template: str | None = None
+    prompt_template: str | None = None
+    if_busy: IfBusy = IfBusy.WAIT
+    idempotency_key: str | None = None
+    #: for a caller that keeps a history of its own: all that it says was said, the question last
+    said: tuple[Said, ...] = ()
+    #: what is sent beside the messages and takes tokens as they do
+    attached: str = ""
+    #: a digest of all that the caller sent, where that is more than this: its key is for that too
+    digest: str = ""
+
+    @property
+    def role(self) -> Role:
+        return self.said[-1].role if self.said else Role.USER
+
+
+def check_ask(question: Ask) -> Ask:
+    """Return a question as it is kept, or refuse it."""
+    _check_sampling(question)
+    validation.known(question.parent_id, "parent_id")
+    if question.system_prompt is not None:
+        validation.text(question.system_prompt, "system_prompt")
+    if question.idempotency_key is not None:
+        validation.short_text(question.idempotency_key, "idempotency-key", validation.LONGEST_KEY)
+    if question.said:
+        for one in question.said:
+            validation.spoken(one.content)
+        return question
+    return replace(question, content=validation.content(question.content))
+
+
+def check_regenerate(again: Regenerate) -> Regenerate:
+    """Return a wish for another answer, or refuse it."""
+    _check_sampling(again)
+    validation.known(again.message_id, "message_id")
+    return again
+
+
+def claim_of(conversation_id: str, question: Ask, now: int) -> Claim | None:
+    """Return the claim that a question's idempotency key makes on all that it asks."""
+    if not question.idempotency_key:
+        return None
+    asked = json.dumps([conversation_id, asdict(question)], sort_keys=True, ensure_ascii=False)
+    return Claim(question.idempotency_key, hashlib.sha256(asked.encode()).digest(), now)
+
+
+def _check_sampling(of: Ask | Regenerate) -> None:
+    if of.model is not None:
+        validation.name(of.model, "model")
+    validation.number(of.max_tokens, "max_tokens", 1, 1 << 31, whole=True)
+    validation.number(of.temperature, "temperature", 0, 2)
+    validation.number(of.top_p, "top_p", 0, 1)
+    validation.number(
+        of.seed, "seed", -validation.LARGEST_INTEGER, validation.LARGEST_INTEGER - 1, whole=True
+    )
+    validation.stops(of.stop)

@@ -1,0 +1,149 @@
+"""Keeps how turns end, and waits with them in memory for a database that is away."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+
+import structlog
+
+from server.core.errors import Problem, problem_of
+from server.live.turn import LiveTurn
+from storage.model import Failure, Status, Turn
+from storage.port import Outcome, Store, UnavailableError
+
+log = structlog.get_logger("trialogue.turns")
+
+#: Seconds between tries, at first and at most.
+RETRY_SECONDS = (0.1, 2.0)
+#: Seconds that followers wait for an end to be kept before they are told that it is not.
+PATIENCE = 300.0
+
+
+class Keeping:
+    """Tries to keep an end until it is kept; a drain alone gives up on it."""
+
+    def __init__(self, store: Store, patience: float = PATIENCE) -> None:
+        self._store = store
+        self._patience = patience
+        self._hurry = asyncio.Event()
+        self._away = False
+        self._late: dict[tuple[str, str], LiveTurn] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def find(self, owner: str, turn_id: str) -> LiveTurn | None:
+        """Return a turn whose followers were told of an end that is not kept yet."""
+        return self._late.get((owner, turn_id))
+
+    async def keep(self, live: LiveTurn, outcome: Outcome) -> Turn:
+        """Keep an end and return the turn as its followers are to hear of it.
+
+        Where the database stays away for too long the turn has failed for them; that end, with all
+        of the text, is kept when the database is back, unless we end before.
+        """
+        until = asyncio.get_running_loop().time() + self._patience
+        kept = await self._tried(live, outcome, until)
+        if isinstance(kept, Turn):
+            return _as_told(kept, outcome.error)
+        error = failure(kept)
+        if not self._hurry.is_set():
+            failed = replace(outcome, status=Status.FAILED, finish_reason=None, error=error)
+            task = asyncio.create_task(self._kept_late(live, failed), name=f"{live.turn.id} late")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return told_failed(live, outcome.ended_at, error)
+
+    def note(self, why: UnavailableError | None) -> None:
+        """Say in the log that the database is away, or back, when that has changed."""
+        if why is not None and not self._away:
+            log.error("the database is away: answers wait in memory", why=str(why))
+        if why is None and self._away:
+            log.warning("the database is back")
+        self._away = why is not None
+
+    def hurry(self) -> None:
+        """From now on try once and give up."""
+        self._hurry.set()
+
+    async def close(self) -> None:
+        """Try a last time to keep what waits."""
+        self.hurry()
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    async def _tried(
+        self, live: LiveTurn, outcome: Outcome, until: float
+    ) -> Turn | UnavailableError:
+        """Keep an end, trying until a loop time; return the turn, or why it is not kept.
+
+        One that cannot be kept as it was told, whatever the reason, is kept as a failure.
+        """
+        pause, longest = RETRY_SECONDS
+        loop = asyncio.get_running_loop()
+        while True:
+            last = self._hurry.is_set() or loop.time() >= until
+            try:
+                kept = await self._store.end(live.owner, live.turn.id, outcome)
+            except UnavailableError as error:
+                self.note(error)
+                if last:
+                    log.error("the end of a turn could not be kept", turn=live.turn.id)
+                    return error
+            except Exception as error:
+                bare = _bare(outcome, failure(error))
+                if outcome == bare:
+                    raise
+                log.exception("the end of a turn could not be kept as told", turn=live.turn.id)
+                outcome = bare
+                continue
+            else:
+                self.note(None)
+                return kept
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(pause, max(until - loop.time(), 0))):
+                    await self._hurry.wait()
+            pause = min(2 * pause, longest)
+
+    async def _kept_late(self, live: LiveTurn, outcome: Outcome) -> None:
+        key = live.owner, live.turn.id
+        self._late[key] = live
+        try:
+            await self._tried(live, outcome, float("inf"))
+        except Exception:
+            log.exception("the end of a turn could not be kept", turn=live.turn.id)
+        finally:
+            del self._late[key]
+
+
+def told_failed(live: LiveTurn, now: int, error: Failure) -> Turn:
+    """Return a turn whose end is not kept, as its followers are told of it."""
+    return replace(live.snapshot(), status=Status.FAILED, error=error, ended_at=now)
+
+
+def _bare(outcome: Outcome, error: Failure) -> Outcome:
+    """Return an end without a word of the upstream's but the text, which is known to be sound."""
+    return replace(
+        outcome,
+        status=Status.FAILED,
+        finish_reason=None,
+        usage=None,
+        error=error,
+        content=None,
+        drift=None,
+    )
+
+
+def failure(error: BaseException) -> Failure:
+    """Return what broke on our side as the failure of a turn."""
+    problem = problem_of(error)
+    return Failure(problem.code, problem.message)
+
+
+def failure_of(problem: Problem) -> Failure:
+    return Failure(problem.code, problem.message, problem.status, problem.retry_after)
+
+
+def _as_told(kept: Turn, error: Failure | None) -> Turn:
+    """Return a kept turn with its failure as it was, which says how long to wait."""
+    return replace(kept, error=error) if error is not None and kept.error == error else kept

@@ -1,0 +1,34 @@
+"""Large events pass one after the other, so that nobody waits for all who catch up at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from server.live.turn import Delta, Ended, TurnEvent
+
+#: Characters; writing an event of more takes a wire longer than a pass of the loop should.
+LARGE = 1 << 15
+
+
+class Turnstile:
+    """Lets one large event through at a time, in the order in which they came.
+
+    Two hundred followers that begin to read in the middle of a long answer are megabytes each. A
+    kernel that has room takes them without a wait, and whoever asks meanwhile would come after all
+    of it; as it is, everybody has a pass of the loop in between.
+    """
+
+    def __init__(self) -> None:
+        self._one_at_a_time = asyncio.Lock()
+
+    async def let_through(self, event: TurnEvent) -> None:
+        """Return once it is this event's turn; at once for one that is small."""
+        if _length(event) >= LARGE:
+            async with self._one_at_a_time:
+                await asyncio.sleep(0)
+
+
+def _length(event: TurnEvent) -> int:
+    if isinstance(event, Delta):
+        return len(event.text)
+    return len(event.turn.answer) if isinstance(event, Ended) else 0

@@ -1,0 +1,52 @@
+"""What a call for a completion wants that shows when its stream is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from server.openai_protocol.normalize import parse
+from server.upstream.port import Call, UpstreamFailedError
+
+#: the route of text completions
+TEXTS = "/completions"
+#: a body without any of these wants one choice, and no usage
+_TELLING = (b'"n"', b"include_usage", b'"prompt"')
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How many choices a stream will have, and whether it is to tell its usage."""
+
+    choices: int = 1
+    usage: bool = False
+
+
+def wish_of(call: Call) -> Wish:
+    """Return what a call wants; its body is read only where it may want more than one choice."""
+    if not isinstance(call.body, bytes) or not any(word in call.body for word in _TELLING):
+        return Wish()
+    asked = asked_of(call)
+    options = asked.get("stream_options")
+    usage = isinstance(options, dict) and bool(options.get("include_usage"))
+    prompts = _prompts(asked.get("prompt")) if call.path == TEXTS else 1
+    return Wish(_choices(asked) * prompts, usage)
+
+
+def asked_of(call: Call) -> dict[str, Any]:
+    """Return the body of a call; an empty one where it is no JSON object, or was not held."""
+    try:
+        return parse(call.body)[0] if isinstance(call.body, bytes) else {}
+    except UpstreamFailedError:
+        return {}
+
+
+def _choices(asked: Mapping[str, Any]) -> int:
+    n = asked.get("n")
+    return max(int(n), 1) if isinstance(n, int | float) else 1
+
+
+def _prompts(prompt: Any) -> int:
+    """Return how many prompts there are: texts or lists of tokens, but not the tokens of one."""
+    return len(prompt) if isinstance(prompt, list) and prompt and type(prompt[0]) is not int else 1

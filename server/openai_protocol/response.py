@@ -1,0 +1,74 @@
+"""See that a whole answer of an upstream is one that OpenAI's clients can read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from server.openai_protocol.normalize import (
+    TEXT,
+    UNREADABLE,
+    Head,
+    encode,
+    mend_choice,
+    mend_reason,
+    mend_usage,
+    set_default,
+)
+from server.openai_protocol.tool_calls import mend_calls, mend_content
+from server.upstream.port import UpstreamFailedError
+
+
+def fit(data: bytes, said: dict[str, Any], head: Head, *, good: bool) -> bytes:
+    """Return a whole answer fit for OpenAI's types: its own bytes, `data`, where they are.
+
+    `said` and `good` are what `parse` made of them. Raises UpstreamFailedError where there is no
+    answer in them.
+    """
+    choices = said.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise UpstreamFailedError(UNREADABLE)
+    mend_said = _text if head.object == TEXT else _message
+    mended = head.mend(said) | mend_usage(said)
+    for index, choice in enumerate(choices):
+        mended |= mend_choice(choice, index)
+        mended |= set_default(choice, "logprobs", None)
+        mended |= mend_said(choice) | _ended(choice)
+    return encode(said) if mended or not good else data
+
+
+def _message(choice: dict[str, Any]) -> bool:
+    mended = False
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise UpstreamFailedError(UNREADABLE)
+    for name in ("content", "refusal"):
+        mended |= set_default(message, name, None)
+    if message.get("role") != "assistant":
+        message["role"] = "assistant"
+        mended = True
+    return mended | mend_content(message) | mend_calls(message)
+
+
+def _text(choice: dict[str, Any]) -> bool:
+    if not isinstance(choice.get("text"), str):
+        raise UpstreamFailedError(UNREADABLE)
+    return False
+
+
+def text_of(choice: dict[str, Any]) -> str:
+    """Return the text of a choice that is fit; of a stream, what a chunk adds to it."""
+    said = choice.get("message") or choice.get("delta")
+    text = choice.get("text") if said is None else said.get("content")
+    return text if isinstance(text, str) else ""
+
+
+def _ended(choice: dict[str, Any]) -> bool:
+    message = choice.get("message") or {}
+    otherwise = "function_call" if message.get("function_call") else "stop"
+    if message.get("tool_calls"):
+        otherwise = "tool_calls"
+    mended = mend_reason(choice, otherwise)
+    if choice["finish_reason"] is not None:
+        return mended
+    choice["finish_reason"] = otherwise
+    return True

@@ -1,0 +1,199 @@
+"""See that each event of a completion's stream is one that OpenAI's clients can read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from server.config.limits import ReplyLimits
+from server.openai_protocol.expectations import Wish
+from server.openai_protocol.normalize import (
+    TEXT,
+    UNREADABLE,
+    Head,
+    encode,
+    mend_choice,
+    mend_reason,
+    mend_usage,
+    parse,
+    set_default,
+)
+from server.openai_protocol.response import text_of
+from server.openai_protocol.surrogates import Letters
+from server.openai_protocol.tool_calls import Calls, mend_arguments, mend_content
+from server.openai_protocol.usage import Tally
+from server.upstream.complaints import shaped
+from server.upstream.cut import data_of, without_comments
+from server.upstream.port import UpstreamFailedError
+from server.upstream.remote.bounds import Length
+from server.upstream.remote.redaction import Clean
+
+DONE = b"data: [DONE]\n\n"
+CHAT_CHUNK = "chat.completion.chunk"
+_CUT_OFF = "the upstream's answer was cut off"
+_MOST_CHARS = ReplyLimits().answer_chars
+
+
+class Chunks:
+    """Judge the events of one stream: pass on those that are right as they came, mend the others.
+
+    What clients trip over is taken out: comments, chunks without choices unless usage was asked
+    for, null as a delta's content, half a letter, a missing name. An error inside the stream is its
+    last event, cleaned of the upstream's key and address. Usage that was asked for and not told is
+    left to be counted.
+    """
+
+    def __init__(
+        self, model: str, clean: Clean, *, chat: bool, wish: Wish, most: int = _MOST_CHARS
+    ) -> None:
+        """`most` characters may be the text of one choice."""
+        self._head = Head(CHAT_CHUNK if chat else TEXT, model)
+        self._clean = clean
+        self._chat = chat
+        self._wish = wish
+        self._most = most
+        self._lengths: dict[int, Length] = {}
+        self._begun: set[int] = set()
+        self._ended: set[int] = set()
+        self._calls: dict[int, Calls] = {}
+        self._halves: dict[tuple[int, str], Letters] = {}
+        #: what was said, while its usage may have to be counted
+        self._tally = Tally() if wish.usage else None
+        #: nothing may follow
+        self.over = False
+        #: what the upstream said was wrong, where that was its last event
+        self.error: object = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every choice has ended: those that were asked for, and those that began."""
+        return len(self._ended) >= self._wish.choices and self._ended >= self._begun
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is to come but the stream's end."""
+        return self.whole and self._tally is None
+
+    @property
+    def uncounted(self) -> Tally | None:
+        """What was said, where it is over and its usage was asked for but not told."""
+        return self._tally if self._begun and self.error is None else None
+
+    def take(self, event: bytes) -> bytes:
+        """Return what to pass on of a whole event; empty where it is nothing.
+
+        Raises UpstreamFailedError for one that cannot be read.
+        """
+        data = data_of(event)
+        if not data:
+            return b""
+        if data.startswith(b"[DONE]"):
+            if self._ended and not self._ended >= self._begun:
+                raise UpstreamFailedError(_CUT_OFF)
+            self.over = True
+            return without_comments(event)
+        chunk, good = parse(data)
+        if chunk.get("error"):
+            self.over = True
+            self.error = chunk["error"]
+            return _event({"error": shaped(self.error, self._clean)})
+        mended = mend_usage(chunk)
+        told = chunk.get("usage") is not None
+        if not chunk.get("choices"):
+            if not (self._wish.usage and told):
+                return b""
+            mended |= set_default(chunk, "choices", [])
+        if told:
+            self._tally = None
+        mended |= self._head.mend(chunk)
+        mended |= self._mend_all(chunk["choices"], good=good)
+        return _event(chunk) if mended or not good else without_comments(event)
+
+    def usage(self, usage: dict[str, int]) -> bytes:
+        """Return the event that tells a usage."""
+        chunk: dict[str, Any] = {}
+        self._head.mend(chunk)
+        return _event({**chunk, "choices": [], "usage": usage})
+
+    def close(self) -> bytes:
+        """Return what the stream lacks at its end. Raises UpstreamFailedError for one cut off."""
+        if self.over:
+            return b""
+        if not self.whole:
+            raise UpstreamFailedError(_CUT_OFF)
+        self.over = True
+        return DONE
+
+    def _mend_all(self, choices: Any, *, good: bool) -> bool:
+        if not isinstance(choices, list):
+            raise UpstreamFailedError(UNREADABLE)
+        mended = False
+        for index, choice in enumerate(choices):
+            mended |= self._mend(choice, index)
+            if not good or self._halves:
+                mended |= self._rejoin(choice)
+        return mended
+
+    def _mend(self, choice: Any, index: int) -> bool:
+        mended = mend_choice(choice, index)
+        index = choice["index"]
+        self._begun.add(index)
+        mended |= self._mend_delta(choice, index) if self._chat else _mend_text(choice)
+        mended |= mend_reason(choice, "tool_calls" if index in self._calls else "stop")
+        if choice["finish_reason"] is not None:
+            self._ended.add(index)
+        self._lengths.setdefault(index, Length(self._most)).add(text_of(choice))
+        if self._tally is not None:
+            self._tally.add(index, choice["delta"] if self._chat else choice)
+        return mended
+
+    def _mend_delta(self, choice: dict[str, Any], index: int) -> bool:
+        mended = False
+        delta = choice.get("delta")
+        if delta is None:
+            delta = choice["delta"] = {}
+            mended = True
+        if not isinstance(delta, dict):
+            raise UpstreamFailedError(UNREADABLE)
+        content = delta.get("content", "")
+        if content is None:
+            del delta["content"]
+            mended = True
+        elif type(content) is not str:
+            mended |= mend_content(delta)
+        if calls := delta.get("tool_calls"):
+            mended |= self._calls.setdefault(index, Calls()).mend(calls)
+        if delta.get("function_call"):
+            mended |= mend_arguments(delta)
+        return mended
+
+    def _rejoin(self, choice: dict[str, Any]) -> bool:
+        """Put a letter that was split over two chunks into the second of them, whole."""
+        said = choice["delta"] if self._chat else choice
+        mended = False
+        for name, value in list(said.items()):
+            if name != "finish_reason" and isinstance(value, str):
+                letters = self._halves.setdefault((choice["index"], name), Letters())
+                said[name] = letters.push(value)
+                mended |= said[name] != value
+        if choice["finish_reason"] is not None:
+            for (index, name), letters in self._halves.items():
+                if index == choice["index"] and (lost := letters.close()):
+                    said[name] = said.get(name, "") + lost
+                    mended = True
+        return mended
+
+
+def _mend_text(choice: dict[str, Any]) -> bool:
+    if not isinstance(choice.get("text"), str):
+        raise UpstreamFailedError(UNREADABLE)
+    return set_default(choice, "logprobs", None)
+
+
+def failure(message: str) -> bytes:
+    """Return the event that ends a stream which broke."""
+    error = {"message": message, "type": "server_error", "param": None, "code": None}
+    return _event({"error": error})
+
+
+def _event(payload: object) -> bytes:
+    return b"data: %b\n\n" % encode(payload)

@@ -1,0 +1,137 @@
+"""The HTTP listener: uvicorn inside our loop, bound and serving once entered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, cast
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from server.config.limits import HttpLimits
+from server.config.settings import Settings
+from server.core.access.auth import Doors
+from server.core.access.revocation import Guests
+from server.core.conversations import Conversations
+from server.transports.http.middleware import Gate
+from server.transports.http.protocol import GuardedProtocol
+from server.transports.openai.paths import ours as is_openai
+from server.transports.rest import app
+from server.transports.rest.sse import KEEP_ALIVE_SECONDS
+from server.transports.rest.state import Behind
+from server.transports.tls import Certificate, certificate_of
+from server.upstream.health import State
+
+#: Streams have ended before we close (the core has drained): what is left gets this long.
+CLOSE_SECONDS = 3
+BACKLOG = 2048
+
+
+class HttpListener:
+    """REST, SSE, `/v1` and the page on one port."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        doors: Doors,
+        settings: Settings,
+        *,
+        bound: socket.socket,
+        websocket_port: int,
+        limits: HttpLimits | None = None,
+        keep_alive: float = KEEP_ALIVE_SECONDS,
+        tls: Certificate | None = None,
+        openai: ASGIApp | None = None,
+        upstreams: Callable[[], Sequence[State]] = tuple,
+    ) -> None:
+        """`bound` is the socket to serve on, from `listening_socket`; it is ours to close.
+
+        `openai` is what answers under `/v1`; `keep_alive` is how many seconds of silence a stream
+        of events may have; `upstreams` says how each upstream has done.
+        """
+        self._settings = settings
+        self._bound = bound
+        self._limits = limits or HttpLimits()
+        self._addresses = doors.addresses
+        self._tls = tls or certificate_of(settings)
+        behind = Behind(conversations, websocket_port, upstreams, keep_alive)
+        self.port: int = bound.getsockname()[1]
+        self._guests = Guests(doors, self._limits.check_keys_every)
+        self._gate = Gate(
+            _by_path(app.build(), openai, behind),
+            doors,
+            self._guests,
+            conversations.requests,
+            settings.max_body_bytes,
+            self.port,
+            max_upload_bytes=settings.max_upload_bytes,
+            room=doors.room(self._limits.connections, "HTTP requests"),
+        )
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> HttpListener:
+        protocol = partial(GuardedProtocol, self._limits, self._addresses)
+        server = _Server(_config(self._gate, self._tls, self._limits, protocol))
+        server.config.load()
+        server.lifespan = server.config.lifespan_class(server.config)
+        await server.startup(sockets=[self._bound])
+        serving = asyncio.create_task(server.main_loop(), name="http")
+
+        async def stop() -> None:
+            serving.cancel()  # it only ticks; told to exit, it would first sleep to the next
+            await asyncio.wait([serving])
+            await server.shutdown(sockets=[self._bound])
+
+        await self._stack.enter_async_context(self._guests)
+        self._stack.push_async_callback(stop)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+
+def _by_path(rest_app: ASGIApp, openai: ASGIApp | None, behind: Behind) -> ASGIApp:
+    """Return an application that goes straight to what answers under `/v1`, past all routing."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["behind"] = behind
+        chosen = openai if openai is not None and is_openai(scope["path"]) else rest_app
+        await chosen(scope, receive, send)
+
+    return app
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals alone: whoever runs the whole process has them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _config(
+    app: ASGIApp,
+    tls: Certificate | None,
+    limits: HttpLimits,
+    protocol: Callable[..., GuardedProtocol],
+) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=cast("Any", protocol),
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=limits.idle_seconds,
+        timeout_graceful_shutdown=CLOSE_SECONDS,
+        ssl_context_factory=None if tls is None else lambda *_: tls.context,
+    )

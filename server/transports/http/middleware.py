@@ -1,0 +1,246 @@
+"""What every HTTP request passes first: request id, doors, size; and how every error looks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.core.access.auth import Doors, bearer
+from server.core.access.concurrency import Room
+from server.core.access.revocation import Guests, Reader
+from server.core.errors import (
+    Code,
+    CrowdedError,
+    InvalidRequestError,
+    Problem,
+    RefusedError,
+    RequestTooLargeError,
+    code_of,
+    problem_of,
+)
+from server.core.observability.request_log import Request, Requests
+from server.transports.http import cors as cors
+from server.transports.http.responses import JSON
+from server.transports.openai.errors import refusal as openai_refusal
+from server.transports.openai.paths import ours as is_openai
+from server.transports.openai.paths import streams_past
+from server.transports.rest.transfer import IMPORT_PATH
+from server.transports.status import http_body, http_headers, http_status, rate_headers
+
+log = structlog.get_logger("trialogue.http")
+
+#: What needs no key, by the path that was really asked for (never by a URL built from Host).
+PUBLIC = frozenset(
+    {"/", "/healthz", "/health", "/readyz", "/docs", "/openapi.json", "/favicon.ico"}
+)
+PUBLIC_FOLDER = "/web/"
+#: What takes nothing of a key's rate: to follow, to stop, and to look at the numbers.
+_FREE = re.compile(r"/metrics|/turns/[^/]+/(events|cancel)|/conversations/[^/]+/events")
+
+_SECURITY: Mapping[str, str] = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    # Of what is no page: where one is opened in a tab all the same, it does nothing there.
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "x-frame-options": "DENY",
+}
+
+
+def refusal(problem: Problem) -> Response:
+    """Return an error in the one shape that all have."""
+    return JSON(http_body(problem), status_code=http_status(problem), headers=http_headers(problem))
+
+
+class Gate:
+    """ASGI middleware around all routes: no route can forget what it does."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        doors: Doors,
+        guests: Guests,
+        requests: Requests,
+        max_body_bytes: int,
+        port: int,
+        *,
+        max_upload_bytes: int | None = None,
+        room: Room,
+    ) -> None:
+        """`max_upload_bytes` is for bodies that go by without being held.
+
+        `room` has the connections on which requests of owners are answered.
+        """
+        self._room = room
+        self._guests = guests
+        self._app = app
+        self._doors = doors
+        self._requests = requests
+        self._body = _Bound(max_body_bytes, "TRIALOGUE_MAX_BODY_BYTES")
+        self._upload = _Bound(max_upload_bytes or max_body_bytes, "TRIALOGUE_MAX_UPLOAD_BYTES")
+        self._port = port
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        headers = Headers(scope=scope)
+        wire = "openai" if is_openai(scope["path"]) else "rest"
+        with self._requests.within(wire, headers.get("x-request-id"), headers) as request:
+            passage = _Passage(scope, request, send)
+            try:
+                await self._pass(scope, headers, receive, passage)
+            finally:
+                passage.note()
+
+    async def _pass(
+        self, scope: Scope, headers: Headers, receive: Receive, passage: _Passage
+    ) -> None:
+        path = scope["path"]
+        try:
+            self._check_page(scope, headers)
+            if cors.is_preflight(scope["method"], headers):
+                await cors.preflight(headers)(scope, receive, passage.send)
+                return
+            bound = self._upload if streams_past(path) or path == IMPORT_PATH else self._body
+            owner = await self._let_in(scope, headers, bound)
+            answer = partial(self._app, scope, _Bounded(receive, bound), passage.send)
+            if owner is None:
+                await answer()
+                return
+            asker = _Asker(_key(headers), passage)
+            with self._within(owner), self._guests.staying(asker):
+                await asker.of(answer)
+        except Exception as error:
+            if code_of(error) is Code.INTERNAL:
+                log.exception("request broke", request_id=passage.id)
+            if passage.started and not passage.ended:
+                raise  # too late for an answer: the cut shows that what was sent is not whole
+            if not passage.started:
+                refused = openai_refusal(error) if is_openai(path) else refusal(problem_of(error))
+                if isinstance(error, CrowdedError):
+                    refused.headers["connection"] = "close"  # for somebody else to come in
+                await refused(scope, receive, passage.send)
+
+    @contextmanager
+    def _within(self, owner: str) -> Iterator[None]:
+        with self._doors.owners.within(owner), self._room.within(owner):
+            yield
+
+    def _check_page(self, scope: Scope, headers: Headers) -> None:
+        if len(headers.getlist("host")) != 1 and scope["http_version"] != "1.0":
+            raise InvalidRequestError("A request has one Host header.")  # RFC 9112, 3.2
+        self._doors.check_origin(headers.get("origin"), headers.get("host"), self._port)
+        scope["state"]["origin"] = headers.get("origin")
+
+    async def _let_in(self, scope: Scope, headers: Headers, bound: _Bound) -> str | None:
+        scope["state"]["owner"] = owner = None
+        path = scope["path"]
+        if path not in PUBLIC and not path.startswith(PUBLIC_FOLDER):
+            key = _key(headers)
+            scope["state"]["owner"] = owner = await self._doors.owner(key)
+            scope["state"]["alone"] = partial(self._doors.alone, owner)
+            # Streams are read in this, so that they end where the key does.
+            scope["state"]["reading"] = partial(self._guests.reading, key)
+            if not _FREE.fullmatch(path) and (allowance := self._doors.count(owner)) is not None:
+                scope["state"]["allowance"] = allowance
+                allowance.check()
+        length = headers.get("content-length", "0")
+        if length.isdigit() and int(length) > bound.bytes:
+            raise bound.passed()
+        return owner
+
+
+class _Passage:
+    """One request on its way: names it in the response, and notes how it was answered."""
+
+    def __init__(self, scope: Scope, request: Request, send: Send) -> None:
+        self.id = request.id
+        self.started = False
+        self.ended = False
+        self._scope = scope
+        self._send = send
+        self._request = request
+        scope["state"]["request_id"] = request.id
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            self._request.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["x-request-id"] = self.id
+            for name, value in _SECURITY.items():
+                headers.setdefault(name, value)
+            if (allowance := self._scope["state"].get("allowance")) is not None:
+                for name, value in rate_headers(allowance).items():
+                    headers[name] = value
+            if origin := self._scope["state"].get("origin"):
+                cors.show(headers, origin)
+        else:
+            self.ended = not message.get("more_body")
+            if self._request.first is None and not self.ended:
+                self._request.first = self._request.seconds
+        await self._send(message)
+
+    def note(self) -> None:
+        """Note what is known only at the end."""
+        # The route, not the path: an id is the caller's own words.
+        self._request.name = getattr(self._scope.get("route"), "path", None)
+        self._request.method = self._scope["method"]
+        self._request.owner = self._scope["state"].get("owner")
+
+
+class _Asker(Reader):
+    """Who waits for the beginning of an answer; what has begun is told its end in its own way."""
+
+    def __init__(self, key: str | None, passage: _Passage) -> None:
+        super().__init__(key)
+        self._passage = passage
+
+    def turn_out(self, why: RefusedError) -> None:
+        """Have what is not answered yet refused."""
+        if not self._passage.started:
+            super().turn_out(why)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """How long a body may be, and the setting that says so."""
+
+    bytes: int
+    setting: str
+
+    def passed(self) -> RequestTooLargeError:
+        return RequestTooLargeError(
+            f"The body is larger than {self.bytes} bytes, which {self.setting} allows."
+        )
+
+
+class _Bounded:
+    """A request's body, refused as soon as it is longer than may be."""
+
+    def __init__(self, receive: Receive, bound: _Bound) -> None:
+        self._receive = receive
+        self._bound = bound
+        self._got = 0
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._got += len(message.get("body", b""))
+            if self._got > self._bound.bytes:
+                raise self._bound.passed()
+        return message
+
+
+def _key(headers: Headers) -> str | None:
+    """Return the key that a request shows; OpenAI's clients for Azure send `api-key`."""
+    return bearer(headers.get("authorization")) or headers.get("api-key") or None

@@ -1,0 +1,193 @@
+"""Chat completions with `store: true`: kept here, and the routes that show them again."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qsl
+
+from server.config.limits import ReplyLimits
+from server.core.completions import StoredCompletions, labels
+from server.openai_protocol.assemble import Assembled
+from server.openai_protocol.errors import RefusedError, missing, quote, unknown_value
+from server.openai_protocol.fields import Fields
+from server.openai_protocol.normalize import encode, parse
+from server.transports.openai.exchange import Visit, read_json
+from server.transports.openai.upstream_json import beside, refuse_bad
+from server.upstream.bodies import whole
+from server.upstream.pool import Upstreams
+from storage.model import Completion, Completions
+from storage.port import NotFoundError
+
+_ANSWER_BYTES = ReplyLimits().answer_bytes
+#: what concerns the keeping, which is ours and no upstream's
+OURS = ("store", "metadata")
+
+
+class Stored:
+    """Asks for completions that are kept, and shows them."""
+
+    def __init__(self, upstreams: Upstreams, completions: StoredCompletions) -> None:
+        self._upstreams = upstreams
+        self._completions = completions
+
+    async def create(self, visit: Visit, asked: Fields, model: str) -> None:
+        """Answer as any other chat completion; its end is told when it is kept."""
+        metadata_of(asked)
+        stream = asked.flag("stream")
+        body = {name: value for name, value in asked.values.items() if name not in OURS}
+        if stream:
+            options = asked.raw("stream_options") or {}
+            body["stream_options"] = {**options, "include_usage": True}
+        call = visit.call("/chat/completions", encode(body), model=model, stream=stream)
+        async with self._upstreams.call(call) as reply:
+            await refuse_bad(reply)
+            headers = beside(reply)
+            if stream:
+                shown = self.shown(visit, asked, reply.body)
+                await visit.relay(replace(reply, body=shown), spoken=True)
+                return
+            answer = parse(await whole(reply.body, _ANSWER_BYTES))[0]
+        await visit.answer(await self.keep(visit, asked, answer), headers)
+
+    async def keep(self, visit: Visit, asked: Fields, answer: dict[str, Any]) -> dict[str, Any]:
+        """Keep an answer under an id of its own, and return it as it was kept."""
+        return await self._keep(visit, asked, {**answer, "id": _new_id()})
+
+    async def shown(
+        self, visit: Visit, asked: Fields, events: AsyncIterator[bytes]
+    ) -> AsyncIterator[bytes]:
+        """Yield a stream that tells its usage as it was asked for: with that, or without it.
+
+        Where it is to be kept, its end is told when it is.
+        """
+        assembled, id_ = Assembled(), _new_id() if asked.flag("store") else None
+        options = asked.part("stream_options")
+        usage_is_wanted = options is not None and options.flag("include_usage")
+        async for event in events:
+            chunk = assembled.take(event)
+            if assembled.done and id_ is not None:
+                await self._keep(visit, asked, {**assembled.completion(), "id": id_})
+            if assembled.done or "error" in chunk:
+                yield event
+            elif usage_is_wanted or chunk["choices"]:
+                named = {} if id_ is None else {"id": id_}
+                untold = "usage" in chunk and not usage_is_wanted
+                if untold:
+                    del chunk["usage"]
+                yield b"data: %b\n\n" % encode(chunk | named) if named or untold else event
+
+    async def list(self, visit: Visit) -> None:
+        """Show a page of what was kept."""
+        wanted, limit, after = _asked(visit.query)
+        try:
+            page = await self._completions.page(visit.owner, wanted, limit=limit, after=after)
+        except NotFoundError as error:
+            raise _no_such(error) from None
+        await visit.answer(_list([_shown(one) for one in page.items], more=page.has_more))
+
+    async def read(self, visit: Visit) -> None:
+        await visit.answer(_shown(await self._found(visit)))
+
+    async def change(self, visit: Visit) -> None:
+        """Put metadata in the place of what there was; nothing else of a completion changes."""
+        asked = read_json(await visit.read())
+        if (metadata := asked.part("metadata")) is None:
+            raise missing("metadata")
+        id_ = visit.names["id"]
+        changed = await self._completions.label(visit.owner, id_, labels(metadata.values))
+        await visit.answer(_shown(changed))
+
+    async def delete(self, visit: Visit) -> None:
+        id_ = visit.names["id"]
+        await self._completions.delete(visit.owner, id_)
+        await visit.answer({"object": "chat.completion.deleted", "id": id_, "deleted": True})
+
+    async def messages(self, visit: Visit) -> None:
+        """Show a page of the messages that a completion answered."""
+        found = await self._found(visit)
+        said = [_message(found.id, n, one) for n, one in enumerate(found.messages)]
+        wanted, limit, after = _asked(visit.query)
+        if not wanted.oldest_first:
+            said.reverse()
+        places = {one["id"]: place for place, one in enumerate(said, start=1)}
+        if after and after not in places:
+            raise _no_such(f"There is no message '{quote(after)}'.")
+        behind = said[places[after] if after else 0 :]
+        await visit.answer(_list(behind[:limit], more=len(behind) > limit))
+
+    async def _found(self, visit: Visit) -> Completion:
+        return await self._completions.get(visit.owner, visit.names["id"])
+
+    async def _keep(self, visit: Visit, asked: Fields, answer: dict[str, Any]) -> dict[str, Any]:
+        completion = Completion(
+            id=answer["id"],
+            model=answer["model"],
+            created_at=time.time_ns() // 1000,
+            answer=answer,
+            messages=asked.raw("messages"),
+            metadata=metadata_of(asked),
+        )
+        await self._completions.keep(visit.owner, completion)
+        return _shown(completion)
+
+
+def metadata_of(asked: Fields) -> Mapping[str, str]:
+    """Return the metadata of a request. Raises RefusedError, or InvalidRequestError."""
+    given = asked.part("metadata")
+    return labels(given.values if given else {})
+
+
+def _new_id() -> str:
+    """Return an id of our own: an upstream's need not be unique for ever."""
+    return f"chatcmpl-{secrets.token_hex(12)}"
+
+
+def _shown(completion: Completion) -> dict[str, Any]:
+    return {**completion.answer, "metadata": dict(completion.metadata)}
+
+
+def _message(completion_id: str, number: int, said: Mapping[str, Any]) -> dict[str, Any]:
+    content = said.get("content")
+    parts = content if isinstance(content, list) else None
+    shape = {"refusal": None, "name": None, **said, "content": None if parts else content}
+    return {"id": f"{completion_id}-{number}", **shape, "content_parts": parts}
+
+
+def _list(data: Sequence[Mapping[str, Any]], *, more: bool) -> dict[str, Any]:
+    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": first,
+        "last_id": last,
+        "has_more": more,
+    }
+
+
+def _no_such(told: object) -> RefusedError:
+    """Return the refusal of a page behind what is not there."""
+    return RefusedError(str(told), "after", status=404)
+
+
+def _asked(query: str) -> tuple[Completions, int, str | None]:
+    """Return which completions a query wants, how many, and behind which. Raises RefusedError."""
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    order = given.get("order") or "asc"
+    if order not in ("asc", "desc"):
+        raise unknown_value("order", order, ("asc", "desc"))
+    limit = given.get("limit") or "20"
+    if not (limit.isascii() and limit.isdigit()) or not 1 <= int(limit[:9]) <= 100:
+        raise RefusedError(
+            "Invalid 'limit': expected an integer between 1 and 100.", "limit", "invalid_value"
+        )
+    metadata = {
+        name.removeprefix("metadata[").removesuffix("]"): value
+        for name, value in given.items()
+        if name.startswith("metadata[") and name.endswith("]")
+    }
+    wanted = Completions(given.get("model") or None, metadata, oldest_first=order == "asc")
+    return wanted, int(limit), given.get("after") or None

@@ -1,0 +1,173 @@
+"""Has one turn of a conversation written by the very request that a client of `/v1` sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+from server.core.errors import problem_of
+from server.openai_protocol.assemble import Assembled
+from server.openai_protocol.fields import Fields
+from server.openai_protocol.messages import content_of
+from server.openai_protocol.normalize import encode, parse
+from server.openai_protocol.surrogates import fit_value, word
+from server.openai_protocol.usage_fields import usage_of
+from server.transports.openai.chat import stored, templates
+from server.transports.openai.chat.request_messages import Told
+from server.transports.openai.errors import PassedOnError
+from server.transports.openai.exchange import Visit
+from server.transports.openai.upstream_json import beside, refuse_bad
+from server.transports.status import http_status
+from server.upstream.pool import Upstreams
+from server.upstream.port import Finish, Prompt, UpstreamError
+from server.upstream.remote.errors import refused, stream_error
+from server.upstream.remote.redaction import tidy
+from storage.model import Role
+
+_OURS = {*stored.OURS, *templates.OURS}
+
+
+class Writer:
+    """An upstream for one turn: sends the client's own request, with the conversation before it.
+
+    What it hears is there for the client too, event by event.
+    """
+
+    name = "joined"
+
+    def __init__(self, upstreams: Upstreams, visit: Visit, asked: Fields) -> None:
+        self._upstreams = upstreams
+        self._visit = visit
+        self._asked = asked
+        self.heard = Assembled()
+        #: what of the upstream's headers is for the client too
+        self.headers: Mapping[str, str] = {}
+        #: its turn is its own, and not one that an earlier request began
+        self.begun = False
+        #: what kept the answer from being whole
+        self.failure: UpstreamError | PassedOnError | None = None
+        self._events: list[bytes] = []
+        self._over = False
+        self._news = asyncio.Event()
+
+    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
+        """Yield an answer's text, then its Finish; see Upstream."""
+        self.begun = True
+        try:
+            async for text in self._heard(prompt):
+                yield text
+        except PassedOnError as refusal:
+            self.failure = refusal
+            raise _named(refusal) from None
+        except UpstreamError as error:
+            self.failure = self.failure or error
+            raise
+        yield self._finish()
+
+    async def close(self) -> None: ...
+
+    def tell(self, event: bytes) -> None:
+        """Let the client hear an event of an answer that is there already."""
+        self.heard.take(event)
+        self._events.append(event)
+
+    def end(self) -> None:
+        """Let whoever listens know that nothing more comes."""
+        self._over = True
+        self._news.set()
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Yield what has been heard and will be, without the stream's own end."""
+        place = 0
+        while True:
+            self._news.clear()
+            while place < len(self._events):
+                yield self._events[place]
+                place += 1
+            if self._over:
+                return
+            await self._news.wait()
+
+    async def _heard(self, prompt: Prompt) -> AsyncIterator[str]:
+        made = self._visit.made("/chat/completions", self._body(prompt), stream=True)
+        # What it uses is counted with the end of its turn, which has a place of its own.
+        call = replace(made, meter=None, place=nullcontext)
+        async with self._upstreams.call(call) as reply:
+            await refuse_bad(reply)
+            self.headers = beside(reply)
+            async for event in reply.body:
+                said = self.heard.take(event)
+                if self.heard.error is not None:
+                    raise self._broken_off(self.heard.error, reply.headers)
+                if self.heard.done:
+                    return
+                self._events.append(event)
+                self._news.set()
+                if text := _text(said):
+                    yield text
+
+    def _body(self, prompt: Prompt) -> dict[str, Any]:
+        """Return the client's request with the conversation's messages in the place of its own."""
+        asked = {k: v for k, v in self._asked.values.items() if k not in _OURS}
+        options = {**(asked.get("stream_options") or {}), "include_usage": True}
+        return asked | {
+            "model": prompt.model,
+            "messages": Told(self._asked.raw("messages")).sent(prompt.messages),
+            "stream": True,
+            "stream_options": options,
+        }
+
+    def _broken_off(self, told: Mapping[str, Any], headers: Mapping[str, str]) -> UpstreamError:
+        """Name an error that was told inside the stream; the client gets it as it came."""
+        error = stream_error(told, tidy)
+        status = http_status(problem_of(error))
+        self.failure = PassedOnError(status, headers, encode({"error": told}))
+        return error
+
+    def _finish(self) -> Finish:
+        content = fit_value(content_of(_sound(self.heard.message)))
+        return Finish(
+            word(self.heard.finish_reason or "stop"),
+            usage_of(self.heard.usage),
+            None if isinstance(content, str) else content,
+        )
+
+
+def _sound(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of an answer has a shape in which it can be kept: text, refusal, and calls."""
+    called, refusal = message.get("function_call"), message.get("refusal")
+    return {
+        "role": Role.ASSISTANT,
+        "content": message.get("content"),
+        "refusal": refusal if isinstance(refusal, str) else None,
+        "tool_calls": [_call(one) for one in message.get("tool_calls") or () if _is_call(one)],
+        "function_call": called if isinstance(called, dict) else None,
+    }
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a call under the name of its own kind, which its other fields cannot hide."""
+    return {**call, "type": "custom" if "function" not in call else "function"}
+
+
+def _is_call(call: Mapping[str, Any]) -> bool:
+    return isinstance(call.get("function", call.get("custom")), dict)
+
+
+def _text(chunk: Mapping[str, Any]) -> str:
+    """Return what a chunk adds to the first choice's text, as it is kept."""
+    said = "".join(
+        said.get("delta", {}).get("content") or ""
+        for said in chunk.get("choices", ())
+        if said.get("index", 0) == 0
+    )
+    return said.replace("\0", "")
+
+
+def _named(refusal: PassedOnError) -> UpstreamError:
+    """Name an upstream's refusal as its turn's failure."""
+    error = parse(refusal.body)[0].get("error")
+    return refused(refusal.status, refusal.headers, error, tidy)

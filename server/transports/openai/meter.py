@@ -1,0 +1,131 @@
+"""Counts what a call of `/v1` used, as the upstream's answer tells it, for its owner's budget."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from server.config.limits import ReplyLimits
+from server.core.access.token_budget import Spending
+from server.openai_protocol.normalize import encode, parse
+from server.openai_protocol.sse import EventStream, OversizedEventError
+from server.openai_protocol.usage_fields import total_of
+from server.upstream.bodies import EVENTS, JSON
+from server.upstream.cut import data_of
+from server.upstream.port import Call, Reply, UpstreamFailedError
+
+#: Streams of these tell their usage only where they are asked to.
+_COMPLETIONS = ("/chat/completions", "/completions")
+#: what of an answer is looked at; a larger one is not counted
+_ANSWER_BYTES = ReplyLimits().answer_bytes
+_EVENT_BYTES = ReplyLimits().event_bytes
+
+
+class Meter:
+    """One call, from before it is sent until its answer was read or given up."""
+
+    def __init__(self, spending: Spending, owner: str) -> None:
+        self._spending = spending
+        self._owner = owner
+        self._used = 0
+        self._counted = 0
+        #: pieces of a completion that was streamed; nearly every one is a token
+        self._pieces = 0
+        self._costs = False
+        self._spoken = False
+        #: usage was asked for by us, and is not for the client to see
+        self._hidden = False
+
+    async def begin(self, call: Call) -> Call:
+        """Return the call as it is to be sent. Raises QuotaSpentError, where it would cost."""
+        self._costs = call.method == "POST"
+        if self._costs:
+            await self._spending.check(self._owner)
+        self._spoken = call.path in _COMPLETIONS and call.headers.get("accept") == EVENTS
+        asked = _read(call.body) if self._spoken and isinstance(call.body, bytes) else {}
+        options = asked.get("stream_options") or {}
+        if not asked.get("stream") or options.get("include_usage"):
+            return call
+        self._hidden = True
+        told = {"stream_options": {**options, "include_usage": True}}
+        return replace(call, body=encode({**asked, **told}))
+
+    def hear(self, reply: Reply) -> Reply:
+        """Return a reply whose body is listened to while it is read."""
+        kind = reply.headers.get("content-type", "")
+        if reply.status >= 400 or not self._costs:
+            return reply
+        if kind.startswith(EVENTS):
+            heard = self._completion if self._spoken else self._events
+            return replace(reply, body=heard(reply.body))
+        if kind.startswith(JSON):
+            return replace(reply, body=self._whole(reply.body))
+        return reply
+
+    async def end(self) -> None:
+        """Count what was heard: the usage, or what came of a stream that was left before it.
+
+        The end of an answer is told when it is counted, so that the next call knows of it.
+        """
+        used = self._used or self._pieces
+        if used > self._counted:
+            more, self._counted = used - self._counted, used
+            await self._spending.spend(self._owner, more)
+
+    async def _completion(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield whole events, but not one that tells a usage which the client did not ask for."""
+        async for event in body:
+            if event.startswith(b"data: [DONE]"):
+                await self.end()
+            else:
+                self._pieces += 1
+            if b'"usage"' in event:
+                chunk = _read(data_of(event))
+                self._take(chunk)
+                if self._hidden and "usage" in chunk:
+                    if not chunk.get("choices"):
+                        continue
+                    del chunk["usage"]
+                    event = b"data: %b\n\n" % encode(chunk)
+            yield event
+
+    async def _events(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        stream: EventStream | None = EventStream(_EVENT_BYTES)
+        async for piece in body:
+            try:
+                for data in stream.feed(piece) if stream else ():
+                    if b'"usage"' in data:
+                        self._take(_read(data))
+            except OversizedEventError:
+                stream = None
+            await self.end()
+            yield piece
+
+    async def _whole(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        held, last = bytearray(), b""
+        async for piece in body:
+            if len(held) <= _ANSWER_BYTES:
+                held += piece
+            if last:
+                yield last
+            last = piece
+        if b'"usage"' in held and len(held) <= _ANSWER_BYTES:
+            self._take(_read(bytes(held)))
+            await self.end()
+        yield last
+
+    def _take(self, said: Mapping[str, Any]) -> None:
+        """Take an answer's usage; of a stream that tells it again and again, the last counts."""
+        inner = said.get("response")
+        usage = said.get("usage") or (inner.get("usage") if isinstance(inner, dict) else None)
+        if isinstance(usage, dict):
+            self._used = total_of(usage) or self._used
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    """Return a JSON object; whether data is one is not ours to say here."""
+    try:
+        return parse(data)[0]
+    except UpstreamFailedError:
+        return {}

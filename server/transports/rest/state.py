@@ -1,0 +1,36 @@
+"""What is behind one HTTP listener: put into each request's state, read by the routes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from server.core.conversations import Conversations
+from server.transports.rest.sse import KEEP_ALIVE_SECONDS
+from server.upstream.health import State
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """`upstreams` says how each has done; `keep_alive` is the silence a stream may have, in s."""
+
+    core: Conversations
+    websocket_port: int
+    upstreams: Callable[[], Sequence[State]] = tuple
+    keep_alive: float = KEEP_ALIVE_SECONDS
+
+
+def behind(request: Request) -> Behind:
+    found: Behind = request.state.behind
+    return found
+
+
+def core(request: Request) -> Conversations:
+    return behind(request).core
+
+
+def owner(request: Request) -> str:
+    """Return whose request it is, as the gate found."""
+    return str(request.state.owner)

@@ -1,0 +1,143 @@
+"""A websocket connection whose peer cannot make it cost more than a bounded amount of memory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from websockets.asyncio.server import ServerConnection
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+
+from server.config.limits import WebsocketLimits, room_at_the_door
+from server.core.access.concurrency import Crowd
+from server.core.observability.request_log import request_id
+from server.transports.websocket.handshake import REQUEST_ID, complete, given_id
+from server.transports.write_timeout import Patience
+
+
+class FullProtocol(ServerProtocol):
+    """Takes a close within a fragmented message as a close, and tells HTTP's clients in our shape.
+
+    RFC 6455, 5.4 and 5.5: control frames may come between the fragments of a message. The library
+    calls this one frame a protocol error there, and its peer would be told 1002.
+    """
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None
+        super().recv_frame(frame)
+
+    def send_response(self, response: Response) -> None:
+        complete(response)
+        super().send_response(response)
+
+
+class GuardedConnection(ServerConnection):
+    """Sends wait for a peer that is behind; one that never reads is cut off.
+
+    The library alone bounds neither the pongs that it owes, nor the time that a full write buffer
+    may stay full: its keepalive ping then waits in that same buffer.
+    """
+
+    def __init__(
+        self,
+        limits: WebsocketLimits,
+        crowd: set[GuardedConnection],
+        addresses: Crowd,
+        *args: Any,
+        **settings: Any,
+    ) -> None:
+        """`crowd` has every connection there is, its handshake done or not.
+
+        `addresses` counts connections by where they come from, whichever wire they speak.
+        """
+        super().__init__(*args, **settings)
+        self.protocol.__class__ = FullProtocol  # the library takes no factory for it
+        self._limits = limits
+        self._crowd = crowd
+        self._addresses = addresses
+        self._address = ""
+        self._unread_pongs = 0
+        self._patience = Patience(limits.patience)
+        #: whether there are more connections than may be, in all or from this address
+        self.is_too_many = False
+        #: of the handshake; its answer has it
+        self.request_id = ""
+        self._max_frame = self.protocol.max_message_size or 0
+        self.protocol.max_message_size = min(self._max_frame, limits.strangers_frame)
+
+    def trust(self) -> None:
+        """Let frames be as large as the settings say, now that the peer was let in."""
+        self.protocol.max_message_size = self._max_frame
+
+    async def push(self, text: bytes) -> bool:
+        """Send one text frame once the peer keeps up; return whether it is still there."""
+        try:
+            while self.paused:
+                await self.drain()
+        except OSError:
+            return False
+        if self.protocol.state is not OPEN or self.transport.is_closing():
+            return False
+        self.protocol.send_text(text)
+        self.send_data()
+        return True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._crowd.add(self)
+        self._address = (self.remote_address or ("",))[0]
+        beyond = len(self._crowd) - self._limits.connections
+        beyond = max(beyond, self._addresses.enter(self._address))
+        self.is_too_many = beyond > 0
+        if beyond > room_at_the_door(self._limits.connections):
+            self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        super().data_received(data)
+        self._unread_pongs += max(0, self.transport.get_write_buffer_size() - unsent)
+        if self._unread_pongs > self._limits.unread_pongs:
+            self.transport.abort()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._patience.begin(self.transport)
+
+    def resume_writing(self) -> None:
+        self._patience.end()
+        self._unread_pongs = 0
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._crowd.discard(self)
+        self._addresses.leave(self._address)
+        self._patience.end()
+        super().connection_lost(exc)
+
+
+def name_request(connection: ServerConnection, request: Request, response: Response) -> None:
+    """Let a handshake and its answer have one request id: the client's own, or a new one."""
+    assert isinstance(connection, GuardedConnection)  # noqa: S101 - the listener makes no other
+    connection.request_id = request_id(given_id(request))
+    response.headers[REQUEST_ID] = connection.request_id
+
+
+def one_line(record: logging.LogRecord) -> bool:
+    """Turn a record's traceback into the name of its exception."""
+    if record.exc_info and record.exc_info[0]:
+        record.msg = f"{record.getMessage()}: {record.exc_info[0].__name__}"
+        record.args, record.exc_info = (), None
+    return True
+
+
+def wire_logger() -> logging.Logger:
+    """Return a logger for the library: errors alone, in one line, and never what a frame says."""
+    logger = logging.getLogger(f"{__name__}.wire")
+    logger.setLevel(logging.ERROR)
+    logger.addFilter(one_line)
+    return logger

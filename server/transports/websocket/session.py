@@ -1,0 +1,382 @@
+"""One peer that was let in: its own conversation, and the streams that it asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
+
+import orjson
+import structlog
+
+from server.config.limits import WebsocketLimits
+from server.core.access.auth import Doors
+from server.core.conversations import Conversations
+from server.core.errors import (
+    Code,
+    InvalidApiKeyError,
+    InvalidRequestError,
+    RateLimitedError,
+    problem_of,
+)
+from server.core.ids import NEW
+from server.core.observability.request_log import Request, broke
+from server.core.turns.questions import Ask, OnDisconnect
+from server.live.turn import Delta, Ended, Started, TurnEvent
+from server.transports.websocket import replies as answers
+from server.transports.websocket.auth import Guest, TurnedAwayError, whose
+from server.transports.websocket.calls import CallFrame
+from server.transports.websocket.connection import GuardedConnection
+from server.transports.websocket.frames import (
+    AskFrame,
+    AuthenticateFrame,
+    CancelFrame,
+    EasyAsk,
+    FollowFrame,
+    Frame,
+    FrameError,
+    PingFrame,
+    Prompt,
+    RegenerateFrame,
+    UnwatchFrame,
+    WatchFrame,
+    parse,
+)
+from server.transports.websocket.replies import RequestId
+from storage.model import Status, Turn
+from storage.port import NotFoundError
+
+log = structlog.get_logger("trialogue.websocket")
+
+T = TypeVar("T")
+Telling = Callable[[], Awaitable[None]]
+
+EASY_END = "<|end|>"
+EASY_ERROR = b"<|err|>"
+#: What a request that went well ends with.
+OK = "ok"
+_NAMES: dict[type[Frame], str] = {
+    Prompt: "prompt",
+    EasyAsk: "easybackend",
+    AskFrame: "ask",
+    RegenerateFrame: "regenerate",
+    FollowFrame: "follow",
+    WatchFrame: "watch",
+    CancelFrame: "cancel",
+}
+#: What takes nothing of a key's rate.
+_FREE = (FollowFrame, WatchFrame, CancelFrame)
+
+
+class Errands:
+    """Owns what is done to its end though the one who asked for it has left."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def begin(self, errand: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(errand)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # Nobody may be left to fetch the error; that is no news for the log.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+    async def stop(self) -> None:
+        """Cancel what is left. After a drain of the core that is nothing."""
+        await _stop(self._tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all peers of a listener share."""
+
+    conversations: Conversations
+    doors: Doors
+    limits: WebsocketLimits
+    encoder: answers.Encoder = field(default_factory=answers.Encoder)
+    errands: Errands = field(default_factory=Errands)
+
+
+class Peer:
+    """Does what the frames of one connection say; each stream is a task of its own."""
+
+    def __init__(
+        self, house: House, connection: GuardedConnection, guest: Guest, conversation_id: str
+    ) -> None:
+        self._house = house
+        self._conversations = house.conversations
+        self._connection = connection
+        self._guest = guest
+        self._conversation_id = conversation_id
+        self._untouched = True
+        self.streams: set[asyncio.Task[None]] = set()
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        #: turns to be cancelled with the connection that are begun and not yet followed
+        self._beginning: set[asyncio.Task[Turn]] = set()
+        # Bare text has no address: in EasyBackend's dialect one answer ends before the next.
+        self._easy_turn = asyncio.Lock()
+        # They are asked in the order in which they came, though one has to be looked up first.
+        self._easy_asks = asyncio.Lock()
+        # One call sees what the one before it did, and one answer at a time waits to be read.
+        self._call_turn = asyncio.Lock()
+
+    @property
+    def key(self) -> str | None:
+        return self._guest.key
+
+    def turn_out(self, why: InvalidApiKeyError) -> None:
+        """Close the connection, whose key is no longer good."""
+        self._house.errands.begin(TurnedAwayError(why).close(self._connection))
+
+    async def take(self, message: str | bytes) -> None:
+        """Do what a frame says; a stream is begun, and not waited for. Raises TurnedAwayError."""
+        first, self._untouched = self._untouched, False
+        await whose(self._house.doors, self.key)  # it may have been revoked meanwhile
+        try:
+            request_id, frame = parse(message)
+        except FrameError as error:
+            await self._turn_down(error, error.request_id)
+            return
+        match frame:
+            case PingFrame():
+                await self._connection.push(answers.frame("pong", request_id))
+            case UnwatchFrame(conversation_id):
+                self._unwatch(conversation_id)
+            case AuthenticateFrame(key) if first:
+                owner = await whose(self._house.doors, key, request_id)
+                self._guest = replace(self._guest, owner=owner, key=key)
+                await self._connection.push(answers.frame("authenticated", request_id))
+            case AuthenticateFrame():
+                late = InvalidRequestError("authenticate must be the first frame.", "type")
+                await self._turn_down(late, request_id)
+            case _ if (refused := self._too_much(frame)) is not None:
+                await self._turn_down(refused, request_id, frame)
+            case _:
+                # The request is this frame's alone, and of all tasks that are begun for it.
+                copy_context().run(self._begin, frame, request_id)
+
+    async def leave(self) -> None:
+        """End the streams; turns go on, save those that were to end with the connection."""
+        await _stop(self.streams)
+        for begun in self._beginning:
+            self._house.errands.begin(self._cancel(begun))
+
+    async def _turn_down(
+        self, error: Exception, request_id: RequestId | None, frame: Frame | None = None
+    ) -> None:
+        """Refuse a frame for which nothing is begun."""
+        with self._conversations.requests.within("websocket", _said(request_id)) as seen:
+            seen.owner = self._guest.owner
+            seen.name = None if frame is None else _name(frame)
+            await self._refuse(error, request_id, easily=isinstance(frame, EasyAsk))
+
+    def _too_much(self, frame: Frame) -> RateLimitedError | None:
+        """Count a frame, and return why it is one too many where it is."""
+        if len(self.streams) >= self._most_streams(frame):
+            return RateLimitedError(f"{len(self.streams)} streams run on this connection.")
+        if isinstance(frame, _FREE):
+            return None
+        allowance = self._house.doors.count(self._guest.owner)
+        return None if allowance is None else allowance.refusal
+
+    def _most_streams(self, beside: Frame) -> int:
+        """Return how many streams a frame may be beside; there is room to cancel each of them."""
+        most = self._house.limits.streams
+        return 2 * most if isinstance(beside, CancelFrame) else most
+
+    def _begin(self, frame: Frame, request_id: RequestId | None) -> None:
+        seen = self._conversations.requests.begin("websocket", _said(request_id))
+        seen.name, seen.owner = _name(frame), self._guest.owner
+        task = asyncio.create_task(self._stream(self._telling(frame, request_id), request_id, seen))
+        self.streams.add(task)
+        task.add_done_callback(self.streams.discard)
+        task.add_done_callback(lambda _: self._conversations.requests.end(seen))
+        if isinstance(frame, WatchFrame):
+            self._unwatch(frame.conversation_id)
+            self._watches[frame.conversation_id] = task
+            task.add_done_callback(partial(self._forget_watch, frame.conversation_id))
+
+    def _telling(self, frame: Frame, request_id: RequestId | None) -> Telling:
+        """Begin what a frame asks for, and return what tells of it."""
+        calls, owner = self._conversations, self._guest.owner
+        match frame:
+            case Prompt(text):
+                asking = calls.ask(owner, self._conversation_id, Ask(text))
+                return self._answering(asking, OnDisconnect.CONTINUE, request_id)
+            case AskFrame(conversation_id, question, on_disconnect):
+                asking = calls.ask(owner, self._or_own(conversation_id), question)
+                return self._answering(asking, on_disconnect, request_id)
+            case RegenerateFrame(conversation_id, again, on_disconnect):
+                asking = calls.regenerate(owner, self._or_own(conversation_id), again)
+                return self._answering(asking, on_disconnect, request_id)
+            case EasyAsk():
+                begun = self._house.errands.begin(self._ask_easily(frame))
+                return partial(self._follow_easily, begun)
+            case FollowFrame(turn_id, after):
+                return partial(self._tell, calls.follow(owner, turn_id, after=after), request_id)
+            case WatchFrame(conversation_id, position):
+                watching = calls.watch(owner, conversation_id, after=position)
+                return partial(self._tell, watching, request_id)
+            case CancelFrame(turn_id):
+                cancelling = self._house.errands.begin(calls.cancel(owner, turn_id))
+                return partial(self._tell_end, cancelling, request_id)
+            case CallFrame():
+                return partial(
+                    asyncio.shield, self._house.errands.begin(self._call(frame, request_id))
+                )
+        raise AssertionError(f"no stream begins with {frame!r}")
+
+    def _or_own(self, conversation_id: str | None) -> str:
+        return self._conversation_id if conversation_id is None else conversation_id
+
+    def _unwatch(self, conversation_id: str) -> None:
+        if (watch := self._watches.pop(conversation_id, None)) is not None:
+            watch.cancel()
+
+    def _forget_watch(self, conversation_id: str, ended: asyncio.Task[None]) -> None:
+        if self._watches.get(conversation_id) is ended:
+            del self._watches[conversation_id]
+
+    async def _stream(self, telling: Telling, request_id: RequestId | None, seen: Request) -> None:
+        try:
+            await telling()
+            seen.status = seen.status or OK
+        except Exception as error:  # noqa: BLE001 - whatever broke, the peer is told
+            await self._refuse(error, request_id)
+
+    def _answering(
+        self,
+        asking: Coroutine[Any, Any, Turn],
+        on_disconnect: OnDisconnect,
+        request_id: RequestId | None,
+    ) -> Telling:
+        """Begin a turn, though the peer should leave at once, and return what tells of it."""
+        begun = self._house.errands.begin(asking)
+        if on_disconnect is OnDisconnect.CANCEL:
+            self._beginning.add(begun)
+        return partial(self._follow, begun, on_disconnect, request_id)
+
+    async def _follow(
+        self, begun: asyncio.Task[Turn], on_disconnect: OnDisconnect, request_id: RequestId | None
+    ) -> None:
+        # Where this is cancelled, `leave` finds the turn among those that are not yet followed.
+        try:
+            turn = await asyncio.shield(begun)
+        except Exception:
+            self._beginning.discard(begun)
+            raise
+        self._beginning.discard(begun)
+        events = self._conversations.follow(self._guest.owner, turn.id, on_leave=on_disconnect)
+        await self._tell(events, request_id)
+
+    async def _tell(
+        self, events: AsyncGenerator[TurnEvent, None], request_id: RequestId | None
+    ) -> None:
+        async with aclosing(events):
+            async for event in events:
+                if not await self._connection.push(self._house.encoder.encode(event, request_id)):
+                    return
+
+    async def _tell_end(self, ending: asyncio.Task[Turn], request_id: RequestId | None) -> None:
+        turn = await asyncio.shield(ending)
+        ended = Ended(turn, len(turn.answer))
+        await self._connection.push(self._house.encoder.encode(ended, request_id))
+
+    async def _call(self, frame: CallFrame, request_id: RequestId | None) -> None:
+        async with self._call_turn:
+            told = await frame.answer(self._conversations, self._guest.owner, self._conversation_id)
+            await self._connection.push(answers.addressed(orjson.dumps(told), request_id))
+
+    async def _ask_easily(self, asked: EasyAsk) -> tuple[Turn, bool]:
+        """Ask what EasyBackend's dialect says; return the turn, and whether a parent was named."""
+        async with self._easy_asks:
+            if asked.perhaps is not None and await self._is_there(asked.perhaps):
+                asked = asked.perhaps
+        parent = None if asked.parent in ("", NEW) else asked.parent
+        question = Ask(asked.prompt, parent_id=parent)
+        turn = await self._conversations.ask(self._guest.owner, asked.conversation_id, question)
+        return turn, asked.parent is not None
+
+    async def _is_there(self, asked: EasyAsk) -> bool:
+        """Say whether what may be a parent is a message of that conversation."""
+        owner, there = self._guest.owner, asked.conversation_id
+        try:
+            await self._conversations.messages(owner, there, leaf=asked.parent, limit=1)
+        except (NotFoundError, InvalidRequestError):
+            return False
+        return True
+
+    async def _follow_easily(self, begun: asyncio.Task[tuple[Turn, bool]]) -> None:
+        """Tell an answer as bare text, and with its end the ids where a parent was named."""
+        async with self._easy_turn:
+            try:
+                turn, named = await asyncio.shield(begun)
+                events = self._conversations.follow(self._guest.owner, turn.id)
+                async with aclosing(events):
+                    async for event in events:
+                        if (text := _easily(event, named=named)) is not None:
+                            await self._connection.push(text)
+            except Exception as error:  # noqa: BLE001 - whatever broke, the peer is told
+                report(error)
+                await self._connection.push(EASY_ERROR)
+
+    async def _cancel(self, begun: asyncio.Task[Turn]) -> None:
+        turn = await begun
+        await self._conversations.cancel(self._guest.owner, turn.id)
+
+    async def _refuse(
+        self, error: Exception, request_id: RequestId | None, *, easily: bool = False
+    ) -> None:
+        report(error)
+        told = EASY_ERROR if easily else answers.refusal(problem_of(error), request_id)
+        await self._connection.push(told)
+
+
+def report(error: Exception) -> None:
+    """Note what went wrong, and log what is our fault.
+
+    An exception's own text may quote a prompt, so it stays out.
+    """
+    broke(error)
+    if problem_of(error).code is Code.INTERNAL:
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        log.error("websocket broke", error=type(error).__name__, traceback=trace)
+
+
+def _said(request_id: RequestId | None) -> str | None:
+    """Return a request_id as the log has it."""
+    return None if request_id is None else str(request_id)
+
+
+def _name(frame: Frame) -> str:
+    """Return what a frame is called in the log: its type, or its dialect."""
+    if isinstance(frame, CallFrame):
+        return frame.kind
+    return _NAMES[type(frame)]
+
+
+def _easily(event: TurnEvent, *, named: bool) -> bytes | None:
+    """Return an event in EasyBackend's dialect, which has no word for a beginning."""
+    match event:
+        case Started():
+            return None
+        case Delta():
+            return event.text.encode()
+        case Ended(Turn(status=Status.FAILED | Status.INTERRUPTED)):
+            return EASY_ERROR
+        case Ended(turn):
+            ids = f"${turn.conversation_id}${turn.answer_id or ''}" if named else ""
+            return f"{EASY_END}{ids}".encode()
+
+
+async def _stop(tasks: set[asyncio.Task[Any]]) -> None:
+    stopping = list(tasks)
+    for task in stopping:
+        task.cancel()
+    await asyncio.gather(*stopping, return_exceptions=True)

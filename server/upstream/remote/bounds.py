@@ -1,0 +1,42 @@
+"""How long an upstream may take and how much it may say, by whichever door it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from server.config.limits import ReplyLimits
+from server.upstream.port import UpstreamFailedError
+
+_MOST = ReplyLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Times in seconds, sizes in bytes.
+
+    `first_byte` is for the first event of a stream: an answer in one piece comes when it is
+    finished, and has the whole time. `linger` is for a stream's end, once its last word is known.
+    `answer_chars` is the text of a choice, however it comes; `answer_bytes` an answer in one piece.
+    """
+
+    total: float = 600.0
+    first_byte: float = 60.0
+    between: float = 60.0
+    linger: float = 5.0
+    answer_chars: int = _MOST.answer_chars
+    answer_bytes: int = _MOST.answer_bytes
+    event_bytes: int = _MOST.event_bytes
+
+
+class Length:
+    """Counts the characters of one text. Raises UpstreamFailedError where there are too many."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._found = 0
+
+    def add(self, text: str) -> None:
+        self._found += len(text)
+        if self._found > self._most:
+            told = f"the upstream's answer is longer than {self._most} characters"
+            raise UpstreamFailedError(told)

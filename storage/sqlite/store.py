@@ -1,0 +1,393 @@
+"""The store on SQLite: one connection that does all writes and checkpoints, a few that read."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from typing import Any, TypeVar
+
+from storage.model import (
+    Completion,
+    Completions,
+    Conversation,
+    Hit,
+    Message,
+    Page,
+    Query,
+    Turn,
+    UpstreamObject,
+)
+from storage.port import Claim, Outcome, Piece, UnavailableError
+from storage.sqlite import (
+    completions,
+    conversations,
+    rows,
+    search,
+    transfer,
+    turns,
+    upstream_objects,
+    usage,
+)
+from storage.sqlite.bulk import Bulk, portions
+from storage.sqlite.file_identity import Presence
+from storage.sqlite.files import room
+from storage.sqlite.group_commit import Connection, GroupCommit, renamed
+from storage.sqlite.integrity import check
+from storage.sqlite.opening import DatabaseInUseError, Lock, make, opened, reader, writer
+
+T = TypeVar("T")
+
+#: SQLite corrupts a WAL before this release when two connections write or checkpoint at once
+#: (sqlite.org/wal.html#walresetbug); ours never do, and a lock keeps other processes out.
+SAFE_VERSION = (3, 51, 3)
+READERS = 2
+#: How many answers are checkpointed in one transaction.
+PIECES_AT_ONCE = 200
+#: Bytes without which the next question may not be kept, though a smaller write would be.
+LEAST_ROOM = 1 << 20
+
+__all__ = ["SAFE_VERSION", "DatabaseInUseError", "SQLiteStore"]
+
+
+class SQLiteStore:
+    """A Store (see port.py) in one SQLite file."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> SQLiteStore:
+        async with AsyncExitStack() as stack:
+            await asyncio.to_thread(make, self.path.resolve())
+            stack.enter_context(Lock(self.path))
+            await asyncio.to_thread(check, self.path.resolve())
+            # Opened first, closed last: only this connection ever checkpoints.
+            writing = await stack.enter_async_context(opened(self.path, writer))
+            presence = Presence(self.path)
+            self._writer = GroupCommit(writing, presence.check)
+            stack.push_async_callback(self._writer.close)
+            readers = [
+                await stack.enter_async_context(opened(self.path, reader)) for _ in range(READERS)
+            ]
+            self._readers = cycle(readers)
+            stack.push_async_callback(self._leave, writing, presence)
+            self._bulk = Bulk(self._writer.step, self._read)
+            stack.push_async_callback(self._bulk.close)
+            for key in await self._read(conversations.hidden):
+                self._bulk.purge(key)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def close(self) -> None:
+        """Commit what waits and close every connection."""
+        await self._stack.aclose()
+
+    @property
+    def waiting(self) -> int:
+        return self._writer.waiting
+
+    async def _leave(self, writing: Connection, presence: Presence) -> None:
+        """Close the writer first where its file is gone: whoever closes last, if it can write,
+        deletes the log by its name, and that may be another server's by now.
+        """
+        if presence.gone:
+            await self._writer.close()
+            await writing.close()
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await next(self._readers).run(work)
+        except Exception as error:
+            known = renamed(error)
+            if known is error:
+                raise
+            self._writer.distrust(error)
+            raise known from error
+
+    # Conversations
+
+    async def create(self, owner: str, conversation: Conversation) -> Conversation:
+        return await self._writer.write(lambda c: conversations.create(c, owner, conversation))
+
+    async def conversation(self, owner: str, conversation_id: str) -> Conversation:
+        return await self._read(lambda c: conversations.conversation(c, owner, conversation_id))
+
+    async def conversations(
+        self, owner: str, *, limit: int, after: str | None = None, q: str | None = None
+    ) -> Page[Conversation]:
+        return await self._read(lambda c: conversations.page(c, owner, limit, after, q))
+
+    async def update(
+        self, owner: str, conversation_id: str, changes: Mapping[str, Any], now: int
+    ) -> Conversation:
+        return await self._writer.write(
+            lambda c: conversations.update(c, owner, conversation_id, changes, now)
+        )
+
+    async def delete(self, owner: str, conversation_id: str) -> None:
+        key = await self._writer.write(lambda c: conversations.hide(c, owner, conversation_id))
+        await asyncio.shield(self._bulk.purge(key))
+
+    async def every_message(
+        self, owner: str, conversation_id: str, *, after: str | None, limit: int
+    ) -> Sequence[Message]:
+        return await self._read(
+            lambda c: transfer.every_message(c, owner, conversation_id, after, limit)
+        )
+
+    async def every_turn(
+        self, owner: str, conversation_id: str, *, after: str | None, limit: int
+    ) -> Sequence[Turn]:
+        return await self._read(
+            lambda c: transfer.every_turn(c, owner, conversation_id, after, limit)
+        )
+
+    async def put(
+        self,
+        owner: str,
+        conversation: Conversation,
+        messages: Sequence[Message],
+        turns: Sequence[Turn],
+    ) -> bool:
+        return await self._bulk.put(owner, conversation, messages, turns)
+
+    # Messages
+
+    async def message(self, owner: str, conversation_id: str, message_id: str) -> Message:
+        def read(connection: sqlite3.Connection) -> Message:
+            key = conversations.message_key(connection, owner, conversation_id, message_id)
+            row = connection.execute(f"{rows.MESSAGE} WHERE m.key = ?", (key,)).fetchone()
+            return rows.message(row)
+
+        return await self._read(read)
+
+    async def branch(
+        self,
+        owner: str,
+        conversation_id: str,
+        leaf_id: str | None,
+        *,
+        limit: int,
+        tokens: int | None = None,
+    ) -> Sequence[Message]:
+        if leaf_id is None:
+            return []
+        return await self._read(
+            lambda c: _branch(c, owner, conversation_id, leaf_id, limit, tokens)
+        )
+
+    async def siblings(
+        self, owner: str, conversation_id: str, parent_ids: Sequence[str | None]
+    ) -> Mapping[str | None, Sequence[str]]:
+        return await self._read(lambda c: _siblings(c, owner, conversation_id, parent_ids))
+
+    async def search(
+        self, owner: str, query: Query, *, limit: int, after: str | None = None
+    ) -> Page[Hit]:
+        return await self._read(lambda c: search.find(c, owner, query, limit, after))
+
+    async def summarise(self, owner: str, summary: Message) -> Message:
+        def write(connection: sqlite3.Connection) -> Message:
+            key = conversations.conversation_key(connection, owner, summary.conversation_id)
+            conversations.insert_message(connection, owner, key, summary)
+            return summary
+
+        return await self._writer.write(write)
+
+    async def summaries(self, owner: str, conversation_id: str, *, limit: int) -> Sequence[Message]:
+        def read(connection: sqlite3.Connection) -> Sequence[Message]:
+            key = conversations.conversation_key(connection, owner, conversation_id)
+            found = connection.execute(
+                f"{rows.MESSAGE} WHERE m.conversation = ? AND m.stands_for IS NOT NULL "
+                "ORDER BY m.depth DESC, m.key DESC LIMIT ?",
+                (key, limit),
+            )
+            return [rows.message(row) for row in found]
+
+        return await self._read(read)
+
+    # Turns
+
+    async def claimed(self, owner: str, claim: Claim) -> str | None:
+        def read(connection: sqlite3.Connection) -> str | None:
+            return turns.claimed(connection, owner, claim)
+
+        return await self._read(read)
+
+    async def begin(
+        self,
+        owner: str,
+        turn: Turn,
+        question: Message | None,
+        *,
+        conversation: Conversation | None = None,
+        title: str = "",
+        claim: Claim | None = None,
+        before: Sequence[Message] = (),
+    ) -> Turn:
+        return await self._writer.write(
+            lambda c: turns.begin(c, owner, turn, question, conversation, title, claim, before)
+        )
+
+    async def checkpoint(self, pieces: Sequence[Piece]) -> None:
+        for part in portions(pieces, PIECES_AT_ONCE):
+            await self._writer.write(partial(turns.checkpoint, pieces=part))
+
+    async def end(self, owner: str, turn_id: str, outcome: Outcome) -> Turn:
+        return await self._writer.write(lambda c: turns.end(c, owner, turn_id, outcome))
+
+    async def turn(self, owner: str, turn_id: str) -> Turn:
+        return await self._read(lambda c: turns.turn(c, owner, turn_id))
+
+    async def next_turn(self, owner: str, conversation_id: str, after: str | None) -> Turn | None:
+        return await self._read(lambda c: _next_turn(c, owner, conversation_id, after))
+
+    async def last_turn(self, owner: str, conversation_id: str) -> Turn | None:
+        def read(connection: sqlite3.Connection) -> Turn | None:
+            key = conversations.conversation_key(connection, owner, conversation_id)
+            row = connection.execute(
+                f"{rows.TURN} WHERE t.conversation = ? ORDER BY t.key DESC LIMIT 1", (key,)
+            ).fetchone()
+            return row and rows.turn(row)
+
+        return await self._read(read)
+
+    async def running(self) -> Sequence[tuple[str, Turn]]:
+        def read(connection: sqlite3.Connection) -> Sequence[tuple[str, Turn]]:
+            owners = connection.execute(
+                """
+                SELECT t.owner, t.id FROM turns t JOIN conversations c ON c.key = t.conversation
+                WHERE t.status = 'running' AND c.owner = t.owner ORDER BY t.key
+                """
+            ).fetchall()
+            return [(owner, turns.turn(connection, owner, turn_id)) for owner, turn_id in owners]
+
+        return await self._read(read)
+
+    # Completions
+
+    async def keep_completion(self, owner: str, completion: Completion) -> None:
+        await self._writer.write(lambda c: completions.keep(c, owner, completion))
+
+    async def completion(self, owner: str, completion_id: str) -> Completion:
+        return await self._read(lambda c: completions.find(c, owner, completion_id))
+
+    async def completions(
+        self, owner: str, wanted: Completions, *, limit: int, after: str | None = None
+    ) -> Page[Completion]:
+        return await self._read(lambda c: completions.page(c, owner, wanted, limit, after))
+
+    async def tag_completion(
+        self, owner: str, completion_id: str, metadata: Mapping[str, str]
+    ) -> Completion:
+        return await self._writer.write(
+            lambda c: completions.tag(c, owner, completion_id, metadata)
+        )
+
+    async def delete_completion(self, owner: str, completion_id: str) -> None:
+        await self._writer.write(lambda c: completions.delete(c, owner, completion_id))
+
+    # Objects at upstreams
+
+    async def remember_objects(
+        self, owner: str, objects: Sequence[UpstreamObject], now: int, under: str | None = None
+    ) -> None:
+        await self._writer.write(lambda c: upstream_objects.remember(c, owner, objects, now, under))
+
+    async def own_objects(self, owner: str, ids: Collection[str]) -> Sequence[UpstreamObject]:
+        return await self._read(lambda c: upstream_objects.own(c, owner, ids))
+
+    async def has_objects(self, owner: str, kind: str) -> bool:
+        return await self._read(lambda c: upstream_objects.has(c, owner, kind))
+
+    async def forget_object(self, owner: str, upstream: str, object_id: str) -> None:
+        await self._writer.write(lambda c: upstream_objects.forget(c, owner, upstream, object_id))
+
+    async def object_owners(self) -> Sequence[str]:
+        return await self._read(upstream_objects.owners)
+
+    # Budgets
+
+    async def spend(self, owner: str, tokens: int, now: int) -> None:
+        await self._writer.write(lambda c: usage.spend(c, owner, tokens, now))
+
+    async def spent(self, owner: str, since: int) -> int:
+        return await self._read(lambda c: usage.spent(c, owner, since))
+
+    async def ping(self) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            if room(self.path) < LEAST_ROOM:
+                raise UnavailableError("The database cannot be used now: the disk is full.")
+            conversations.touch(connection)
+
+        await self._writer.write(write)
+
+
+def _branch(
+    connection: sqlite3.Connection,
+    owner: str,
+    conversation_id: str,
+    leaf_id: str,
+    limit: int,
+    tokens: int | None,
+) -> Sequence[Message]:
+    leaf = conversations.message_key(connection, owner, conversation_id, leaf_id)
+    found = connection.execute(
+        f"""
+        WITH RECURSIVE branch (place, key, parent, total) AS (
+            SELECT 1, key, parent, tokens FROM messages WHERE key = :leaf
+            UNION ALL
+            SELECT place + 1, m.key, m.parent, total + m.tokens
+            FROM branch JOIN messages m ON m.key = branch.parent
+            WHERE place < :limit AND total <= :tokens
+        )
+        SELECT {rows.MESSAGE_COLUMNS}
+        FROM branch JOIN messages m ON m.key = branch.key
+        JOIN conversations c ON c.key = m.conversation
+        LEFT JOIN messages p ON p.key = m.parent
+        ORDER BY place
+        """,
+        {"leaf": leaf, "limit": limit, "tokens": 1 << 62 if tokens is None else tokens},
+    )
+    return [rows.message(row) for row in found]
+
+
+def _siblings(
+    connection: sqlite3.Connection,
+    owner: str,
+    conversation_id: str,
+    parent_ids: Sequence[str | None],
+) -> Mapping[str | None, Sequence[str]]:
+    key = conversations.conversation_key(connection, owner, conversation_id)
+    children = {}
+    for parent_id in set(parent_ids):
+        found = connection.execute(
+            """
+            SELECT id FROM messages WHERE conversation = :key AND stands_for IS NULL
+            AND parent IS (SELECT key FROM messages WHERE owner = :owner AND id = :parent)
+            ORDER BY key
+            """,
+            {"key": key, "owner": owner, "parent": parent_id},
+        )
+        children[parent_id] = [child for (child,) in found]
+    return children
+
+
+def _next_turn(
+    connection: sqlite3.Connection, owner: str, conversation_id: str, after: str | None
+) -> Turn | None:
+    key = conversations.conversation_key(connection, owner, conversation_id)
+    behind = 0 if after is None else turns.turn_key(connection, owner, after)
+    row = connection.execute(
+        f"{rows.TURN} WHERE t.conversation = ? AND t.key > ? ORDER BY t.key LIMIT 1",
+        (key, behind),
+    ).fetchone()
+    return row and rows.turn(row)

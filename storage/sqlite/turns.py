@@ -1,0 +1,234 @@
+"""The transactions of turns: begun, checkpointed, ended; see `writes`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from storage.model import Conversation, Message, Role, Status, Turn
+from storage.port import (
+    BusyError,
+    Claim,
+    IdempotencyMismatchError,
+    NotFoundError,
+    Outcome,
+    Piece,
+)
+from storage.sqlite import conversations, rows, usage
+
+#: How long an idempotency key stands for its turn, in microseconds: a day.
+CLAIM_LIFETIME = 24 * 3600 * 1_000_000
+#: How many keys that have outlived theirs a new one takes away with it.
+FORGOTTEN_AT_ONCE = 20
+
+
+def turn_key(connection: sqlite3.Connection, owner: str, turn_id: str) -> int:
+    row = connection.execute(
+        """
+        SELECT t.key FROM turns t JOIN conversations c ON c.key = t.conversation
+        WHERE t.owner = ? AND t.id = ? AND c.owner = t.owner
+        """,
+        (owner, turn_id),
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"There is no turn {turn_id!r}.", "turn_id")
+    return int(row[0])
+
+
+def turn(connection: sqlite3.Connection, owner: str, turn_id: str) -> Turn:
+    key = turn_key(connection, owner, turn_id)
+    return rows.turn(connection.execute(f"{rows.TURN} WHERE t.key = ?", (key,)).fetchone())
+
+
+def claimed(connection: sqlite3.Connection, owner: str, claim: Claim) -> str | None:
+    row = connection.execute(
+        """
+        SELECT claims.fingerprint, turns.id FROM claims JOIN turns ON turns.key = claims.turn
+        JOIN conversations c ON c.key = turns.conversation
+        WHERE claims.owner = ? AND claims.key = ? AND claims.created_at > ?
+        AND c.owner = claims.owner
+        """,
+        (owner, claim.key, claim.now - CLAIM_LIFETIME),
+    ).fetchone()
+    if row is None:
+        return None
+    fingerprint, turn_id = row
+    if fingerprint != claim.fingerprint:
+        raise IdempotencyMismatchError(
+            "This idempotency key was used for another request.", "idempotency-key"
+        )
+    return str(turn_id)
+
+
+def begin(
+    connection: sqlite3.Connection,
+    owner: str,
+    new: Turn,
+    question: Message | None,
+    make: Conversation | None,
+    title: str,
+    claim: Claim | None,
+    before: Sequence[Message] = (),
+) -> Turn:
+    if make is not None and not conversations.insert_conversation(connection, owner, make):
+        connection.execute(
+            """
+            UPDATE conversations SET system_prompt = ?, model = ?
+            WHERE owner = ? AND id = ? AND message_count = 0
+            """,
+            (make.system_prompt, make.model, owner, make.id),
+        )
+    key = conversations.conversation_key(connection, owner, new.conversation_id)
+    if question is not None:
+        conversations.entitle(connection, key, title)
+    for message in before:
+        said = conversations.insert_message(connection, owner, key, message)
+        conversations.move_head(connection, key, said, new.created_at)
+    if question is not None:
+        asked = conversations.insert_message(connection, owner, key, question)
+        conversations.move_head(connection, key, asked, new.created_at)
+    else:
+        asked = conversations.message_key(connection, owner, new.conversation_id, new.question_id)
+    try:
+        turn_key_ = insert_turn(connection, owner, key, asked, new)
+    except sqlite3.IntegrityError as error:
+        raise BusyError("A turn is running in this conversation.") from error
+    if claim is not None:
+        _insert_claim(connection, owner, claim, turn_key_)
+    return turn(connection, owner, new.id)
+
+
+def checkpoint(connection: sqlite3.Connection, pieces: Sequence[Piece]) -> None:
+    connection.executemany(
+        """
+        INSERT OR REPLACE INTO checkpoints (turn, position, text)
+        SELECT key, ?, ? FROM turns WHERE id = ? AND owner = ? AND status = 'running'
+        """,
+        [(piece.position, piece.text, piece.turn_id, piece.owner) for piece in pieces],
+    )
+
+
+def end(connection: sqlite3.Connection, owner: str, turn_id: str, outcome: Outcome) -> Turn:
+    key = turn_key(connection, owner, turn_id)
+    running = turn(connection, owner, turn_id)
+    if running.status is not Status.RUNNING:
+        return running
+    answer = None
+    if outcome.text or outcome.status is Status.COMPLETED:
+        answer = _insert_answer(connection, owner, running, outcome)
+    settle(connection, key, outcome, answer)
+    usage.spend(connection, owner, usage.cost(running, outcome), outcome.ended_at)
+    connection.execute("DELETE FROM checkpoints WHERE turn = ?", (key,))
+    return turn(connection, owner, turn_id)
+
+
+def settle(
+    connection: sqlite3.Connection, key: int, ended: Outcome | Turn, answer: int | None
+) -> None:
+    """Write into a turn how it ended."""
+    usage, error = ended.usage, ended.error
+    connection.execute(
+        """
+        UPDATE turns SET status = ?, answer = ?, finish_reason = ?, prompt_tokens = ?,
+            completion_tokens = ?, error_code = ?, error_message = ?, error_status = ?,
+            ended_at = ?, drift = ?
+        WHERE key = ?
+        """,
+        (
+            ended.status,
+            answer,
+            ended.finish_reason,
+            usage and usage.prompt_tokens,
+            usage and usage.completion_tokens,
+            error and error.code,
+            error and error.message,
+            error and error.status,
+            ended.ended_at,
+            ended.drift,
+            key,
+        ),
+    )
+
+
+def _insert_answer(
+    connection: sqlite3.Connection, owner: str, running: Turn, outcome: Outcome
+) -> int:
+    conversation = conversations.conversation_key(connection, owner, running.conversation_id)
+    answer = Message(
+        id=outcome.answer_id,
+        conversation_id=running.conversation_id,
+        parent_id=running.question_id,
+        role=Role.ASSISTANT,
+        content=outcome.text if outcome.content is None else outcome.content,
+        tokens=outcome.tokens,
+        encoding=outcome.encoding,
+        model=running.model,
+        turn_id=running.id,
+        created_at=outcome.ended_at,
+    )
+    key = conversations.insert_message(connection, owner, conversation, answer)
+    conversations.move_head(connection, conversation, key, outcome.ended_at)
+    return key
+
+
+def insert_turn(
+    connection: sqlite3.Connection, owner: str, conversation: int, question: int, new: Turn
+) -> int:
+    cursor = connection.execute(
+        """
+        INSERT INTO turns (conversation, owner, id, status, model, question, context_window,
+            context_budget, context_prompt_tokens, context_included, context_trimmed, created_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        """,
+        (
+            conversation,
+            owner,
+            new.id,
+            new.status,
+            new.model,
+            question,
+            new.context.window,
+            new.context.budget,
+            new.context.prompt_tokens,
+            new.context.messages_included,
+            new.context.messages_trimmed,
+            new.created_at,
+        ),
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def _insert_claim(connection: sqlite3.Connection, owner: str, claim: Claim, turn: int) -> None:
+    """Claim a turn; a claim on one that was interrupted moves on to that which is begun anew."""
+    outlived = claim.now - CLAIM_LIFETIME
+    connection.execute(
+        """
+        DELETE FROM claims WHERE (owner, key) IN (
+            SELECT owner, key FROM claims WHERE created_at <= ? ORDER BY created_at LIMIT ?
+        )
+        """,
+        (outlived, FORGOTTEN_AT_ONCE),
+    )
+    # The same key may stand there still: outlived, or of a conversation that is being deleted.
+    connection.execute(
+        """
+        DELETE FROM claims WHERE owner = ? AND key = ? AND (created_at <= ? OR turn IN (
+            SELECT t.key FROM turns t JOIN conversations c ON c.key = t.conversation
+            WHERE t.key = claims.turn AND c.owner <> t.owner
+        ))
+        """,
+        (owner, claim.key, outlived),
+    )
+    cursor = connection.execute(
+        """
+        INSERT INTO claims (owner, key, fingerprint, turn, created_at) VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT (owner, key) DO UPDATE
+        SET turn = excluded.turn, created_at = excluded.created_at
+        WHERE fingerprint = excluded.fingerprint AND EXISTS (
+            SELECT 1 FROM turns WHERE turns.key = claims.turn AND turns.status = 'interrupted'
+        )
+        """,
+        (owner, claim.key, claim.fingerprint, turn, claim.now),
+    )
+    if cursor.rowcount != 1:
+        raise BusyError("Another turn was begun with this idempotency key.")

@@ -1,0 +1,136 @@
+"""Tests of those who stay: they read on while their key is good, and not a moment for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from server.core.access.auth import Doors, new_key
+from server.core.access.revocation import Guests
+from server.core.clock import microseconds
+from server.core.errors import InvalidApiKeyError
+from storage.keys import KeyFile
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> KeyFile:
+    return KeyFile(tmp_path / "keys")
+
+
+@pytest.fixture
+def doors(file: KeyFile) -> Doors:
+    return Doors((), file, microseconds, open_to_all=False, public=False)
+
+
+class Line:
+    """Yields what is put into it, and knows whether it was closed."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[int] = asyncio.Queue()
+        self.waited = asyncio.Event()
+        self.closed = False
+
+    async def read(self) -> AsyncGenerator[int, None]:
+        try:
+            while True:
+                if self.queue.empty():
+                    self.waited.set()
+                yield await self.queue.get()
+        finally:
+            self.closed = True
+
+
+async def read(guests: Guests, key: str, line: Line) -> list[int]:
+    heard = []
+    with guests.reading(key) as reader:
+        async for one in reader.each(line.read()):
+            heard.append(one)
+            if one == 0:
+                break
+    return heard
+
+
+async def test_one_who_waits_is_turned_out(doors: Doors, file: KeyFile) -> None:
+    (anns, kept), (bobs, other) = new_key("ann", microseconds()), new_key("bob", microseconds())
+    file.add(kept)
+    file.add(other)
+    mine, theirs = Line(), Line()
+    async with Guests(doors, 0.005) as guests:
+        ann = asyncio.create_task(read(guests, anns, mine))
+        bob = asyncio.create_task(read(guests, bobs, theirs))
+        await asyncio.gather(mine.waited.wait(), theirs.waited.wait())
+        file.revoke(kept.id, microseconds())
+        with pytest.raises(InvalidApiKeyError):
+            await ann
+        assert mine.closed
+        for number in (1, 0):
+            theirs.queue.put_nowait(number)
+        assert await bob == [1, 0]
+
+
+async def test_one_who_is_busy_is_turned_out_before_the_next(doors: Doors, file: KeyFile) -> None:
+    key, kept = new_key("ann", microseconds())
+    file.add(kept)
+    line = Line()
+    heard: list[int] = []
+    for number in (1, 2):
+        line.queue.put_nowait(number)
+
+    class Busy:
+        """Stays as the reader does, to know when it was turned out."""
+
+        def __init__(self) -> None:
+            self.key = key
+            self.out = asyncio.Event()
+
+        def turn_out(self, why: InvalidApiKeyError) -> None:
+            self.out.set()
+
+    async def reading() -> None:
+        with guests.reading(key) as reader, guests.staying(Busy()) as busy:
+            async for one in reader.each(line.read()):
+                heard.append(one)
+                file.revoke(kept.id, microseconds())
+                await busy.out.wait()
+
+    async with Guests(doors, 0.005) as guests:
+        with pytest.raises(InvalidApiKeyError):
+            await reading()
+    assert heard == [1]
+
+
+async def test_one_who_leaves_by_himself_is_not_said_to_be_refused(
+    doors: Doors, file: KeyFile
+) -> None:
+    key, kept = new_key("ann", microseconds())
+    file.add(kept)
+    line = Line()
+    async with Guests(doors, 3600) as guests:
+        ann = asyncio.create_task(read(guests, key, line))
+        await line.waited.wait()
+        ann.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ann
+    assert line.closed
+
+
+async def test_keys_that_cannot_be_read_turn_nobody_out(doors: Doors, file: KeyFile) -> None:
+    key, kept = new_key("ann", microseconds())
+    file.add(kept)
+    line = Line()
+    with structlog.testing.capture_logs() as logs:
+        async with Guests(doors, 0.005) as guests:
+            ann = asyncio.create_task(read(guests, key, line))
+            await line.waited.wait()
+            whole = file.path.read_bytes()
+            file.path.write_bytes(b"{")
+            while not logs:
+                await asyncio.sleep(0.005)
+            file.path.write_bytes(whole)
+            line.queue.put_nowait(0)
+            assert await ann == [0]
+    assert {log["event"] for log in logs} == {"keys cannot be read"}

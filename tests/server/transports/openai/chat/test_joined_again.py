@@ -1,0 +1,116 @@
+"""Requests with an `Idempotency-Key` that join a conversation are one turn, however often sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.server.transports.openai.chat.joined_talk import IN, Pair, asked, kept, sent, user
+from tests.server.transports.openai.facade_server import MODEL, error_of, events_of, passing
+from tests.support.upstream_script import event, fail, say
+
+KEYED = {**IN, "idempotency-key": "k"}
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    async with passing(tmp_path) as found:
+        yield found
+
+
+async def post(pair: Pair, **given: Any) -> httpx2.Response:
+    body = {"model": MODEL, "messages": [user("Hello")], **given}
+    return await pair[0].client.post("/v1/chat/completions", json=body, headers=KEYED)
+
+
+async def test_the_same_again_is_the_first_answer(pair: Pair) -> None:
+    served, upstream = pair
+    upstream.script(say("Hi"))
+    first = await post(pair)
+    again = await post(pair)
+    assert again.status_code == 200
+    for name in ("choices", "usage", "model", "object"):
+        assert again.json()[name] == first.json()[name]
+    assert again.headers["x-turn-id"] == first.headers["x-turn-id"]
+    assert len(upstream.requests) == 1
+    assert await kept(served) == [("user", "Hello"), ("assistant", "Hi")]
+
+
+@pytest.mark.parametrize("usage", [True, False])
+async def test_it_is_streamed_where_that_is_asked_for(pair: Pair, usage: bool) -> None:
+    _, upstream = pair
+    upstream.script(say("Hi"))
+    await post(pair)
+    given = {"stream_options": {"include_usage": True}} if usage else {}
+    again = await post(pair, stream=True, **given)
+    *chunks, done = events_of(again.content)
+    assert done == "[DONE]"
+    assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": "Hi"}
+    assert chunks[1]["choices"][0]["finish_reason"] == "stop"
+    assert [chunk["usage"]["total_tokens"] for chunk in chunks if chunk.get("usage")] == (
+        [18] if usage else []
+    )
+    assert len(upstream.requests) == 1
+
+
+async def test_two_at_once_are_one(pair: Pair) -> None:
+    served, upstream = pair
+    go_on = asyncio.Event()
+    upstream.script(say("H", go_on, "i"))
+    both = asyncio.gather(post(pair), post(pair))
+    await upstream.request()
+    go_on.set()
+    answers = [response.json()["choices"][0]["message"] for response in await both]
+    assert answers == [{"role": "assistant", "content": "Hi", "refusal": None}] * 2
+    assert len(upstream.requests) == 1
+    assert len(await kept(served)) == 2
+
+
+async def test_calls_of_tools_are_told_again(pair: Pair) -> None:
+    _, upstream = pair
+    call = {"id": "c1", "type": "function", "function": {"name": "sum", "arguments": "{}"}}
+    delta = {"index": 0, "delta": {"tool_calls": [{"index": 0, **call}]}, "finish_reason": None}
+    upstream.script(say(event({"choices": [delta]}), finish="tool_calls"))
+    first, again = await post(pair), await post(pair)
+    assert again.json()["choices"] == first.json()["choices"]
+    assert again.json()["choices"][0]["message"]["tool_calls"] == [call]
+
+
+async def test_a_failure_is_told_again(pair: Pair) -> None:
+    _, upstream = pair
+    upstream.script(fail(401, "Incorrect API key", code="invalid_api_key"))
+    for _ in range(2):
+        response = await post(pair)
+        assert response.status_code == 401
+        assert response.json()["error"]["message"] == "Incorrect API key"
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "other", [{"messages": [user("Bye")]}, {"temperature": 0.5}, {"tool_choice": "none"}]
+)
+async def test_the_key_is_for_one_request(pair: Pair, other: dict[str, Any]) -> None:
+    _, upstream = pair
+    upstream.script(say("Hi"))
+    await post(pair)
+    assert error_of(await post(pair, **other), 422)["param"] == "idempotency-key"
+    assert len(upstream.requests) == 1
+
+
+async def test_a_question_that_stands_there_already_is_answered_once(pair: Pair) -> None:
+    served, upstream = pair
+    await asked(pair, "One.", user("1"))
+    said = [user("1"), {"role": "assistant", "content": "One."}, user("2")]
+    await asked(pair, "Two.", *said)
+    upstream.script(say("Two again."))
+    for _ in range(2):
+        response = await post(pair, messages=said)
+        assert response.json()["choices"][0]["message"]["content"] == "Two again."
+    assert len(upstream.requests) == 3
+    assert sent(upstream) == said
+    assert len(await kept(served)) == 4

@@ -1,0 +1,89 @@
+"""A websocket's port as HTTP's clients meet it: errors in the shape of all others, request ids."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+import structlog
+from websockets.asyncio.client import connect
+from websockets.datastructures import Headers
+from websockets.http11 import Response
+
+from server.core.conversations import Conversations
+from server.transports.websocket.handshake import complete
+from tests.server.transports.http_server import refused, talking
+from tests.server.transports.websocket.websocket_server import Served, serving
+
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+
+
+@pytest.fixture
+async def served(conversations: Conversations) -> AsyncIterator[Served]:
+    async with serving(conversations) as server:
+        yield server
+
+
+@pytest.fixture
+async def client(served: Served) -> AsyncIterator[httpx2.AsyncClient]:
+    async with talking(f"http://127.0.0.1:{served.listener.port}") as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("GET", {}, 426),
+        ("GET", {**UPGRADE, "Sec-WebSocket-Key": "short"}, 400),
+        ("GET", {**UPGRADE, "Sec-WebSocket-Version": "12"}, 400),
+        ("PUT", {"Content-Length": "0"}, 405),
+        ("GET", {"X-Long": "x" * 9000}, 431),
+    ],
+)
+async def test_an_http_request_is_refused_in_the_shape_of_all_errors(
+    client: httpx2.AsyncClient, method: str, headers: dict[str, str], status: int
+) -> None:
+    answer = await client.request(method, "/", headers=headers)
+    error = refused(answer, status, "invalid_request")
+    assert error["type"] == "invalid_request_error"
+    assert re.fullmatch(r"req_\w+", answer.headers["x-request-id"])
+    assert int(answer.headers["content-length"]) == len(answer.content)
+
+
+async def test_a_request_keeps_its_id(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/", headers={"X-Request-Id": "mine-1"})
+    assert answer.headers.get_list("x-request-id") == ["mine-1"]
+    unfit = await client.get("/", headers={"X-Request-Id": "not fit"})
+    assert re.fullmatch(r"req_\w+", unfit.headers["x-request-id"])
+
+
+@pytest.mark.parametrize("given", [None, "mine-1"])
+async def test_a_handshake_has_the_id_that_the_log_has(served: Served, given: str | None) -> None:
+    headers = {} if given is None else {"X-Request-Id": given}
+    with structlog.testing.capture_logs(
+        processors=[structlog.contextvars.merge_contextvars]
+    ) as logs:
+        async with connect(served.url, proxy=None, additional_headers=headers) as socket:
+            await socket.recv()
+            assert socket.response is not None
+            told = socket.response.headers["X-Request-Id"]
+    assert given in (None, told)
+    assert [line["request_id"] for line in logs if line.get("route") == "open"] == [told]
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "draining"), (500, "internal")])
+def test_what_is_our_fault_is_told_as_such(status: int, code: str) -> None:
+    answer = Response(status, "?", Headers(), b"Inner\nwords.")
+    complete(answer)
+    error = json.loads(answer.body)["error"]
+    assert (error["code"], error["type"]) == (code, "server_error")
+    assert ("Inner words." in error["message"]) == (code == "draining")
+    assert ("retry-after" in answer.headers) == (code == "draining")

@@ -1,0 +1,125 @@
+"""An open server needs keys as soon as there is one, on every wire, and for those who stay too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import grpc
+import pytest
+from trialogue.v1 import conversation_pb2 as pb
+
+from server.config.limits import HttpLimits, RpcLimits, WebsocketLimits
+from server.core.access.auth import EVERYONE, Doors, new_key
+from server.core.clock import microseconds
+from server.core.conversations import Conversations
+from storage.keys import KeyFile
+from tests.server.transports import http_server
+from tests.server.transports.grpc import rpc_server
+from tests.server.transports.openai import facade_server
+from tests.server.transports.websocket import websocket_server
+from tests.support.fakes import Puppet
+from tests.support.upstream_script import stall
+from tests.support.upstream_server import ScriptedUpstream
+
+EAGER = 0.01
+
+
+class Closable:
+    """Doors that are open until a key is made, by another process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "keys"
+        self.doors = Doors(
+            (),
+            KeyFile(self._path),
+            microseconds,
+            open_to_all=False,
+            until_keyed=True,
+            public=False,
+        )
+
+    def close(self) -> str:
+        """Make a key of those whose all things were, and return it."""
+        key, kept = new_key(EVERYONE, microseconds())
+        KeyFile(self._path).add(kept)
+        return key
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Closable:
+    return Closable(tmp_path)
+
+
+@pytest.mark.parametrize("shown", [{}, {"authorization": "Bearer anything"}])
+async def test_over_rest(
+    house: Closable, conversations: Conversations, shown: dict[str, str]
+) -> None:
+    await conversations.create(EVERYONE, id="c")
+    limits = HttpLimits(check_keys_every=EAGER)
+    async with http_server.serving(conversations, house.doors, limits=limits) as served:
+        watching = served.client.stream("GET", "/conversations/c/events", headers=shown)
+        async with watching as response:
+            assert response.status_code == 200
+            key = house.close()
+            *_, data = [line async for line in response.aiter_lines() if line]
+        assert json.loads(data.removeprefix("data: "))["error"]["code"] == "invalid_api_key"
+        refused = await served.client.get("/conversations", headers=shown)
+        http_server.refused(refused, 401, "invalid_api_key")
+        bearing = {"authorization": f"Bearer {key}"}
+        assert (await served.client.get("/conversations/c", headers=bearing)).status_code == 200
+
+
+async def test_over_v1(house: Closable, tmp_path: Path) -> None:
+    limits = HttpLimits(check_keys_every=EAGER)
+    async with ScriptedUpstream(models=(facade_server.MODEL,)) as upstream:
+        members = [facade_server.member(facade_server.passage(upstream))]
+        upstream.script(stall("Well"))
+        async with facade_server.serving(tmp_path, members, house.doors, limits=limits) as served:
+            body = {**facade_server.CHAT, "stream": True}
+            async with served.client.stream("POST", "/v1/chat/completions", json=body) as response:
+                lines = response.aiter_lines()
+                assert "delta" in await anext(lines)
+                house.close()
+                *_, last = [line async for line in lines if line]
+            error = json.loads(last.removeprefix("data: "))["error"]
+            assert error["code"] == "invalid_api_key"
+            refused = await served.client.get("/v1/models")
+            http_server.refused(refused, 401, "invalid_api_key")
+
+
+async def test_over_grpc(house: Closable, tmp_path: Path) -> None:
+    puppet, limits = Puppet(), RpcLimits(check_keys_every=EAGER)
+    async with (
+        rpc_server.serving(tmp_path, puppet, house.doors, limits=limits) as server,
+        server.channel() as channel,
+    ):
+        client = rpc_server.stub(channel)
+        await server.conversations.create(EVERYONE, id="c")
+        events = client.WatchConversation(pb.WatchConversationRequest(conversation_id="c"))
+        await events.initial_metadata()
+        key = house.close()
+        for call in (events.read(), client.ListConversations(pb.ListConversationsRequest())):
+            refused = await rpc_server.refusal(call)
+            assert refused.code is grpc.StatusCode.UNAUTHENTICATED
+        asked = pb.GetConversationRequest(conversation_id="c")
+        found = await client.GetConversation(asked, metadata=rpc_server.bearing(key))
+        assert found.id == "c"
+
+
+async def test_over_the_websocket(house: Closable, conversations: Conversations) -> None:
+    eager, never = WebsocketLimits(check_keys_every=EAGER), WebsocketLimits(check_keys_every=3600)
+    async with (
+        websocket_server.serving(conversations, house.doors, limits=eager) as watched,
+        websocket_server.serving(conversations, house.doors, limits=never) as unwatched,
+        watched.peer() as idle,
+        unwatched.peer() as asking,
+    ):
+        house.close()
+        await asking.say("ask", prompt="x")
+        for peer in (idle, asking):
+            assert (await peer.refusal())["code"] == "invalid_api_key"
+            assert await peer.close_code() == 1008
+        async with watched.stranger() as late:
+            await late.say("ping")
+            assert (await late.refusal())["code"] == "invalid_api_key"

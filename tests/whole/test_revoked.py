@@ -1,0 +1,224 @@
+"""A key that is revoked ends what is read with it, on every wire, though nothing more may come.
+
+The websocket's own test is in test_websocket_doors.py: there a whole connection is one key's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx2
+import pytest
+from trialogue.v1 import conversation_pb2 as pb
+
+from server.config.limits import HttpLimits, RpcLimits
+from server.core.access.auth import Doors, new_key
+from server.core.clock import microseconds
+from server.core.conversations import Conversations
+from server.core.turns.questions import Ask
+from server.live.turn import Ended
+from storage.keys import KeyFile
+from storage.model import Status
+from tests.server.transports import http_server
+from tests.server.transports.grpc import rpc_server
+from tests.server.transports.openai import facade_server
+from tests.support.fakes import Puppet
+from tests.support.upstream_script import hang, stall
+from tests.support.upstream_server import ScriptedUpstream
+
+EAGER = 0.01
+
+
+class Revocable:
+    """A key that can be revoked, and the doors that it opens."""
+
+    def __init__(self, folder: Path, **more: Any) -> None:
+        self._file = KeyFile(folder / "keys")
+        self.key, self._kept = new_key("ann", microseconds())
+        self._file.add(self._kept)
+        self.doors = Doors((), self._file, microseconds, open_to_all=False, public=False, **more)
+        self.headers = {"authorization": f"Bearer {self.key}"}
+
+    def revoke(self) -> None:
+        self._file.revoke(self._kept.id, microseconds())
+
+
+@pytest.fixture
+def ann(tmp_path: Path) -> Revocable:
+    return Revocable(tmp_path)
+
+
+@pytest.mark.parametrize("watched", [False, True])
+async def test_over_sse(
+    ann: Revocable, conversations: Conversations, upstream: Puppet, *, watched: bool
+) -> None:
+    limits = HttpLimits(check_keys_every=EAGER)
+    async with http_server.serving(conversations, ann.doors, limits=limits) as served:
+        asked: dict[str, Any] = {"json": {"prompt": "Hello", "stream": True}}
+        upstream.say("Well")
+        url, how = ("/conversations/c/events", {}) if watched else ("/ask/c", asked)
+        method = "GET" if watched else "POST"
+        if watched:
+            await conversations.create("ann", id="c")
+        async with served.client.stream(method, url, headers=ann.headers, **how) as response:
+            assert response.status_code == 200
+            ann.revoke()
+            *_, kind, data = [line async for line in response.aiter_lines() if line]
+        assert kind == "event: error"
+        assert json.loads(data.removeprefix("data: "))["error"]["code"] == "invalid_api_key"
+        refused = await served.client.get("/conversations", headers=ann.headers)
+        assert refused.status_code == 401
+
+
+async def test_over_v1(ann: Revocable, tmp_path: Path) -> None:
+    limits = HttpLimits(check_keys_every=EAGER)
+    async with ScriptedUpstream(models=(facade_server.MODEL,)) as upstream:
+        members = [facade_server.member(facade_server.passage(upstream))]
+        upstream.script(stall("Well"))
+        async with facade_server.serving(tmp_path, members, ann.doors, limits=limits) as served:
+            body = {**facade_server.CHAT, "stream": True}
+            post = served.client.stream(
+                "POST", "/v1/chat/completions", json=body, headers=ann.headers
+            )
+            async with post as response:
+                lines = response.aiter_lines()
+                assert "delta" in await anext(lines)
+                ann.revoke()
+                *_, last = [line async for line in lines if line]
+            error = json.loads(last.removeprefix("data: "))["error"]
+            assert error["code"] == "invalid_api_key"
+            await upstream.requests[-1].gone.wait()
+
+
+@pytest.mark.parametrize("watched", [False, True])
+async def test_over_grpc(ann: Revocable, tmp_path: Path, *, watched: bool) -> None:
+    puppet, limits = Puppet(), RpcLimits(check_keys_every=EAGER)
+    async with (
+        rpc_server.serving(tmp_path, puppet, ann.doors, limits=limits) as server,
+        server.channel() as channel,
+    ):
+        client, told = rpc_server.stub(channel), rpc_server.bearing(ann.key)
+        if watched:
+            await server.conversations.create("ann", id="c")
+            asked = pb.WatchConversationRequest(conversation_id="c")
+            events = client.WatchConversation(asked, metadata=told)
+            await events.initial_metadata()
+        else:
+            puppet.say("Well")
+            events = client.Ask(pb.AskRequest(prompt="x"), metadata=told)
+            await events.read()
+        ann.revoke()
+        refused = await rpc_server.refusal(to_the_end(events))
+        assert refused.code is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_plain_ask_is_refused_and_its_turn_goes_on(
+    ann: Revocable, conversations: Conversations, upstream: Puppet
+) -> None:
+    limits = HttpLimits(check_keys_every=EAGER)
+    async with http_server.serving(conversations, ann.doors, limits=limits) as served:
+        post = served.client.post("/ask/c", json={"prompt": "Hello"}, headers=ann.headers)
+        asked = asyncio.create_task(post)
+        await upstream.asked(1)
+        ann.revoke()
+        http_server.refused(await asked, 401, "invalid_api_key")
+        upstream.answer("Well")
+        ends = (one async for one in conversations.watch("ann", "c") if isinstance(one, Ended))
+        turn = (await anext(ends)).turn
+        assert (turn.status, turn.answer) == (Status.COMPLETED, "Well")
+
+
+async def test_an_ask_in_line_is_refused_over_grpc(ann: Revocable, tmp_path: Path) -> None:
+    puppet, limits = Puppet(), RpcLimits(check_keys_every=EAGER)
+    async with (
+        rpc_server.serving(tmp_path, puppet, ann.doors, limits=limits) as server,
+        server.channel() as channel,
+    ):
+        await server.conversations.ask("ann", "c", Ask("First"))
+        asked = pb.AskRequest(conversation_id="c", prompt="Second")
+        waiting = rpc_server.stub(channel).Ask(asked, metadata=rpc_server.bearing(ann.key))
+        await queued(server.conversations)
+        ann.revoke()
+        refused = await rpc_server.refusal(to_the_end(waiting))
+        assert refused.code is grpc.StatusCode.UNAUTHENTICATED
+        puppet.answer("Well")
+
+
+async def test_a_unary_call_is_refused_over_grpc(tmp_path: Path) -> None:
+    puppet, limits = Puppet(), RpcLimits(check_keys_every=EAGER)
+    ann = Revocable(tmp_path, most_by_key=1)
+    async with (
+        rpc_server.serving(tmp_path, puppet, ann.doors, limits=limits) as server,
+        server.channel() as channel,
+    ):
+        with closing(sqlite3.connect(tmp_path / "history.db")) as another:
+            another.execute("BEGIN IMMEDIATE")  # the database lets nobody write
+            asked = pb.CreateConversationRequest(id="c")
+            told = rpc_server.bearing(ann.key)
+            making = rpc_server.stub(channel).CreateConversation(asked, metadata=told)
+            await until_another_is_one_too_many(rpc_server.stub(channel), told)
+            ann.revoke()
+            refused = await rpc_server.refusal(making)
+            assert refused.code is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("joined", [False, True])
+async def test_a_whole_answer_is_refused_over_v1(
+    ann: Revocable, tmp_path: Path, *, joined: bool
+) -> None:
+    limits = HttpLimits(check_keys_every=EAGER)
+    async with ScriptedUpstream(models=(facade_server.MODEL,)) as upstream:
+        members = [facade_server.member(facade_server.passage(upstream))]
+        upstream.script(hang())
+        headers = {**ann.headers, **({"x-conversation-id": "c"} if joined else {})}
+        async with facade_server.serving(tmp_path, members, ann.doors, limits=limits) as served:
+            post = served.client.post(
+                "/v1/chat/completions", json=facade_server.CHAT, headers=headers
+            )
+            asked = asyncio.create_task(post)
+            request = await upstream.request()
+            ann.revoke()
+            http_server.refused(await asked, 401, "invalid_api_key")
+            if not joined:  # that is a turn, and outlives its asker
+                await request.gone.wait()
+
+
+async def test_an_export_is_cut(ann: Revocable, conversations: Conversations) -> None:
+    """It is larger than what lies in sockets, and nothing is read before the key is refused."""
+    limits = HttpLimits(check_keys_every=EAGER)
+    for number in range(12):
+        await conversations.create("ann", id=f"c{number}", system_prompt="word " * 200_000)
+    async with http_server.serving(conversations, ann.doors, limits=limits) as served:
+        beside = served.client.stream("GET", "/conversations/c1/events", headers=ann.headers)
+        export = served.client.stream("GET", "/export", headers=ann.headers)
+        async with beside as watched, export as response:
+            assert (watched.status_code, response.status_code) == (200, 200)
+            ann.revoke()
+            await watched.aread()  # to its end, at which all who have that key are told to leave
+            with pytest.raises(httpx2.RemoteProtocolError):
+                await response.aread()
+
+
+async def until_another_is_one_too_many(client: Any, told: Any) -> None:
+    """Wait until the one call that a key may have at once is let in."""
+    code = None
+    while code is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+        asked = pb.GetConversationRequest(conversation_id="none")
+        code = (await rpc_server.refusal(client.GetConversation(asked, metadata=told))).code
+
+
+async def queued(conversations: Conversations) -> None:
+    """Wait until a question is in line."""
+    while b"trialogue_turns_waiting 1" not in conversations.metrics.render():
+        await asyncio.sleep(EAGER)
+
+
+async def to_the_end(events: Any) -> None:
+    while await events.read() is not grpc.aio.EOF:
+        pass
