@@ -196,3 +196,19 @@ class Page(Generic[T]):
 
     items: tuple[T, ...] = field(default=())
     has_more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PromptMessage:
+    """One message as an upstream is sent it."""
+
+    role: Role
+    content: Content
+    name: str | None = None
+
+
+def text_of(content: Content) -> str:
+    """Return the text of a message, parts that are no text left out."""
+    if isinstance(content, str):
+        return content
+    return "\n".join(str(part.get("text") or "") for part in content if part.get("type") == "text")

@@ -16,20 +16,19 @@ import structlog
 from server.app.characters import shaping_of
 from server.app.signals import Stopping
 from server.app.telemetry import traces_of
-from server.app.upstreams import model_of, told, upstreams_of
+from server.app.upstreams import model_of, show_upstreams, told, upstreams_of
 from server.config import keyring
 from server.config.keyring import key_file
 from server.config.limits import TurnLimits
+from server.config.quantities import budget, rate
 from server.config.settings import Settings, SettingsError
 from server.core.access import auth as door
 from server.core.access.auth import Doors
-from server.core.access.rate import RateLimit, rate
-from server.core.access.token_budget import budget
+from server.core.access.rate import RateLimit
 from server.core.clock import microseconds
 from server.core.conversations import Conversations
 from server.core.prompt.compose import Settings as CountingSettings
 from server.core.turns.plan import Defaults
-from server.seeing import show_upstreams
 from server.tokens.encoding import ENCODINGS, encoding
 from server.tokens.models import model
 from server.transports.grpc.listener import RpcListener

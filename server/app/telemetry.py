@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from server import VERSION
-from server.core.observability.request_log import Request
-from server.core.observability.traces import NoTraces, RequestSpan, Traces, TurnSpan
+from server.core.observability.request import Request, RequestSpan
+from server.core.observability.traces import NoTraces, Traces, TurnSpan
 from server.upstream.port import Prompt
 from storage.model import Status, Turn
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
 from server.config.settings import Settings, SettingsError
+from server.core.observability.metrics import Metrics
+from server.upstream.health import STATES
 from server.upstream.local.eliza.eliza import Eliza
 from server.upstream.local.embeddings.embedder import Embedder
 from server.upstream.local.service import ElizaApi
@@ -78,3 +81,16 @@ def _remote(settings: Settings) -> list[Member]:
 
     members = [remote_upstreams.listed(table, settings) for table in settings.upstreams]
     return [*members, remote_upstreams.openai(settings)] if _has_openai(settings) else members
+
+
+def show_upstreams(metrics: Metrics, upstreams: Upstreams) -> None:
+    """Let the metrics show how the upstreams do."""
+
+    def by_state() -> dict[str, float]:
+        found = Counter(state.word for state in upstreams.state())
+        return {state: found[state] for state in STATES}
+
+    metrics.show("upstreams", by_state)
+    metrics.show("upstream_calls", lambda: upstreams.running)
+    metrics.show("upstream_attempts", lambda: sum(one.calls for one in upstreams.state()))
+    metrics.show("upstream_failures", lambda: sum(one.failures for one in upstreams.state()))

@@ -51,7 +51,7 @@ Names = Annotated[tuple[str, ...], NoDecode]
 
 def _rate(value: str) -> str:
     """Return a rate that can be read."""
-    from server.core.access.rate import rate
+    from server.config.quantities import rate
 
     rate(value)
     return value
@@ -59,7 +59,7 @@ def _rate(value: str) -> str:
 
 def _budget(value: str) -> str:
     """Return a budget that can be read."""
-    from server.core.access.token_budget import budget
+    from server.config.quantities import budget
 
     budget(value)
     return value

@@ -10,13 +10,13 @@ from typing import Any
 from server.core import archive, validation
 from server.core.access.concurrency import Room
 from server.core.access.token_budget import Spending
-from server.core.changes import checked
 from server.core.clock import microseconds
 from server.core.completions import StoredCompletions, UpstreamObjects
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW, Ids, check_id
 from server.core.observability.metrics import Metrics
-from server.core.observability.request_log import Requests, about
+from server.core.observability.request import about
+from server.core.observability.request_log import Requests
 from server.core.observability.traces import NoTraces, Traces
 from server.core.prompt.compaction import Compaction
 from server.core.prompt.compose import Prompts
@@ -26,6 +26,7 @@ from server.core.turns.plan import Defaults, Planner
 from server.core.turns.questions import ROOT, Ask, IfBusy, Mode, OnDisconnect, Regenerate, check_ask
 from server.core.turns.record import PATIENCE
 from server.core.turns.run import CHECKPOINT_SECONDS, Running
+from server.core.validation import checked
 from server.live.notify import Bell
 from server.live.pacing import Turnstile
 from server.live.turn import Ended, TurnEvent, replay

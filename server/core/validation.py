@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
+from server.core import validation
 from server.core.errors import InvalidRequestError
-from server.upstream.port import text_of
-from storage.model import Content
+from storage.model import Content, text_of
 
 MOST_STOPS = 4
 LARGEST_METADATA = 16 << 10
@@ -181,3 +181,30 @@ def title_of(question: Content) -> str:
         return words
     cut = words[:60]
     return (cut.rsplit(" ", 1)[0] if " " in cut[20:] else cut) + "…"
+
+
+def checked(changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what may be changed of a conversation, or refuse it."""
+    checked: dict[str, Any] = {}
+    for field, value in changes.items():
+        match field, value:
+            case "title", str():
+                checked[field] = validation.short_text(value, field, validation.LONGEST_TITLE)
+            case "system_prompt", None | "":
+                checked[field] = None
+            case "system_prompt", str():
+                checked[field] = validation.text(value, field)
+            case "model", None | "":
+                checked[field] = None
+            case "model", str():
+                checked[field] = validation.name(value, field)
+            case "metadata", Mapping():
+                checked[field] = validation.metadata(value)
+            case "head_id", str():
+                validation.known(value, field)
+                checked[field] = value
+            case "truncation", "trim" | "summarize":
+                checked[field] = value
+            case _:
+                raise InvalidRequestError(f"{field} cannot be changed to that.", field)
+    return checked

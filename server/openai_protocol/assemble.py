@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.openai_protocol.normalize import parse
-from server.upstream.cut import data_of
+from server.openai_protocol.codec import parse
+from server.openai_protocol.sse import data_of
 
 #: what a chunk has that is not the whole answer's
 _PASSING = frozenset({"object", "choices", "usage", "error", "obfuscation"})

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+
+from server.openai_protocol.codec import encode
+from server.upstream.remote.redaction import Clean
 
 _LONGEST_MESSAGE = 600
 _LONGEST_QUOTE = 100
@@ -163,3 +168,107 @@ def quote(value: object) -> str:
     """Return a value as it may stand in a message, shortened."""
     text = str(value)
     return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "..."
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What an upstream said was wrong, fit to be repeated; an empty message if it said nothing."""
+
+    message: str = ""
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
+
+
+def complaint_of(body: object, clean: Clean) -> Complaint:
+    """Read an error in OpenAI's shape, or in one of the shapes of servers like it."""
+    match body:
+        case Mapping():
+            said = next((body[k] for k in ("message", "detail", "error") if body.get(k)), "")
+            text = said if isinstance(said, str) else json.dumps(said, default=str)
+            words = (_word(body.get(name), clean) for name in ("type", "code", "param"))
+            return Complaint(clean(text), *words)
+        case str() if not body.lstrip().startswith("<"):
+            return Complaint(clean(body))
+        case _:
+            return Complaint()
+
+
+def _word(value: object, clean: Clean) -> str | None:
+    return clean(str(value))[:200] if isinstance(value, str | int) and value != "" else None
+
+
+#: so deep, and so wide, is an error looked into
+_DEPTH = 4
+_MOST = 50
+#: what is said of an error in its own place
+_SHAPE = ("message", "type", "param", "code", "detail", "error")
+_PLAIN = str.maketrans(
+    {"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\xa0": " "}
+)
+
+
+def refusal(status: int, body: bytes, clean: Clean) -> bytes:
+    """Return the body of an error answer: `{"error": {message, type, param, code, …}}`."""
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        said = body.decode("utf-8", "replace")
+    if isinstance(said, list) and said:
+        said = said[0]
+    rest = {}
+    if isinstance(said, dict) and isinstance(said.get("error"), dict):
+        rest = {name: _clean(value, clean, 1) for name, value in said.items() if name != "error"}
+        said = said["error"]
+    return encode({"error": shaped(said, clean, status), **rest})
+
+
+def shaped(said: object, clean: Clean, status: int = 500) -> dict[str, Any]:
+    """Return an error object in OpenAI's shape; what else is in it is kept, cleaned."""
+    complaint = complaint_of(said, clean)
+    message = complaint.message or f"the upstream refused the request with status {status}"
+    error = {
+        "message": one_line(message),
+        "type": complaint.type or type_of(status),
+        "param": complaint.param,
+        "code": complaint.code,
+    }
+    if isinstance(said, dict):
+        more = {name: value for name, value in said.items() if name not in _SHAPE}
+        error |= _clean(more, clean, 1)
+    return error
+
+
+def type_of(status: int) -> str:
+    """Return OpenAI's type for errors of a status."""
+    if status == 429:
+        return "rate_limit_exceeded"
+    return "server_error" if status >= 500 else "invalid_request_error"
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line of ASCII, which some clients put into an HTTP status line."""
+    plain = " ".join(text.split()).translate(_PLAIN)
+    shown = plain if plain.isascii() else "".join(map(_folded, plain))
+    return "".join(letter for letter in shown if letter.isprintable())
+
+
+def _folded(letter: str) -> str:
+    bare = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+    return bare or letter.encode("ascii", "backslashreplace").decode()
+
+
+def _clean(value: Any, clean: Clean, depth: int) -> Any:
+    """Clean every text in a value; what lies too deep is left out."""
+    match value:
+        case str():
+            return clean(value)
+        case dict() | list() if depth > _DEPTH:
+            return None
+        case dict():
+            pairs = list(value.items())[:_MOST]
+            return {clean(str(name)): _clean(part, clean, depth + 1) for name, part in pairs}
+        case list():
+            return [_clean(part, clean, depth + 1) for part in value[:_MOST]]
+        case _:
+            return value

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from server.openai_protocol.normalize import parse
+from server.openai_protocol.codec import parse
 from server.upstream.port import Call, UpstreamFailedError
 
 #: the route of text completions

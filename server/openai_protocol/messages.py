@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from server.upstream.port import PromptMessage
-from storage.model import Content, Role
+from storage.model import Content, PromptMessage, Role
 
 _CALLS = ("function", "custom")
 _NOT_SAID = (*_CALLS, "refusal")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
+from server.openai_protocol.codec import UNREADABLE
 from server.openai_protocol.finish_reason import ending
 from server.openai_protocol.surrogates import fit
 from server.upstream.port import UpstreamFailedError
 
 TEXT = "text_completion"
-UNREADABLE = "the upstream sent something that cannot be read"
 #: what an answer says of how it was served; OpenAI's types know no other word
 _TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
 _HEAD = ("object", "created", "id", "model")
@@ -59,39 +56,6 @@ class Head:
 
     def _new_id(self) -> str:
         return f"{'cmpl' if self.object == TEXT else 'chatcmpl'}-{secrets.token_hex(12)}"
-
-
-def parse(data: bytes) -> tuple[dict[str, Any], bool]:
-    """Read a JSON object, and say whether its bytes are such as every reader takes.
-
-    Half a surrogate pair, or a number that is none, is let through. Raises UpstreamFailedError.
-    """
-    good = True
-    try:
-        answer = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        good = False
-        try:
-            answer = json.loads(data.decode("utf-8", "replace"))
-        except (ValueError, RecursionError):
-            raise UpstreamFailedError(UNREADABLE) from None
-    if not isinstance(answer, dict):
-        raise UpstreamFailedError(UNREADABLE)
-    return answer, good
-
-
-def encode(answer: object) -> bytes:
-    """Write JSON; half a surrogate pair, which the fast writer refuses, is escaped.
-
-    Raises UpstreamFailedError for values within values without end.
-    """
-    try:
-        return orjson.dumps(answer)
-    except TypeError:
-        try:
-            return json.dumps(answer, separators=(",", ":")).encode()
-        except RecursionError:
-            raise UpstreamFailedError(UNREADABLE) from None
 
 
 def mend_choice(choice: Any, index: int) -> bool:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from server.openai_protocol.codec import UNREADABLE, encode
 from server.openai_protocol.normalize import (
     TEXT,
-    UNREADABLE,
     Head,
-    encode,
     mend_choice,
     mend_reason,
     mend_usage,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -75,3 +77,79 @@ class EventStream:
     def _check(self, size: int) -> None:
         if size > self._limit:
             raise OversizedEventError(f"an event is longer than {self._limit} bytes")
+
+
+#: A line end is CRLF, LF, or a CR that something else follows; two of them end an event.
+_BORDER = re.compile(rb"(?>\r\n|\n|\r(?=[^\n])){2}")
+#: so much of a border may have come when the rest has not
+_PARTIAL = 3
+
+
+class Cutter:
+    """Collect pushed bytes into whole events (WHATWG HTML, 9.2 Server-sent events).
+
+    No event may be longer than `limit` bytes; one that grows beyond is refused before its end.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._rest = bytearray()
+        self._searched = 0
+        self._returns = False
+
+    @property
+    def rest(self) -> bytes:
+        """What has come of an event whose end has not."""
+        return bytes(self._rest)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take the next bytes and return the events that they complete, borders included."""
+        self._rest += data
+        self._returns = self._returns or b"\r" in data
+        found = self._cut_slowly() if self._returns else self._cut()
+        self._searched = max(0, len(self._rest) - _PARTIAL)
+        if max(map(len, (*found, self._rest))) > self._limit:
+            raise OversizedEventError(f"an event is longer than {self._limit} bytes")
+        return found
+
+    def close(self) -> list[bytes]:
+        """Return the event that the stream ended in without a border, with one put behind it."""
+        rest = bytes(self._rest).rstrip(b"\r\n")
+        self._rest.clear()
+        return [rest + b"\n\n"] if rest else []
+
+    def _cut(self) -> list[bytes]:
+        if self._rest.find(b"\n\n", self._searched) < 0:
+            return []
+        *events, self._rest = self._rest.split(b"\n\n")
+        return [bytes(event) + b"\n\n" for event in events]
+
+    def _cut_slowly(self) -> list[bytes]:
+        """Cut where lines may end in CR, which takes far longer."""
+        ends = [border.end() for border in _BORDER.finditer(self._rest, self._searched)]
+        events = [bytes(self._rest[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
+        if ends:
+            del self._rest[: ends[-1]]
+        return events
+
+
+def is_plain(event: bytes) -> bool:
+    """Say whether a whole event is one line of data and nothing else."""
+    one_line = event.startswith(b"data: ") and event.find(b"\n", 6) == len(event) - 2
+    return one_line and b"\r" not in event
+
+
+def data_of(event: bytes) -> bytes:
+    """Return the data of one whole event; empty where it has none."""
+    if is_plain(event):
+        return event[6:-2]
+    fields = (line.removeprefix(b"\xef\xbb\xbf").partition(b":") for line in event.splitlines())
+    return b"\n".join(value.removeprefix(b" ") for name, _, value in fields if name == b"data")
+
+
+def without_comments(event: bytes) -> bytes:
+    """Return an event without its comment lines, every other byte as it was."""
+    if is_plain(event):
+        return event
+    lines = event.splitlines(keepends=True)
+    return b"".join(line for line in lines if not line.startswith(b":"))

@@ -5,24 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from server.config.limits import ReplyLimits
+from server.openai_protocol.codec import UNREADABLE, encode, parse
+from server.openai_protocol.errors import shaped
 from server.openai_protocol.expectations import Wish
 from server.openai_protocol.normalize import (
     TEXT,
-    UNREADABLE,
     Head,
-    encode,
     mend_choice,
     mend_reason,
     mend_usage,
-    parse,
     set_default,
 )
 from server.openai_protocol.response import text_of
+from server.openai_protocol.sse import data_of, without_comments
 from server.openai_protocol.surrogates import Letters
 from server.openai_protocol.tool_calls import Calls, mend_arguments, mend_content
 from server.openai_protocol.usage import Tally
-from server.upstream.complaints import shaped
-from server.upstream.cut import data_of, without_comments
 from server.upstream.port import UpstreamFailedError
 from server.upstream.remote.bounds import Length
 from server.upstream.remote.redaction import Clean

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from server.openai_protocol.normalize import UNREADABLE, encode
+from server.openai_protocol.codec import UNREADABLE, encode
 from server.upstream.port import UpstreamFailedError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from server.openai_protocol.expectations import TEXTS, asked_of
 from server.tokens.encoding import Encoding, encoding
-from server.upstream.local.truncation import encoding_name, prompt_tokens
+from server.tokens.request import encoding_name, prompt_tokens
 from server.upstream.port import Call
 
 #: the last two are two names for the same words

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from server.templates.template import Template, TemplateError
-from server.upstream.port import PromptMessage, text_of
-from storage.model import Role
+from storage.model import PromptMessage, Role, text_of
 
 #: in characters
 LONGEST = 16_000

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from server.templates.template import PLAIN, Template
-from server.upstream.port import PromptMessage, text_of
-from storage.model import Role
+from storage.model import PromptMessage, Role, text_of
 
 _ALPACA = (
     "Below is an instruction that describes a task. Write a response that appropriately completes "

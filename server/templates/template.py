@@ -6,8 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from server.upstream.port import PromptMessage, text_of
-from storage.model import Role
+from storage.model import PromptMessage, Role, text_of
 
 _SPEAKERS = {Role.USER: "User", Role.ASSISTANT: "Assistant", Role.TOOL: "Tool"}
 #: where an answer ends: the model goes on to write the user's next words

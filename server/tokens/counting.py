@@ -15,8 +15,7 @@ from typing import Any
 
 from server.tokens.encoding import Encoding
 from server.tokens.models import TILES_4O, Fit, ImageCost, Patches, Tiles, base_name, model
-from server.upstream.port import PromptMessage
-from storage.model import Content
+from storage.model import Content, PromptMessage
 
 #: Taken for an image whose size cannot be read, such as one at a remote address.
 ASSUMED_SIZE = (1_024, 1_024)

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from server.config.limits import ReplyLimits
-from server.openai_protocol import normalize
+from server.openai_protocol import codec
 from server.templates import template
 from server.tokens.models import model as known_model
 from server.upstream.bodies import one, start_of
@@ -30,7 +30,7 @@ from server.upstream.port import (
     UpstreamRejectedError,
     UpstreamTimeoutError,
 )
-from server.upstream.remote.errors import retry_after
+from server.upstream.retry import retry_after
 
 #: every model
 ALL = "*"
@@ -296,5 +296,5 @@ def _renamed(call: Call, own_name: str | None) -> Call:
     """Return a call with the model's own name in the place of ours for it."""
     if own_name in (None, call.model) or not isinstance(call.body, bytes):
         return call
-    body, _ = normalize.parse(call.body)
-    return replace(call, model=own_name, body=normalize.encode({**body, "model": own_name}))
+    body, _ = codec.parse(call.body)
+    return replace(call, model=own_name, body=codec.encode({**body, "model": own_name}))

@@ -7,16 +7,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, null
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from storage.model import Content, Role, Usage
-
-
-@dataclass(frozen=True, slots=True)
-class PromptMessage:
-    """One message as an upstream is sent it."""
-
-    role: Role
-    content: Content
-    name: str | None = None
+from storage.model import Content, PromptMessage, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +166,3 @@ class UpstreamFailedError(UpstreamError):
 
 class UpstreamTimeoutError(UpstreamError):
     """The upstream did not answer in time."""
-
-
-def text_of(content: Content) -> str:
-    """Return the text of a message, parts that are no text left out."""
-    if isinstance(content, str):
-        return content
-    return "\n".join(str(part.get("text") or "") for part in content if part.get("type") == "text")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from server.openai_protocol.normalize import parse
+from server.openai_protocol.codec import parse
 from server.upstream.bodies import whole
 from server.upstream.port import Call, OpenAISpeaker, UpstreamError, UpstreamTimeoutError
 

@@ -12,8 +12,9 @@ import pytest
 from trialogue.v1 import conversation_pb2 as pb
 from websockets.asyncio.client import connect
 
+from server.config.quantities import Rate
 from server.core.access.auth import Doors, configured
-from server.core.access.rate import Rate, RateLimit
+from server.core.access.rate import RateLimit
 from server.core.clock import microseconds
 from storage.sqlite.store import SQLiteStore
 from tests.server.transports.grpc import rpc_server

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from server.config.quantities import Rate
 from server.core.errors import RateLimitedError
-
-SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
-_RATE = re.compile(r"(\d{1,9})/(second|minute|hour|day)")
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """So many requests in a span of so many seconds."""
-
-    requests: int
-    seconds: int
-
-
-def rate(text: str) -> Rate:
-    """Read a rate such as `60/minute`. Raises ValueError."""
-    found = _RATE.fullmatch("".join(text.split()).lower())
-    if found is None or not int(found[1]):
-        raise ValueError("must be a rate such as 60/minute; also /second, /hour, /day")
-    return Rate(int(found[1]), SECONDS[found[2]])
 
 
 @dataclass(frozen=True, slots=True)

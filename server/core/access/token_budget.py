@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import structlog
 
+from server.config.quantities import Budget
 from server.core.access.rate import span
 from server.core.errors import QuotaSpentError
 from storage.port import Store, UnavailableError
 
 log = structlog.get_logger("trialogue.spending")
-
-_BUDGET = re.compile(r"(\d{1,15})/(day|month)")
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """So many tokens a day, or a month, of UTC."""
-
-    tokens: int
-    period: str
-
-    def began(self, moment: datetime) -> datetime:
-        """Return when the period of a moment began."""
-        midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-        return midnight if self.period == "day" else midnight.replace(day=1)
-
-    def ends(self, moment: datetime) -> datetime:
-        """Return when the next period begins."""
-        began = self.began(moment)
-        if self.period == "day":
-            return began + timedelta(days=1)
-        return (began + timedelta(days=32)).replace(day=1)
-
-
-def budget(text: str) -> Budget:
-    """Read a budget such as `100000/day`. Raises ValueError."""
-    found = _BUDGET.fullmatch("".join(text.split()).lower())
-    if found is None or not int(found[1]):
-        raise ValueError("must be tokens such as 100000/day or 2000000/month")
-    return Budget(int(found[1]), found[2])
 
 
 class Spending:

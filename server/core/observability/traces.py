@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from server.core.observability.request import RequestSpan
 from server.upstream.port import Prompt
 from storage.model import Turn
-
-if TYPE_CHECKING:
-    from server.core.observability.request_log import Request
-
-
-class RequestSpan(Protocol):
-    """A request that is being answered; `trace_id` is for the log."""
-
-    trace_id: str | None
-
-    def end(self, request: Request) -> None: ...
 
 
 class TurnSpan(Protocol):

@@ -13,8 +13,8 @@ from server.core.ids import Ids
 from server.core.prompt.compose import Prompts, Request
 from server.core.prompt.weigh import Scale
 from server.core.prompt.window import Weighed, trim
-from server.upstream.port import Finish, Prompt, PromptMessage, Upstream, UpstreamError, text_of
-from storage.model import Conversation, Message, Role, Turn
+from server.upstream.port import Finish, Prompt, Upstream, UpstreamError
+from storage.model import Conversation, Message, PromptMessage, Role, Turn, text_of
 from storage.port import Store, StoreError
 
 log = structlog.get_logger("trialogue.compaction")

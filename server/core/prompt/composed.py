@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from server.core.errors import ContextLengthError
 from server.core.prompt.weigh import Scale
 from server.core.prompt.window import Weighed, Window
-from server.upstream.port import PromptMessage
-from storage.model import Content, Role, Sent
+from storage.model import Content, PromptMessage, Role, Sent
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from server.core.prompt.composed import Composed, messages_of, too_long
 from server.core.prompt.weigh import COUNT_AT_ONCE
 from server.core.prompt.window import Weighed, turn_ends
 from server.templates.template import TemplateError
-from server.upstream.port import PromptMessage, text_of
+from storage.model import PromptMessage, text_of
 
 #: Taken for what a template adds to a message, in tokens, until the whole is counted.
 _GUESS = 4

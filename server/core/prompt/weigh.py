@@ -10,8 +10,7 @@ from server.templates.template import Template
 from server.tokens import counting
 from server.tokens.encoding import Encoding
 from server.tokens.models import model
-from server.upstream.port import text_of
-from storage.model import Content, Message, Role
+from storage.model import Content, Message, Role, text_of
 
 #: Longer texts are counted on a thread (tiktoken lets go of the GIL), shorter ones at once.
 COUNT_AT_ONCE = 20_000

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from server.config.limits import TurnLimits, UpstreamLimits
-from server.core.access.token_budget import Budget
+from server.config.quantities import Budget
 from server.core.errors import InvalidRequestError
 from server.core.ids import Ids
 from server.core.prompt.characters import Character, Shaping, Wish

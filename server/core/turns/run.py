@@ -11,8 +11,8 @@ import structlog
 
 from server.core.errors import Problem, problem_of
 from server.core.observability.metrics import WIRE, Metrics
-from server.core.observability.request_log import REQUEST
-from server.core.observability.traces import NoTraces, RequestSpan, Traces, TurnSpan
+from server.core.observability.request import REQUEST, RequestSpan
+from server.core.observability.traces import NoTraces, Traces, TurnSpan
 from server.core.prompt.compose import Prompts
 from server.core.turns.record import PATIENCE, Keeping, failure, failure_of, told_failed
 from server.live.turn import LiveTurn

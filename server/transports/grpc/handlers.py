@@ -30,7 +30,7 @@ from server.core.errors import (
     RequestTooLargeError,
     problem_of,
 )
-from server.core.observability.request_log import Request as Seen
+from server.core.observability.request import Request as Seen
 from server.core.observability.request_log import Requests
 from server.transports.grpc.errors import ProblemError, refusal
 from server.transports.grpc.interceptor import METHOD

@@ -12,8 +12,7 @@ from trialogue.v1 import conversation_pb2 as pb
 from server.core import rendering
 from server.core.prompt.preview import Preview
 from server.live.turn import Delta, Ended, Started, TurnEvent
-from server.upstream.port import text_of
-from storage.model import Conversation, Failure, Hit, Message, Page, Sent, Turn, Usage
+from storage.model import Conversation, Failure, Hit, Message, Page, Sent, Turn, Usage, text_of
 
 #: Above this a double no longer holds every whole number.
 _LARGEST_WHOLE = 1 << 53

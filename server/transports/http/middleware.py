@@ -26,7 +26,8 @@ from server.core.errors import (
     code_of,
     problem_of,
 )
-from server.core.observability.request_log import Request, Requests
+from server.core.observability.request import Request
+from server.core.observability.request_log import Requests
 from server.transports.http import cors as cors
 from server.transports.http.responses import JSON
 from server.transports.openai.errors import refusal as openai_refusal

@@ -9,9 +9,8 @@ import orjson
 from starlette.responses import Response
 
 from server.core.errors import Code, Problem, problem_of
-from server.openai_protocol.errors import RefusedError
+from server.openai_protocol.errors import RefusedError, one_line, type_of
 from server.transports.status import http_headers, http_status
-from server.upstream.complaints import one_line, type_of
 
 _INTERNAL = "The server had an error while processing your request. Sorry about that!"
 #: what OpenAI has a code for; other errors of ours have none there

@@ -22,13 +22,13 @@ from server.core.access.token_budget import Spending
 from server.core.errors import RefusedError
 from server.core.validation import DEEPEST_JSON, depth
 from server.openai_protocol import errors
+from server.openai_protocol.codec import encode
+from server.openai_protocol.errors import one_line
 from server.openai_protocol.fields import Fields
-from server.openai_protocol.normalize import encode
 from server.openai_protocol.stream import failure
 from server.transports.openai.errors import ClientLeftError, refusal
 from server.transports.openai.meter import Meter
 from server.upstream.bodies import EVENTS, JSON
-from server.upstream.complaints import one_line
 from server.upstream.port import Call, Reply, UpstreamError
 
 #: Proxies must neither keep a stream nor hold it back.

@@ -8,11 +8,10 @@ from typing import Any
 
 from server.config.limits import ReplyLimits
 from server.core.access.token_budget import Spending
-from server.openai_protocol.normalize import encode, parse
-from server.openai_protocol.sse import EventStream, OversizedEventError
+from server.openai_protocol.codec import encode, parse
+from server.openai_protocol.sse import EventStream, OversizedEventError, data_of
 from server.openai_protocol.usage_fields import total_of
 from server.upstream.bodies import EVENTS, JSON
-from server.upstream.cut import data_of
 from server.upstream.port import Call, Reply, UpstreamFailedError
 
 #: Streams of these tell their usage only where they are asked to.

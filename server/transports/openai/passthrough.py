@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 
+from server.openai_protocol.codec import encode
 from server.openai_protocol.errors import RefusedError
-from server.openai_protocol.normalize import encode
 from server.transports.openai import validation
 from server.transports.openai.errors import unknown_url
 from server.transports.openai.exchange import Visit, read_json

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from server.config.limits import ReplyLimits
-from server.openai_protocol.normalize import parse
+from server.openai_protocol.codec import parse
 from server.transports.openai.errors import PassedOnError
 from server.upstream.bodies import start_of, whole
 from server.upstream.pool import Upstreams

@@ -14,7 +14,7 @@ from websockets.server import ServerProtocol
 
 from server.config.limits import WebsocketLimits, room_at_the_door
 from server.core.access.concurrency import Crowd
-from server.core.observability.request_log import request_id
+from server.core.observability.request import request_id
 from server.transports.websocket.handshake import REQUEST_ID, complete, given_id
 from server.transports.write_timeout import Patience
 

@@ -8,7 +8,7 @@ import orjson
 from websockets.http11 import Request, Response
 
 from server.core.errors import WAITING_HELPS, Code, Problem
-from server.core.observability.request_log import request_id
+from server.core.observability.request import request_id
 from server.transports.status import http_body, http_headers
 
 SWITCHING_PROTOCOLS = 101

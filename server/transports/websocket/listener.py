@@ -23,7 +23,7 @@ from server.core.conversations import Conversations
 from server.core.errors import RateLimitedError
 from server.core.ids import Ids
 from server.core.observability.metrics import WIRE
-from server.core.observability.request_log import broke
+from server.core.observability.request import broke
 from server.transports.tls import Certificate, certificate_of
 from server.transports.websocket import replies as answers
 from server.transports.websocket.auth import (

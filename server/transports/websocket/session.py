@@ -25,7 +25,7 @@ from server.core.errors import (
     problem_of,
 )
 from server.core.ids import NEW
-from server.core.observability.request_log import Request, broke
+from server.core.observability.request import Request, broke
 from server.core.turns.questions import Ask, OnDisconnect
 from server.live.turn import Delta, Ended, Started, TurnEvent
 from server.transports.websocket import replies as answers

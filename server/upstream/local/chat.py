@@ -15,6 +15,7 @@ import orjson
 from server.openai_protocol import errors
 from server.openai_protocol.errors import RefusedError
 from server.tokens.models import model
+from server.tokens.request import prompt_tokens, text_tokens, usage
 from server.upstream.local.eliza.eliza import reply
 from server.upstream.local.eliza.script import Script
 from server.upstream.local.json_schema.document import UnfitError
@@ -22,9 +23,8 @@ from server.upstream.local.json_schema.generate import fitting
 from server.upstream.local.json_schema.vocabulary import Words, words_of
 from server.upstream.local.requests import Chat, Format, Options
 from server.upstream.local.tools import CUSTOM, FUNCTION, Tool, arguments
-from server.upstream.local.truncation import cut, pieces, prompt_tokens, text_tokens, usage
-from server.upstream.port import PromptMessage, text_of
-from storage.model import Role
+from server.upstream.local.truncation import cut, pieces
+from storage.model import PromptMessage, Role, text_of
 
 DONE = b"data: [DONE]\n\n"
 

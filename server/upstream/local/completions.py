@@ -17,12 +17,12 @@ from server.openai_protocol.errors import RefusedError
 from server.openai_protocol.fields import Fields
 from server.tokens.encoding import UnknownTokenError, encoding
 from server.tokens.models import model
+from server.tokens.request import encoding_name, usage
 from server.upstream.local.chat import DONE, text
 from server.upstream.local.eliza.script import Script
 from server.upstream.local.requests import Options, read_options
-from server.upstream.local.truncation import Cut, cut, encoding_name, pieces, usage
-from server.upstream.port import PromptMessage
-from storage.model import Role
+from server.upstream.local.truncation import Cut, cut, pieces
+from storage.model import PromptMessage, Role
 
 #: OpenAI's, where a request names no other.
 DEFAULT_LIMIT = 16

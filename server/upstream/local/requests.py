@@ -11,8 +11,7 @@ from server.openai_protocol import errors
 from server.openai_protocol.errors import RefusedError
 from server.openai_protocol.fields import Fields
 from server.upstream.local.tools import Tools, read_tools
-from server.upstream.port import PromptMessage
-from storage.model import Content, Role
+from storage.model import Content, PromptMessage, Role
 
 MOST_CHOICES = 128
 MOST_STOPS = 4

@@ -22,13 +22,13 @@ import orjson
 
 from server.openai_protocol.errors import RefusedError
 from server.openai_protocol.fields import Fields, read
+from server.tokens.request import encoding_name
 from server.upstream.local import chat as chats
 from server.upstream.local import completions
 from server.upstream.local.eliza.script import doctor
 from server.upstream.local.embeddings.embedder import Embedder
 from server.upstream.local.embeddings_api import Embeddings
 from server.upstream.local.requests import read_chat
-from server.upstream.local.truncation import encoding_name
 from server.upstream.port import Call, Reply
 
 T = TypeVar("T")

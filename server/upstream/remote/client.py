@@ -15,7 +15,7 @@ import httpx2
 from yarl import URL
 
 from server.config.limits import ReplyLimits
-from server.openai_protocol.normalize import parse
+from server.openai_protocol.codec import parse
 from server.upstream.bodies import EVENTS, whole
 from server.upstream.port import Call, Reply, UpstreamFailedError, UpstreamTimeoutError
 from server.upstream.remote.bounds import Bounds

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import math
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
+import aiohttp
+import httpx2
+import openai
+from aiohttp.http_exceptions import HttpProcessingError
+
+from server.openai_protocol.errors import Complaint, complaint_of
 from server.upstream.port import (
     UpstreamError,
     UpstreamFailedError,
     UpstreamQuotaError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
+    UpstreamTimeoutError,
 )
 from server.upstream.remote.redaction import Clean
+from server.upstream.retry import retry_after
 
-_A_DAY = 86_400.0
 _QUOTA = "insufficient_quota"
 _RATE_LIMITS = frozenset({"rate_limit_exceeded", "rate_limit_error", "requests", "tokens"})
 #: the status that an error inside a stream would have had, by its type or code
@@ -43,30 +45,6 @@ class UpstreamBrokeError(UpstreamFailedError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-
-
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """What an upstream said was wrong, fit to be repeated; an empty message if it said nothing."""
-
-    message: str = ""
-    type: str | None = None
-    code: str | None = None
-    param: str | None = None
-
-
-def complaint_of(body: object, clean: Clean) -> Complaint:
-    """Read an error in OpenAI's shape, or in one of the shapes of servers like it."""
-    match body:
-        case Mapping():
-            said = next((body[k] for k in ("message", "detail", "error") if body.get(k)), "")
-            text = said if isinstance(said, str) else json.dumps(said, default=str)
-            words = (_word(body.get(name), clean) for name in ("type", "code", "param"))
-            return Complaint(clean(text), *words)
-        case str() if not body.lstrip().startswith("<"):
-            return Complaint(clean(body))
-        case _:
-            return Complaint()
 
 
 def refused(status: int, headers: Mapping[str, str], body: object, clean: Clean) -> UpstreamError:
@@ -95,18 +73,6 @@ def stream_error(error: object, clean: Clean) -> UpstreamError:
     if status is not None and 400 <= status < 500 and status not in (408, 409):
         return _rejected(complaint, status)
     return UpstreamBrokeError(complaint.message or "the upstream reported an error")
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return how many seconds the upstream asks to wait: `retry-after-ms`, or `Retry-After`."""
-    asked = _number(headers.get("retry-after-ms"))
-    if asked is not None:
-        return min(asked / 1000, _A_DAY)
-    value = headers.get("retry-after")
-    asked = _number(value)
-    if asked is None and value is not None:
-        asked = _seconds_until(value)
-    return None if asked is None else min(asked, _A_DAY)
 
 
 def _status_in_stream(complaint: Complaint) -> int | None:
@@ -138,20 +104,31 @@ def _rate_limited(
     return UpstreamQuotaError(message, retry_after(headers), told)
 
 
-def _word(value: object, clean: Clean) -> str | None:
-    return clean(str(value))[:200] if isinstance(value, str | int) and value != "" else None
+#: Everything that the client, httpx2 and aiohttp below it raise where an exchange breaks.
+BREAKS = (
+    openai.OpenAIError,
+    httpx2.HTTPError,
+    httpx2.StreamError,
+    httpx2.InvalidURL,
+    aiohttp.ClientError,
+    HttpProcessingError,
+    OSError,
+    UnicodeError,
+)
 
 
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None
+def status_error(error: openai.APIStatusError, clean: Clean) -> UpstreamError:
+    """Name the failure that an answer with a status other than 2xx is."""
+    return refused(error.status_code, error.response.headers, error.body, clean)
 
 
-def _seconds_until(date: str) -> float | None:
-    try:
-        return max(parsedate_to_datetime(date).timestamp() - time.time(), 0.0)
-    except (ValueError, OverflowError, OSError):
-        return None
+def break_error(error: Exception) -> UpstreamError:
+    """Name what broke before an answer began, without the error's text: that may hold addresses."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TimeoutError):
+            return UpstreamTimeoutError("the upstream could not be reached in time")
+        cause = cause.__cause__
+    if isinstance(error, openai.APIConnectionError | httpx2.TransportError):
+        return UpstreamBrokeError("the upstream could not be reached, or closed the connection")
+    return UpstreamFailedError("the upstream's answer could not be understood")

@@ -11,14 +11,13 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from server.config.limits import ReplyLimits
-from server.openai_protocol import normalize, response
+from server.openai_protocol import codec, normalize, response
+from server.openai_protocol.errors import refusal, shaped
 from server.openai_protocol.expectations import wish_of
-from server.openai_protocol.sse import OversizedEventError
+from server.openai_protocol.sse import Cutter, OversizedEventError
 from server.openai_protocol.stream import Chunks
 from server.openai_protocol.usage import Tally
 from server.upstream.bodies import EVENTS, JSON, after, one, start_of, whole
-from server.upstream.complaints import refusal, shaped
-from server.upstream.cut import Cutter
 from server.upstream.port import (
     Call,
     Reply,
@@ -111,7 +110,7 @@ class Incoming:
         self._expect(JSON)
         async with aclosing(self._bytes(renewing=True)) as body:
             data = await whole(body, self._bounds.answer_bytes)
-        said, good = normalize.parse(data)
+        said, good = codec.parse(data)
         if error := said.get("error"):
             status = _status_of(stream_error(error, self._clean))
             return self._refused(status, headers, refusal(status, data, self._clean))
@@ -121,7 +120,7 @@ class Incoming:
             Length(self._bounds.answer_chars).add(response.text_of(choice))
         if said.get("usage") is None:
             said["usage"] = await _said_in(said["choices"]).usage(call)
-            told = normalize.encode(said)
+            told = codec.encode(said)
         return _in_one(status, headers, told)
 
     async def _begun(self, status: int, headers: dict[str, str], call: Call) -> Reply:
@@ -141,7 +140,7 @@ class Incoming:
             return Reply(status, headers, self._opened(after(first, events)))
         status = _status_of(stream_error(chunks.error, self._clean))
         error = shaped(chunks.error, self._clean, status)
-        return self._refused(status, headers, normalize.encode({"error": error}))
+        return self._refused(status, headers, codec.encode({"error": error}))
 
     def _opened(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         self._open.append(body)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -15,11 +13,11 @@ import openai
 import orjson
 
 from server.config.limits import ReplyLimits
+from server.openai_protocol.errors import complaint_of
 from server.openai_protocol.messages import message_of
 from server.openai_protocol.surrogates import whole
 from server.templates import template
 from server.tokens.models import model
-from server.upstream.openai_errors import BREAKS, break_error, status_error
 from server.upstream.port import (
     Finish,
     Prompt,
@@ -29,11 +27,12 @@ from server.upstream.port import (
 )
 from server.upstream.remote.bounds import Bounds
 from server.upstream.remote.connections import KEPT, Pool
-from server.upstream.remote.errors import UpstreamBrokeError, complaint_of
+from server.upstream.remote.errors import BREAKS, UpstreamBrokeError, break_error, status_error
 from server.upstream.remote.read_timeout import Limit
 from server.upstream.remote.redaction import Clean, Scrubber
 from server.upstream.remote.request_words import Sent
 from server.upstream.remote.turn_stream import Answer
+from server.upstream.retry import Retries
 
 _OPENAI = "https://api.openai.com/v1"
 #: hosts on which `max_tokens` has given way to `max_completion_tokens`
@@ -47,29 +46,7 @@ _AT_ONCE = 0.001
 #: aiohttp's word for it; None would be its default of 100
 _UNBOUNDED = 0
 _MOST: Final = ReplyLimits()
-_LONGEST_BACKOFF = 8.0
 _HEADERS: Final[dict[str, str]] = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
-
-
-@dataclass(frozen=True, slots=True)
-class Retries:
-    """How often a try that failed is repeated, and after how many seconds."""
-
-    limit: int
-    backoff: float
-    longest_wait: float
-
-    def wait(self, failed: int, asked: float | None) -> float | None:
-        """Return how long to wait after the tries that failed before; None if it was the last.
-
-        `asked` is what the upstream asks for: that long it is, or not at all if that is too long.
-        """
-        if failed >= self.limit:
-            return None
-        if asked:
-            return asked if asked <= self.longest_wait else None
-        wait = min(self.backoff * (1 << min(failed, 10)), _LONGEST_BACKOFF)
-        return wait * random.uniform(0.75, 1)  # noqa: S311 - spreads clients, hides nothing
 
 
 class OpenAIUpstream:

@@ -13,14 +13,12 @@ import httpx2
 import orjson
 
 from server.openai_protocol.finish_reason import ending
-from server.openai_protocol.sse import OversizedEventError
+from server.openai_protocol.sse import Cutter, OversizedEventError, data_of
 from server.openai_protocol.surrogates import Letters, word
 from server.openai_protocol.usage_fields import usage_of
-from server.upstream.cut import Cutter, data_of
-from server.upstream.openai_errors import BREAKS
 from server.upstream.port import Finish, UpstreamError, UpstreamFailedError, UpstreamTimeoutError
 from server.upstream.remote.bounds import Bounds, Length
-from server.upstream.remote.errors import UpstreamBrokeError, stream_error
+from server.upstream.remote.errors import BREAKS, UpstreamBrokeError, stream_error
 from server.upstream.remote.read_timeout import Limit
 from server.upstream.remote.redaction import Clean
 from storage.model import Usage

@@ -14,8 +14,7 @@ from server.app.characters import shaping_of
 from server.app.upstreams import upstreams_of
 from server.config.settings import SettingsError, load
 from server.core.turns.questions import Ask
-from server.upstream.port import PromptMessage
-from storage.model import Role
+from storage.model import PromptMessage, Role
 
 TABLES = '''
 [characters.Pirate]

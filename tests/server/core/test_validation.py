@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from server.core import validation
 from server.core.errors import InvalidRequestError
 from server.core.turns.questions import Ask, Regenerate, check_ask, check_regenerate
-from server.upstream.port import text_of
-from storage.model import Content
+from storage.model import Content, text_of
 
 IMAGE = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
 TEXT = {"type": "text", "text": "What is this?"}

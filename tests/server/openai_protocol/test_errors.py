@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.upstream.complaints import one_line, refusal
+from server.openai_protocol.errors import one_line, refusal
 from server.upstream.remote.redaction import Scrubber
 
 KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from server.openai_protocol.messages import content_of, is_answer_to_a_call, message_of, role_of
-from server.upstream.port import PromptMessage
-from storage.model import Content, Role
+from storage.model import Content, PromptMessage, Role
 
 FUNCTION = {"name": "f", "arguments": "{}"}
 CALL = {"id": "c1", "type": "function", "function": FUNCTION}

@@ -9,7 +9,8 @@ import pytest
 from openai.types import Completion
 from openai.types.chat import ChatCompletion
 
-from server.openai_protocol.normalize import TEXT, Head, encode, parse
+from server.openai_protocol.codec import encode, parse
+from server.openai_protocol.normalize import TEXT, Head
 from server.openai_protocol.response import fit
 from server.upstream.port import UpstreamFailedError
 

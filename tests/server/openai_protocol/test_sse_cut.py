@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.openai_protocol.sse import EventStream, OversizedEventError
-from server.upstream.cut import Cutter, data_of, is_plain, without_comments
+from server.openai_protocol.sse import (
+    Cutter,
+    EventStream,
+    OversizedEventError,
+    data_of,
+    is_plain,
+    without_comments,
+)
 
 LIMIT = 1_000
 

@@ -10,8 +10,8 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletionChunk
 
 from server.openai_protocol.expectations import Wish
+from server.openai_protocol.sse import data_of
 from server.openai_protocol.stream import DONE, Chunks, failure
-from server.upstream.cut import data_of
 from server.upstream.port import UpstreamFailedError
 from server.upstream.remote.redaction import Scrubber
 

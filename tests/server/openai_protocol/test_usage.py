@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from server.openai_protocol.usage import Tally
-from server.upstream.local.truncation import prompt_tokens, text_tokens
+from server.tokens.request import prompt_tokens, text_tokens
 from server.upstream.port import Call
 
 CHAT = "/chat/completions"

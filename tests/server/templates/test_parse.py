@@ -6,8 +6,7 @@ import pytest
 
 from server.templates.parse import LONGEST, is_template, read
 from server.templates.template import TemplateError
-from server.upstream.port import PromptMessage
-from storage.model import Role
+from storage.model import PromptMessage, Role
 
 TALK = (
     PromptMessage(Role.SYSTEM, "Be."),

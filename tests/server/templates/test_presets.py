@@ -6,8 +6,7 @@ import pytest
 
 from server.templates.presets import SHAPES
 from server.templates.template import stops
-from server.upstream.port import PromptMessage
-from storage.model import Role
+from storage.model import PromptMessage, Role
 
 TALK = (
     PromptMessage(Role.SYSTEM, "Be."),

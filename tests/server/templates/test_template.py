@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from server.templates.template import render, stops
-from server.upstream.port import PromptMessage
-from storage.model import Role
+from storage.model import PromptMessage, Role
 
 
 def test_a_conversation_reads_like_a_play() -> None:

@@ -20,8 +20,7 @@ from server.tokens.counting import (
 )
 from server.tokens.encoding import encoding
 from server.tokens.models import TILES_4O, model
-from server.upstream.port import PromptMessage
-from storage.model import Role
+from storage.model import PromptMessage, Role
 
 O200K = encoding("o200k_base")
 

@@ -15,7 +15,6 @@ from server.upstream.port import (
     Call,
     Finish,
     Prompt,
-    PromptMessage,
     Reply,
     UpstreamError,
     UpstreamFailedError,
@@ -24,7 +23,7 @@ from server.upstream.port import (
     UpstreamRejectedError,
     UpstreamTimeoutError,
 )
-from storage.model import Role
+from storage.model import PromptMessage, Role
 from tests.support.fakes import Puppet
 
 

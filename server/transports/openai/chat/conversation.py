@@ -17,9 +17,9 @@ from server.core.errors import (
     InvalidRequestError,
 )
 from server.live.turn import Ended
+from server.openai_protocol.codec import encode
 from server.openai_protocol.errors import RefusedError
 from server.openai_protocol.fields import Fields
-from server.openai_protocol.normalize import encode
 from server.openai_protocol.stream import DONE
 from server.transports.openai.chat.replay import events_of, failure_of
 from server.transports.openai.chat.request_messages import Told

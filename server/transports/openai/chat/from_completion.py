@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.openai_protocol.normalize import encode, parse
+from server.openai_protocol.codec import encode, parse
+from server.openai_protocol.sse import data_of
 from server.openai_protocol.stream import DONE
-from server.upstream.cut import data_of
 
 _SAME = ("created", "model", "usage", "system_fingerprint")
 

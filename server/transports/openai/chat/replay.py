@@ -7,18 +7,17 @@ from typing import Any
 
 from server.core.conversations import Conversations
 from server.core.errors import Code
+from server.openai_protocol.codec import encode
 from server.openai_protocol.messages import message_of
-from server.openai_protocol.normalize import encode
 from server.openai_protocol.stream import CHAT_CHUNK
 from server.upstream.port import (
-    PromptMessage,
     UpstreamError,
     UpstreamFailedError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamTimeoutError,
 )
-from storage.model import Status, Turn
+from storage.model import PromptMessage, Status, Turn
 
 
 async def events_of(conversations: Conversations, owner: str, turn: Turn) -> list[bytes]:

@@ -9,8 +9,7 @@ from typing import Any
 
 from server.core.turns.placement import Said, same
 from server.openai_protocol.messages import content_of, message_of, role_of
-from server.upstream.port import PromptMessage
-from storage.model import Content, Role
+from storage.model import Content, PromptMessage, Role
 
 Message = Mapping[str, Any]
 

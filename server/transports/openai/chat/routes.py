@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from server.openai_protocol.codec import encode
 from server.openai_protocol.fields import Fields
-from server.openai_protocol.normalize import encode
 from server.transports.openai import validation
 from server.transports.openai.chat.conversation import HEADER, Joined
 from server.transports.openai.chat.stored import Stored

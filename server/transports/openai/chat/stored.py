@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl
 from server.config.limits import ReplyLimits
 from server.core.completions import StoredCompletions, labels
 from server.openai_protocol.assemble import Assembled
+from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.errors import RefusedError, missing, quote, unknown_value
 from server.openai_protocol.fields import Fields
-from server.openai_protocol.normalize import encode, parse
 from server.transports.openai.exchange import Visit, read_json
 from server.transports.openai.upstream_json import beside, refuse_bad
 from server.upstream.bodies import whole

@@ -19,8 +19,8 @@ from server.transports.openai.exchange import Visit
 from server.transports.openai.upstream_json import ask, refuse_bad
 from server.upstream.bodies import EVENTS, after
 from server.upstream.pool import Upstreams
-from server.upstream.port import PromptMessage, Reply
-from storage.model import Role
+from server.upstream.port import Reply
+from storage.model import PromptMessage, Role
 
 OURS = frozenset(("mode", "character", "instruction_template", "prompt_template"))
 #: what only a chat has, and a completion is not asked for

@@ -10,9 +10,9 @@ from typing import Any
 
 from server.core.errors import problem_of
 from server.openai_protocol.assemble import Assembled
+from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.fields import Fields
 from server.openai_protocol.messages import content_of
-from server.openai_protocol.normalize import encode, parse
 from server.openai_protocol.surrogates import fit_value, word
 from server.openai_protocol.usage_fields import usage_of
 from server.transports.openai.chat import stored, templates

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.openai_protocol import errors
+from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.fields import Fields
-from server.openai_protocol.normalize import encode, parse
+from server.openai_protocol.sse import data_of
 from server.openai_protocol.stream import DONE
 from server.tokens.encoding import UnknownTokenError, encoding
 from server.tokens.models import model
@@ -20,7 +21,6 @@ from server.transports.openai.chat.stored import OURS
 from server.transports.openai.exchange import Visit
 from server.transports.openai.upstream_json import beside, hear, refuse_bad
 from server.upstream.bodies import EVENTS, after
-from server.upstream.cut import data_of
 from server.upstream.pool import Upstreams
 from server.upstream.port import Reply
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
+from server.openai_protocol.codec import encode
 from server.openai_protocol.fields import Fields
-from server.openai_protocol.normalize import encode
 from server.transports.openai import validation
 from server.transports.openai.chat.templates import Shaped, concerns
 from server.transports.openai.completions.from_chat import FromChat

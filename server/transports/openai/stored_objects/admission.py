@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from server.core.errors import RequestTooLargeError
+from server.openai_protocol.codec import encode
 from server.openai_protocol.errors import RefusedError
-from server.openai_protocol.normalize import encode
 from server.transports.openai.errors import unknown_url
 from server.transports.openai.exchange import Visit, read_json
 from server.transports.openai.stored_objects.batch_files import BatchFiles

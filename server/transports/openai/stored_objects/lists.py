@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.errors import RefusedError, quote, unsupported
-from server.openai_protocol.normalize import encode, parse
 from server.transports.openai.exchange import Visit
 from server.transports.openai.stored_objects.ownership import Ownership
 from server.transports.openai.stored_objects.resources import Rule

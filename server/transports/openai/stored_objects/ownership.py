@@ -9,14 +9,13 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from server.core.completions import UpstreamObjects
+from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.errors import RefusedError, quote
-from server.openai_protocol.normalize import encode, parse
-from server.openai_protocol.sse import OversizedEventError
+from server.openai_protocol.sse import Cutter, OversizedEventError, data_of
 from server.transports.openai.exchange import Visit, read_json
 from server.transports.openai.stored_objects.references import may_name, references
 from server.transports.openai.stored_objects.resources import Does, Rule, told
 from server.upstream.bodies import EVENTS, JSON, one, whole
-from server.upstream.cut import Cutter, data_of
 from server.upstream.port import Reply, UpstreamError, UpstreamFailedError
 from storage.model import UpstreamObject
 from storage.port import UnavailableError

@@ -25,8 +25,8 @@ from server.upstream.local.eliza.script import (
     decompose,
     doctor,
 )
-from server.upstream.port import Finish, Prompt, PromptMessage, text_of
-from storage.model import Content, Role
+from server.upstream.port import Finish, Prompt
+from storage.model import Content, PromptMessage, Role, text_of
 
 #: A reply is a function of at most this many of the newest user messages …
 REPLAYED = 50

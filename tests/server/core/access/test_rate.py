@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.core.access.rate import Rate, RateLimit, rate, span
+from server.config.quantities import Rate, rate
+from server.core.access.rate import RateLimit, span
 from server.core.errors import RateLimitedError
 
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from server.core.access.token_budget import Budget, Spending, budget
+from server.config.quantities import Budget, budget
+from server.core.access.token_budget import Spending
 from server.core.conversations import Conversations
 from server.core.errors import QuotaSpentError
 from server.core.turns.plan import Defaults

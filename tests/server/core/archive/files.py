@@ -10,8 +10,7 @@ from server.core.archive.importing import Report, import_
 from server.core.archive.reading import read
 from server.core.archive.records import Failed, Found, Read
 from server.core.archive.writing import write
-from server.upstream.port import text_of
-from storage.model import Content, Message, Turn
+from storage.model import Content, Message, Turn, text_of
 from storage.port import Store
 
 NOW = 1_750_000_000_000_000

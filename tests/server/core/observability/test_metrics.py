@@ -7,9 +7,9 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from server.app.upstreams import show_upstreams
 from server.core.conversations import Ask, Conversations
 from server.core.observability.metrics import ROWS, Metrics
-from server.seeing import show_upstreams
 from server.upstream.pool import Upstreams
 from server.upstream.port import UpstreamFailedError
 from storage.model import Usage

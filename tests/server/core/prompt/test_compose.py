@@ -20,8 +20,7 @@ from server.templates import template
 from server.tokens import counting
 from server.tokens.encoding import encoding
 from server.tokens.models import model
-from server.upstream.port import PromptMessage
-from storage.model import Content, Message, Role
+from storage.model import Content, Message, PromptMessage, Role
 from storage.port import NotFoundError
 from storage.sqlite.store import SQLiteStore
 from tests.conftest import MODEL

@@ -18,8 +18,7 @@ from server.templates.presets import SHAPES
 from server.templates.template import PLAIN, Template
 from server.tokens.encoding import encoding
 from server.tokens.models import model
-from server.upstream.port import PromptMessage
-from storage.model import Message, Role
+from storage.model import Message, PromptMessage, Role
 from storage.sqlite.store import SQLiteStore
 from tests.server.core.following import asked
 from tests.storage.nouns import ADA, conversation, message

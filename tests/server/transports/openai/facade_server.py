@@ -14,9 +14,9 @@ import httpx2
 import openai
 
 from server.config.limits import HttpLimits, UpstreamLimits
+from server.config.quantities import budget
 from server.config.settings import load
 from server.core.access.auth import Doors
-from server.core.access.token_budget import budget
 from server.core.clock import microseconds
 from server.core.conversations import Conversations
 from server.core.prompt.characters import Shaping

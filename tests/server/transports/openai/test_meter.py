@@ -11,9 +11,9 @@ import openai
 import pytest
 
 from server.core.access.auth import EVERYONE
+from server.tokens.request import prompt_tokens, text_tokens
 from server.transports.openai.meter import Meter
 from server.upstream.bodies import one, whole
-from server.upstream.local.truncation import prompt_tokens, text_tokens
 from server.upstream.port import Call, Reply
 from tests.server.transports.openai.facade_server import (
     CHAT,

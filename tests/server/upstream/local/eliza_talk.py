@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from server.upstream.local.eliza.eliza import reply
 from server.upstream.local.eliza.script import Script
-from server.upstream.port import PromptMessage
-from storage.model import Content, Role
+from storage.model import Content, PromptMessage, Role
 
 HEAD = """
 [opening]

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from server.upstream.port import Call, Finish, Prompt, PromptMessage
+from server.upstream.port import Call, Finish, Prompt
 from server.upstream.remote.client import Passage
 from server.upstream.remote.turn_client import OpenAIUpstream
-from storage.model import Role
+from storage.model import PromptMessage, Role
 from tests.support.footprint import raise_descriptors
 from tests.support.upstream_script import hang, say
 from tests.support.upstream_server import ScriptedUpstream

@@ -7,7 +7,6 @@ from email.utils import format_datetime
 
 import pytest
 
-from server.upstream.openai_errors import break_error
 from server.upstream.port import (
     UpstreamError,
     UpstreamFailedError,
@@ -16,7 +15,8 @@ from server.upstream.port import (
     UpstreamRejectedError,
     UpstreamTimeoutError,
 )
-from server.upstream.remote.errors import retry_after
+from server.upstream.remote.errors import break_error
+from server.upstream.retry import retry_after
 from tests.server.upstream.remote.turn_helpers import KEY, scripted, told
 from tests.support.upstream_script import Behaviour, document, fail, wire
 

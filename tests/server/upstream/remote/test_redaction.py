@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.upstream.complaints import refusal
+from server.openai_protocol.errors import refusal
 from server.upstream.remote.errors import refused
 from server.upstream.remote.redaction import Scrubber, tidy
 from server.upstream.remote.request_words import Sent

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from server.upstream.local.truncation import prompt_tokens, text_tokens
+from server.tokens.request import prompt_tokens, text_tokens
 from server.upstream.port import UpstreamFailedError
 from tests.server.upstream.remote.relay_helpers import KEY, answer, call, read, replied
 from tests.support.upstream_script import (

@@ -10,14 +10,14 @@ import pytest
 from server.upstream.port import (
     Finish,
     Prompt,
-    PromptMessage,
     UpstreamFailedError,
     UpstreamQuotaError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
 )
-from server.upstream.remote.turn_client import OpenAIUpstream, Retries, limit_name
-from storage.model import Role, Usage
+from server.upstream.remote.turn_client import OpenAIUpstream, limit_name
+from server.upstream.retry import Retries
+from storage.model import PromptMessage, Role, Usage
 from tests.server.upstream.remote.turn_helpers import (
     BASE,
     KEY,

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from server.upstream.port import Finish, Prompt, PromptMessage
+from server.upstream.port import Finish, Prompt
 from server.upstream.remote.turn_client import OpenAIUpstream
-from storage.model import Role
+from storage.model import PromptMessage, Role
 from tests.support.upstream_script import Behaviour
 from tests.support.upstream_server import ScriptedUpstream
 

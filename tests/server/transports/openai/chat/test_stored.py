@@ -13,7 +13,7 @@ from openai.types.chat import ChatCompletion
 
 from server.core.access.auth import Doors, configured
 from server.core.clock import microseconds
-from server.upstream.local.truncation import prompt_tokens, text_tokens
+from server.tokens.request import prompt_tokens, text_tokens
 from tests.server.transports.openai.facade_server import (
     CHAT,
     MESSAGES,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from server.tokens.encoding import encoding
 from server.upstream.local.eliza.eliza import HEARD, REFLECTED, REPLAYED, Eliza, reply
 from server.upstream.local.eliza.script import Script, decompose, doctor, read
-from server.upstream.port import Finish, Prompt, PromptMessage, Upstream
-from storage.model import Role
+from server.upstream.port import Finish, Prompt, Upstream
+from storage.model import PromptMessage, Role
 from tests.server.upstream.local.eliza_talk import HEAD, MINI, answer, asked
 
 

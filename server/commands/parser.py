@@ -1,0 +1,279 @@
+"""The command line: what `trialogue` understands, and which function each word runs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from server import VERSION
+from server.app import logs, standard_streams
+from server.config.settings import Settings, SettingsError, load, variables
+
+DESCRIPTION = "A server that owns the conversation: REST, gRPC, websocket and OpenAI's API at once."
+EXAMPLES = """\
+examples:
+  trialogue serve                              on this machine, with Eliza or OPENAI_API_KEY
+  trialogue serve --listen                     for the network; the first start makes a key
+  trialogue serve --http-port 0 --model gpt-4o on a free port, with another model
+  trialogue keys create alice                  a key for somebody
+  trialogue chat --conversation-id demo        talk in this terminal
+  trialogue ask "What is a monad?"             one question, one answer
+  trialogue export > all.json                  everything, to keep or to take elsewhere
+  trialogue import conversations.json          ours, ChatGPT's, EasyBackend's
+  trialogue search 'red herring'               all of these words, or pieces of words
+  trialogue backup monday.db                   a checked copy, of a running server too
+  trialogue doctor                             what is wrong, and what to do about it
+"""
+BACKUP_EXAMPLES = """\
+The copy is complete as of the moment when it is begun, and checked; it is not there before that.
+
+examples:
+  trialogue backup /backups/monday.db
+  trialogue backup /backups/latest.db --force
+  trialogue backup copy.db --database sqlite:////data/trialogue.db
+"""
+RESTORE_EXAMPLES = """\
+The copy is checked first. The database that was there is moved aside, never deleted. The keys come
+back from FILE.keys where there are none.
+
+examples:
+  trialogue restore /backups/monday.db
+  trialogue restore copy.db --database sqlite:////data/trialogue.db
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "trialogue",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"trialogue {VERSION}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    serve = _command(commands, "serve", "serve on all wires until SIGTERM", _serve)
+    _add_settings(serve)
+    commands.add_parser("chat", help="talk in this terminal (see chat --help)")
+    commands.add_parser("ask", help="ask one question (see ask --help)")
+    _add_keys(_command(commands, "keys", "make, list and revoke API keys", _keys))
+    _add_export(_command(commands, "export", "write conversations to a file", _export))
+    _add_import(_command(commands, "import", "keep the conversations of a file", _import))
+    _add_search(_command(commands, "search", "search messages and titles", _search))
+    _add_backup(_command(commands, "backup", "copy the database, while it is used or not", _backup))
+    _add_restore(_command(commands, "restore", "put a copy in the place of the database", _restore))
+    _add_settings(_command(commands, "config", "show every setting as it is now", _config))
+    _add_settings(_command(commands, "doctor", "say what is wrong, and what to do", _doctor))
+    return parser
+
+
+def _command(
+    commands: Any,
+    name: str,
+    does: str,
+    run: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=does, description=f"{does[0].upper()}{does[1:]}."
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Give a flag to every setting; keys are taken from the environment alone: flags are seen."""
+    for name, field in Settings.model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("secret"):
+            continue
+        default = "" if field.default in (None, (), {}) else f"; default {field.default}"
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=f"setting_{name}",
+            default=argparse.SUPPRESS,
+            metavar=name.rpartition("_")[2].upper(),
+            help=f"{field.description}{default} [{', '.join(variables(name))}]".replace("%", "%%"),
+        )
+    parser.add_argument(
+        "--listen",
+        dest="setting_host",
+        action="store_const",
+        const="0.0.0.0",  # noqa: S104 - asked for in so many words
+        default=argparse.SUPPRESS,
+        help="listen on every address, not on this machine alone",
+    )
+
+
+def _settings(parsed: argparse.Namespace) -> Settings:
+    prefix = "setting_"
+    flags = {k.removeprefix(prefix): v for k, v in vars(parsed).items() if k.startswith(prefix)}
+    return load(flags)
+
+
+def _serve(parsed: argparse.Namespace) -> int:
+    # As the first process of a container we would be deaf to SIGTERM until the loop listens.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    standard_streams.hold()
+    import uvloop
+
+    from server.app import lifecycle
+    from server.commands.serve import greet
+
+    def announce(started: lifecycle.Started) -> None:
+        standard_streams.show(greet(started), secret=started.new_key is not None)
+
+    settings = _settings(parsed)
+    logs.configure(settings.log_level, settings.log_format)
+    uvloop.run(lifecycle.run(settings, announce))
+    standard_streams.leave()
+    return 0
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("create", "list", "revoke"))
+    parser.add_argument("name", nargs="?", help="create: whose key it is; revoke: the key's id")
+    parser.add_argument("--days", type=float, help="create: valid so long; default: for ever")
+    _add_database(parser, "beside which the keys lie")
+
+
+def _keys(parsed: argparse.Namespace) -> int:
+    from server.commands import keys
+
+    return keys.keys(_settings(parsed), parsed.action, parsed.name, parsed.days)
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    """Say whose conversations, and where they are."""
+    parser.add_argument("--owner", default="default", help="whose they are, in the database itself")
+    parser.add_argument("--url", help="of a running server, asked with the key TRIALOGUE_API_KEY")
+    _add_database(parser, "where history is kept; a server that has it open is asked")
+
+
+def _add_database(parser: argparse.ArgumentParser, does: str) -> None:
+    parser.add_argument(
+        "--database",
+        dest="setting_database",
+        default=argparse.SUPPRESS,
+        help=f"{does} [TRIALOGUE_DATABASE]",
+    )
+
+
+def _where(parsed: argparse.Namespace) -> Any:
+    from server.commands.transfer import Where
+
+    logs.configure("error", None)
+    key = os.environ.get("TRIALOGUE_API_KEY")
+    return Where(_settings(parsed), parsed.owner, parsed.url, key)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", default="json", choices=("json", "jsonl", "markdown"))
+    parser.add_argument("--conversation-id", help="one alone; default: all of them")
+    parser.add_argument("--output", type=Path, help="a file; default: standard output")
+    _add_where(parser)
+
+
+def _export(parsed: argparse.Namespace) -> int:
+    from server.commands import transfer
+
+    where, one = _where(parsed), parsed.conversation_id
+    return asyncio.run(transfer.export(where, parsed.format, one, parsed.output))
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="running it again changes nothing")
+    _add_where(parser)
+
+
+def _import(parsed: argparse.Namespace) -> int:
+    from server.commands import transfer
+
+    if not parsed.file.is_file():
+        raise SettingsError(f"{parsed.file}: there is no such file")
+    return asyncio.run(transfer.import_(_where(parsed), parsed.file))
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", nargs="+")
+    parser.add_argument("--limit", type=int, default=20, help="at most so many hits (20)")
+    parser.add_argument("--role", choices=("system", "user", "assistant", "tool"))
+    parser.add_argument("--conversation-id", help="in one alone; default: in all of them")
+    for name in ("--created-after", "--created-before"):
+        parser.add_argument(
+            name, type=datetime.fromisoformat, metavar="TIME", help="2026-01-31, or to the second"
+        )
+    _add_where(parser)
+
+
+def _search(parsed: argparse.Namespace) -> int:
+    from server.commands import transfer
+    from server.core.rendering import micros
+    from storage.model import Query, Role
+
+    query = Query(
+        " ".join(parsed.words),
+        Role(parsed.role) if parsed.role else None,
+        parsed.conversation_id,
+        micros(parsed.created_after),
+        micros(parsed.created_before),
+    )
+    return asyncio.run(transfer.search(_where(parsed), query, parsed.limit))
+
+
+def _add_backup(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = BACKUP_EXAMPLES
+    parser.add_argument("file", type=Path, help="the copy; the keys go to FILE.keys")
+    parser.add_argument("--force", action="store_true", help="replace FILE where it is there")
+    _add_database(parser, "what is copied; a server may have it open")
+
+
+def _backup(parsed: argparse.Namespace) -> int:
+    from server.commands import backup
+
+    return backup.backup(_settings(parsed), parsed.file, force=parsed.force)
+
+
+def _add_restore(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = RESTORE_EXAMPLES
+    parser.add_argument("file", type=Path, help="what 'trialogue backup' made")
+    _add_database(parser, "in whose place the copy is put; no server may have it open")
+
+
+def _restore(parsed: argparse.Namespace) -> int:
+    from server.commands import backup
+
+    return backup.restore(_settings(parsed), parsed.file)
+
+
+def _config(parsed: argparse.Namespace) -> int:
+    from server.commands import keys
+
+    return keys.config(_settings(parsed))
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    from server.commands import doctor
+
+    logs.configure("off", None)
+    try:
+        settings = _settings(parsed)
+    except SettingsError as error:
+        return doctor.refuse(error)
+    return asyncio.run(doctor.examine(settings))
+
+
+def _client(command: str, *words: str) -> int:
+    """Run the terminal client; `ask` takes the question first, and then the client's own flags."""
+    from clients import websocket_client
+
+    asks = command == "ask" and words and not words[0].startswith("-")
+    given = ("--prompt", *words) if asks else words
+    return websocket_client.main(given, prog=f"trialogue {command}")
