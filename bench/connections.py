@@ -90,11 +90,11 @@ async def _measured(wanted: Wanted) -> int:
 
 async def _idle(server: Process, count: int) -> list[str]:
     """Open websockets that say nothing, and see what each of them costs."""
-    async with _crowd(server, 100):  # whatever the first of them cost is no connection's
+    async with _concurrency(server, 100):  # whatever the first of them cost is no connection's
         await _asked(server, 5)
     rest = (await settled(server.pid)).memory
     began = time.monotonic()
-    async with _crowd(server, count):
+    async with _concurrency(server, count):
         seconds = time.monotonic() - began
         each = ((await settled(server.pid)).memory - rest) / count
         print(f"{count:,} idle websockets, {count / seconds:,.0f} opened a second")
@@ -106,7 +106,7 @@ async def _idle(server: Process, count: int) -> list[str]:
 
 
 @asynccontextmanager
-async def _crowd(server: Process, count: int) -> AsyncIterator[None]:
+async def _concurrency(server: Process, count: int) -> AsyncIterator[None]:
     """Hold so many websockets open."""
     room = asyncio.Semaphore(AT_A_TIME)
 

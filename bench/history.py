@@ -20,14 +20,14 @@ from pathlib import Path
 
 from server.core.conversations import Ask, Conversations, Defaults
 from server.core.ids import Ids
-from server.core.prompt.compose import Settings
+from server.core.prompt.compose import CountingSettings
 from storage.model import Conversation, Message, Query, Role
 from storage.sqlite.store import SQLiteStore
 from tests.support.fakes import Parrot
 
 OWNER = "bench"
 ENCODING = "o200k_base"
-WINDOW = Settings(window=4_000, max_tokens=1_000)
+WINDOW = CountingSettings(window=4_000, max_tokens=1_000)
 BATCH = 1_000
 ROUNDS = 15
 

@@ -72,7 +72,7 @@ PATIENCE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SoakPlan:
     minutes: float
     askers: int
     kill_every: float | None
@@ -80,7 +80,7 @@ class Plan:
 
 
 @dataclass
-class Told:
+class Heard:
     """What was told of one turn; a cancelled or lost follower hears of no end."""
 
     conversation_id: str
@@ -92,9 +92,9 @@ class Told:
 class Soak:
     """What is shared by all who ask, and outlives the server's lives."""
 
-    plan: Plan
+    plan: SoakPlan
     dice: random.Random
-    told: dict[str, Told] = field(default_factory=dict)
+    told: dict[str, Heard] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
 
@@ -107,7 +107,7 @@ def main() -> int:
     parser.add_argument("--askers", type=int, default=12)
     parser.add_argument("--kill-every", type=float, metavar="MINUTES")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    plan = Plan(**vars(parser.parse_args()))
+    plan = SoakPlan(**vars(parser.parse_args()))
     raise_descriptors(8192)
     return asyncio.run(_soaked(Soak(plan, random.Random(plan.seed))))
 
@@ -271,7 +271,7 @@ async def _heard(events: Events, soak: Soak, *, leave_after: int | None = None) 
     async with aclosing(events):
         async for event in events:
             turn_id, text, count = event.turn_id, text + event.text, count + 1
-            told = soak.told.setdefault(turn_id, Told(event.conversation_id))
+            told = soak.told.setdefault(turn_id, Heard(event.conversation_id))
             told.text = max(told.text, text, key=len)
             if event.kind == "turn.ended":
                 told.ended = event.turn
@@ -295,7 +295,7 @@ async def _checked(server: Process, soak: Soak) -> None:
             soak.broken += [f"{turn_id}: {what}" for what in _wrong(told, kept)]
 
 
-def _wrong(told: Told, kept: dict[str, Any]) -> list[str]:
+def _wrong(told: Heard, kept: dict[str, Any]) -> list[str]:
     broken = []
     if kept["status"] == "running":
         broken.append("still runs")

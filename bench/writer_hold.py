@@ -27,7 +27,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from storage.model import Completion, Conversation, Message, Role, Sent, Status, Turn
+from storage.model import Completion, ContextUse, Conversation, Message, Role, Status, Turn
 from storage.port import Claim, Outcome, Piece
 from storage.sqlite.group_commit import GroupCommit
 from storage.sqlite.store import SQLiteStore
@@ -118,7 +118,7 @@ class Maker:
             question_id=question.id,
             answer_id=None if answer is None else answer.id,
             answer="",
-            context=Sent(9, 9, 9, 1, 0),
+            context=ContextUse(9, 9, 9, 1, 0),
             created_at=1,
             ended_at=None if answer is None else 2,
         )

@@ -51,7 +51,7 @@ NEXT = {
 }
 
 
-class RefusedError(Exception):
+class ServerRefusedError(Exception):
     """The server said no, and why."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -83,7 +83,7 @@ class Reading:
         return self.watching and self.ended and event.get("turn_id") == self.turn_id
 
 
-class Line:
+class Connection:
     """A connection that is opened when it is needed, and anew when it was lost."""
 
     def __init__(self, chosen: argparse.Namespace) -> None:
@@ -126,11 +126,13 @@ class Line:
             self.close()
             raise _why(closed) from closed
         except InvalidURI:
-            raise RefusedError("url", f"{self._url} must be ws://HOST:PORT/ or wss://.") from None
+            raise ServerRefusedError(
+                "url", f"{self._url} must be ws://HOST:PORT/ or wss://."
+            ) from None
         except InvalidHandshake as error:
             if self._answered:
                 raise LostError(str(error)) from error
-            raise RefusedError("url", f"{self._url} is no websocket: {error}.") from error
+            raise ServerRefusedError("url", f"{self._url} is no websocket: {error}.") from error
         except OSError as error:
             self.close()
             raise self._unreachable(error) from error
@@ -151,13 +153,13 @@ class Line:
         if self._answered:
             return LostError("the server is gone")
         why = error.strerror or str(error) or "no answer"
-        return RefusedError("unreachable", f"{self._url} cannot be reached: {why}.")
+        return ServerRefusedError("unreachable", f"{self._url} cannot be reached: {why}.")
 
 
 class Talk:
     """One conversation with a server."""
 
-    def __init__(self, line: Line, chosen: argparse.Namespace) -> None:
+    def __init__(self, line: Connection, chosen: argparse.Namespace) -> None:
         self._line = line
         self._chosen = chosen
         self._conversation_id: str = chosen.conversation_id or "new"
@@ -263,20 +265,22 @@ def _frame(text: str | bytes) -> dict[str, Any]:
     error = frame["error"]
     if error["code"] in LOST:
         raise LostError(error["message"])
-    raise RefusedError(error["code"], error["message"])
+    raise ServerRefusedError(error["code"], error["message"])
 
 
 def _why(closed: ConnectionClosed) -> Exception:
     told = closed.rcvd
     if told is not None and told.code in (NOT_ALLOWED, TOO_LARGE):
-        return RefusedError("invalid_api_key" if told.code == NOT_ALLOWED else "", told.reason)
+        return ServerRefusedError(
+            "invalid_api_key" if told.code == NOT_ALLOWED else "", told.reason
+        )
     return LostError("the connection is gone")
 
 
 def pause(reading: Reading, lost: LostError) -> None:
     """Wait before the next try, or give up after the last one."""
     if reading.tries == len(PAUSES):
-        raise RefusedError("unreachable", f"Gave up: {lost}.")
+        raise ServerRefusedError("unreachable", f"Gave up: {lost}.")
     seconds = PAUSES[reading.tries]
     reading.tries += 1
     line_end = "\n" if reading.cursor and reading.tries == 1 else ""
@@ -313,7 +317,7 @@ def answer(talk: Talk, prompt: str) -> int:
     """Ask one question; return the exit code that it means."""
     try:
         return tell_end(talk.ask(prompt))
-    except RefusedError as error:
+    except ServerRefusedError as error:
         say(f"error: {error} {NEXT.get(error.code, '')}".rstrip())
         return 1
 
@@ -346,7 +350,7 @@ def watch(talk: Talk) -> int:
         talk.watch()
     except KeyboardInterrupt:
         return 0
-    except RefusedError as error:
+    except ServerRefusedError as error:
         say(f"error: {error} {NEXT.get(error.code, '')}".rstrip())
     return 1
 
@@ -387,7 +391,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "websocket_client.p
     if chosen.watch and not chosen.conversation_id:
         words.error("--watch needs a --conversation-id")
     try:
-        line = Line(chosen)
+        line = Connection(chosen)
         with closing(line):
             talk = Talk(line, chosen)
             if chosen.watch:

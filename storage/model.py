@@ -81,7 +81,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class ContextUse:
     """What of the history was sent for a turn, in tokens and messages."""
 
     window: int
@@ -115,7 +115,7 @@ class Turn:
     question_id: str
     answer_id: str | None
     answer: str
-    context: Sent
+    context: ContextUse
     created_at: int
     finish_reason: str | None = None
     usage: Usage | None = None
@@ -160,7 +160,7 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
-class Completions:
+class CompletionQuery:
     """Which completions are wanted: of a model, with all of this metadata, and in which order."""
 
     model: str | None = None

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from storage.model import (
     Completion,
-    Completions,
+    CompletionQuery,
     Content,
     Conversation,
     Failure,
@@ -255,7 +255,7 @@ class Store(Protocol):
     async def completion(self, owner: str, completion_id: str) -> Completion: ...
 
     async def completions(
-        self, owner: str, wanted: Completions, *, limit: int, after: str | None = None
+        self, owner: str, wanted: CompletionQuery, *, limit: int, after: str | None = None
     ) -> Page[Completion]:
         """Return a page of what is wanted, behind the completion `after`."""
         ...

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from server.config.settings import Settings
-from server.core.prompt.characters import Character, Shaping
+from server.core.prompt.characters import Character, Characters
 from server.templates.parse import read
 
 
-def shaping_of(settings: Settings, completes_only: Callable[[str], bool]) -> Shaping:
+def shaping_of(settings: Settings, completes_only: Callable[[str], bool]) -> Characters:
     """Return who and what requests may name; the settings have seen that templates are sound."""
     characters = {
         name: Character(table.system_prompt, table.greeting, table.model)
@@ -20,4 +20,4 @@ def shaping_of(settings: Settings, completes_only: Callable[[str], bool]) -> Sha
         name: replace(read(table.template), stops=table.stop)
         for name, table in settings.templates.items()
     }
-    return Shaping(characters, templates, completes_only)
+    return Characters(characters, templates, completes_only)

@@ -23,11 +23,11 @@ from server.config.limits import TurnLimits
 from server.config.quantities import budget, rate
 from server.config.settings import Settings, SettingsError
 from server.core.access import auth as door
-from server.core.access.auth import Doors
+from server.core.access.auth import Auth
 from server.core.access.rate import RateLimit
 from server.core.clock import microseconds
 from server.core.conversations import Conversations
-from server.core.prompt.compose import Settings as CountingSettings
+from server.core.prompt.compose import CountingSettings
 from server.core.turns.plan import Defaults
 from server.tokens.encoding import ENCODINGS, encoding
 from server.tokens.models import model
@@ -37,7 +37,7 @@ from server.transports.openai.app import Facade
 from server.transports.sockets import listening_socket
 from server.transports.tls import Certificate, CertificateError, certificate_of
 from server.transports.websocket.listener import WebsocketListener
-from server.upstream.pool import Upstreams
+from server.upstream.pool import UpstreamPool
 from storage.sqlite.migrations import SchemaTooNewError
 from storage.sqlite.store import DatabaseInUseError, SQLiteStore
 
@@ -48,7 +48,7 @@ LAST_WORDS = (0.2, 3.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class Addresses:
     """What a running server tells of itself when it begins to listen."""
 
     settings: Settings
@@ -62,7 +62,7 @@ class Started:
     needs_key: bool
 
 
-async def run(settings: Settings, announce: Callable[[Started], None]) -> None:
+async def run(settings: Settings, announce: Callable[[Addresses], None]) -> None:
     """Serve until SIGTERM or SIGINT, then drain; the second signal cuts that short.
 
     Raises SettingsError, one line that names the setting, where it cannot begin.
@@ -84,14 +84,14 @@ async def run(settings: Settings, announce: Callable[[Started], None]) -> None:
 
 async def _open(
     settings: Settings, stack: AsyncExitStack
-) -> tuple[Conversations, Upstreams, Started]:
+) -> tuple[Conversations, UpstreamPool, Addresses]:
     tls = _certificate(settings)
     await _load_encoding(settings, model_of(settings))
     # First in, last out: a collector that is away must not keep the database from being closed.
     traces = await stack.enter_async_context(traces_of(os.environ))
     store = await _store(settings, stack)
     upstreams = await upstreams_of(settings, stack)
-    doors, new_key = _doors(settings)
+    auth, new_key = _auth(settings)
     conversations = await stack.enter_async_context(
         Conversations(
             store,
@@ -99,28 +99,28 @@ async def _open(
             _defaults(settings, upstreams),
             patience=settings.storage_patience,
             traces=traces,
-            shared=lambda: doors.shared,
+            shared=lambda: auth.shared,
         )
     )
     show_upstreams(conversations.metrics, upstreams)
-    ports = await _listen(settings, stack, conversations, upstreams, doors, tls)
-    started = Started(
+    ports = await _listen(settings, stack, conversations, upstreams, auth, tls)
+    started = Addresses(
         settings,
         *ports,
         model=model_of(settings),
         upstream=told(settings),
         new_key=new_key,
-        needs_key=not doors.open,
+        needs_key=not auth.open,
     )
     return conversations, upstreams, started
 
 
-def _defaults(settings: Settings, upstreams: Upstreams) -> Defaults:
+def _defaults(settings: Settings, upstreams: UpstreamPool) -> Defaults:
     return Defaults(
         model=model_of(settings),
         system_prompt=settings.system_prompt,
         counting=CountingSettings(settings.encoding, settings.context_window, settings.max_tokens),
-        shaping=shaping_of(settings, upstreams.completes_only),
+        characters=shaping_of(settings, upstreams.completes_only),
         budget=budget(settings.token_budget) if settings.token_budget else None,
         limits=TurnLimits(settings.max_turns, settings.max_turns_per_key),
     )
@@ -130,8 +130,8 @@ async def _listen(
     settings: Settings,
     stack: AsyncExitStack,
     conversations: Conversations,
-    upstreams: Upstreams,
-    doors: Doors,
+    upstreams: UpstreamPool,
+    auth: Auth,
     tls: Certificate | None,
 ) -> tuple[int, int, int]:
     """Open the ports, HTTP's last, and return them: HTTP, gRPC, websocket.
@@ -140,11 +140,11 @@ async def _listen(
     """
     with _told("http_port", settings):
         bound = stack.enter_context(listening_socket(settings.host, settings.http_port))
-    rpc = RpcListener(conversations, doors, settings, tls=tls)
+    rpc = RpcListener(conversations, auth, settings, tls=tls)
     with _told("grpc_port", settings):
         await stack.enter_async_context(rpc)
     page_port = bound.getsockname()[1]
-    websocket = WebsocketListener(conversations, doors, settings, page_port=page_port, tls=tls)
+    websocket = WebsocketListener(conversations, auth, settings, page_port=page_port, tls=tls)
     with _told("websocket_port", settings):
         await stack.enter_async_context(websocket)
     openai = Facade(
@@ -155,7 +155,7 @@ async def _listen(
     )
     http = HttpListener(
         conversations,
-        doors,
+        auth,
         settings,
         bound=bound,
         websocket_port=websocket.port,
@@ -193,7 +193,7 @@ async def _store(settings: Settings, stack: AsyncExitStack) -> SQLiteStore:
         raise SettingsError(f"TRIALOGUE_DATABASE: {path} cannot be opened: {reason}") from error
 
 
-def _doors(settings: Settings) -> tuple[Doors, str | None]:
+def _auth(settings: Settings) -> tuple[Auth, str | None]:
     keys = door.configured(settings.api_keys.get_secret_value() if settings.api_keys else "")
     file = key_file(settings)
     new_key = None
@@ -202,7 +202,7 @@ def _doors(settings: Settings) -> tuple[Doors, str | None]:
             new_key, kept = door.new_key(door.EVERYONE, microseconds())
             file.add(kept)
         keyless = not (keys or file.keys())
-    doors = Doors(
+    auth = Auth(
         keys,
         file,
         microseconds,
@@ -215,7 +215,7 @@ def _doors(settings: Settings) -> tuple[Doors, str | None]:
         most_by_key=settings.max_connections_per_key,
         most_by_address=settings.max_connections_per_address,
     )
-    return doors, new_key
+    return auth, new_key
 
 
 @contextmanager
@@ -233,7 +233,7 @@ def _told(setting: str, settings: Settings) -> Iterator[None]:
 
 
 async def _drain(
-    conversations: Conversations, upstreams: Upstreams, grace: float, hurry: asyncio.Event
+    conversations: Conversations, upstreams: UpstreamPool, grace: float, hurry: asyncio.Event
 ) -> None:
     """Let running turns end, and calls of `/v1`; `hurry` cuts it short."""
     seconds = writing_time(grace)

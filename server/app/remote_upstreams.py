@@ -9,9 +9,9 @@ from dotenv import dotenv_values
 from server.config.limits import UpstreamLimits
 from server.config.settings import TOML_FILE, Settings, SettingsError
 from server.config.tables import UpstreamTable
-from server.upstream.pool import Member
+from server.upstream.pool import PoolMember
 from server.upstream.remote.bounds import Bounds
-from server.upstream.remote.client import OPENAI, Passage
+from server.upstream.remote.client import OPENAI, UpstreamClient
 from server.upstream.remote.turn_client import OpenAIUpstream, limit_name
 
 #: Of each upstream: of who writes answers, and of who speaks for `/v1`.
@@ -25,7 +25,7 @@ def _kept(settings: Settings) -> int:
     return max(1, UpstreamLimits().kept // (_POOLS * upstreams))
 
 
-def listed(table: UpstreamTable, settings: Settings) -> Member:
+def listed(table: UpstreamTable, settings: Settings) -> PoolMember:
     """Return the upstream that a table of the settings names."""
     key = _key(table)
     bounds = Bounds(
@@ -42,10 +42,10 @@ def listed(table: UpstreamTable, settings: Settings) -> Member:
         retries=settings.upstream_retries,
         kept=_kept(settings),
     )
-    speaker = Passage(
+    speaker = UpstreamClient(
         api_key=key, base_url=table.base_url, name=table.name, bounds=bounds, kept=_kept(settings)
     )
-    return Member(
+    return PoolMember(
         table.name,
         upstream,
         speaker,
@@ -67,7 +67,7 @@ def _key(table: UpstreamTable) -> str | None:
     return key
 
 
-def openai(settings: Settings) -> Member:
+def openai(settings: Settings) -> PoolMember:
     """Return OpenAI, or what OPENAI_BASE_URL names."""
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
     upstream = OpenAIUpstream(
@@ -81,8 +81,8 @@ def openai(settings: Settings) -> Member:
     bounds = Bounds(
         total=settings.upstream_timeout, first_byte=settings.upstream_first_byte_timeout
     )
-    speaker = Passage(
+    speaker = UpstreamClient(
         api_key=key, base_url=settings.openai_base_url, bounds=bounds, kept=_kept(settings)
     )
     name = limit_name(settings.openai_base_url or OPENAI)
-    return Member("openai", upstream, speaker, limit_name=name)
+    return PoolMember("openai", upstream, speaker, limit_name=name)

@@ -12,7 +12,7 @@ from server.upstream.health import STATES
 from server.upstream.local.eliza.eliza import Eliza
 from server.upstream.local.embeddings.embedder import Embedder
 from server.upstream.local.service import ElizaApi
-from server.upstream.pool import ALL, Member, Upstreams, is_pattern
+from server.upstream.pool import ALL, PoolMember, UpstreamPool, is_pattern
 
 #: The model of conversations that name none, where an upstream is configured.
 DEFAULT_MODEL = "gpt-5.4-mini"
@@ -37,18 +37,18 @@ def configured(settings: Settings) -> bool:
     return _has_openai(settings) or bool(settings.upstreams)
 
 
-async def upstreams_of(settings: Settings, stack: AsyncExitStack) -> Upstreams:
+async def upstreams_of(settings: Settings, stack: AsyncExitStack) -> UpstreamPool:
     """Make the upstreams; the stack closes them. Eliza serves all models where nobody else does."""
     embedder = Embedder()
     stack.push_async_callback(embedder.close)
-    eliza = Member(
+    eliza = PoolMember(
         ELIZA,
         Eliza(delay=settings.eliza_delay),
         ElizaApi(delay=settings.eliza_delay, embeddings=embedder),
         models=(ELIZA,) if configured(settings) else (ALL,),
         local=True,
     )
-    upstreams = Upstreams([eliza, *_remote(settings)])
+    upstreams = UpstreamPool([eliza, *_remote(settings)])
     stack.push_async_callback(upstreams.close)
     if not upstreams.serves(model_of(settings)):
         raise SettingsError(f"TRIALOGUE_MODEL: no upstream serves {model_of(settings)!r}")
@@ -73,7 +73,7 @@ def _has_openai(settings: Settings) -> bool:
     return bool(settings.openai_api_key or settings.openai_base_url)
 
 
-def _remote(settings: Settings) -> list[Member]:
+def _remote(settings: Settings) -> list[PoolMember]:
     if not configured(settings):
         return []
     # Only now: the clients take longer to load than all the rest of the server.
@@ -83,7 +83,7 @@ def _remote(settings: Settings) -> list[Member]:
     return [*members, remote_upstreams.openai(settings)] if _has_openai(settings) else members
 
 
-def show_upstreams(metrics: Metrics, upstreams: Upstreams) -> None:
+def show_upstreams(metrics: Metrics, upstreams: UpstreamPool) -> None:
     """Let the metrics show how the upstreams do."""
 
     def by_state() -> dict[str, float]:

@@ -30,7 +30,7 @@ def backup(settings: Settings, file: Path, *, force: bool) -> int:
     _refuse_taken(file, force=force)
     place = replace if force else appear
     with _told(file), fresh(file) as made:
-        copied = copy(path, made, _Progress("copied"))
+        copied = copy(path, made, _CopyProgress("copied"))
         if keys.exists():
             _place_bytes(keys, keys_copy, place)
         else:
@@ -56,7 +56,7 @@ def restore(settings: Settings, file: Path) -> int:
         if there:
             stack.enter_context(Lock(path))
         made = stack.enter_context(fresh(path))
-        copied = copy(file, made, _Progress("restored"), still=True)
+        copied = copy(file, made, _CopyProgress("restored"), still=True)
         (put_in_place if there else begin_in_place)(made, path, aside)
     print(f"{path}: {_holds(copied)}, as in {file}")
     for moved in sorted(path.parent.glob(f"{aside.name}*")):
@@ -127,7 +127,7 @@ def _told(file: Path) -> Iterator[None]:
         raise SettingsError(f"{error.filename or file}: {error.strerror}") from error
 
 
-class _Progress:
+class _CopyProgress:
     """Says on a terminal how far a copy is."""
 
     def __init__(self, what: str) -> None:

@@ -21,7 +21,7 @@ from server.core.clock import microseconds
 from server.tokens.encoding import ENCODINGS, EncodingFileError, check_files
 from server.tokens.models import model
 from server.transports.sockets import listening_socket
-from server.upstream.pool import Member, is_pattern
+from server.upstream.pool import PoolMember, is_pattern
 from server.upstream.port import UpstreamError
 from server.upstream.probe import probe
 from storage.sqlite import integrity
@@ -40,7 +40,7 @@ Finding = tuple[bool, str]
 
 async def examine(settings: Settings) -> int:
     """Print a line for each thing looked at; 1 where something is wrong."""
-    good = _print((True, f"settings can be read; {_doors(settings)}"))
+    good = _print((True, f"settings can be read; {_auth(settings)}"))
     in_use = _in_use(settings.database_path)
     looks: list[Callable[[], Iterator[Finding]]] = [
         lambda: _encodings(settings),
@@ -72,7 +72,7 @@ def _print(finding: Finding) -> bool:
     return good
 
 
-def _doors(settings: Settings) -> str:
+def _auth(settings: Settings) -> str:
     if not settings.exposed:
         return f"only this machine is let in, on {settings.host}"
     lock = "everybody is let in without a key" if settings.auth == "off" else "a key is needed"
@@ -215,7 +215,7 @@ async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:
         return
     from server.app import remote_upstreams  # only now: the clients take long to load
 
-    makers: list[tuple[str, Callable[[], Member]]] = [
+    makers: list[tuple[str, Callable[[], PoolMember]]] = [
         (
             table.key_variable or f"the key of {table.name}",
             partial(remote_upstreams.listed, table, settings),
@@ -241,7 +241,7 @@ async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:
         yield finding
 
 
-async def _asked(member: Member, variable: str, wanted: str) -> Finding:
+async def _asked(member: PoolMember, variable: str, wanted: str) -> Finding:
     """Ask an upstream for its models, and look for those that the settings name."""
     name = f"upstream {member.name}"
     try:

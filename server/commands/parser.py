@@ -125,7 +125,7 @@ def _serve(parsed: argparse.Namespace) -> int:
     from server.app import lifecycle
     from server.commands.serve import greet
 
-    def announce(started: lifecycle.Started) -> None:
+    def announce(started: lifecycle.Addresses) -> None:
         standard_streams.show(greet(started), secret=started.new_key is not None)
 
     settings = _settings(parsed)

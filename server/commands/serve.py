@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 
 from server import VERSION
-from server.app.lifecycle import Started
+from server.app.lifecycle import Addresses
 
 
-def greet(started: Started) -> str:
+def greet(started: Addresses) -> str:
     """Return the text of the start-up."""
     settings = started.settings
     host = "localhost" if settings.public or settings.host == "127.0.0.1" else settings.host
@@ -45,7 +45,7 @@ def curl(base: str, key: str | None, needs_key: bool) -> str:
     )
 
 
-def _keys(started: Started) -> str:
+def _keys(started: Addresses) -> str:
     settings = started.settings
     if settings.auth == "off" and settings.exposed:
         return "NONE NEEDED: TRIALOGUE_AUTH=off lets everyone who can reach this address in"

@@ -21,7 +21,7 @@ from server.commands import protected_files
 from server.config.settings import Settings, SettingsError
 from server.core import rendering
 from server.core.conversations import Conversations, Defaults
-from server.core.prompt.compose import Settings as CountingSettings
+from server.core.prompt.compose import CountingSettings
 from server.core.validation import LARGEST_PAGE
 from server.transports import lists
 from server.upstream.local.eliza.eliza import Eliza

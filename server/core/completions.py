@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from server.core import validation
 from server.core.errors import InvalidRequestError
-from storage.model import Completion, Completions, Page, UpstreamObject
+from storage.model import Completion, CompletionQuery, Page, UpstreamObject
 from storage.port import Store
 
 #: Bounds on metadata (OpenAI's API reference, "metadata"), in pairs and characters.
@@ -33,7 +33,7 @@ class StoredCompletions:
         return await self._store.completion(owner, completion_id)
 
     async def page(
-        self, owner: str, wanted: Completions, *, limit: int = 20, after: str | None = None
+        self, owner: str, wanted: CompletionQuery, *, limit: int = 20, after: str | None = None
     ) -> Page[Completion]:
         """Return a page of the completions wanted."""
         validation.limit(limit)

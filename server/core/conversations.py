@@ -9,7 +9,7 @@ from typing import Any
 
 from server.core import archive, validation
 from server.core.access.concurrency import Room
-from server.core.access.token_budget import Spending
+from server.core.access.token_budget import TokenBudget
 from server.core.clock import microseconds
 from server.core.completions import StoredCompletions, UpstreamObjects
 from server.core.errors import InvalidRequestError
@@ -19,7 +19,7 @@ from server.core.observability.request import about
 from server.core.observability.request_log import Requests
 from server.core.observability.traces import NoTraces, Traces
 from server.core.prompt.compaction import Compaction
-from server.core.prompt.compose import Prompts
+from server.core.prompt.compose import Composer
 from server.core.prompt.preview import Preview, preview
 from server.core.turns.begin import Asking
 from server.core.turns.plan import Defaults, Planner
@@ -27,10 +27,10 @@ from server.core.turns.questions import ROOT, Ask, IfBusy, Mode, OnDisconnect, R
 from server.core.turns.record import PATIENCE
 from server.core.turns.run import CHECKPOINT_SECONDS, Running
 from server.core.validation import checked
-from server.live.notify import Bell
-from server.live.pacing import Turnstile
+from server.live.notify import Notifier
+from server.live.pacing import Pacer
 from server.live.turn import Ended, TurnEvent, replay
-from server.live.turn_queue import Places
+from server.live.turn_queue import TurnQueue
 from server.upstream.port import Upstream
 from storage.model import Content, Conversation, Hit, Message, Page, Query, Status, Turn
 from storage.port import NotFoundError, Outcome, Store
@@ -68,23 +68,23 @@ class Conversations:
     ) -> None:
         """`patience` is in seconds, for ends that cannot be kept; for `shared` see Room."""
         self._store, self._now = store, now
-        self._defaults, self.shaping = defaults, defaults.shaping
-        self._bell, self._ids = Bell(), Ids(now)
-        self._prompts = self.counting = Prompts(store, defaults.counting)
+        self._defaults, self.characters = defaults, defaults.characters
+        self._notifier, self._ids = Notifier(), Ids(now)
+        self._composer = self.counting = Composer(store, defaults.counting)
         self.metrics, traces = Metrics(), traces or NoTraces()
         self.requests = Requests(self.metrics, traces)
         self._running = Running(
-            store, upstream, self._prompts, self.metrics, now, checkpoint_seconds, patience, traces
+            store, upstream, self._composer, self.metrics, now, checkpoint_seconds, patience, traces
         )
-        self._places, most = Places(defaults.limits.waiting), defaults.upstreams
+        self._turn_queue, most = TurnQueue(defaults.limits.waiting), defaults.upstreams
         self.room = Room(most.answers, "turns and calls", shared)
-        self._planner = Planner(store, self._prompts, defaults, self._ids, now)
-        self.spending = Spending(store, defaults.budget, now)
-        self._compaction = Compaction(store, upstream, self._prompts, self._ids, now, most)
+        self._planner = Planner(store, self._composer, defaults, self._ids, now)
+        self.token_budget = TokenBudget(store, defaults.budget, now)
+        self._compaction = Compaction(store, upstream, self._composer, self._ids, now, most)
         self._asking = self._asked_of()
         #: what was stored by OpenAI's API: answers here, and whose the things at upstreams are
         self.completions, self.objects = StoredCompletions(store), UpstreamObjects(store, now)
-        self._turnstile, self._drained = Turnstile(), False
+        self._pacer, self._drained = Pacer(), False
         self._show()
 
     def _asked_of(self) -> Asking:
@@ -93,9 +93,9 @@ class Conversations:
             self._store,
             self._planner,
             self._running,
-            self._bell,
-            self._places,
-            self.spending,
+            self._notifier,
+            self._turn_queue,
+            self.token_budget,
             self._defaults.limits,
             self.room,
             self._now,
@@ -105,7 +105,7 @@ class Conversations:
     def _show(self) -> None:
         """Let the metrics show how busy it is."""
         self.metrics.show("turns_running", lambda: len(self._running))
-        self.metrics.show("turns_waiting", lambda: self._places.waiting)
+        self.metrics.show("turns_waiting", lambda: self._turn_queue.waiting)
         self.metrics.show("followers", lambda: self._running.followers)
         self.metrics.show("database_queue", lambda: self._store.waiting)
 
@@ -175,7 +175,7 @@ class Conversations:
             turn = await self._store.turn(owner, turn_id)
             about(turn)
             async for event in replay(turn, after):
-                await self._turnstile.let_through(event)
+                await self._pacer.wait(event)
                 yield event
             return
         about(live.turn)
@@ -183,7 +183,7 @@ class Conversations:
         try:
             async with aclosing(live.follow(after)) as events:
                 async for event in events:
-                    await self._turnstile.let_through(event)
+                    await self._pacer.wait(event)
                     heard_the_end = isinstance(event, Ended)
                     yield event
         finally:
@@ -202,14 +202,14 @@ class Conversations:
         last, turn, cursor = await self._watch_from(owner, conversation_id, after)
         while not self._drained:
             place = (owner, conversation_id)
-            heard = self._bell.listen(place)
+            heard = self._notifier.listen(place)
             try:
                 turn = turn or await self._store.next_turn(owner, conversation_id, last)
                 if turn is None:
                     await heard
                     continue
             finally:
-                self._bell.leave(place, heard)
+                self._notifier.leave(place, heard)
             async with aclosing(self.follow(owner, turn.id, after=cursor)) as events:
                 async for event in events:
                     yield event
@@ -316,7 +316,7 @@ class Conversations:
         await self._planner.check(question)
         await self.get(owner, conversation_id)
         request = await self._planner.request(owner, conversation_id, question)
-        return await preview(self._store, self._prompts, request)
+        return await preview(self._store, self._composer, request)
 
     async def search(
         self, owner: str, query: Query, *, limit: int = 20, after: str | None = None
@@ -351,8 +351,8 @@ class Conversations:
 
         async def count(content: Content) -> tuple[int, str]:
             model = self._defaults.model
-            tokens = await self._prompts.count(model, content)
-            return tokens, self._prompts.encoding_of(model).name
+            tokens = await self._composer.count(model, content)
+            return tokens, self._composer.encoding_of(model).name
 
         return await archive.import_(self._store, owner, source, count, progress, now=self._now())
 
@@ -369,18 +369,18 @@ class Conversations:
         await self._running.drain(grace)
         await self._compaction.close()
         self._drained = True
-        self._bell.ring_all()
+        self._notifier.ring_all()
 
     async def _recover(self) -> None:
         """End every turn that a crash left running, with the text that was checkpointed."""
         for owner, turn in await self._store.running():
-            tokens = await self._prompts.count(turn.model, turn.answer)
+            tokens = await self._composer.count(turn.model, turn.answer)
             outcome = Outcome(
                 status=Status.INTERRUPTED,
                 text=turn.answer,
                 answer_id=self._ids.new("msg"),
                 tokens=tokens,
-                encoding=self._prompts.encoding_of(turn.model).name,
+                encoding=self._composer.encoding_of(turn.model).name,
                 ended_at=self._now(),
             )
             await self._store.end(owner, turn.id, outcome)

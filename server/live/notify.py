@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Hashable
 
 
-class Bell:
+class Notifier:
     """Listen first, then look, then wait: so nothing is missed between looking and waiting."""
 
     def __init__(self) -> None:
@@ -26,11 +26,11 @@ class Bell:
         if not listening:
             self._listening.pop(to, None)
 
-    def ring(self, to: Hashable) -> None:
+    def notify(self, to: Hashable) -> None:
         for heard in self._listening.pop(to, []):
             if not heard.done():
                 heard.set_result(None)
 
     def ring_all(self) -> None:
         for to in list(self._listening):
-            self.ring(to)
+            self.notify(to)

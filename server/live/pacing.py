@@ -10,7 +10,7 @@ from server.live.turn import Delta, Ended, TurnEvent
 LARGE = 1 << 15
 
 
-class Turnstile:
+class Pacer:
     """Lets one large event through at a time, in the order in which they came.
 
     Two hundred followers that begin to read in the middle of a long answer are megabytes each. A
@@ -21,7 +21,7 @@ class Turnstile:
     def __init__(self) -> None:
         self._one_at_a_time = asyncio.Lock()
 
-    async def let_through(self, event: TurnEvent) -> None:
+    async def wait(self, event: TurnEvent) -> None:
         """Return once it is this event's turn; at once for one that is small."""
         if _length(event) >= LARGE:
             async with self._one_at_a_time:

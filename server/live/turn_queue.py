@@ -8,7 +8,7 @@ from collections import Counter, deque
 from storage.port import BusyError
 
 
-class Line:
+class Waiters:
     """Those who wait for one place: the urgent before the others, each in order of arrival."""
 
     def __init__(self) -> None:
@@ -47,12 +47,12 @@ class Line:
 Place = tuple[str, str]
 
 
-class Places:
+class TurnQueue:
     """Hands each conversation's place from one asker to the next; a newcomer never overtakes."""
 
     def __init__(self, most_waiting: int) -> None:
         self._most_waiting = most_waiting
-        self._lines: dict[Place, Line] = {}
+        self._lines: dict[Place, Waiters] = {}
         self._owners: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -74,7 +74,7 @@ class Places:
         """Wait for the place, `first` before all others. Raises BusyError when too many wait."""
         line = self._lines.get(of)
         if line is None:
-            self._lines[of] = Line()
+            self._lines[of] = Waiters()
             self._owners[of[0]] += 1
             return
         if len(line) >= self._most_waiting:

@@ -26,7 +26,7 @@ _PIECES = frozenset(
 )
 
 
-class Assembled:
+class Assembler:
     """Takes the events of a stream, each whole; see `chunks`."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ _LONGEST_QUOTE = 100
 
 
 @dataclass
-class RefusedError(Exception):
+class ApiError(Exception):
     """A request cannot be answered, and why."""
 
     message: str
@@ -44,38 +44,36 @@ class RefusedError(Exception):
         return orjson.dumps({"error": error})
 
 
-def unreadable() -> RefusedError:
-    return RefusedError(
+def unreadable() -> ApiError:
+    return ApiError(
         "We could not parse the JSON body of your request. (HINT: This likely means you aren't "
         "using your HTTP library correctly. The OpenAI API expects a JSON payload, but what was "
         "sent was not valid JSON.)"
     )
 
 
-def missing(param: str) -> RefusedError:
-    return RefusedError(
-        f"Missing required parameter: '{param}'.", param, "missing_required_parameter"
-    )
+def missing(param: str) -> ApiError:
+    return ApiError(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
 
 
-def mistyped(param: str, expected: str, got: Any) -> RefusedError:
-    return RefusedError(
+def mistyped(param: str, expected: str, got: Any) -> ApiError:
+    return ApiError(
         f"Invalid type for '{param}': expected {expected}, but got {kind_of(got)} instead.",
         param,
         "invalid_type",
     )
 
 
-def unknown_value(param: str, got: object, known: Sequence[str]) -> RefusedError:
+def unknown_value(param: str, got: object, known: Sequence[str]) -> ApiError:
     quoted = [f"'{value}'" for value in known]
     options = ", ".join(quoted[:-1]) + f", and {quoted[-1]}" if len(quoted) > 1 else quoted[0]
-    return RefusedError(
+    return ApiError(
         f"Invalid value: '{quote(got)}'. Supported values are: {options}.", param, "invalid_value"
     )
 
 
-def misnamed(param: str) -> RefusedError:
-    return RefusedError(
+def misnamed(param: str) -> ApiError:
+    return ApiError(
         f"Invalid '{param}': string does not match pattern. "
         "Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'.",
         param,
@@ -83,8 +81,8 @@ def misnamed(param: str) -> RefusedError:
     )
 
 
-def below(param: str, word: str, least: float, got: float) -> RefusedError:
-    return RefusedError(
+def below(param: str, word: str, least: float, got: float) -> ApiError:
+    return ApiError(
         f"Invalid '{param}': {word} below minimum value. "
         f"Expected a value >= {least}, but got {quote(got)} instead.",
         param,
@@ -92,8 +90,8 @@ def below(param: str, word: str, least: float, got: float) -> RefusedError:
     )
 
 
-def above(param: str, word: str, most: float, got: float) -> RefusedError:
-    return RefusedError(
+def above(param: str, word: str, most: float, got: float) -> ApiError:
+    return ApiError(
         f"Invalid '{param}': {word} above maximum value. "
         f"Expected a value <= {most}, but got {quote(got)} instead.",
         param,
@@ -101,8 +99,8 @@ def above(param: str, word: str, most: float, got: float) -> RefusedError:
     )
 
 
-def empty(param: str) -> RefusedError:
-    return RefusedError(
+def empty(param: str) -> ApiError:
+    return ApiError(
         f"Invalid '{param}': empty array. Expected an array with minimum length 1, "
         "but got an empty array instead.",
         param,
@@ -110,8 +108,8 @@ def empty(param: str) -> RefusedError:
     )
 
 
-def overlong(param: str, most: int, got: int) -> RefusedError:
-    return RefusedError(
+def overlong(param: str, most: int, got: int) -> ApiError:
+    return ApiError(
         f"Invalid '{param}': array too long. Expected an array with maximum length {most}, "
         f"but got an array with length {got} instead.",
         param,
@@ -119,16 +117,16 @@ def overlong(param: str, most: int, got: int) -> RefusedError:
     )
 
 
-def unsupported(param: str) -> RefusedError:
-    return RefusedError(
+def unsupported(param: str) -> ApiError:
+    return ApiError(
         f"Unsupported parameter: '{param}' is not supported with this model.",
         param,
         "unsupported_parameter",
     )
 
 
-def overflow(window: int, prompt: int, param: str = "messages") -> RefusedError:
-    return RefusedError(
+def overflow(window: int, prompt: int, param: str = "messages") -> ApiError:
+    return ApiError(
         f"This model's maximum context length is {window} tokens. However, your {param} resulted "
         f"in {prompt} tokens. Please reduce the length of the {param}.",
         param,
@@ -136,8 +134,8 @@ def overflow(window: int, prompt: int, param: str = "messages") -> RefusedError:
     )
 
 
-def no_such_model(name: str) -> RefusedError:
-    return RefusedError(
+def no_such_model(name: str) -> ApiError:
+    return ApiError(
         f"The model '{quote(name)}' does not exist or you do not have access to it.",
         "model",
         "model_not_found",

@@ -16,22 +16,22 @@ _TELLING = (b'"n"', b"include_usage", b'"prompt"')
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Expectations:
     """How many choices a stream will have, and whether it is to tell its usage."""
 
     choices: int = 1
     usage: bool = False
 
 
-def wish_of(call: Call) -> Wish:
+def expectations_of(call: Call) -> Expectations:
     """Return what a call wants; its body is read only where it may want more than one choice."""
     if not isinstance(call.body, bytes) or not any(word in call.body for word in _TELLING):
-        return Wish()
+        return Expectations()
     asked = asked_of(call)
     options = asked.get("stream_options")
     usage = isinstance(options, dict) and bool(options.get("include_usage"))
-    prompts = _prompts(asked.get("prompt")) if call.path == TEXTS else 1
-    return Wish(_choices(asked) * prompts, usage)
+    composer = _prompts(asked.get("prompt")) if call.path == TEXTS else 1
+    return Expectations(_choices(asked) * composer, usage)
 
 
 def asked_of(call: Call) -> dict[str, Any]:

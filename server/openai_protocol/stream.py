@@ -7,7 +7,7 @@ from typing import Any
 from server.config.limits import ReplyLimits
 from server.openai_protocol.codec import UNREADABLE, encode, parse
 from server.openai_protocol.errors import shaped
-from server.openai_protocol.expectations import Wish
+from server.openai_protocol.expectations import Expectations
 from server.openai_protocol.normalize import (
     TEXT,
     Head,
@@ -19,8 +19,8 @@ from server.openai_protocol.normalize import (
 from server.openai_protocol.response import text_of
 from server.openai_protocol.sse import data_of, without_comments
 from server.openai_protocol.surrogates import Letters
-from server.openai_protocol.tool_calls import Calls, mend_arguments, mend_content
-from server.openai_protocol.usage import Tally
+from server.openai_protocol.tool_calls import ToolCalls, mend_arguments, mend_content
+from server.openai_protocol.usage import UsageCounter
 from server.upstream.port import UpstreamFailedError
 from server.upstream.remote.bounds import Length
 from server.upstream.remote.redaction import Clean
@@ -31,7 +31,7 @@ _CUT_OFF = "the upstream's answer was cut off"
 _MOST_CHARS = ReplyLimits().answer_chars
 
 
-class Chunks:
+class StreamNormalizer:
     """Judge the events of one stream: pass on those that are right as they came, mend the others.
 
     What clients trip over is taken out: comments, chunks without choices unless usage was asked
@@ -41,21 +41,27 @@ class Chunks:
     """
 
     def __init__(
-        self, model: str, clean: Clean, *, chat: bool, wish: Wish, most: int = _MOST_CHARS
+        self,
+        model: str,
+        clean: Clean,
+        *,
+        chat: bool,
+        expected: Expectations,
+        most: int = _MOST_CHARS,
     ) -> None:
         """`most` characters may be the text of one choice."""
         self._head = Head(CHAT_CHUNK if chat else TEXT, model)
         self._clean = clean
         self._chat = chat
-        self._wish = wish
+        self._wish = expected
         self._most = most
         self._lengths: dict[int, Length] = {}
         self._begun: set[int] = set()
         self._ended: set[int] = set()
-        self._calls: dict[int, Calls] = {}
+        self._calls: dict[int, ToolCalls] = {}
         self._halves: dict[tuple[int, str], Letters] = {}
         #: what was said, while its usage may have to be counted
-        self._tally = Tally() if wish.usage else None
+        self._tally = UsageCounter() if expected.usage else None
         #: nothing may follow
         self.over = False
         #: what the upstream said was wrong, where that was its last event
@@ -72,7 +78,7 @@ class Chunks:
         return self.whole and self._tally is None
 
     @property
-    def uncounted(self) -> Tally | None:
+    def uncounted(self) -> UsageCounter | None:
         """What was said, where it is over and its usage was asked for but not told."""
         return self._tally if self._begun and self.error is None else None
 
@@ -159,7 +165,7 @@ class Chunks:
         elif type(content) is not str:
             mended |= mend_content(delta)
         if calls := delta.get("tool_calls"):
-            mended |= self._calls.setdefault(index, Calls()).mend(calls)
+            mended |= self._calls.setdefault(index, ToolCalls()).mend(calls)
         if delta.get("function_call"):
             mended |= mend_arguments(delta)
         return mended

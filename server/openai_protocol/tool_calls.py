@@ -9,7 +9,7 @@ from server.openai_protocol.codec import UNREADABLE, encode
 from server.upstream.port import UpstreamFailedError
 
 
-class Calls:
+class ToolCalls:
     """The calls of one streamed choice by their numbers; a piece that has none gets its own."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from server.upstream.port import Call
 _TEXTS = frozenset({"content", "text", "refusal", "reasoning_content", "reasoning"})
 
 
-class Tally:
+class UsageCounter:
     """Collects what an answer says, whole or piece by piece, until it is counted."""
 
     def __init__(self) -> None:

@@ -81,22 +81,22 @@ def read(source: str) -> Template:
 def _jinja(source: str) -> Template:
     # Only now: most servers never see a template, and jinja2 takes a while to load.
     from server.templates.sandbox import Compiled
-    from server.templates.work_budget import Purse
+    from server.templates.work_budget import WorkBudget
 
     compiled = Compiled(source)
     if "messages" in compiled.names:
 
         def write(messages: Sequence[PromptMessage]) -> str:
-            return compiled.render(Purse(_size(messages)), **_values(messages))
+            return compiled.render(WorkBudget(_size(messages)), **_values(messages))
 
         return Whole(write=write, quick=False)
     if "prompt" not in compiled.names:
         raise TemplateError("The template must use messages, or prompt.")
 
     def begin(size: int) -> Wrap:
-        purse = Purse(size)
+        budget = WorkBudget(size)
         return lambda prompt, system: compiled.render(
-            purse, prompt=prompt, system_prompt=system, **_TOKENS
+            budget, prompt=prompt, system_prompt=system, **_TOKENS
         )
 
     return Wrapped(begin=begin, takes_system="system_prompt" in compiled.names, quick=False)

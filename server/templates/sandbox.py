@@ -21,7 +21,7 @@ from jinja2.visitor import NodeTransformer
 
 from server.templates import sandbox_methods as words
 from server.templates.template import TemplateError
-from server.templates.work_budget import CHARACTERS_PER_STEP, PURSE, Purse
+from server.templates.work_budget import CHARACTERS_PER_STEP, PURSE, WorkBudget
 
 _LARGEST_BITS = 1_024
 _FAILURES = (
@@ -72,9 +72,9 @@ class Compiled:
                     raise TemplateError(f"The template must not use {type(node).__name__}.")
             self._template = environment.from_string(_Priced(environment).visit(tree))
 
-    def render(self, purse: Purse, **values: Any) -> str:
+    def render(self, budget: WorkBudget, **values: Any) -> str:
         """Return the text. Raises TemplateError, also where the purse does not pay for it."""
-        token = PURSE.set(purse)
+        token = PURSE.set(budget)
         try:
             with _told():
                 return "".join(self._template.generate(values))
@@ -144,22 +144,22 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call what may be called, and pay for what goes in and comes out."""
-        purse = PURSE.get()
+        budget = PURSE.get()
         for name in _COMPILER_S:
             kwargs.pop(name, None)
-        purse.look([args, kwargs])
+        budget.look([args, kwargs])
         own = getattr(obj, "__self__", None)
         if isinstance(own, str | dict | list | tuple):
-            return purse.look(words.call_method(own, obj, args, kwargs))
+            return budget.look(words.call_method(own, obj, args, kwargs))
         ours = (safe_range, Namespace, words.refuse)
         known = isinstance(own, LoopContext) or isinstance(obj, Macro | Undefined)
         if not known and not any(obj is one for one in ours):
             raise SecurityError("that cannot be called")
-        return purse.look(super().call(context, obj, *args, **kwargs))
+        return budget.look(super().call(context, obj, *args, **kwargs))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Refuse what grows without bounds, and pay for the rest."""
-        purse = PURSE.get()
+        budget = PURSE.get()
         match operator, left, right:
             case "%", str(), _:
                 raise SecurityError("% does not format text")
@@ -168,10 +168,10 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             case "**", int(), int():
                 _check_bits(left.bit_length() * abs(right))
             case "*", str() | list() | tuple(), int():
-                purse.spend(len(left) * max(0, right))
+                budget.spend(len(left) * max(0, right))
             case "*", int(), str() | list() | tuple():
-                purse.spend(len(right) * max(0, left))
-        purse.look([left, right])
+                budget.spend(len(right) * max(0, left))
+        budget.look([left, right])
         return super().call_binop(context, operator, left, right)
 
 

@@ -41,17 +41,17 @@ def call_method(own: Any, method: Any, args: tuple[Any, ...], kwargs: dict[str, 
     name = method.__name__
     if not any(isinstance(own, kind) and name in names for kind, names in _METHODS.items()):
         raise SecurityError(f"{name} is not available")
-    purse = PURSE.get()
-    purse.look(own)
+    budget = PURSE.get()
+    budget.look(own)
     match name, args:
         case "join", (items,):
             return joined(items, own)
         case "replace", (str(old), str(new), *_):
             return _replaced(own, old, new)
         case "split" | "rsplit" | "splitlines", _:
-            purse.spend(len(own) // 8)
+            budget.spend(len(own) // 8)
         case "rfind" | "rindex" | "rpartition" | "strip" | "lstrip" | "rstrip", (str(part), *_):
-            purse.spend(len(own) * len(part) // _COMPARED_PER_STEP)
+            budget.spend(len(own) * len(part) // _COMPARED_PER_STEP)
         case "items" | "keys" | "values", _:
             return list(method())
     return method(*args, **kwargs)
@@ -71,9 +71,9 @@ def written(value: Any) -> str:
 
 def each(items: Iterable[Any], price: int = 1) -> Iterator[Any]:
     """Yield each item when it is paid for."""
-    purse = PURSE.get()
+    budget = PURSE.get()
     for item in items:
-        purse.spend(price)
+        budget.spend(price)
         yield item
 
 

@@ -14,7 +14,7 @@ MOST_STEPS = 5_000_000
 CHARACTERS_PER_STEP = 64
 
 
-class Purse:
+class WorkBudget:
     """The steps that are left to a rendering; `size` is how large its input is."""
 
     def __init__(self, size: int) -> None:
@@ -46,4 +46,4 @@ class Purse:
 
 
 #: whose purse the template that is being rendered has
-PURSE: ContextVar[Purse] = ContextVar("purse")
+PURSE: ContextVar[WorkBudget] = ContextVar("purse")

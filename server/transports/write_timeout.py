@@ -9,7 +9,7 @@ import termios
 from contextlib import suppress
 
 
-class Patience:
+class WriteTimeout:
     """Aborts a connection whose write buffer is full, and stays as it is for so many seconds.
 
     A peer that reads at all, however slowly, is waited for.

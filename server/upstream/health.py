@@ -43,7 +43,7 @@ class Health:
         self._rests_until = 0.0
 
     @property
-    def rests(self) -> bool:
+    def is_open(self) -> bool:
         return self._now() < self._rests_until
 
     def tried(self) -> None:

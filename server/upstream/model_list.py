@@ -13,7 +13,7 @@ GOOD_SECONDS = 60.0
 BAD_SECONDS = 5.0
 
 
-class Menu:
+class ModelList:
     """One list; many who ask at once make one call. `now` is in seconds."""
 
     def __init__(self, speaker: OpenAISpeaker, now: Callable[[], float]) -> None:

@@ -16,7 +16,7 @@ from server.templates import template
 from server.tokens.models import model as known_model
 from server.upstream.bodies import one, start_of
 from server.upstream.health import Health, State
-from server.upstream.model_list import Menu
+from server.upstream.model_list import ModelList
 from server.upstream.port import (
     Call,
     Finish,
@@ -39,7 +39,7 @@ _ELSEWHERE = (UpstreamFailedError, UpstreamTimeoutError, UpstreamRateLimitedErro
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class PoolMember:
     """One upstream among several, and the models that it serves, as patterns (`gpt-*`)."""
 
     name: str
@@ -53,7 +53,7 @@ class Member:
     #: patterns of models that take no messages, only text
     completions_only: tuple[str, ...] = ()
     #: names listed beside those that it lists itself
-    menu: tuple[str, ...] = ()
+    model_list: tuple[str, ...] = ()
     #: what it calls the limit on an answer's tokens
     limit_name: str = "max_tokens"
     #: built in: it has the routes that completions, embeddings and moderations need, and no others
@@ -72,7 +72,7 @@ class Member:
         return told or not known_model(own_name).chat
 
 
-class Upstreams:
+class UpstreamPool:
     """An Upstream and a speaker of OpenAI's API, made of its members; their order is their rank.
 
     A request goes on to the next member that serves its model where one cannot be reached, answers
@@ -85,9 +85,9 @@ class Upstreams:
     name = "upstreams"
 
     def __init__(
-        self, members: Sequence[Member], *, now: Callable[[], float] = time.monotonic
+        self, members: Sequence[PoolMember], *, now: Callable[[], float] = time.monotonic
     ) -> None:
-        self._places = tuple(_Place(m, Health(now), Menu(m.speaker, now)) for m in members)
+        self._places = tuple(_Rank(m, Health(now), ModelList(m.speaker, now)) for m in members)
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -106,7 +106,7 @@ class Upstreams:
             return not known_model(model).chat
         return member.completes_only(model, own_name)
 
-    def first(self, model: str | None) -> Member:
+    def first(self, model: str | None) -> PoolMember:
         """Return who is asked first. Raises UpstreamRejectedError where nobody serves the model."""
         return next(self._ranked(model))[0].member
 
@@ -167,13 +167,13 @@ class Upstreams:
 
     async def models(self) -> Sequence[Mapping[str, Any]]:
         """Return the models of all members, aliases included, each name once."""
-        lists = await asyncio.gather(*(place.menu.models() for place in self._places))
+        lists = await asyncio.gather(*(place.model_list.models() for place in self._places))
         found: dict[str, Mapping[str, Any]] = {}
         for place, listed in zip(self._places, lists, strict=True):
             member = place.member
             named = [name for name in member.models if not is_pattern(name)]
             own = [one for one in listed if member.own_name(str(one["id"])) is not None]
-            added = ({"id": name} for name in (*member.aliases, *named, *member.menu))
+            added = ({"id": name} for name in (*member.aliases, *named, *member.model_list))
             for model in (*own, *added):
                 given = {"created": self._created, "owned_by": member.name, **model}
                 found.setdefault(str(model["id"]), {**given, "object": "model"})
@@ -195,7 +195,7 @@ class Upstreams:
 
     async def _first_reply(self, call: Call, stack: AsyncExitStack) -> Reply:
         """Return the reply of the first member that has a good one, or else the last bad one."""
-        body = None if isinstance(call.body, bytes) else _Body(call.body)
+        body = None if isinstance(call.body, bytes) else _SingleUseBody(call.body)
         call = call if body is None else replace(call, body=body)
         refused: Reply | None = None
         error: UpstreamError | None = None
@@ -221,23 +221,21 @@ class Upstreams:
             return refused
         raise error or UpstreamFailedError("there is no upstream")
 
-    def _choice(
-        self, model: str | None, only: str | None = None
-    ) -> list[tuple[_Place, str | None]]:
+    def _choice(self, model: str | None, only: str | None = None) -> list[tuple[_Rank, str | None]]:
         """Return who is asked in turn, and under which name of the model."""
         ranked = list(self._ranked(model, only))
         if model is None:
             return ranked[:1]
-        return [rank for rank in ranked if not rank[0].health.rests] or ranked
+        return [rank for rank in ranked if not rank[0].health.is_open] or ranked
 
-    def _home(self) -> _Place:
+    def _home(self) -> _Rank:
         everything = (place for place in self._places if ALL in place.member.models)
         not_ours = (place for place in self._places if not place.member.local)
         return next(everything, None) or next(not_ours, self._places[0])
 
     def _ranked(
         self, model: str | None, only: str | None = None
-    ) -> Iterator[tuple[_Place, str | None]]:
+    ) -> Iterator[tuple[_Rank, str | None]]:
         found = False
         places = [place for place in self._places if only in (None, place.member.name)]
         if model is None:
@@ -258,17 +256,17 @@ def is_pattern(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    member: Member
+class _Rank:
+    member: PoolMember
     health: Health
-    menu: Menu
+    model_list: ModelList
 
     def worked(self) -> bool:
         self.health.worked()
         return True
 
 
-class _Body:
+class _SingleUseBody:
     """A body that can be read once; says whether that has begun."""
 
     def __init__(self, body: AsyncIterator[bytes]) -> None:
@@ -283,7 +281,7 @@ class _Body:
         return await anext(self._body)
 
 
-def _asked(member: Member, prompt: Prompt, own_name: str | None) -> Prompt:
+def _asked(member: PoolMember, prompt: Prompt, own_name: str | None) -> Prompt:
     """Return a prompt as a member is asked it: by its own name, and as text if it wants that."""
     own = own_name or prompt.model
     if prompt.text is None and member.completes_only(prompt.model, own):

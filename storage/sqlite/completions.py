@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 
-from storage.model import Completion, Completions, Page
+from storage.model import Completion, CompletionQuery, Page
 from storage.port import NotFoundError
 
 _COLUMNS = "SELECT c.key, c.id, c.model, c.created_at, c.answer, c.messages FROM completions c"
@@ -30,7 +30,11 @@ def find(connection: sqlite3.Connection, owner: str, completion_id: str) -> Comp
 
 
 def page(
-    connection: sqlite3.Connection, owner: str, wanted: Completions, limit: int, after: str | None
+    connection: sqlite3.Connection,
+    owner: str,
+    wanted: CompletionQuery,
+    limit: int,
+    after: str | None,
 ) -> Page[Completion]:
     behind = None if after is None else _key(connection, owner, after)
     joins, given = "", {"owner": owner, "model": wanted.model, "behind": behind, "limit": limit + 1}

@@ -8,11 +8,11 @@ from typing import Any
 
 from storage.model import (
     Content,
+    ContextUse,
     Conversation,
     Failure,
     Message,
     Role,
-    Sent,
     Status,
     Turn,
     Usage,
@@ -99,7 +99,7 @@ def turn(row: tuple[Any, ...]) -> Turn:
         question_id=row[5],
         answer_id=row[6],
         answer=_answer(row[7] or "", row[22]),
-        context=Sent(*row[8:13]),
+        context=ContextUse(*row[8:13]),
         created_at=row[13],
         finish_reason=row[14],
         usage=usage,

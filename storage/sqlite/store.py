@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from storage.model import (
     Completion,
-    Completions,
+    CompletionQuery,
     Conversation,
     Hit,
     Message,
@@ -281,7 +281,7 @@ class SQLiteStore:
         return await self._read(lambda c: completions.find(c, owner, completion_id))
 
     async def completions(
-        self, owner: str, wanted: Completions, *, limit: int, after: str | None = None
+        self, owner: str, wanted: CompletionQuery, *, limit: int, after: str | None = None
     ) -> Page[Completion]:
         return await self._read(lambda c: completions.page(c, owner, wanted, limit, after))
 

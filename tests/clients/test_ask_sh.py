@@ -164,7 +164,7 @@ async def test_a_refusal_is_one_line(served: Served) -> None:
 async def test_a_key_lets_it_in(store: SQLiteStore, upstream: Puppet) -> None:
     upstream.answer("Hello")
     key = 'a"b\\c$d'
-    async with serve(store, upstream, doors=locked(f"ada:{key}")) as served:
+    async with serve(store, upstream, auth=locked(f"ada:{key}")) as served:
         assert (await run(served.http, "x", key=key))[:2] == (0, "Hello\n")
         code, _, notices = await run(served.http, "x", key="wrong")
     assert code == 1

@@ -343,7 +343,7 @@ async def test_a_click_is_not_lost_where_the_list_is_read_again(tab: Tab, upstre
 class TestBehindADoor:
     @pytest_asyncio.fixture(loop_scope="module")
     async def served(self, store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Served]:
-        async with serve(store, upstream, doors=locked("ada:good")) as server:
+        async with serve(store, upstream, auth=locked("ada:good")) as server:
             yield server
 
     async def test_a_server_that_wants_a_key_is_given_one(

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from storage.model import Content, Conversation, Message, Role, Sent, Status, Turn
+from storage.model import Content, ContextUse, Conversation, Message, Role, Status, Turn
 from storage.port import Claim, Outcome, Store
 
 ADA, BOB = "ada", "bob"
-CONTEXT = Sent(window=100, budget=80, prompt_tokens=7, messages_included=1, messages_trimmed=0)
+CONTEXT = ContextUse(
+    window=100, budget=80, prompt_tokens=7, messages_included=1, messages_trimmed=0
+)
 DAY = 24 * 3600 * 1_000_000
 
 

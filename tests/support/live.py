@@ -15,11 +15,11 @@ from typing import Any, Self
 
 from server.config.limits import UpstreamLimits
 from server.config.settings import Settings, load
-from server.core.access.auth import Doors
+from server.core.access.auth import Auth
 from server.core.clock import microseconds
 from server.core.conversations import Conversations
 from server.core.observability.traces import Traces
-from server.core.prompt.characters import Shaping
+from server.core.prompt.characters import Characters
 from server.core.turns.plan import Defaults
 from server.transports.grpc.listener import RpcListener
 from server.transports.http.listener import HttpListener
@@ -51,8 +51,8 @@ async def serve(
     upstream: Upstream,
     *,
     model: str = "gpt-4o",
-    doors: Doors | None = None,
-    shaping: Shaping | None = None,
+    auth: Auth | None = None,
+    characters: Characters | None = None,
     traces: Traces | None = None,
     at_once: UpstreamLimits | None = None,
     **flags: Any,
@@ -60,20 +60,20 @@ async def serve(
     """Serve on all three ports; `flags` are settings by field name."""
     settings: Settings = load({**FREE, **flags})
     tls = certificate_of(settings)
-    doors = doors or Doors([], None, microseconds, open_to_all=True, public=False)
-    shaping, at_once = shaping or Shaping(), at_once or UpstreamLimits()
-    defaults = Defaults(model, shaping=shaping, upstreams=at_once)
+    auth = auth or Auth([], None, microseconds, open_to_all=True, public=False)
+    characters, at_once = characters or Characters(), at_once or UpstreamLimits()
+    defaults = Defaults(model, characters=characters, upstreams=at_once)
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(
             Conversations(store, upstream, defaults, traces=traces)
         )
         bound = stack.enter_context(listening_socket("127.0.0.1", 0))
         port = bound.getsockname()[1]
-        rpc = await stack.enter_async_context(RpcListener(core, doors, settings, tls=tls))
-        listener = WebsocketListener(core, doors, settings, page_port=port, tls=tls)
+        rpc = await stack.enter_async_context(RpcListener(core, auth, settings, tls=tls))
+        listener = WebsocketListener(core, auth, settings, page_port=port, tls=tls)
         websocket = await stack.enter_async_context(listener)
         await stack.enter_async_context(
-            HttpListener(core, doors, settings, bound=bound, websocket_port=websocket.port, tls=tls)
+            HttpListener(core, auth, settings, bound=bound, websocket_port=websocket.port, tls=tls)
         )
         stack.push_async_callback(core.drain, 0)
         yield Served(

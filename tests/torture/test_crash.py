@@ -1,4 +1,4 @@
-"""A short form of `python -m tests.torture.crash`; a seed of its own in every run, which it tells."""
+"""A short form of `python -m tests.torture.crash`; each run tells its seed, which is new."""
 
 from __future__ import annotations
 

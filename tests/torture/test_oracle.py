@@ -16,12 +16,12 @@ from trialogue.v1.conversation_pb2_grpc import ConversationServiceStub
 from websockets.asyncio.client import connect
 
 from server.config.settings import load
-from server.core.access.auth import Doors
+from server.core.access.auth import Auth
 from server.core.clock import microseconds
 from server.transports.grpc.listener import RpcListener
 from server.transports.websocket.listener import WebsocketListener
-from server.upstream.pool import Member
-from server.upstream.remote.client import Passage
+from server.upstream.pool import PoolMember
+from server.upstream.remote.client import UpstreamClient
 from server.upstream.remote.turn_client import OpenAIUpstream
 from tests.server.transports.openai.facade_server import serving
 from tests.support.live import FREE, Fork
@@ -150,18 +150,18 @@ async def only_repeat(exchange: Exchange) -> None:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    doors = Doors([], None, microseconds, open_to_all=True, public=False)
+    auth = Auth([], None, microseconds, open_to_all=True, public=False)
     async with ScriptedUpstream() as upstream:
         upstream.otherwise = repeat
-        member = Member(
+        member = PoolMember(
             "scripted",
             OpenAIUpstream(api_key=KEY, base_url=upstream.base_url),
-            Passage(api_key=KEY, base_url=upstream.base_url),
+            UpstreamClient(api_key=KEY, base_url=upstream.base_url),
         )
-        async with serving(tmp_path, [member], doors) as served:
+        async with serving(tmp_path, [member], auth) as served:
             settings, core = load(FREE), served.conversations
-            rpc = RpcListener(core, doors, settings)
-            websocket = WebsocketListener(core, doors, settings, page_port=served.port)
+            rpc = RpcListener(core, auth, settings)
+            websocket = WebsocketListener(core, auth, settings, page_port=served.port)
             async with rpc, websocket:
                 yield House(
                     upstream,

@@ -10,7 +10,7 @@ import pytest
 from trialogue.v1 import conversation_pb2 as pb
 
 from server.config.limits import HttpLimits, RpcLimits, WebsocketLimits
-from server.core.access.auth import EVERYONE, Doors, new_key
+from server.core.access.auth import EVERYONE, Auth, new_key
 from server.core.clock import microseconds
 from server.core.conversations import Conversations
 from storage.keys import KeyFile
@@ -30,7 +30,7 @@ class Closable:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "keys"
-        self.doors = Doors(
+        self.auth = Auth(
             (),
             KeyFile(self._path),
             microseconds,
@@ -57,7 +57,7 @@ async def test_over_rest(
 ) -> None:
     await conversations.create(EVERYONE, id="c")
     limits = HttpLimits(check_keys_every=EAGER)
-    async with http_server.serving(conversations, house.doors, limits=limits) as served:
+    async with http_server.serving(conversations, house.auth, limits=limits) as served:
         watching = served.client.stream("GET", "/conversations/c/events", headers=shown)
         async with watching as response:
             assert response.status_code == 200
@@ -75,7 +75,7 @@ async def test_over_v1(house: Closable, tmp_path: Path) -> None:
     async with ScriptedUpstream(models=(facade_server.MODEL,)) as upstream:
         members = [facade_server.member(facade_server.passage(upstream))]
         upstream.script(stall("Well"))
-        async with facade_server.serving(tmp_path, members, house.doors, limits=limits) as served:
+        async with facade_server.serving(tmp_path, members, house.auth, limits=limits) as served:
             body = {**facade_server.CHAT, "stream": True}
             async with served.client.stream("POST", "/v1/chat/completions", json=body) as response:
                 lines = response.aiter_lines()
@@ -91,7 +91,7 @@ async def test_over_v1(house: Closable, tmp_path: Path) -> None:
 async def test_over_grpc(house: Closable, tmp_path: Path) -> None:
     puppet, limits = Puppet(), RpcLimits(check_keys_every=EAGER)
     async with (
-        rpc_server.serving(tmp_path, puppet, house.doors, limits=limits) as server,
+        rpc_server.serving(tmp_path, puppet, house.auth, limits=limits) as server,
         server.channel() as channel,
     ):
         client = rpc_server.stub(channel)
@@ -110,8 +110,8 @@ async def test_over_grpc(house: Closable, tmp_path: Path) -> None:
 async def test_over_the_websocket(house: Closable, conversations: Conversations) -> None:
     eager, never = WebsocketLimits(check_keys_every=EAGER), WebsocketLimits(check_keys_every=3600)
     async with (
-        websocket_server.serving(conversations, house.doors, limits=eager) as watched,
-        websocket_server.serving(conversations, house.doors, limits=never) as unwatched,
+        websocket_server.serving(conversations, house.auth, limits=eager) as watched,
+        websocket_server.serving(conversations, house.auth, limits=never) as unwatched,
         watched.peer() as idle,
         unwatched.peer() as asking,
     ):

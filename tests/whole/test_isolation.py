@@ -24,13 +24,13 @@ from trialogue.v1 import conversation_pb2 as pb
 from websockets.asyncio.client import connect
 
 from server.config.settings import load
-from server.core.access.auth import Doors, configured
+from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
 from server.transports.grpc.listener import RpcListener
 from server.transports.openai.app import Facade
 from server.transports.websocket import calls, frames
 from server.transports.websocket.listener import WebsocketListener
-from server.upstream.pool import Member
+from server.upstream.pool import PoolMember
 from tests.server.transports.openai.facade_server import MODEL, passage, serving
 from tests.support.fakes import Parrot
 from tests.support.live import FREE
@@ -67,16 +67,14 @@ class House:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    doors = Doors(
-        configured("ann:one,bob:two"), None, microseconds, open_to_all=False, public=False
-    )
+    auth = Auth(configured("ann:one,bob:two"), None, microseconds, open_to_all=False, public=False)
     async with ScriptedUpstream() as upstream:
-        member = Member("scripted", Parrot(), passage(upstream))
-        async with serving(tmp_path, [member], doors) as served:
+        member = PoolMember("scripted", Parrot(), passage(upstream))
+        async with serving(tmp_path, [member], auth) as served:
             settings = load(FREE)
             core = served.conversations
-            rpc = RpcListener(core, doors, settings)
-            websocket = WebsocketListener(core, doors, settings, page_port=served.port)
+            rpc = RpcListener(core, auth, settings)
+            websocket = WebsocketListener(core, auth, settings, page_port=served.port)
             async with rpc, websocket:
                 url = f"http://127.0.0.1:{served.port}"
                 facade = Facade(served.upstreams, core, default_model=MODEL, whole_bytes=1 << 20)

@@ -15,7 +15,7 @@ from trialogue.v1 import conversation_pb2 as pb
 from websockets.asyncio.client import ClientConnection, connect
 
 from server.config.limits import HttpLimits, RpcLimits, TurnLimits
-from server.core.access.auth import Doors, configured
+from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
 from server.core.conversations import Conversations, Defaults
 from server.core.errors import RateLimitedError
@@ -41,9 +41,9 @@ from tests.support.live import Served, serve
 TRY_LATER = 1013
 
 
-def doors(**most: Any) -> Doors:
+def auth(**most: Any) -> Auth:
     keys = configured("ada:key-of-ada,ada:her-other-key,bob:key-of-bob")
-    return Doors(keys, None, microseconds, open_to_all=False, public=False, **most)
+    return Auth(keys, None, microseconds, open_to_all=False, public=False, **most)
 
 
 @asynccontextmanager
@@ -77,7 +77,7 @@ async def ends_with(connection: ClientConnection) -> int | None:
 class TestByKey:
     @pytest.fixture
     async def served(self, store: SQLiteStore) -> AsyncIterator[Served]:
-        async with serve(store, Parrot(), doors=doors(most_by_key=2)) as server:
+        async with serve(store, Parrot(), auth=auth(most_by_key=2)) as server:
             await server.conversations.create(ADA, id="c1")
             await server.conversations.create(BOB, id="c1")
             yield server
@@ -132,7 +132,7 @@ class TestByKey:
 class TestByAddress:
     @pytest.fixture
     async def served(self, store: SQLiteStore) -> AsyncIterator[Served]:
-        async with serve(store, Parrot(), doors=doors(most_by_address=2)) as server:
+        async with serve(store, Parrot(), auth=auth(most_by_address=2)) as server:
             await server.conversations.create(ADA, id="c1")
             yield server
 

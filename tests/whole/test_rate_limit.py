@@ -13,7 +13,7 @@ from trialogue.v1 import conversation_pb2 as pb
 from websockets.asyncio.client import connect
 
 from server.config.quantities import Rate
-from server.core.access.auth import Doors, configured
+from server.core.access.auth import Auth, configured
 from server.core.access.rate import RateLimit
 from server.core.clock import microseconds
 from storage.sqlite.store import SQLiteStore
@@ -45,16 +45,16 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def doors(clock: Clock) -> Doors:
+def auth(clock: Clock) -> Auth:
     """Doors that let six requests an hour through."""
     limit = RateLimit(Rate(MOST, 3600), clock)
     keys = configured(KEYS)
-    return Doors(keys, None, microseconds, open_to_all=False, public=False, rate=limit)
+    return Auth(keys, None, microseconds, open_to_all=False, public=False, rate=limit)
 
 
 @pytest.fixture
-async def served(store: SQLiteStore, doors: Doors) -> AsyncIterator[Served]:
-    async with serve(store, Parrot(), doors=doors) as server:
+async def served(store: SQLiteStore, auth: Auth) -> AsyncIterator[Served]:
+    async with serve(store, Parrot(), auth=auth) as server:
         yield server
 
 
@@ -166,8 +166,8 @@ async def test_where_nobody_shows_a_key_all_share_one_allowance(
     store: SQLiteStore, clock: Clock
 ) -> None:
     limit = RateLimit(Rate(2, 3600), clock)
-    doors = Doors([], None, microseconds, open_to_all=True, public=False, rate=limit)
-    async with serve(store, Parrot(), doors=doors) as served:
+    auth = Auth([], None, microseconds, open_to_all=True, public=False, rate=limit)
+    async with serve(store, Parrot(), auth=auth) as served:
         for wire in ("rest", "websocket"):
             await ask(served, wire, "")
         with pytest.raises(RefusedError):
@@ -182,9 +182,9 @@ async def test_a_page_of_another_origin_takes_nothing(served: Served) -> None:
         assert (await client.get("/conversations")).status_code == 200
 
 
-async def test_v1_counts_and_refuses_in_openais_words(tmp_path: Path, doors: Doors) -> None:
+async def test_v1_counts_and_refuses_in_openais_words(tmp_path: Path, auth: Auth) -> None:
     body: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]}
-    async with passing(tmp_path, doors) as (served, upstream):
+    async with passing(tmp_path, auth) as (served, upstream):
         headers = bearing("key-of-ada")
         for left in reversed(range(MOST)):
             upstream.script(say("Hello"))

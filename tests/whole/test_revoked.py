@@ -18,7 +18,7 @@ import pytest
 from trialogue.v1 import conversation_pb2 as pb
 
 from server.config.limits import HttpLimits, RpcLimits
-from server.core.access.auth import Doors, new_key
+from server.core.access.auth import Auth, new_key
 from server.core.clock import microseconds
 from server.core.conversations import Conversations
 from server.core.turns.questions import Ask
@@ -42,7 +42,7 @@ class Revocable:
         self._file = KeyFile(folder / "keys")
         self.key, self._kept = new_key("ann", microseconds())
         self._file.add(self._kept)
-        self.doors = Doors((), self._file, microseconds, open_to_all=False, public=False, **more)
+        self.auth = Auth((), self._file, microseconds, open_to_all=False, public=False, **more)
         self.headers = {"authorization": f"Bearer {self.key}"}
 
     def revoke(self) -> None:
@@ -59,7 +59,7 @@ async def test_over_sse(
     ann: Revocable, conversations: Conversations, upstream: Puppet, *, watched: bool
 ) -> None:
     limits = HttpLimits(check_keys_every=EAGER)
-    async with http_server.serving(conversations, ann.doors, limits=limits) as served:
+    async with http_server.serving(conversations, ann.auth, limits=limits) as served:
         asked: dict[str, Any] = {"json": {"prompt": "Hello", "stream": True}}
         upstream.say("Well")
         url, how = ("/conversations/c/events", {}) if watched else ("/ask/c", asked)
@@ -81,7 +81,7 @@ async def test_over_v1(ann: Revocable, tmp_path: Path) -> None:
     async with ScriptedUpstream(models=(facade_server.MODEL,)) as upstream:
         members = [facade_server.member(facade_server.passage(upstream))]
         upstream.script(stall("Well"))
-        async with facade_server.serving(tmp_path, members, ann.doors, limits=limits) as served:
+        async with facade_server.serving(tmp_path, members, ann.auth, limits=limits) as served:
             body = {**facade_server.CHAT, "stream": True}
             post = served.client.stream(
                 "POST", "/v1/chat/completions", json=body, headers=ann.headers
@@ -100,7 +100,7 @@ async def test_over_v1(ann: Revocable, tmp_path: Path) -> None:
 async def test_over_grpc(ann: Revocable, tmp_path: Path, *, watched: bool) -> None:
     puppet, limits = Puppet(), RpcLimits(check_keys_every=EAGER)
     async with (
-        rpc_server.serving(tmp_path, puppet, ann.doors, limits=limits) as server,
+        rpc_server.serving(tmp_path, puppet, ann.auth, limits=limits) as server,
         server.channel() as channel,
     ):
         client, told = rpc_server.stub(channel), rpc_server.bearing(ann.key)
@@ -122,7 +122,7 @@ async def test_a_plain_ask_is_refused_and_its_turn_goes_on(
     ann: Revocable, conversations: Conversations, upstream: Puppet
 ) -> None:
     limits = HttpLimits(check_keys_every=EAGER)
-    async with http_server.serving(conversations, ann.doors, limits=limits) as served:
+    async with http_server.serving(conversations, ann.auth, limits=limits) as served:
         post = served.client.post("/ask/c", json={"prompt": "Hello"}, headers=ann.headers)
         asked = asyncio.create_task(post)
         await upstream.asked(1)
@@ -137,7 +137,7 @@ async def test_a_plain_ask_is_refused_and_its_turn_goes_on(
 async def test_an_ask_in_line_is_refused_over_grpc(ann: Revocable, tmp_path: Path) -> None:
     puppet, limits = Puppet(), RpcLimits(check_keys_every=EAGER)
     async with (
-        rpc_server.serving(tmp_path, puppet, ann.doors, limits=limits) as server,
+        rpc_server.serving(tmp_path, puppet, ann.auth, limits=limits) as server,
         server.channel() as channel,
     ):
         await server.conversations.ask("ann", "c", Ask("First"))
@@ -154,7 +154,7 @@ async def test_a_unary_call_is_refused_over_grpc(tmp_path: Path) -> None:
     puppet, limits = Puppet(), RpcLimits(check_keys_every=EAGER)
     ann = Revocable(tmp_path, most_by_key=1)
     async with (
-        rpc_server.serving(tmp_path, puppet, ann.doors, limits=limits) as server,
+        rpc_server.serving(tmp_path, puppet, ann.auth, limits=limits) as server,
         server.channel() as channel,
     ):
         with closing(sqlite3.connect(tmp_path / "history.db")) as another:
@@ -177,7 +177,7 @@ async def test_a_whole_answer_is_refused_over_v1(
         members = [facade_server.member(facade_server.passage(upstream))]
         upstream.script(hang())
         headers = {**ann.headers, **({"x-conversation-id": "c"} if joined else {})}
-        async with facade_server.serving(tmp_path, members, ann.doors, limits=limits) as served:
+        async with facade_server.serving(tmp_path, members, ann.auth, limits=limits) as served:
             post = served.client.post(
                 "/v1/chat/completions", json=facade_server.CHAT, headers=headers
             )
@@ -194,7 +194,7 @@ async def test_an_export_is_cut(ann: Revocable, conversations: Conversations) ->
     limits = HttpLimits(check_keys_every=EAGER)
     for number in range(12):
         await conversations.create("ann", id=f"c{number}", system_prompt="word " * 200_000)
-    async with http_server.serving(conversations, ann.doors, limits=limits) as served:
+    async with http_server.serving(conversations, ann.auth, limits=limits) as served:
         beside = served.client.stream("GET", "/conversations/c1/events", headers=ann.headers)
         export = served.client.stream("GET", "/export", headers=ann.headers)
         async with beside as watched, export as response:

@@ -43,7 +43,7 @@ class TestAsks:
 
     @pytest.fixture
     async def served(self, store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Served]:
-        async with serve(store, upstream, doors=DOORS, at_once=TWO) as server:
+        async with serve(store, upstream, auth=DOORS, at_once=TWO) as server:
             await server.conversations.ask("ada", "a", Ask("Hello"))
             await upstream.asked(1)
             yield server

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from server.upstream.pool import Member
+from server.upstream.pool import PoolMember
 from server.upstream.remote.bounds import Bounds
-from server.upstream.remote.client import Passage
+from server.upstream.remote.client import UpstreamClient
 from server.upstream.remote.turn_client import OpenAIUpstream
 from tests.server.transports.openai.facade_server import CHAT, Served, serving
 from tests.support.upstream_script import Behaviour, cut, document, event, reset, say, truncated
@@ -74,9 +74,9 @@ class House:
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with ScriptedUpstream() as upstream:
-        speaker = Passage(api_key="k", base_url=upstream.base_url, bounds=Bounds(linger=0.2))
+        speaker = UpstreamClient(api_key="k", base_url=upstream.base_url, bounds=Bounds(linger=0.2))
         writer = OpenAIUpstream(api_key="k", base_url=upstream.base_url, retries=0)
-        async with serving(tmp_path, [Member("scripted", writer, speaker)]) as served:
+        async with serving(tmp_path, [PoolMember("scripted", writer, speaker)]) as served:
             yield House(served, upstream)
 
 
@@ -94,9 +94,9 @@ def ended(reason: str) -> Behaviour:
     return say("Half an ans", finish=reason)
 
 
-async def fates(house: House, doors: tuple[Door, ...], reply: Behaviour) -> dict[str, str]:
+async def fates(house: House, auth: tuple[Door, ...], reply: Behaviour) -> dict[str, str]:
     found = {}
-    for door in doors:
+    for door in auth:
         house.upstream.script(reply)
         found[door.__name__] = await door(house)
     return found
@@ -107,8 +107,8 @@ async def fates(house: House, doors: tuple[Door, ...], reply: Behaviour) -> dict
 async def test_a_stream_that_ends_in_the_middle_is_broken(
     house: House, broken: Callable[..., Behaviour], so_far: tuple[bytes, ...]
 ) -> None:
-    doors = (House.conversation, *STREAMS)
-    found = await fates(house, doors, broken("Half an ", *so_far, "ans"))
+    auth = (House.conversation, *STREAMS)
+    found = await fates(house, auth, broken("Half an ", *so_far, "ans"))
     assert found == dict.fromkeys(found, BROKEN)
 
 
@@ -125,8 +125,8 @@ async def test_a_stream_that_ends_in_the_middle_is_broken(
     ],
 )
 async def test_a_word_for_an_end_means_the_same(house: House, word: str, fate: str) -> None:
-    doors = (House.conversation, *STREAMS, *WHOLE)
-    found = await fates(house, doors, ended(word))
+    auth = (House.conversation, *STREAMS, *WHOLE)
+    found = await fates(house, auth, ended(word))
     assert found == dict.fromkeys(found, fate)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from server.core.prompt.characters import Character, Shaping
+from server.core.prompt.characters import Character, Characters
 from server.templates.parse import read
 from server.upstream.remote.turn_client import OpenAIUpstream
 from storage.sqlite.store import SQLiteStore
@@ -17,7 +17,7 @@ from tests.support.upstream_script import say
 from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES, Events, RefusedError, Turn, Wire
 
-SHAPING = Shaping(
+SHAPING = Characters(
     {"pirate": Character("You are a pirate.", "Arr!")},
     {"mine": read("{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>")},
 )
@@ -33,7 +33,7 @@ async def upstream_server() -> AsyncIterator[ScriptedUpstream]:
 async def served(store: SQLiteStore, upstream_server: ScriptedUpstream) -> AsyncIterator[Served]:
     upstream = OpenAIUpstream(api_key="k", base_url=upstream_server.base_url)
     try:
-        async with serve(store, upstream, shaping=SHAPING) as server:
+        async with serve(store, upstream, characters=SHAPING) as server:
             yield server
     finally:
         await upstream.close()

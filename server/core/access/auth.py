@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from server.core.access.concurrency import Crowd, Room
+from server.core.access.concurrency import ConcurrencyLimit, Room
 from server.core.access.rate import Allowance, RateLimit
 from server.core.errors import InvalidApiKeyError, PermissionDeniedError
 from storage.keys import KeyFile
@@ -57,7 +57,7 @@ def configured(pairs: str) -> list[ApiKey]:
     return keys
 
 
-class Doors:
+class Auth:
     """One place where every wire asks whose a key is and whether a page may come in."""
 
     def __init__(
@@ -88,8 +88,8 @@ class Doors:
         self._origins = frozenset(origins)
         self._hosts = frozenset(hosts)
         self._rate = rate
-        self.owners = Crowd(most_by_key, "key")
-        self.addresses = Crowd(most_by_address, "address")
+        self.owners = ConcurrencyLimit(most_by_key, "key")
+        self.addresses = ConcurrencyLimit(most_by_address, "address")
 
     @property
     def shared(self) -> bool:

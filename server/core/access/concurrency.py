@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from server.core.errors import CrowdedError, RateLimitedError
 
 
-class Crowd:
+class ConcurrencyLimit:
     """Counts by name: the owner of a key, say, or an address. `most` is None for no bound."""
 
     def __init__(self, most: int | None, whose: str) -> None:

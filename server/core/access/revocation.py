@@ -10,7 +10,7 @@ from typing import Protocol, Self, TypeVar
 
 import structlog
 
-from server.core.access.auth import Doors
+from server.core.access.auth import Auth
 from server.core.errors import InvalidApiKeyError, RefusedError
 
 Event = TypeVar("Event")
@@ -19,25 +19,25 @@ Result = TypeVar("Result")
 log = structlog.get_logger("trialogue.guests")
 
 
-class Staying(Protocol):
+class Revocable(Protocol):
     """Who stays, with which key, and what to do when that is refused; done once, or more often."""
 
     @property
     def key(self) -> str | None: ...
 
-    def turn_out(self, why: InvalidApiKeyError) -> None: ...
+    def revoke(self, why: InvalidApiKeyError) -> None: ...
 
 
-StayingT = TypeVar("StayingT", bound=Staying)
+StayingT = TypeVar("StayingT", bound=Revocable)
 
 
-class Guests:
+class KeyWatch:
     """Async context manager: looks every `every` seconds at the keys of those who stay."""
 
-    def __init__(self, doors: Doors, every: float) -> None:
-        self._doors = doors
+    def __init__(self, auth: Auth, every: float) -> None:
+        self._auth = auth
         self._every = every
-        self._staying: set[Staying] = set()
+        self._staying: set[Revocable] = set()
 
     async def __aenter__(self) -> Self:
         self._looking = asyncio.create_task(self._look_for_ever(), name="keys of those who stay")
@@ -56,24 +56,24 @@ class Guests:
         finally:
             self._staying.discard(one)
 
-    def reading(self, key: str | None) -> AbstractContextManager[Reader]:
+    def reading(self, key: str | None) -> AbstractContextManager[GuardedReader]:
         """Let somebody read, in one task, for as long as their key is good."""
-        return self.staying(Reader(key))
+        return self.staying(GuardedReader(key))
 
     async def _look_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self._every)
             for key in {one.key for one in self._staying}:
                 try:
-                    await self._doors.owner(key)
+                    await self._auth.owner(key)
                 except InvalidApiKeyError as refused:
                     for one in [one for one in self._staying if one.key == key]:
-                        one.turn_out(refused)
+                        one.revoke(refused)
                 except Exception as error:  # noqa: BLE001 - a file of keys that cannot be read
                     log.error("keys cannot be read", error=type(error).__name__)
 
 
-class Reader:
+class GuardedReader:
     """Who waits for one thing after the other, in one task, and not when the key is refused."""
 
     def __init__(self, key: str | None) -> None:
@@ -81,7 +81,7 @@ class Reader:
         self._refused: RefusedError | None = None
         self._waiting: asyncio.Task[object] | None = None
 
-    def turn_out(self, why: RefusedError) -> None:
+    def revoke(self, why: RefusedError) -> None:
         """Have `each` and `of` raise this, whatever they wait for."""
         if self._refused is None:
             self._refused = why

@@ -15,7 +15,7 @@ from storage.port import Store, UnavailableError
 log = structlog.get_logger("trialogue.spending")
 
 
-class Spending:
+class TokenBudget:
     """Refuses an owner whose tokens are spent; what runs when they are is not cut short."""
 
     def __init__(self, store: Store, budget: Budget | None, now: Callable[[], int]) -> None:

@@ -10,7 +10,7 @@ from server.core import validation
 from server.core.archive.chatgpt_content import count_beside, text_in
 from server.core.archive.chatgpt_tree import in_order
 from server.core.archive.fields import moment
-from server.core.archive.json_splitter import Cut
+from server.core.archive.json_splitter import JsonSlice
 from server.core.archive.new_ids import derived, fits
 from server.core.archive.reassemble import gathered
 from server.core.archive.records import At, Found
@@ -30,22 +30,22 @@ _MEMBERS = {
 _LATEST = 253_402_300_800
 
 
-def claims(cut: Cut) -> bool:
+def claims(cut: JsonSlice) -> bool:
     """Say whether a list with this in it is ChatGPT's."""
     return cut.key is None and cut.raw.startswith(b"{") and b'"mapping"' in cut.raw
 
 
-def claims_alone(cut: Cut) -> bool:
+def claims_alone(cut: JsonSlice) -> bool:
     """Say whether an object with this member is one conversation of ChatGPT's."""
     return cut.key == "mapping" and cut.raw.startswith(b"{")
 
 
-async def items(cuts: AsyncIterator[Cut]) -> AsyncIterator[Cut]:
+async def items(cuts: AsyncIterator[JsonSlice]) -> AsyncIterator[JsonSlice]:
     async for cut in cuts:
         yield cut
 
 
-async def alone(cuts: AsyncIterator[Cut]) -> AsyncIterator[Cut]:
+async def alone(cuts: AsyncIterator[JsonSlice]) -> AsyncIterator[JsonSlice]:
     """Yield the one conversation whose members these are."""
     yield await gathered(cuts, b"{}", _MEMBERS)
 

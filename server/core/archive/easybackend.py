@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from server.core import validation
-from server.core.archive.json_splitter import Cut
+from server.core.archive.json_splitter import JsonSlice
 from server.core.archive.new_ids import derived, fits
 from server.core.archive.reassemble import gathered
 from server.core.archive.records import At, Found
@@ -22,23 +22,23 @@ _CHAT = re.compile(
 _END = "<|im_end|>"
 
 
-def claims(cut: Cut) -> bool:
+def claims(cut: JsonSlice) -> bool:
     """Say whether an object with this member has a conversation under each of its keys."""
     begins = cut.raw.startswith(b"[") and _BEGINNING.match(cut.raw, 1)
     return cut.key is not None and bool(begins)
 
 
-def claims_alone(cut: Cut) -> bool:
+def claims_alone(cut: JsonSlice) -> bool:
     """Say whether a list with this in it is one conversation."""
     return cut.key is None and _BEGINNING.match(cut.raw) is not None
 
 
-async def items(cuts: AsyncIterator[Cut]) -> AsyncIterator[Cut]:
+async def items(cuts: AsyncIterator[JsonSlice]) -> AsyncIterator[JsonSlice]:
     async for cut in cuts:
         yield cut
 
 
-async def alone(cuts: AsyncIterator[Cut]) -> AsyncIterator[Cut]:
+async def alone(cuts: AsyncIterator[JsonSlice]) -> AsyncIterator[JsonSlice]:
     """Yield the one conversation whose chats these are."""
     yield await gathered(cuts, b"[]")
 

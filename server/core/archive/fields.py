@@ -16,7 +16,7 @@ T = TypeVar("T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Fields:
+class RecordFields:
     """An object of a file; every reader raises InvalidRequestError that names the field."""
 
     def __init__(self, value: Any, path: str = "") -> None:
@@ -69,15 +69,15 @@ class Fields:
             raise self.refuse(key, "an RFC 3339 time")
         return found
 
-    def part(self, key: str) -> Fields:
-        return Fields(self._value.get(key), self.name(key))
+    def part(self, key: str) -> RecordFields:
+        return RecordFields(self._value.get(key), self.name(key))
 
-    def parts(self, key: str) -> list[Fields]:
+    def parts(self, key: str) -> list[RecordFields]:
         """Read a list of objects; a missing one is empty."""
         value = self._value.get(key, [])
         if not isinstance(value, list):
             raise self.refuse(key, "a list")
-        return [Fields(one, f"{self.name(key)}[{place}]") for place, one in enumerate(value)]
+        return [RecordFields(one, f"{self.name(key)}[{place}]") for place, one in enumerate(value)]
 
     def object(self, key: str) -> dict[str, Any]:
         return self.part(key)._value

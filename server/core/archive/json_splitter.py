@@ -30,7 +30,7 @@ class BrokenError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class JsonSlice:
     """One value, as JSON: a member of the outermost object, or `listed` in a list.
 
     `key` is the member's, or the list's; None in an outermost list. `problem` says why there is
@@ -45,7 +45,7 @@ class Cut:
 
 async def cuts(
     chunks: AsyncIterator[bytes], *, largest: int = LARGEST
-) -> AsyncGenerator[Cut, None]:
+) -> AsyncGenerator[JsonSlice, None]:
     """Yield the values of the outermost list or object. Raises BrokenError where the JSON ends."""
     text = _Text(chunks, largest)
     await text.skip_mark()
@@ -130,13 +130,13 @@ class _Text:
         except ValueError:
             raise self.broken() from None
 
-    async def cut(self, key: str | None, *, listed: bool) -> Cut:
+    async def cut(self, key: str | None, *, listed: bool) -> JsonSlice:
         """Cut the value that begins here, from its first byte to its last."""
         start = await self.peek()
         self._depth = self._deepest = 0
         self._in_string = start == _QUOTE
         if start not in (_LIST, _OBJECT, _QUOTE):
-            return Cut(key, listed, await self._scalar())
+            return JsonSlice(key, listed, await self._scalar())
         pieces, size, begun, ended = [b""], 0, self._at, False
         self._at += self._in_string
         while not ended:
@@ -149,7 +149,7 @@ class _Text:
             if not ended and not await self._more():
                 raise BrokenError("The JSON ends in the middle.")
             begun = self._at
-        return Cut(key, listed, b"".join(pieces), self._problem(size))
+        return JsonSlice(key, listed, b"".join(pieces), self._problem(size))
 
     async def _scalar(self) -> bytes:
         """Read a number or a word, which may go on in the next block."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from server.core.archive import chatgpt, easybackend, trialogue_json
-from server.core.archive.json_splitter import LARGEST, BrokenError, Cut, cuts
+from server.core.archive.json_splitter import LARGEST, BrokenError, JsonSlice, cuts
 from server.core.archive.json_values import parsed
 from server.core.archive.records import At, Count, Failed, Found, Read
 from server.core.errors import InvalidRequestError
@@ -41,20 +41,20 @@ class Readable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class FileFormat:
     """How a program's files are told, which of their values are conversations, what those say."""
 
-    claims: Callable[[Cut], bool]
-    items: Callable[[AsyncIterator[Cut]], AsyncIterator[Cut]]
+    claims: Callable[[JsonSlice], bool]
+    items: Callable[[AsyncIterator[JsonSlice]], AsyncIterator[JsonSlice]]
     interpret: Callable[[Any, At], Found]
 
 
 FORMATS = (
-    Format(trialogue_json.claims, trialogue_json.items, trialogue_json.interpret),
-    Format(chatgpt.claims, chatgpt.items, chatgpt.interpret),
-    Format(chatgpt.claims_alone, chatgpt.alone, chatgpt.interpret),
-    Format(easybackend.claims, easybackend.items, easybackend.interpret),
-    Format(easybackend.claims_alone, easybackend.alone, easybackend.interpret),
+    FileFormat(trialogue_json.claims, trialogue_json.items, trialogue_json.interpret),
+    FileFormat(chatgpt.claims, chatgpt.items, chatgpt.interpret),
+    FileFormat(chatgpt.claims_alone, chatgpt.alone, chatgpt.interpret),
+    FileFormat(easybackend.claims, easybackend.items, easybackend.interpret),
+    FileFormat(easybackend.claims_alone, easybackend.alone, easybackend.interpret),
 )
 
 
@@ -92,9 +92,11 @@ async def _chunks(source: AsyncIterator[bytes] | Readable) -> AsyncIterator[byte
         yield chunk
 
 
-async def _recognised(values: AsyncIterator[Cut]) -> tuple[list[Cut], Format | None]:
+async def _recognised(
+    values: AsyncIterator[JsonSlice],
+) -> tuple[list[JsonSlice], FileFormat | None]:
     """Read on until a format claims the file; None for an empty list or object."""
-    held: list[Cut] = []
+    held: list[JsonSlice] = []
     size = 0
     async for value in values:
         held.append(value)
@@ -109,14 +111,16 @@ async def _recognised(values: AsyncIterator[Cut]) -> tuple[list[Cut], Format | N
     return held, None
 
 
-async def _after(held: Sequence[Cut], values: AsyncIterator[Cut]) -> AsyncIterator[Cut]:
+async def _after(
+    held: Sequence[JsonSlice], values: AsyncIterator[JsonSlice]
+) -> AsyncIterator[JsonSlice]:
     for value in held:
         yield value
     async for value in values:
         yield value
 
 
-async def _interpreted(item: Cut, at: At, format_: Format) -> Read:
+async def _interpreted(item: JsonSlice, at: At, format_: FileFormat) -> Read:
     # Others have their turn between two conversations, even where the source never waits.
     await asyncio.sleep(0)
     if item.problem is not None:
@@ -126,7 +130,7 @@ async def _interpreted(item: Cut, at: At, format_: Format) -> Read:
     return _read(item, at, format_)
 
 
-def _read(item: Cut, at: At, format_: Format) -> Read:
+def _read(item: JsonSlice, at: At, format_: FileFormat) -> Read:
     dropped: Counter[str] = Counter()
     value = None
     try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Container
 
-from server.core.archive.json_splitter import LARGEST, Cut
+from server.core.archive.json_splitter import LARGEST, JsonSlice
 
 
 async def gathered(
-    cuts: AsyncIterator[Cut], brackets: bytes, keys: Container[str] | None = None
-) -> Cut:
+    cuts: AsyncIterator[JsonSlice], brackets: bytes, keys: Container[str] | None = None
+) -> JsonSlice:
     """Return a list's items, or an object's members of these keys, as one value.
 
     It may be as large as any value.
@@ -30,4 +30,4 @@ async def gathered(
         name = b"" if cut.key is None else json.dumps(cut.key).encode() + b":"
         pieces.append(name + cut.raw)
     raw = brackets[:1] + b",".join(pieces) + brackets[1:]
-    return Cut(None, True, b"" if problem else raw, problem)
+    return JsonSlice(None, True, b"" if problem else raw, problem)

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from server.core import validation
-from server.core.archive.fields import Fields
-from server.core.archive.json_splitter import Cut
+from server.core.archive.fields import RecordFields
+from server.core.archive.json_splitter import JsonSlice
 from server.core.archive.new_ids import derived
 from server.core.archive.records import At, Found
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW
-from storage.model import Conversation, Failure, Message, Role, Sent, Status, Turn, Usage
+from storage.model import ContextUse, Conversation, Failure, Message, Role, Status, Turn, Usage
 
 FORMAT = "trialogue"
 VERSION = 1
@@ -21,14 +21,14 @@ TRUNCATIONS = ("trim", "summarize")
 _WORDS = {"format": f'"{FORMAT}"'.encode(), "version": str(VERSION).encode()}
 
 
-def claims(cut: Cut) -> bool:
+def claims(cut: JsonSlice) -> bool:
     """Say whether a file with this in it is ours."""
     if cut.key == "conversations":
         return cut.listed and cut.raw.startswith(b"{")
     return cut.key == "format" and cut.raw == _WORDS["format"]
 
 
-async def items(cuts: AsyncIterator[Cut]) -> AsyncIterator[Cut]:
+async def items(cuts: AsyncIterator[JsonSlice]) -> AsyncIterator[JsonSlice]:
     """Yield the conversations of a file. Raises InvalidRequestError for a later version's."""
     async for cut in cuts:
         if cut.listed:
@@ -39,7 +39,7 @@ async def items(cuts: AsyncIterator[Cut]) -> AsyncIterator[Cut]:
 
 def interpret(value: Any, at: At) -> Found:
     """Read a conversation. Raises InvalidRequestError that names the field that is wrong."""
-    fields = Fields(value)
+    fields = RecordFields(value)
     conversation = _conversation(fields)
     messages = [_message(one, conversation.id) for one in fields.parts("messages")]
     turns = [_turn(one, conversation.id) for one in fields.parts("turns")]
@@ -50,7 +50,7 @@ def interpret(value: Any, at: At) -> Found:
     return Found(at.index, conversation, messages, turns)
 
 
-def _conversation(fields: Fields) -> Conversation:
+def _conversation(fields: RecordFields) -> Conversation:
     if fields.id("id") == NEW:
         raise fields.refuse("id", "another id: this one asks for a fresh one")
     truncation = fields.maybe(fields.text, "truncation") or TRUNCATIONS[0]
@@ -70,7 +70,7 @@ def _conversation(fields: Fields) -> Conversation:
     )
 
 
-def _message(fields: Fields, conversation_id: str) -> Message:
+def _message(fields: RecordFields, conversation_id: str) -> Message:
     """Read a message; one that names no encoding is counted anew."""
     encoding = fields.maybe(fields.short, "encoding") or ""
     return Message(
@@ -88,7 +88,7 @@ def _message(fields: Fields, conversation_id: str) -> Message:
     )
 
 
-def _turn(fields: Fields, conversation_id: str) -> Turn:
+def _turn(fields: RecordFields, conversation_id: str) -> Turn:
     context = fields.part("context")
     return Turn(
         id=fields.id("id"),
@@ -99,7 +99,7 @@ def _turn(fields: Fields, conversation_id: str) -> Turn:
         question_id=fields.id("question_id"),
         answer_id=fields.maybe(fields.id, "answer_id"),
         answer=fields.text("answer"),
-        context=Sent(
+        context=ContextUse(
             context.whole("window"),
             context.whole("budget"),
             context.whole("prompt_tokens"),
@@ -115,13 +115,13 @@ def _turn(fields: Fields, conversation_id: str) -> Turn:
     )
 
 
-def _usage(fields: Fields | None) -> Usage | None:
+def _usage(fields: RecordFields | None) -> Usage | None:
     if fields is None:
         return None
     return Usage(fields.whole("prompt_tokens"), fields.whole("completion_tokens"))
 
 
-def _error(fields: Fields | None) -> Failure | None:
+def _error(fields: RecordFields | None) -> Failure | None:
     if fields is None:
         return None
     status = fields.maybe(fields.whole, "status")

@@ -36,7 +36,7 @@ class Character:
     model: str | None = None
 
 
-class Wish(Protocol):
+class StyleRequest(Protocol):
     """What a request says of it; a template is a name, or a template itself."""
 
     @property
@@ -54,7 +54,7 @@ def completes_only(name: str) -> bool:
     return not known_model(name).chat
 
 
-class Shaping:
+class Characters:
     """Knows characters and templates by name, great and small letters alike."""
 
     def __init__(
@@ -67,37 +67,37 @@ class Shaping:
         self._templates = {**SHAPES, **(templates or {})}
         self._completes_only = completes_only
 
-    async def check(self, wish: Wish) -> None:
+    async def check(self, expected: StyleRequest) -> None:
         """Refuse a wish for what there is not, or for a template that cannot be."""
-        self.character(wish)
-        await self._given(wish)
+        self.character(expected)
+        await self._given(expected)
 
-    def character(self, wish: Wish) -> Character:
+    def character(self, expected: StyleRequest) -> Character:
         """Return the character asked for; one of no qualities, where none is."""
-        if wish.character is None:
+        if expected.character is None:
             return Character()
-        return _found(self._characters, wish.character, "character")
+        return _found(self._characters, expected.character, "character")
 
-    async def template(self, wish: Wish, model: str) -> Template | None:
+    async def template(self, expected: StyleRequest, model: str) -> Template | None:
         """Return how a prompt for a model is written as one text; None: it is sent as messages."""
-        given = await self._given(wish)
-        asked = wish.mode is Mode.INSTRUCT or (wish.mode is None and given is not None)
+        given = await self._given(expected)
+        asked = expected.mode is Mode.INSTRUCT or (expected.mode is None and given is not None)
         if not asked and not self._completes_only(model):
             return None
         return given or self._templates.get(DEFAULT, PLAIN)
 
-    async def _given(self, wish: Wish) -> Template | None:
-        if wish.prompt_template is not None and wish.instruction_template is not None:
+    async def _given(self, expected: StyleRequest) -> Template | None:
+        if expected.prompt_template is not None and expected.instruction_template is not None:
             raise InvalidRequestError(
                 "prompt_template and instruction_template exclude each other.", "prompt_template"
             )
-        if wish.prompt_template is not None:
-            return await _read(wish.prompt_template, "prompt_template")
-        if wish.instruction_template is None:
+        if expected.prompt_template is not None:
+            return await _read(expected.prompt_template, "prompt_template")
+        if expected.instruction_template is None:
             return None
-        if is_template(wish.instruction_template):
-            return await _read(wish.instruction_template, "instruction_template")
-        found = _found(self._templates, wish.instruction_template, "instruction_template")
+        if is_template(expected.instruction_template):
+            return await _read(expected.instruction_template, "instruction_template")
+        found = _found(self._templates, expected.instruction_template, "instruction_template")
         return replace(found, param="instruction_template")
 
 

@@ -10,7 +10,7 @@ import structlog
 
 from server.config.limits import UpstreamLimits
 from server.core.ids import Ids
-from server.core.prompt.compose import Prompts, Request
+from server.core.prompt.compose import Composer, PromptRequest
 from server.core.prompt.weigh import Scale
 from server.core.prompt.window import Weighed, trim
 from server.upstream.port import Finish, Prompt, Upstream, UpstreamError
@@ -48,7 +48,7 @@ class Compaction:
         self,
         store: Store,
         upstream: Upstream,
-        prompts: Prompts,
+        composer: Composer,
         ids: Ids,
         now: Callable[[], int],
         limits: UpstreamLimits,
@@ -56,7 +56,7 @@ class Compaction:
         self._at_once = asyncio.Semaphore(limits.summaries)
         self._store = store
         self._upstream = upstream
-        self._prompts = prompts
+        self._composer = composer
         self._ids = ids
         self._now = now
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
@@ -93,10 +93,10 @@ class Compaction:
             log.warning("compaction failed", turn=turn.id, error=type(error).__name__)
 
     async def _summarise(self, owner: str, there: Conversation, turn: Turn) -> None:
-        scale = self._prompts.scale(turn.model)
+        scale = self._composer.scale(turn.model)
         room = int(KEPT * turn.context.budget)
-        request = Request(owner, there.id, there.head_id, "", turn.model)
-        history = [weighed async for weighed in self._prompts.history(request, scale, room)]
+        request = PromptRequest(owner, there.id, there.head_id, "", turn.model)
+        history = [weighed async for weighed in self._composer.history(request, scale, room)]
         left = history[len(trim(history, room)) :]
         if not left:
             return
@@ -143,7 +143,7 @@ class Compaction:
     ) -> str:
         told = [f"Summary so far:\n{before.content}"] if before else []
         told += [f"{one.message.role}: {text_of(one.message.content)}" for one in chunk]
-        scale = self._prompts.scale(model)
+        scale = self._composer.scale(model)
         transcript = "\n\n".join(told)
         while await scale.count(transcript) > most:  # one message longer than a window
             transcript = transcript[: len(transcript) * 3 // 4]

@@ -24,7 +24,7 @@ SUMMARY_HEADING = "Summary of the conversation before this point:\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class CountingSettings:
     """What the configuration says about counting, for all models; None: the model's own."""
 
     encoding: str | None = None
@@ -33,7 +33,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PromptRequest:
     """What a prompt is composed for: a question under a message of a conversation."""
 
     owner: str
@@ -53,10 +53,10 @@ class Request:
     attached: str = ""
 
 
-class Prompts:
+class Composer:
     """Counts in the model's encoding and reads no more of a history than fits its window."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: CountingSettings) -> None:
         self._store = store
         self._settings = settings
 
@@ -81,7 +81,7 @@ class Prompts:
         window = self.window(model(model_name), None)
         return max(1, min(window.reserved, window.size - await self.count(model_name, text)))
 
-    async def compose(self, request: Request) -> Composed:
+    async def compose(self, request: PromptRequest) -> Composed:
         """Compose the prompt for a question. Raises ContextLengthError, for it alone too long."""
         template = request.template
         if template is None and not model(request.model).chat:
@@ -101,7 +101,7 @@ class Prompts:
             kept, summary = await self._summarised(request, scale, history, kept, room)
         return _summed(replace(bare, history=history, kept=kept, summary=summary))
 
-    async def _as_text(self, request: Request, bare: Composed) -> Composed:
+    async def _as_text(self, request: PromptRequest, bare: Composed) -> Composed:
         """Compose a prompt that is sent as one text, of which the exact count decides.
 
         Where all that was read fits, more is read, twice as much each time: what a template adds
@@ -123,7 +123,9 @@ class Prompts:
             return await self._summarised_text(request, bare, whole)
         return whole
 
-    async def history(self, request: Request, scale: Scale, room: int) -> AsyncIterator[Weighed]:
+    async def history(
+        self, request: PromptRequest, scale: Scale, room: int
+    ) -> AsyncIterator[Weighed]:
         """Walk up from the parent until the room is full, and one on: `trim` needs to see it."""
         for message in reversed(request.before):
             weighed = await scale.weigh(message)
@@ -142,18 +144,18 @@ class Prompts:
 
     async def _summarised(
         self,
-        request: Request,
+        request: PromptRequest,
         scale: Scale,
         history: Sequence[Weighed],
         kept: Sequence[Weighed],
         room: int,
     ) -> tuple[Sequence[Weighed], Weighed | None]:
         """Put the summary that reaches furthest in place of what it stands for, if one fits."""
-        places = {weighed.message.id: place for place, weighed in enumerate(history)}
+        turn_queue = {weighed.message.id: place for place, weighed in enumerate(history)}
         for found in await self._store.summaries(
             request.owner, request.conversation_id, limit=SUMMARIES
         ):
-            place = places.get(found.parent_id or "")
+            place = turn_queue.get(found.parent_id or "")
             if place is None:
                 continue
             summary = await scale.weigh(_headed(found))
@@ -162,14 +164,14 @@ class Prompts:
         return kept, None
 
     async def _summarised_text(
-        self, request: Request, bare: Composed, without: Composed
+        self, request: PromptRequest, bare: Composed, without: Composed
     ) -> Composed:
         """Do the same in a prompt that is sent as one text."""
-        places = {weighed.message.id: place for place, weighed in enumerate(without.history)}
+        turn_queue = {weighed.message.id: place for place, weighed in enumerate(without.history)}
         for found in await self._store.summaries(
             request.owner, request.conversation_id, limit=SUMMARIES
         ):
-            place = places.get(found.parent_id or "")
+            place = turn_queue.get(found.parent_id or "")
             if place is None:
                 continue
             summary = await bare.scale.weigh(_headed(found))
@@ -187,7 +189,7 @@ def _headed(summary: Message) -> Message:
     return replace(summary, content=SUMMARY_HEADING + str(summary.content), encoding="")
 
 
-async def _bare(scale: Scale, window: Window, request: Request) -> Composed:
+async def _bare(scale: Scale, window: Window, request: PromptRequest) -> Composed:
     """Compose a prompt without any history."""
     tokens = await scale.count(request.content)
     total = scale.priming + scale.cost(request.role, request.content, tokens)

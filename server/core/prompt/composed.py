@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from server.core.errors import ContextLengthError
 from server.core.prompt.weigh import Scale
 from server.core.prompt.window import Weighed, Window
-from storage.model import Content, PromptMessage, Role, Sent
+from storage.model import Content, ContextUse, PromptMessage, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class Composed:
         return self.scale.encoding.name
 
     @property
-    def sent(self) -> Sent:
+    def sent(self) -> ContextUse:
         depth = self.history[0].message.depth if self.history else 0
         included = sum(1 for weighed in self.kept if weighed.cost)
-        return Sent(
+        return ContextUse(
             window=self.window.size,
             budget=self.window.budget,
             prompt_tokens=self.prompt_tokens,

@@ -10,7 +10,7 @@ from typing import Any
 
 from server.config.limits import TurnLimits
 from server.core.access.concurrency import Room
-from server.core.access.token_budget import Spending
+from server.core.access.token_budget import TokenBudget
 from server.core.errors import DrainingError, RateLimitedError
 from server.core.ids import NEW, check_id
 from server.core.turns.plan import Plan, Planner
@@ -24,9 +24,9 @@ from server.core.turns.questions import (
     claim_of,
 )
 from server.core.turns.run import Running
-from server.live.notify import Bell
+from server.live.notify import Notifier
 from server.live.turn import LiveTurn
-from server.live.turn_queue import Place, Places
+from server.live.turn_queue import Place, TurnQueue
 from server.upstream.port import Upstream
 from storage.model import Status, Turn
 from storage.port import BusyError, Claim, IdempotencyMismatchError, Store
@@ -40,9 +40,9 @@ class Asking:
         store: Store,
         planner: Planner,
         running: Running,
-        bell: Bell,
-        places: Places,
-        spending: Spending,
+        notifier: Notifier,
+        turn_queue: TurnQueue,
+        token_budget: TokenBudget,
         limits: TurnLimits,
         room: Room,
         now: Callable[[], int],
@@ -55,9 +55,9 @@ class Asking:
         self._store = store
         self._planner = planner
         self._running = running
-        self._bell = bell
-        self._places = places
-        self._spending = spending
+        self._notifier = notifier
+        self._turn_queue = turn_queue
+        self._token_budget = token_budget
         self._limits = limits
         self._now = now
         self._ended = ended
@@ -117,12 +117,12 @@ class Asking:
             await self._store.delete(owner, conversation_id)
         finally:
             self._give_back(place)
-        self._bell.ring(place)
+        self._notifier.notify(place)
 
     async def drain(self) -> None:
         """Refuse whoever asks or waits, and let the turns that are just beginning begin."""
         self.draining = True
-        self._places.refuse_all(_draining())
+        self._turn_queue.refuse_all(_draining())
         while self._beginning:
             await asyncio.wait(set(self._beginning))
 
@@ -203,7 +203,7 @@ class Asking:
         writer: Upstream | None = None,
         on_leave: OnDisconnect = OnDisconnect.CONTINUE,
     ) -> Turn:
-        await self._spending.check(place[0])
+        await self._token_budget.check(place[0])
         await self._take(place, if_busy)
         # Shielded: a caller who vanishes now would else leave the conversation busy for ever.
         return await self._shielded(self._own(self._begin(place, plan, writer)), place[0], on_leave)
@@ -227,25 +227,25 @@ class Asking:
             live.stop(Status.CANCELLED)
 
     async def _take(self, place: Place, if_busy: IfBusy) -> None:
-        if if_busy is IfBusy.REJECT and self._places.taken(place):
+        if if_busy is IfBusy.REJECT and self._turn_queue.taken(place):
             raise BusyError("Another turn of this conversation is running.")
         self.refuse_if_draining()  # nobody joins a line that has been sent away
         self._refuse_a_crowd(place)
         if if_busy is IfBusy.INTERRUPT:
             await self._interrupt(place)
         else:
-            await self._places.take(place)
+            await self._turn_queue.take(place)
 
     def _refuse_a_crowd(self, place: Place) -> None:
         """Refuse one turn more than may run; one that waits will take over another's place."""
         limits, owner = self._limits, place[0]
-        if self._places.taken(place):
+        if self._turn_queue.taken(place):
             return
-        if len(self._places) >= limits.running:
+        if len(self._turn_queue) >= limits.running:
             raise RateLimitedError(f"{limits.running} turns are running; no more may at once.")
         if (most := limits.running_per_key) is None:
             return
-        if self._places.of(owner) >= most:
+        if self._turn_queue.of(owner) >= most:
             raise RateLimitedError(f"{most} turns of this key are running; no more may at once.")
 
     async def _interrupt(self, place: Place) -> None:
@@ -253,7 +253,7 @@ class Asking:
         try:
             if (live := self._running.in_conversation(*place)) is not None:
                 live.stop(Status.CANCELLED)
-            await self._places.take(place, first=True)
+            await self._turn_queue.take(place, first=True)
         finally:
             self._interrupting[place] -= 1
             if not self._interrupting[place]:
@@ -269,7 +269,7 @@ class Asking:
         try:
             self.refuse_if_draining()
             self._make_room(place)
-            await self._spending.check(place[0])  # those before it in line may have spent all
+            await self._token_budget.check(place[0])  # those before it in line may have spent all
             planned = await plan()
             live = LiveTurn(place[0], planned.turn)
             self._running.admit(live)
@@ -295,7 +295,7 @@ class Asking:
         )
         if self._interrupting[place]:
             live.stop(Status.CANCELLED)
-        self._bell.ring(place)
+        self._notifier.notify(place)
         return turn
 
     def _free(self, live: LiveTurn) -> None:
@@ -312,8 +312,8 @@ class Asking:
             self._roomed.add(place)
 
     def _give_back(self, place: Place) -> None:
-        self._places.give_back(place)
-        if place in self._roomed and not self._places.taken(place):
+        self._turn_queue.give_back(place)
+        if place in self._roomed and not self._turn_queue.taken(place):
             self._roomed.remove(place)
             self._room.leave(place[0])
 

@@ -16,7 +16,7 @@ _NOTHING = {"type": "text", "text": ""}
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Utterance:
     """A message as its speaker said it."""
 
     role: Role
@@ -24,20 +24,20 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Placement:
     """Where to go on: under `parent`, when `new` of what was said before is kept there too.
 
     Where the question stands there as well, unanswered or to be answered anew, `question` is it.
     """
 
     parent_id: str | None
-    new: Sequence[Said] = ()
+    new: Sequence[Utterance] = ()
     question: Message | None = None
 
 
 async def place(
-    store: Store, owner: str, conversation_id: str, head_id: str | None, said: Sequence[Said]
-) -> Place:
+    store: Store, owner: str, conversation_id: str, head_id: str | None, said: Sequence[Utterance]
+) -> Placement:
     """Find what is new in all that a caller sends, whose last message is the question.
 
     A caller that sends answers along sends its history again: what of it stands in the branch of
@@ -46,19 +46,19 @@ async def place(
     repeats a question that has no answer yet.
     """
     if head_id is None:
-        return Place(None, said[:-1])
+        return Placement(None, said[:-1])
     branch = await store.branch(owner, conversation_id, head_id, limit=len(said) + BEYOND)
     ours = [message for message in reversed(branch) if message.stands_for is None]
     resent = any(one.role is Role.ASSISTANT for one in said)
     end, known = _longest(ours, said) if resent else _at_the_end(ours, said)
     if known == len(said):
         question = ours[end - 1]
-        return Place(question.parent_id, question=question)
+        return Placement(question.parent_id, question=question)
     parent = ours[end - 1].id if known else head_id
-    return Place(parent, said[known:-1])
+    return Placement(parent, said[known:-1])
 
 
-def _longest(ours: Sequence[Message], said: Sequence[Said]) -> tuple[int, int]:
+def _longest(ours: Sequence[Message], said: Sequence[Utterance]) -> tuple[int, int]:
     """Return where in `ours` the longest beginning of `said` ends, the latest, and its length.
 
     Knuth, Morris and Pratt's search: its cost is the sum of both, whatever stands in them.
@@ -80,18 +80,18 @@ def _longest(ours: Sequence[Message], said: Sequence[Said]) -> tuple[int, int]:
     return best
 
 
-def _at_the_end(ours: Sequence[Message], said: Sequence[Said]) -> tuple[int, int]:
+def _at_the_end(ours: Sequence[Message], said: Sequence[Utterance]) -> tuple[int, int]:
     last = ours[len(ours) - len(said) :] if len(said) <= len(ours) else ()
     same = bool(last) and list(map(_key, last)) == list(map(_key, said))
     return (len(ours), len(said)) if same else (0, 0)
 
 
-def same(one: Message | Said, other: Message | Said) -> bool:
+def same(one: Message | Utterance, other: Message | Utterance) -> bool:
     """Say whether two messages say the same, however they were written down."""
     return _key(one) == _key(other)
 
 
-def _key(one: Message | Said) -> tuple[Role, str | list[Mapping[str, Any]]]:
+def _key(one: Message | Utterance) -> tuple[Role, str | list[Mapping[str, Any]]]:
     return one.role, _plain(one.content)
 
 

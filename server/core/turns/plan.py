@@ -9,10 +9,10 @@ from server.config.limits import TurnLimits, UpstreamLimits
 from server.config.quantities import Budget
 from server.core.errors import InvalidRequestError
 from server.core.ids import Ids
-from server.core.prompt.characters import Character, Shaping, Wish
-from server.core.prompt.compose import Prompts, Request, Settings
+from server.core.prompt.characters import Character, Characters, StyleRequest
+from server.core.prompt.compose import Composer, CountingSettings, PromptRequest
 from server.core.prompt.composed import Composed
-from server.core.turns.placement import Place, Said, place
+from server.core.turns.placement import Placement, Utterance, place
 from server.core.turns.questions import ROOT, Ask, Regenerate
 from server.core.validation import title_of
 from server.templates import template
@@ -30,8 +30,8 @@ class Defaults:
 
     model: str
     system_prompt: str | None = None
-    counting: Settings = field(default_factory=Settings)
-    shaping: Shaping = field(default_factory=Shaping)
+    counting: CountingSettings = field(default_factory=CountingSettings)
+    characters: Characters = field(default_factory=Characters)
     limits: TurnLimits = field(default_factory=TurnLimits)
     upstreams: UpstreamLimits = field(default_factory=UpstreamLimits)
     budget: Budget | None = None
@@ -60,15 +60,15 @@ class Planner:
     def __init__(
         self,
         store: Store,
-        prompts: Prompts,
+        composer: Composer,
         defaults: Defaults,
         ids: Ids,
         now: Callable[[], int],
     ) -> None:
         self._store = store
-        self._prompts = prompts
+        self._composer = composer
         self._defaults = defaults
-        self._shaping = defaults.shaping
+        self._characters = defaults.characters
         self._now = now
         self.ids = ids
 
@@ -84,7 +84,7 @@ class Planner:
         request = await self._request(owner, conversation_id, there, question)
         if place is not None:
             request = await self._joined(request, place)
-        composed = await self._prompts.compose(request)
+        composed = await self._composer.compose(request)
         now = self._now()
         turn_id = self.ids.new("turn")
         message = _question(self.ids.new("msg"), turn_id, request, composed, now)
@@ -121,9 +121,9 @@ class Planner:
         again: Ask | Regenerate,
         claim: Claim | None = None,
     ) -> Plan:
-        character = self._shaping.character(again)
+        character = self._characters.character(again)
         model = again.model or there.model or character.model or self._defaults.model
-        request = Request(
+        request = PromptRequest(
             owner,
             there.id,
             question.parent_id,
@@ -132,11 +132,11 @@ class Planner:
             system_prompt=self._instructions(there, again),
             max_tokens=again.max_tokens,
             summarise=there.truncation == SUMMARIZE,
-            template=await self._shaping.template(again, model),
+            template=await self._characters.template(again, model),
             role=question.role,
             attached=again.attached if isinstance(again, Ask) else "",
         )
-        composed = await self._prompts.compose(request)
+        composed = await self._composer.compose(request)
         return Plan(
             turn=_turn(self.ids.new("turn"), question, request, composed, self._now()),
             prompt=self._prompt(composed, request.model, again),
@@ -144,27 +144,27 @@ class Planner:
             claim=claim,
         )
 
-    async def request(self, owner: str, conversation_id: str, question: Ask) -> Request:
+    async def request(self, owner: str, conversation_id: str, question: Ask) -> PromptRequest:
         """Return what a question's prompt would be composed for."""
         there = await self._store.conversation(owner, conversation_id)
         return await self._request(owner, conversation_id, there, question)
 
-    async def check(self, wish: Wish) -> None:
+    async def check(self, expected: StyleRequest) -> None:
         """Refuse characters and templates that there are not, before anything is waited for."""
-        await self._shaping.check(wish)
+        await self._characters.check(expected)
 
     async def _request(
         self, owner: str, conversation_id: str, there: Conversation | None, question: Ask
-    ) -> Request:
-        character = self._shaping.character(question)
+    ) -> PromptRequest:
+        character = self._characters.character(question)
         model = question.model or (there and there.model) or character.model or self._defaults.model
         parent = _parent(there, question)
         before: tuple[Message, ...] = ()
         if character.greeting and (there is None or not there.message_count):
-            said = Said(Role.ASSISTANT, character.greeting)
+            said = Utterance(Role.ASSISTANT, character.greeting)
             before = (await self._unkept(conversation_id, None, 1, said, model),)
             parent = before[0].id
-        return Request(
+        return PromptRequest(
             owner,
             conversation_id,
             parent,
@@ -173,21 +173,23 @@ class Planner:
             system_prompt=self._system_prompt(there, question, character),
             max_tokens=question.max_tokens,
             summarise=there is not None and there.truncation == SUMMARIZE,
-            template=await self._shaping.template(question, model),
+            template=await self._characters.template(question, model),
             before=before,
             role=question.role,
             attached=question.attached,
         )
 
-    async def _place(self, owner: str, there: Conversation | None, question: Ask) -> Place | None:
+    async def _place(
+        self, owner: str, there: Conversation | None, question: Ask
+    ) -> Placement | None:
         """Return where a caller stands that keeps a history of its own; None for all others."""
         if not question.said:
             return None
         if there is None:
-            return Place(None, question.said[:-1])
+            return Placement(None, question.said[:-1])
         return await place(self._store, owner, there.id, there.head_id, question.said)
 
-    async def _joined(self, request: Request, place: Place) -> Request:
+    async def _joined(self, request: PromptRequest, place: Placement) -> PromptRequest:
         """Return a request under its place, what is new before the question told too."""
         before = list(request.before)  # a greeting, where all begins
         parent, depth = (before[-1].id, 1) if before else (place.parent_id, 0)
@@ -204,7 +206,7 @@ class Planner:
         return replace(request, parent_id=parent, before=tuple(before))
 
     async def _unkept(
-        self, conversation_id: str, parent_id: str | None, depth: int, said: Said, model: str
+        self, conversation_id: str, parent_id: str | None, depth: int, said: Utterance, model: str
     ) -> Message:
         """Return a message that will be kept with the question that follows it."""
         return Message(
@@ -213,8 +215,8 @@ class Planner:
             parent_id=parent_id,
             role=said.role,
             content=said.content,
-            tokens=await self._prompts.count(model, said.content),
-            encoding=self._prompts.encoding_of(model).name,
+            tokens=await self._composer.count(model, said.content),
+            encoding=self._composer.encoding_of(model).name,
             model=None,
             turn_id=None,
             created_at=self._now(),
@@ -223,7 +225,7 @@ class Planner:
 
     def _check_character(self, there: Conversation, how: Ask | Regenerate) -> None:
         """Refuse a character that would change the system prompt of a conversation."""
-        if self._shaping.character(how).system_prompt not in (None, there.system_prompt):
+        if self._characters.character(how).system_prompt not in (None, there.system_prompt):
             raise _too_late("character")
 
     def _instructions(self, there: Conversation, how: Ask | Regenerate) -> str | None:
@@ -281,10 +283,10 @@ class Planner:
         return wanted
 
     def _made(
-        self, there: Conversation | None, question: Ask, request: Request, now: int
+        self, there: Conversation | None, question: Ask, request: PromptRequest, now: int
     ) -> Conversation:
         """Return the conversation that a first question makes, or finishes making."""
-        character = self._shaping.character(question)
+        character = self._characters.character(question)
         return Conversation(
             id=request.conversation_id,
             title="",
@@ -326,7 +328,7 @@ def _first_words(question: Ask) -> Content:
 
 
 def _question(
-    message_id: str, turn_id: str, request: Request, composed: Composed, now: int
+    message_id: str, turn_id: str, request: PromptRequest, composed: Composed, now: int
 ) -> Message:
     return Message(
         id=message_id,
@@ -342,7 +344,9 @@ def _question(
     )
 
 
-def _turn(turn_id: str, question: Message, request: Request, composed: Composed, now: int) -> Turn:
+def _turn(
+    turn_id: str, question: Message, request: PromptRequest, composed: Composed, now: int
+) -> Turn:
     return Turn(
         id=turn_id,
         conversation_id=request.conversation_id,

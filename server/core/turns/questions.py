@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from server.core import validation
 from server.core.prompt.characters import Mode
-from server.core.turns.placement import Said
+from server.core.turns.placement import Utterance
 from storage.model import Content, Role
 from storage.port import Claim
 
@@ -79,7 +79,7 @@ class Ask:
     if_busy: IfBusy = IfBusy.WAIT
     idempotency_key: str | None = None
     #: for a caller that keeps a history of its own: all that it says was said, the question last
-    said: tuple[Said, ...] = ()
+    said: tuple[Utterance, ...] = ()
     #: what is sent beside the messages and takes tokens as they do
     attached: str = ""
     #: a digest of all that the caller sent, where that is more than this: its key is for that too

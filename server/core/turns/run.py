@@ -13,7 +13,7 @@ from server.core.errors import Problem, problem_of
 from server.core.observability.metrics import WIRE, Metrics
 from server.core.observability.request import REQUEST, RequestSpan
 from server.core.observability.traces import NoTraces, Traces, TurnSpan
-from server.core.prompt.compose import Prompts
+from server.core.prompt.compose import Composer
 from server.core.turns.record import PATIENCE, Keeping, failure, failure_of, told_failed
 from server.live.turn import LiveTurn
 from server.upstream.port import Finish, Prompt, Upstream, UpstreamFailedError
@@ -44,7 +44,7 @@ class Running:
         self,
         store: Store,
         upstream: Upstream,
-        prompts: Prompts,
+        composer: Composer,
         metrics: Metrics,
         now: Callable[[], int],
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -55,7 +55,7 @@ class Running:
         self._checkpoint_seconds = checkpoint_seconds
         self._store = store
         self._upstream = upstream
-        self._prompts = prompts
+        self._composer = composer
         self._metrics = metrics
         self._traces = traces or NoTraces()
         self._now = now
@@ -212,7 +212,7 @@ class Running:
         self, live: LiveTurn, answer_id: str, finish: Finish | None, problem: Problem | None
     ) -> Outcome:
         text = live.text()
-        tokens = await self._prompts.count(live.turn.model, text)
+        tokens = await self._composer.count(live.turn.model, text)
         status, error = live.stopped_as or Status.INTERRUPTED, None
         if finish is not None:
             status = Status.COMPLETED
@@ -226,7 +226,7 @@ class Running:
             text=text,
             answer_id=answer_id,
             tokens=tokens,
-            encoding=self._prompts.encoding_of(live.turn.model).name,
+            encoding=self._composer.encoding_of(live.turn.model).name,
             ended_at=self._now(),
             finish_reason=finish.reason if finish else None,
             usage=told or counted,

@@ -12,7 +12,7 @@ from server.core.ids import NEW
 from server.core.turns.questions import Ask
 from server.live.turn import Delta, Ended
 from server.transports.grpc.errors import ProblemError
-from server.transports.grpc.handlers import Caller, Calls, Handler
+from server.transports.grpc.handlers import Caller, Handler, Handlers
 from server.transports.status import problem_of_turn
 from storage.model import Turn
 
@@ -21,13 +21,13 @@ SERVICE = pb.DESCRIPTOR.services_by_name["Chat"].full_name
 Responses = AsyncGenerator[pb.askresponse, None]
 
 
-class Chat:
+class EasyBackendService:
     """Knows no turns and no cursors: its callers read an answer once, as it comes."""
 
     def __init__(self, conversations: Conversations) -> None:
         self._conversations = conversations
 
-    def methods(self, calls: Calls) -> Mapping[str, Handler]:
+    def methods(self, calls: Handlers) -> Mapping[str, Handler]:
         frame = pb.askresponse.SerializeToString
         return {"Ask": calls.stream(pb.askrequest, self.ask, frame)}
 

@@ -20,8 +20,8 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 
 from server.config.limits import RpcLimits
-from server.core.access.auth import Doors, bearer
-from server.core.access.revocation import Guests, Reader
+from server.core.access.auth import Auth, bearer
+from server.core.access.revocation import GuardedReader, KeyWatch
 from server.core.errors import (
     Code,
     InvalidRequestError,
@@ -59,23 +59,23 @@ Begin = Callable[[Caller, Request], Awaitable[AsyncGenerator[Event, None]]]
 Exchange = Callable[[AsyncIterator[Request]], AsyncGenerator[Message, None]]
 
 
-class Calls:
+class Handlers:
     """Makes method handlers that let callers in, read their messages and name their errors."""
 
     def __init__(
         self,
-        doors: Doors,
-        guests: Guests,
+        auth: Auth,
+        key_watch: KeyWatch,
         requests: Requests,
         most_bytes: int,
         limits: RpcLimits,
     ) -> None:
-        self._doors = doors
-        self._guests = guests
+        self._auth = auth
+        self._key_watch = key_watch
         self._requests = requests
         self._limits = limits
         self._most_bytes = most_bytes
-        self._room = doors.room(limits.calls, "gRPC calls")
+        self._room = auth.room(limits.calls, "gRPC calls")
 
     def unary(
         self,
@@ -158,13 +158,13 @@ class Calls:
         context.set_trailing_metadata(trailers)
         try:
             with ExitStack() as held:
-                held.enter_context(self._doors.addresses.within(_address(context)))
+                held.enter_context(self._auth.addresses.within(_address(context)))
                 caller = Caller() if keyless else await self._let_in(told)
                 seen.owner = caller.owner or None
                 if not keyless:
-                    held.enter_context(self._doors.owners.within(caller.owner))
+                    held.enter_context(self._auth.owners.within(caller.owner))
                     held.enter_context(self._room.within(caller.owner))
-                if not (keyless or free) and (left := self._doors.count(caller.owner)) is not None:
+                if not (keyless or free) and (left := self._auth.count(caller.owner)) is not None:
                     trailers += tuple(rate_headers(left).items())
                     context.set_trailing_metadata(trailers)
                     left.check()
@@ -180,8 +180,10 @@ class Calls:
             seen.status = refused.code.name
             await context.abort(refused.code, refused.message, trailers + refused.trailers)
 
-    def _reading(self, caller: Caller, *, keyless: bool = False) -> AbstractContextManager[Reader]:
-        return nullcontext(Reader(None)) if keyless else self._guests.reading(caller.key)
+    def _reading(
+        self, caller: Caller, *, keyless: bool = False
+    ) -> AbstractContextManager[GuardedReader]:
+        return nullcontext(GuardedReader(None)) if keyless else self._key_watch.reading(caller.key)
 
     async def _write(self, context: Context, message: bytes) -> None:
         """Send a message; a caller who takes nothing of it is not waited for without end."""
@@ -192,9 +194,9 @@ class Calls:
             raise RateLimitedError("You read too slowly.") from None
 
     async def _let_in(self, told: Mapping[str, Any]) -> Caller:
-        self._doors.check_origin(told.get("origin"), None, 0)
+        self._auth.check_origin(told.get("origin"), None, 0)
         key = bearer(told.get("authorization"))
-        owner = await self._doors.owner(key)
+        owner = await self._auth.owner(key)
         return Caller(owner, key, told.get("idempotency-key") or None)
 
     def _reader(self, kind: type[Request]) -> Callable[[bytes], Request | RefusedError]:

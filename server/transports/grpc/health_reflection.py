@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from server.core.conversations import Conversations
-from server.transports.grpc.handlers import Caller, Calls, Handler
+from server.transports.grpc.handlers import Caller, Handler, Handlers
 from storage.port import NotFoundError
 
 HEALTH = health.SERVICE_NAME
@@ -31,7 +31,7 @@ class HealthService:
         self._conversations = conversations
         self._services = frozenset(("", *services))
 
-    def methods(self, calls: Calls) -> Mapping[str, Handler]:
+    def methods(self, calls: Handlers) -> Mapping[str, Handler]:
         asked, frame = HealthCheckRequest, HealthCheckResponse.SerializeToString
         return {
             "Check": calls.unary(asked, self.check, keyless=True),
@@ -65,7 +65,7 @@ class HealthService:
         return HealthCheckResponse(status=state)
 
 
-def reflection_methods(services: Sequence[str], calls: Calls) -> Mapping[str, Handler]:
+def reflection_methods(services: Sequence[str], calls: Handlers) -> Mapping[str, Handler]:
     """Return what tells clients such as grpcurl which services and messages there are."""
     servicer = reflection.aio.ReflectionServicer(services)
 

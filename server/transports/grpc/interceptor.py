@@ -17,7 +17,7 @@ Details = grpc.HandlerCallDetails
 Handler = Any
 
 
-class Named(grpc.aio.ServerInterceptor):
+class RequestInterceptor(grpc.aio.ServerInterceptor):
     """Goes before every call, in the context that the call itself runs in."""
 
     def __init__(self, requests: Requests) -> None:

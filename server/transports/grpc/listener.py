@@ -13,12 +13,12 @@ import structlog
 
 from server.config.limits import RpcLimits
 from server.config.settings import Settings
-from server.core.access.auth import Doors
-from server.core.access.revocation import Guests
+from server.core.access.auth import Auth
+from server.core.access.revocation import KeyWatch
 from server.core.conversations import Conversations
 from server.transports.grpc import easybackend, health_reflection, service
-from server.transports.grpc.handlers import Calls
-from server.transports.grpc.interceptor import Named
+from server.transports.grpc.handlers import Handlers
+from server.transports.grpc.interceptor import RequestInterceptor
 from server.transports.grpc.log_filter import quiet
 from server.transports.tls import Certificate, certificate_of
 
@@ -48,7 +48,7 @@ class RpcListener:
     def __init__(
         self,
         conversations: Conversations,
-        doors: Doors,
+        auth: Auth,
         settings: Settings,
         *,
         limits: RpcLimits | None = None,
@@ -57,12 +57,12 @@ class RpcListener:
         self._settings = settings
         self._tls = tls or certificate_of(settings)
         self._limits = limits or RpcLimits()
-        self._guests = Guests(doors, self._limits.check_keys_every)
-        calls = Calls(
-            doors, self._guests, conversations.requests, settings.max_body_bytes, self._limits
+        self._key_watch = KeyWatch(auth, self._limits.check_keys_every)
+        calls = Handlers(
+            auth, self._key_watch, conversations.requests, settings.max_body_bytes, self._limits
         )
         self._handlers = _handlers(conversations, calls)
-        self._named = Named(conversations.requests)
+        self._named = RequestInterceptor(conversations.requests)
         self._open = AsyncExitStack()
         self._broken: dict[asyncio.Task[None], grpc.aio.Server] = {}
         self._port = 0
@@ -77,7 +77,7 @@ class RpcListener:
         self._port = await self._bind(self._settings.grpc_port)
         await self._server.start()
         self._open.enter_context(quiet())
-        await self._open.enter_async_context(self._guests)
+        await self._open.enter_async_context(self._key_watch)
         self._watch = asyncio.create_task(self._keep_serving(), name="gRPC listener")
         return self
 
@@ -150,13 +150,13 @@ class RpcListener:
             raise OSError(errno.EADDRNOTAVAIL, f"gRPC cannot listen{with_tls}", address) from error
 
 
-def _handlers(conversations: Conversations, calls: Calls) -> tuple[grpc.GenericRpcHandler, ...]:
+def _handlers(conversations: Conversations, calls: Handlers) -> tuple[grpc.GenericRpcHandler, ...]:
     ours = (service.SERVICE, easybackend.SERVICE)
     all_services = (*ours, health_reflection.HEALTH, health_reflection.REFLECTION)
     reflection = health_reflection.reflection_methods(all_services, calls)
     services = {
         service.SERVICE: service.ConversationService(conversations).methods(calls),
-        easybackend.SERVICE: easybackend.Chat(conversations).methods(calls),
+        easybackend.SERVICE: easybackend.EasyBackendService(conversations).methods(calls),
         health_reflection.HEALTH: health_reflection.HealthService(
             conversations, all_services
         ).methods(calls),

@@ -12,7 +12,17 @@ from trialogue.v1 import conversation_pb2 as pb
 from server.core import rendering
 from server.core.prompt.preview import Preview
 from server.live.turn import Delta, Ended, Started, TurnEvent
-from storage.model import Conversation, Failure, Hit, Message, Page, Sent, Turn, Usage, text_of
+from storage.model import (
+    ContextUse,
+    Conversation,
+    Failure,
+    Hit,
+    Message,
+    Page,
+    Turn,
+    Usage,
+    text_of,
+)
 
 #: Above this a double no longer holds every whole number.
 _LARGEST_WHOLE = 1 << 53
@@ -196,7 +206,7 @@ def _usage(of: Usage) -> pb.Usage:
     )
 
 
-def _context(of: Sent, drift: int | None) -> pb.Context:
+def _context(of: ContextUse, drift: int | None) -> pb.Context:
     return pb.Context(
         window=of.window,
         budget=of.budget,

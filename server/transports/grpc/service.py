@@ -14,7 +14,7 @@ from server.core.errors import InvalidRequestError
 from server.core.turns.questions import Ask, IfBusy, Mode, OnDisconnect, Regenerate
 from server.live.turn import TurnEvent
 from server.transports.grpc import messages
-from server.transports.grpc.handlers import Caller, Calls, Handler
+from server.transports.grpc.handlers import Caller, Handler, Handlers
 from storage.model import Content, Query, Role
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ConversationService"].full_name
@@ -32,7 +32,7 @@ class ConversationService:
     def __init__(self, conversations: Conversations) -> None:
         self._conversations = conversations
 
-    def methods(self, calls: Calls) -> Mapping[str, Handler]:
+    def methods(self, calls: Handlers) -> Mapping[str, Handler]:
         frame = messages.EventFrames().frame
         return {
             "Ask": calls.stream(pb.AskRequest, self.ask, frame),

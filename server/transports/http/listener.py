@@ -15,15 +15,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.config.limits import HttpLimits
 from server.config.settings import Settings
-from server.core.access.auth import Doors
-from server.core.access.revocation import Guests
+from server.core.access.auth import Auth
+from server.core.access.revocation import KeyWatch
 from server.core.conversations import Conversations
-from server.transports.http.middleware import Gate
+from server.transports.http.middleware import Middleware
 from server.transports.http.protocol import GuardedProtocol
 from server.transports.openai.paths import ours as is_openai
 from server.transports.rest import app
 from server.transports.rest.sse import KEEP_ALIVE_SECONDS
-from server.transports.rest.state import Behind
+from server.transports.rest.state import RestState
 from server.transports.tls import Certificate, certificate_of
 from server.upstream.health import State
 
@@ -38,7 +38,7 @@ class HttpListener:
     def __init__(
         self,
         conversations: Conversations,
-        doors: Doors,
+        auth: Auth,
         settings: Settings,
         *,
         bound: socket.socket,
@@ -57,20 +57,20 @@ class HttpListener:
         self._settings = settings
         self._bound = bound
         self._limits = limits or HttpLimits()
-        self._addresses = doors.addresses
+        self._addresses = auth.addresses
         self._tls = tls or certificate_of(settings)
-        behind = Behind(conversations, websocket_port, upstreams, keep_alive)
+        behind = RestState(conversations, websocket_port, upstreams, keep_alive)
         self.port: int = bound.getsockname()[1]
-        self._guests = Guests(doors, self._limits.check_keys_every)
-        self._gate = Gate(
+        self._key_watch = KeyWatch(auth, self._limits.check_keys_every)
+        self._gate = Middleware(
             _by_path(app.build(), openai, behind),
-            doors,
-            self._guests,
+            auth,
+            self._key_watch,
             conversations.requests,
             settings.max_body_bytes,
             self.port,
             max_upload_bytes=settings.max_upload_bytes,
-            room=doors.room(self._limits.connections, "HTTP requests"),
+            room=auth.room(self._limits.connections, "HTTP requests"),
         )
         self._stack = AsyncExitStack()
 
@@ -87,7 +87,7 @@ class HttpListener:
             await asyncio.wait([serving])
             await server.shutdown(sockets=[self._bound])
 
-        await self._stack.enter_async_context(self._guests)
+        await self._stack.enter_async_context(self._key_watch)
         self._stack.push_async_callback(stop)
         return self
 
@@ -95,7 +95,7 @@ class HttpListener:
         await self._stack.aclose()
 
 
-def _by_path(rest_app: ASGIApp, openai: ASGIApp | None, behind: Behind) -> ASGIApp:
+def _by_path(rest_app: ASGIApp, openai: ASGIApp | None, behind: RestState) -> ASGIApp:
     """Return an application that goes straight to what answers under `/v1`, past all routing."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

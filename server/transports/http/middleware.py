@@ -13,9 +13,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.core.access.auth import Doors, bearer
+from server.core.access.auth import Auth, bearer
 from server.core.access.concurrency import Room
-from server.core.access.revocation import Guests, Reader
+from server.core.access.revocation import GuardedReader, KeyWatch
 from server.core.errors import (
     Code,
     CrowdedError,
@@ -28,7 +28,7 @@ from server.core.errors import (
 )
 from server.core.observability.request import Request
 from server.core.observability.request_log import Requests
-from server.transports.http import cors as cors
+from server.transports.http import cors
 from server.transports.http.responses import JSON
 from server.transports.openai.errors import refusal as openai_refusal
 from server.transports.openai.paths import ours as is_openai
@@ -62,14 +62,14 @@ def refusal(problem: Problem) -> Response:
     return JSON(http_body(problem), status_code=http_status(problem), headers=http_headers(problem))
 
 
-class Gate:
+class Middleware:
     """ASGI middleware around all routes: no route can forget what it does."""
 
     def __init__(
         self,
         app: ASGIApp,
-        doors: Doors,
-        guests: Guests,
+        auth: Auth,
+        key_watch: KeyWatch,
         requests: Requests,
         max_body_bytes: int,
         port: int,
@@ -82,9 +82,9 @@ class Gate:
         `room` has the connections on which requests of owners are answered.
         """
         self._room = room
-        self._guests = guests
+        self._key_watch = key_watch
         self._app = app
-        self._doors = doors
+        self._auth = auth
         self._requests = requests
         self._body = _Bound(max_body_bytes, "TRIALOGUE_MAX_BODY_BYTES")
         self._upload = _Bound(max_upload_bytes or max_body_bytes, "TRIALOGUE_MAX_UPLOAD_BYTES")
@@ -96,14 +96,14 @@ class Gate:
         headers = Headers(scope=scope)
         wire = "openai" if is_openai(scope["path"]) else "rest"
         with self._requests.within(wire, headers.get("x-request-id"), headers) as request:
-            passage = _Passage(scope, request, send)
+            passage = _Response(scope, request, send)
             try:
                 await self._pass(scope, headers, receive, passage)
             finally:
                 passage.note()
 
     async def _pass(
-        self, scope: Scope, headers: Headers, receive: Receive, passage: _Passage
+        self, scope: Scope, headers: Headers, receive: Receive, passage: _Response
     ) -> None:
         path = scope["path"]
         try:
@@ -118,7 +118,7 @@ class Gate:
                 await answer()
                 return
             asker = _Asker(_key(headers), passage)
-            with self._within(owner), self._guests.staying(asker):
+            with self._within(owner), self._key_watch.staying(asker):
                 await asker.of(answer)
         except Exception as error:
             if code_of(error) is Code.INTERNAL:
@@ -133,13 +133,13 @@ class Gate:
 
     @contextmanager
     def _within(self, owner: str) -> Iterator[None]:
-        with self._doors.owners.within(owner), self._room.within(owner):
+        with self._auth.owners.within(owner), self._room.within(owner):
             yield
 
     def _check_page(self, scope: Scope, headers: Headers) -> None:
         if len(headers.getlist("host")) != 1 and scope["http_version"] != "1.0":
             raise InvalidRequestError("A request has one Host header.")  # RFC 9112, 3.2
-        self._doors.check_origin(headers.get("origin"), headers.get("host"), self._port)
+        self._auth.check_origin(headers.get("origin"), headers.get("host"), self._port)
         scope["state"]["origin"] = headers.get("origin")
 
     async def _let_in(self, scope: Scope, headers: Headers, bound: _Bound) -> str | None:
@@ -147,11 +147,11 @@ class Gate:
         path = scope["path"]
         if path not in PUBLIC and not path.startswith(PUBLIC_FOLDER):
             key = _key(headers)
-            scope["state"]["owner"] = owner = await self._doors.owner(key)
-            scope["state"]["alone"] = partial(self._doors.alone, owner)
+            scope["state"]["owner"] = owner = await self._auth.owner(key)
+            scope["state"]["alone"] = partial(self._auth.alone, owner)
             # Streams are read in this, so that they end where the key does.
-            scope["state"]["reading"] = partial(self._guests.reading, key)
-            if not _FREE.fullmatch(path) and (allowance := self._doors.count(owner)) is not None:
+            scope["state"]["reading"] = partial(self._key_watch.reading, key)
+            if not _FREE.fullmatch(path) and (allowance := self._auth.count(owner)) is not None:
                 scope["state"]["allowance"] = allowance
                 allowance.check()
         length = headers.get("content-length", "0")
@@ -160,7 +160,7 @@ class Gate:
         return owner
 
 
-class _Passage:
+class _Response:
     """One request on its way: names it in the response, and notes how it was answered."""
 
     def __init__(self, scope: Scope, request: Request, send: Send) -> None:
@@ -199,17 +199,17 @@ class _Passage:
         self._request.owner = self._scope["state"].get("owner")
 
 
-class _Asker(Reader):
+class _Asker(GuardedReader):
     """Who waits for the beginning of an answer; what has begun is told its end in its own way."""
 
-    def __init__(self, key: str | None, passage: _Passage) -> None:
+    def __init__(self, key: str | None, passage: _Response) -> None:
         super().__init__(key)
         self._passage = passage
 
-    def turn_out(self, why: RefusedError) -> None:
+    def revoke(self, why: RefusedError) -> None:
         """Have what is not answered yet refused."""
         if not self._passage.started:
-            super().turn_out(why)
+            super().revoke(why)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,21 +12,23 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.config.limits import HttpLimits, room_at_the_door
-from server.core.access.concurrency import Crowd
+from server.core.access.concurrency import ConcurrencyLimit
 from server.core.errors import Code, Problem
 from server.transports.status import http_body
-from server.transports.write_timeout import Patience
+from server.transports.write_timeout import WriteTimeout
 
 
 class GuardedProtocol(HttpToolsProtocol):
     """One HTTP/1.1 connection."""
 
-    def __init__(self, limits: HttpLimits, addresses: Crowd, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, limits: HttpLimits, addresses: ConcurrencyLimit, *args: Any, **kwargs: Any
+    ) -> None:
         """`addresses` counts connections by where they come from, whichever wire they speak."""
         super().__init__(*args, **kwargs)
         self._limits = limits
         self._addresses = addresses
-        self._patience = Patience(limits.patience)
+        self._patience = WriteTimeout(limits.patience)
         #: whether there are more connections than may be, in all or from this address
         self._is_too_many = False
         #: bytes since the last that were a body's
@@ -128,7 +130,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Parse on in a body that httptools takes for another protocol, or else for a request."""
         self._passed_over = None
         self.cycle.keep_alive = False  # the parser of a body hears of no further request
-        self.parser = httptools.HttpRequestParser(_Body(self))
+        self.parser = httptools.HttpRequestParser(_BodyEvents(self))
         self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
 
     @property
@@ -169,7 +171,7 @@ class GuardedProtocol(HttpToolsProtocol):
         return not (self.cycle.response_started or self.pipeline)
 
 
-class _Body:
+class _BodyEvents:
     """Hears of a body alone, for a protocol that has the head already."""
 
     def __init__(self, of: GuardedProtocol) -> None:

@@ -13,25 +13,25 @@ from starlette.types import Receive, Scope, Send
 
 from server.core.conversations import Conversations
 from server.core.errors import Code, DrainingError, code_of
-from server.openai_protocol.errors import RefusedError
+from server.openai_protocol.errors import ApiError
 from server.transports.openai.chat.conversation import Joined
-from server.transports.openai.chat.routes import Chat
+from server.transports.openai.chat.routes import ChatRoutes
 from server.transports.openai.chat.stored import Stored
 from server.transports.openai.chat.templates import Shaped
-from server.transports.openai.completions.routes import Completions
+from server.transports.openai.completions.routes import CompletionRoutes
 from server.transports.openai.errors import (
     ClientLeftError,
     PassedOnError,
     unknown_url,
     wrong_method,
 )
-from server.transports.openai.exchange import Visit
+from server.transports.openai.exchange import Exchange
 from server.transports.openai.legacy import Legacy
 from server.transports.openai.models import Models
-from server.transports.openai.passthrough import Plain
+from server.transports.openai.passthrough import Passthrough
 from server.transports.openai.paths import PREFIX
 from server.transports.openai.stored_objects.ownership import Ownership
-from server.upstream.pool import Upstreams
+from server.upstream.pool import UpstreamPool
 
 log = structlog.get_logger("trialogue.openai")
 
@@ -39,7 +39,7 @@ log = structlog.get_logger("trialogue.openai")
 _LAST_WORDS = 0.2
 _DRAINING = "The server is shutting down. Please try again in a few seconds."
 
-Endpoint = Callable[[Visit], Awaitable[None]]
+Endpoint = Callable[[Exchange], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Facade:
 
     def __init__(
         self,
-        upstreams: Upstreams,
+        upstreams: UpstreamPool,
         conversations: Conversations,
         *,
         default_model: str,
@@ -67,81 +67,83 @@ class Facade:
     ) -> None:
         self._conversations = conversations
         self._ownership = Ownership(conversations.objects)
-        plain = Plain(upstreams, self._ownership, whole_bytes)
+        plain = Passthrough(upstreams, self._ownership, whole_bytes)
         self.routes = _routes(upstreams, conversations, plain, default_model)
         self._fixed = {route.path.removeprefix(PREFIX): route for route in self.routes}
         self._patterns = [(route.pattern, route) for route in self.routes if "{" in route.path]
         self._anything = Route("/v1/*", {})
         self._pass = plain.anything
         #: those that are being answered
-        self.visits: dict[asyncio.Task[object], Visit] = {}
+        self.exchanges: dict[asyncio.Task[object], Exchange] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        spending, room = self._conversations.spending, self._conversations.room
-        visit = Visit(scope, receive, send, room, spending if spending.limited else None)
+        token_budget, room = self._conversations.token_budget, self._conversations.room
+        exchange = Exchange(
+            scope, receive, send, room, token_budget if token_budget.limited else None
+        )
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - we are in one
-        self.visits[task] = visit
+        self.exchanges[task] = exchange
         try:
-            async with visit.while_there():
-                await self._serve(scope, visit)
+            async with exchange.cancelled_on_disconnect():
+                await self._serve(scope, exchange)
         except ClientLeftError:
             return
         except Exception as error:
-            if visit.started:
+            if exchange.started:
                 raise  # too late for an answer: the cut shows that what was sent is not whole
-            if not isinstance(error, RefusedError | PassedOnError):
+            if not isinstance(error, ApiError | PassedOnError):
                 _note(error, scope["state"]["request_id"])
-            await visit.refuse(error)
+            await exchange.refuse(error)
         finally:
-            del self.visits[task]
+            del self.exchanges[task]
 
     async def close(self) -> None:
         """End what is still being answered after a drain: everybody is told."""
-        if self.visits:  # some are just writing the end of a turn
-            await asyncio.wait(set(self.visits), timeout=_LAST_WORDS)
-        for visit in self.visits.values():
-            visit.turn_out(DrainingError(_DRAINING))
-        if self.visits:
-            await asyncio.wait(set(self.visits), timeout=_LAST_WORDS)
+        if self.exchanges:  # some are just writing the end of a turn
+            await asyncio.wait(set(self.exchanges), timeout=_LAST_WORDS)
+        for exchange in self.exchanges.values():
+            exchange.revoke(DrainingError(_DRAINING))
+        if self.exchanges:
+            await asyncio.wait(set(self.exchanges), timeout=_LAST_WORDS)
 
-    async def _serve(self, scope: Scope, visit: Visit) -> None:
+    async def _serve(self, scope: Scope, exchange: Exchange) -> None:
         if self._conversations.draining:
             raise DrainingError(_DRAINING)
-        scope["route"], endpoint = self._find(visit)
+        scope["route"], endpoint = self._find(exchange)
         if endpoint != self._pass:
-            visit.guard = partial(self._ownership.guarded, visit)
-        await endpoint(visit)
+            exchange.guard = partial(self._ownership.guarded, exchange)
+        await endpoint(exchange)
 
-    def _find(self, visit: Visit) -> tuple[Route, Endpoint]:
-        route = self._fixed.get(visit.path) or self._patterned(visit)
+    def _find(self, exchange: Exchange) -> tuple[Route, Endpoint]:
+        route = self._fixed.get(exchange.path) or self._patterned(exchange)
         if route is None:
-            if not visit.path or {".", ".."} & set(visit.path.split("/")):
-                raise unknown_url(visit.method, f"{PREFIX}{visit.path}")
+            if not exchange.path or {".", ".."} & set(exchange.path.split("/")):
+                raise unknown_url(exchange.method, f"{PREFIX}{exchange.path}")
             return self._anything, self._pass
-        method = "GET" if visit.method == "HEAD" else visit.method
+        method = "GET" if exchange.method == "HEAD" else exchange.method
         if method not in route.endpoints:
             allowed = ", ".join(route.endpoints)
-            raise wrong_method(visit.method, f"{PREFIX}{visit.path}", allowed)
+            raise wrong_method(exchange.method, f"{PREFIX}{exchange.path}", allowed)
         return route, route.endpoints[method]
 
-    def _patterned(self, visit: Visit) -> Route | None:
+    def _patterned(self, exchange: Exchange) -> Route | None:
         for pattern, route in self._patterns:
-            if (match := pattern.fullmatch(visit.path)) is not None:
-                visit.names = match.groupdict()
+            if (match := pattern.fullmatch(exchange.path)) is not None:
+                exchange.names = match.groupdict()
                 return route
         return None
 
 
 def _routes(
-    upstreams: Upstreams, conversations: Conversations, plain: Plain, default_model: str
+    upstreams: UpstreamPool, conversations: Conversations, plain: Passthrough, default_model: str
 ) -> tuple[Route, ...]:
     """Return the table of what is not simply handed on."""
     stored = Stored(upstreams, conversations.completions)
     shaped = Shaped(upstreams, conversations)
     joined = Joined(upstreams, conversations, stored)
-    chat = Chat(upstreams, stored, shaped, joined)
-    completions = Completions(upstreams, default_model, shaped)
+    chat = ChatRoutes(upstreams, stored, shaped, joined)
+    completions = CompletionRoutes(upstreams, default_model, shaped)
     models = Models(upstreams)
     legacy = Legacy(upstreams, completions, default_model)
     return (

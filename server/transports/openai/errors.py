@@ -9,7 +9,7 @@ import orjson
 from starlette.responses import Response
 
 from server.core.errors import Code, Problem, problem_of
-from server.openai_protocol.errors import RefusedError, one_line, type_of
+from server.openai_protocol.errors import ApiError, one_line, type_of
 from server.transports.status import http_headers, http_status
 
 _INTERNAL = "The server had an error while processing your request. Sorry about that!"
@@ -43,7 +43,7 @@ def refusal(error: BaseException) -> Response:
     match error:
         case PassedOnError():
             return _json(error.body, error.status, error.headers)
-        case RefusedError():
+        case ApiError():
             return _json(error.body(), error.status, error.headers)
     problem = problem_of(error)
     status = http_status(problem)
@@ -53,16 +53,16 @@ def refusal(error: BaseException) -> Response:
     return _json(_body(problem, status, error), status, headers)
 
 
-def unknown_url(method: str, path: str) -> RefusedError:
-    return RefusedError(
+def unknown_url(method: str, path: str) -> ApiError:
+    return ApiError(
         f"Unknown request URL: {method} {path}. Please check the URL for typos.",
         code="unknown_url",
         status=404,
     )
 
 
-def wrong_method(method: str, path: str, allowed: str) -> RefusedError:
-    return RefusedError(
+def wrong_method(method: str, path: str, allowed: str) -> ApiError:
+    return ApiError(
         f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use {allowed}?)",
         code="method_not_supported",
         status=405,

@@ -17,8 +17,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from server.core.access.auth import EVERYONE
 from server.core.access.concurrency import Room
-from server.core.access.revocation import Reader
-from server.core.access.token_budget import Spending
+from server.core.access.revocation import GuardedReader
+from server.core.access.token_budget import TokenBudget
 from server.core.errors import RefusedError
 from server.core.validation import DEEPEST_JSON, depth
 from server.openai_protocol import errors
@@ -37,13 +37,18 @@ _AGAIN = "idempotency-key"
 _LIVE = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
-class Visit:
+class Exchange:
     """Reads one request and answers it once; paths begin behind `/v1`."""
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, room: Room, spending: Spending | None
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        room: Room,
+        token_budget: TokenBudget | None,
     ) -> None:
-        """`room` has the places of its calls, `spending` counts their tokens."""
+        """`room` has the places of its calls, `token_budget` counts their tokens."""
         self.method: str = scope["method"]
         raw = scope.get("raw_path") or scope["path"].encode()
         self.raw_path = _without_doubles(raw.decode("latin-1"))
@@ -58,7 +63,7 @@ class Visit:
         #: what stands in the places of the route's `{names}`
         self.names: Mapping[str, str] = {}
         self.started = False
-        self._spending = spending
+        self._token_budget = token_budget
         self._place = partial(room.within, self.owner)
         self._scope = scope
         self._receive = receive
@@ -66,8 +71,8 @@ class Visit:
         self._came = time.perf_counter()
         self._whole = asyncio.Event()
         self._task: asyncio.Task[object] | None = None
-        self._reader: Reader | None = None
-        self._turned_out: RefusedError | None = None
+        self._reader: GuardedReader | None = None
+        self._revoked: RefusedError | None = None
         self.has_body = (
             self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
         )
@@ -75,7 +80,7 @@ class Visit:
             self._whole.set()
 
     @asynccontextmanager
-    async def while_there(self) -> AsyncIterator[None]:
+    async def cancelled_on_disconnect(self) -> AsyncIterator[None]:
         """Cancel what is done in this context as soon as the client hangs up, and end quietly.
 
         Raises what the client is turned out with, if it is.
@@ -87,7 +92,7 @@ class Visit:
 
         def stop(_: object) -> None:
             nonlocal left
-            if self._turned_out is None:
+            if self._revoked is None:
                 left = True
                 task.cancel()
 
@@ -95,21 +100,21 @@ class Visit:
         try:
             yield
         except asyncio.CancelledError:
-            if not (left or self._turned_out) or task.uncancel():
+            if not (left or self._revoked) or task.uncancel():
                 raise
-            if self._turned_out:
-                raise self._turned_out from None
+            if self._revoked:
+                raise self._revoked from None
         finally:
             self._task = None
             leaving.remove_done_callback(stop)
             leaving.cancel()
 
-    def turn_out(self, why: RefusedError) -> None:
+    def revoke(self, why: RefusedError) -> None:
         """Answer no longer: a stream ends with the error, and what has not begun is refused."""
         if self._reader is not None:
-            self._reader.turn_out(why)
-        elif self._task is not None and self._turned_out is None and not self._task.cancelling():
-            self._turned_out = why
+            self._reader.revoke(why)
+        elif self._task is not None and self._revoked is None and not self._task.cancelling():
+            self._revoked = why
             self._task.cancel()
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -191,7 +196,7 @@ class Visit:
         await self._send(_piece(b"", more=False))
 
     def _meter(self) -> Meter | None:
-        return None if self._spending is None else Meter(self._spending, self.owner)
+        return None if self._token_budget is None else Meter(self._token_budget, self.owner)
 
     def _query(self) -> str:
         """Return the query without the version that clients made for Azure put there."""
@@ -234,7 +239,7 @@ def read_json(body: bytes) -> Fields:
         raise errors.unreadable()
     # Only what has so many brackets can be so deep, and few have.
     if body.count(b"[") + body.count(b"{") > DEEPEST_JSON and depth(values) > DEEPEST_JSON:
-        raise errors.RefusedError(f"The body is nested deeper than {DEEPEST_JSON} levels.")
+        raise errors.ApiError(f"The body is nested deeper than {DEEPEST_JSON} levels.")
     return Fields(values)
 
 

@@ -6,14 +6,14 @@ import math
 import time
 from typing import Any
 
-from server.openai_protocol.errors import RefusedError
+from server.openai_protocol.errors import ApiError
 from server.openai_protocol.fields import Fields
 from server.transports.openai import validation
-from server.transports.openai.completions.routes import Completions
+from server.transports.openai.completions.routes import CompletionRoutes
 from server.transports.openai.errors import PassedOnError
-from server.transports.openai.exchange import Visit, read_json
+from server.transports.openai.exchange import Exchange, read_json
 from server.transports.openai.upstream_json import ask
-from server.upstream.pool import Upstreams
+from server.upstream.pool import UpstreamPool
 
 _EDIT = "Edit the text as the instruction says. Answer with the edited text alone."
 _SAME = ("n", "temperature", "top_p")
@@ -25,14 +25,16 @@ _TRIES = (20, 5)
 class Legacy:
     """Edits, and the probabilities of a text's next token."""
 
-    def __init__(self, upstreams: Upstreams, completions: Completions, default_model: str) -> None:
+    def __init__(
+        self, upstreams: UpstreamPool, completions: CompletionRoutes, default_model: str
+    ) -> None:
         self._upstreams = upstreams
         self._completions = completions
         self._default_model = default_model
 
-    async def edit(self, visit: Visit) -> None:
+    async def edit(self, exchange: Exchange) -> None:
         """Edit a text as an instruction says."""
-        asked = read_json(await visit.read())
+        asked = read_json(await exchange.read())
         asked.required("instruction")
         texts = (asked.text("input") or "", asked.text("instruction") or "")
         asked.integer("n")
@@ -44,33 +46,33 @@ class Legacy:
             ],
             **{name: asked.raw(name) for name in _SAME if asked.raw(name) is not None},
         }
-        answer = await ask(self._upstreams, visit.made("/chat/completions", body))
+        answer = await ask(self._upstreams, exchange.made("/chat/completions", body))
         choices = [
             {"index": said["index"], "text": said["message"].get("content") or ""}
             for said in answer["choices"]
         ]
         edit = {"object": "edit", "created": int(time.time()), "choices": choices}
-        await visit.answer(edit | {"usage": answer.get("usage")})
+        await exchange.answer(edit | {"usage": answer.get("usage")})
 
-    async def logits(self, visit: Visit) -> None:
+    async def logits(self, exchange: Exchange) -> None:
         """Answer with the probabilities of what may follow a text, the likeliest first."""
-        asked = read_json(await visit.read())
+        asked = read_json(await exchange.read())
         asked.required("prompt")
         prompt, model = asked.text("prompt"), asked.text("model") or self._default_model
         top = asked.integer("top_logits", 1) or _TOP
         for most in _TRIES:
             try:
-                found = await self._next_tokens(visit, model, str(prompt), min(top, most))
+                found = await self._next_tokens(exchange, model, str(prompt), min(top, most))
             except PassedOnError as refused:
                 if refused.status != 400 or most == _TRIES[-1]:
                     raise
             else:
                 break
         likeliest = sorted(found.items(), key=lambda pair: -pair[1])
-        await visit.answer({"logits": {token: math.exp(p) for token, p in likeliest[:top]}})
+        await exchange.answer({"logits": {token: math.exp(p) for token, p in likeliest[:top]}})
 
     async def _next_tokens(
-        self, visit: Visit, model: str, prompt: str, most: int
+        self, exchange: Exchange, model: str, prompt: str, most: int
     ) -> dict[str, float]:
         asked: dict[str, Any] = {
             "model": model,
@@ -80,11 +82,11 @@ class Legacy:
             "temperature": 1,
         }
         validation.completion(Fields(asked))
-        answer = await self._completions.ask(visit, asked)
+        answer = await self._completions.ask(exchange, asked)
         logprobs = answer["choices"][0].get("logprobs") or {}
         found = (logprobs.get("top_logprobs") or [None])[0]
         if not found:
-            raise RefusedError(
+            raise ApiError(
                 f"The upstream gives no log probabilities for the model '{model}'.",
                 code="logprobs_unavailable",
             )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from server.config.limits import ReplyLimits
-from server.core.access.token_budget import Spending
+from server.core.access.token_budget import TokenBudget
 from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.sse import EventStream, OversizedEventError, data_of
 from server.openai_protocol.usage_fields import total_of
@@ -24,8 +24,8 @@ _EVENT_BYTES = ReplyLimits().event_bytes
 class Meter:
     """One call, from before it is sent until its answer was read or given up."""
 
-    def __init__(self, spending: Spending, owner: str) -> None:
-        self._spending = spending
+    def __init__(self, token_budget: TokenBudget, owner: str) -> None:
+        self._token_budget = token_budget
         self._owner = owner
         self._used = 0
         self._counted = 0
@@ -40,7 +40,7 @@ class Meter:
         """Return the call as it is to be sent. Raises QuotaSpentError, where it would cost."""
         self._costs = call.method == "POST"
         if self._costs:
-            await self._spending.check(self._owner)
+            await self._token_budget.check(self._owner)
         self._spoken = call.path in _COMPLETIONS and call.headers.get("accept") == EVENTS
         asked = _read(call.body) if self._spoken and isinstance(call.body, bytes) else {}
         options = asked.get("stream_options") or {}
@@ -70,7 +70,7 @@ class Meter:
         used = self._used or self._pieces
         if used > self._counted:
             more, self._counted = used - self._counted, used
-            await self._spending.spend(self._owner, more)
+            await self._token_budget.spend(self._owner, more)
 
     async def _completion(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield whole events, but not one that tells a usage which the client did not ask for."""

@@ -7,50 +7,50 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from server.transports.openai.exchange import Visit
+from server.transports.openai.exchange import Exchange
 from server.transports.openai.upstream_json import ask
-from server.upstream.pool import Upstreams
+from server.upstream.pool import UpstreamPool
 from server.upstream.port import Call
 
 
 class Models:
     """The routes of models and of engines."""
 
-    def __init__(self, upstreams: Upstreams) -> None:
+    def __init__(self, upstreams: UpstreamPool) -> None:
         self._upstreams = upstreams
 
-    async def list(self, visit: Visit) -> None:
+    async def list(self, exchange: Exchange) -> None:
         """List what the upstreams have, aliases included."""
-        await visit.answer({"object": "list", "data": await self._upstreams.models()})
+        await exchange.answer({"object": "list", "data": await self._upstreams.models()})
 
-    async def read(self, visit: Visit) -> None:
+    async def read(self, exchange: Exchange) -> None:
         """Show a model; one that no list has may still be known to its upstream."""
-        name = visit.names["id"]
+        name = exchange.names["id"]
         if (found := await self._find(name)) is not None:
-            await visit.answer(found)
+            await exchange.answer(found)
             return
-        async with self._upstreams.call(self._call(visit, name)) as reply:
-            await visit.relay(reply)
+        async with self._upstreams.call(self._call(exchange, name)) as reply:
+            await exchange.relay(reply)
 
-    async def list_engines(self, visit: Visit) -> None:
+    async def list_engines(self, exchange: Exchange) -> None:
         """List the models as engines."""
         engines = [_engine(model) for model in await self._upstreams.models()]
-        await visit.answer({"object": "list", "data": engines})
+        await exchange.answer({"object": "list", "data": engines})
 
-    async def read_engine(self, visit: Visit) -> None:
+    async def read_engine(self, exchange: Exchange) -> None:
         """Show a model as an engine; one that no list has may still be known to its upstream."""
-        name = visit.names["id"]
+        name = exchange.names["id"]
         found = await self._find(name)
         if found is None:
-            call = replace(self._call(visit, name), method="GET")
+            call = replace(self._call(exchange, name), method="GET")
             found = {
                 "owned_by": self._upstreams.first(name).name,
                 **await ask(self._upstreams, call),
             }
-        await visit.answer(_engine({**found, "id": name}))
+        await exchange.answer(_engine({**found, "id": name}))
 
-    def _call(self, visit: Visit, name: str) -> Call:
-        return visit.call(f"/models/{quote(name, safe='')}", model=name)
+    def _call(self, exchange: Exchange, name: str) -> Call:
+        return exchange.call(f"/models/{quote(name, safe='')}", model=name)
 
     async def _find(self, name: str) -> Mapping[str, Any] | None:
         return next((one for one in await self._upstreams.models() if one["id"] == name), None)

@@ -6,23 +6,23 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 
 from server.openai_protocol.codec import encode
-from server.openai_protocol.errors import RefusedError
+from server.openai_protocol.errors import ApiError
 from server.transports.openai import validation
 from server.transports.openai.errors import unknown_url
-from server.transports.openai.exchange import Visit, read_json
+from server.transports.openai.exchange import Exchange, read_json
 from server.transports.openai.stored_objects.admission import Admission
 from server.transports.openai.stored_objects.lists import OwnLists
 from server.transports.openai.stored_objects.ownership import Ownership
 from server.transports.openai.stored_objects.resources import Does, Rule, rule_of
-from server.upstream.pool import Upstreams
+from server.upstream.pool import UpstreamPool
 from server.upstream.port import Call
 from storage.port import UnavailableError
 
 
-class Plain:
+class Passthrough:
     """Routes whose bodies and answers are the upstream's alone."""
 
-    def __init__(self, upstreams: Upstreams, ownership: Ownership, whole_bytes: int) -> None:
+    def __init__(self, upstreams: UpstreamPool, ownership: Ownership, whole_bytes: int) -> None:
         """`whole_bytes`: a JSON body up to this size is read, to see which model it names."""
         self._upstreams = upstreams
         self._whole_bytes = whole_bytes
@@ -30,48 +30,48 @@ class Plain:
         self._admission = Admission(upstreams, ownership, whole_bytes)
         self._lists = OwnLists(upstreams, ownership)
 
-    async def embed(self, visit: Visit) -> None:
+    async def embed(self, exchange: Exchange) -> None:
         """Pass on a request for embeddings; legacy paths name the model themselves."""
-        body = await visit.read()
+        body = await exchange.read()
         asked = read_json(body)
-        if "id" in visit.names:
-            body = encode({**asked.values, "model": visit.names["id"]})
+        if "id" in exchange.names:
+            body = encode({**asked.values, "model": exchange.names["id"]})
             asked = read_json(body)
-        await self._pass(visit, "/embeddings", body, validation.embedding(asked))
+        await self._pass(exchange, "/embeddings", body, validation.embedding(asked))
 
-    async def moderate(self, visit: Visit) -> None:
+    async def moderate(self, exchange: Exchange) -> None:
         """Pass on a request for a moderation."""
-        body = await visit.read()
-        await self._pass(visit, "/moderations", body, validation.moderation(read_json(body)))
+        body = await exchange.read()
+        await self._pass(exchange, "/moderations", body, validation.moderation(read_json(body)))
 
-    async def anything(self, visit: Visit) -> None:
+    async def anything(self, exchange: Exchange) -> None:
         """Hand a call to an upstream as it is, where its caller is alone there; a built-in one has
         no other routes. Where others are there too, it gets to its own things only.
         """
-        if await self._ownership.shared(visit):
-            asked = await self._admission.admit(visit)
+        if await self._ownership.shared(exchange):
+            asked = await self._admission.admit(exchange)
             if asked.rule.does is Does.LISTS:
-                await self._lists.page(visit, asked.rule, asked.call)
+                await self._lists.page(exchange, asked.rule, asked.call)
             else:
-                await self._relay(visit, asked.call, asked.rule, asked.path_ids)
+                await self._relay(exchange, asked.call, asked.rule, asked.path_ids)
             return
-        body: bytes | AsyncIterator[bytes] = visit.pieces() if visit.has_body else b""
+        body: bytes | AsyncIterator[bytes] = exchange.pieces() if exchange.has_body else b""
         model = None
-        if self._may_name_a_model(visit):
-            body = await visit.read()
+        if self._may_name_a_model(exchange):
+            body = await exchange.read()
             model = _model_in(body)
         if self._upstreams.first(model).local:
-            raise unknown_url(visit.method, f"/v1{visit.path}")
-        call = visit.call(visit.raw_path, body, model=model)
-        rule, path_ids = rule_of(visit.method, visit.path) or (None, {})
-        if path_ids and (home := await self._home_of(visit, path_ids)) is not None:
+            raise unknown_url(exchange.method, f"/v1{exchange.path}")
+        call = exchange.call(exchange.raw_path, body, model=model)
+        rule, path_ids = rule_of(exchange.method, exchange.path) or (None, {})
+        if path_ids and (home := await self._home_of(exchange, path_ids)) is not None:
             call = replace(call, upstream=home)
-        await self._relay(visit, call, rule, path_ids, adopt=True)
+        await self._relay(exchange, call, rule, path_ids, adopt=True)
 
-    async def _home_of(self, visit: Visit, ids: Iterable[str]) -> str | None:
+    async def _home_of(self, exchange: Exchange, ids: Iterable[str]) -> str | None:
         """Return the one upstream that is known to have all of these."""
         try:
-            mine = await self._ownership.mine(visit, ids)
+            mine = await self._ownership.mine(exchange, ids)
         except UnavailableError:
             return None
         homes = {one.upstream for one in mine.values()}
@@ -79,7 +79,7 @@ class Plain:
 
     async def _relay(
         self,
-        visit: Visit,
+        exchange: Exchange,
         call: Call,
         rule: Rule | None,
         path_ids: Mapping[str, str],
@@ -88,16 +88,18 @@ class Plain:
     ) -> None:
         async with self._upstreams.call(call) as reply:
             if rule is not None:
-                reply = await self._ownership.heard(visit, rule, path_ids, reply, adopt=adopt)
-            await visit.relay(reply)
+                reply = await self._ownership.heard(exchange, rule, path_ids, reply, adopt=adopt)
+            await exchange.relay(reply)
 
-    async def _pass(self, visit: Visit, path: str, body: bytes, model: str | None) -> None:
-        async with self._upstreams.call(visit.call(path, body, model=model, stream=False)) as reply:
-            await visit.relay(reply)
+    async def _pass(self, exchange: Exchange, path: str, body: bytes, model: str | None) -> None:
+        async with self._upstreams.call(
+            exchange.call(path, body, model=model, stream=False)
+        ) as reply:
+            await exchange.relay(reply)
 
-    def _may_name_a_model(self, visit: Visit) -> bool:
-        kind = visit.headers.get("content-type", "").partition(";")[0].strip().lower()
-        length = visit.headers.get("content-length", "")
+    def _may_name_a_model(self, exchange: Exchange) -> bool:
+        kind = exchange.headers.get("content-type", "").partition(";")[0].strip().lower()
+        length = exchange.headers.get("content-length", "")
         return kind == "application/json" and length.isdigit() and int(length) <= self._whole_bytes
 
 
@@ -105,6 +107,6 @@ def _model_in(body: bytes) -> str | None:
     """Return the model that a body names; whether the body is right is the upstream's to say."""
     try:
         model = read_json(body).raw("model")
-    except RefusedError:
+    except ApiError:
         return None
     return model if isinstance(model, str) and model else None

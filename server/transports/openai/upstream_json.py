@@ -8,7 +8,7 @@ from server.config.limits import ReplyLimits
 from server.openai_protocol.codec import parse
 from server.transports.openai.errors import PassedOnError
 from server.upstream.bodies import start_of, whole
-from server.upstream.pool import Upstreams
+from server.upstream.pool import UpstreamPool
 from server.upstream.port import Call, Reply
 
 _REFUSAL_BYTES = ReplyLimits().refusal_bytes
@@ -16,12 +16,12 @@ _ANSWER_BYTES = ReplyLimits().answer_bytes
 _OF_THE_BODY = ("content-length", "content-type")
 
 
-async def ask(upstreams: Upstreams, call: Call) -> dict[str, Any]:
+async def ask(upstreams: UpstreamPool, call: Call) -> dict[str, Any]:
     """Return an upstream's answer. Raises PassedOnError for its refusal."""
     return (await hear(upstreams, call))[0]
 
 
-async def hear(upstreams: Upstreams, call: Call) -> tuple[dict[str, Any], dict[str, str]]:
+async def hear(upstreams: UpstreamPool, call: Call) -> tuple[dict[str, Any], dict[str, str]]:
     """Return an upstream's answer, and its headers that are fit to go with what is made of it.
 
     Raises PassedOnError for its refusal.

@@ -349,7 +349,7 @@ class _Routes:
 
 
 def _stream(request: Request, events: AsyncGenerator[TurnEvent, None]) -> Response:
-    return sse.EventStream(events, behind(request).keep_alive)
+    return sse.EventStreamResponse(events, behind(request).keep_alive)
 
 
 async def _end(events: AsyncGenerator[TurnEvent, None]) -> Turn:

@@ -10,7 +10,7 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from server.core.access.revocation import Reader
+from server.core.access.revocation import GuardedReader
 from server.core.errors import InvalidRequestError, problem_of
 from server.live.turn import Delta, TurnEvent
 from server.transports import events as json_events
@@ -41,7 +41,7 @@ def position(last_event_id: str) -> tuple[str, int]:
     return turn_id, int(cursor)
 
 
-class EventStream(Response):
+class EventStreamResponse(Response):
     """Streams turn events until they end or the client leaves; then closes them."""
 
     media_type = "text/event-stream"
@@ -79,7 +79,7 @@ class EventStream(Response):
             await asyncio.gather(sending, *others, return_exceptions=True)
 
     async def _send_all(
-        self, reading: Callable[[], AbstractContextManager[Reader]], send: Send
+        self, reading: Callable[[], AbstractContextManager[GuardedReader]], send: Send
     ) -> None:
         loop = asyncio.get_running_loop()
         try:

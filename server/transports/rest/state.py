@@ -13,7 +13,7 @@ from server.upstream.health import State
 
 
 @dataclass(frozen=True, slots=True)
-class Behind:
+class RestState:
     """`upstreams` says how each has done; `keep_alive` is the silence a stream may have, in s."""
 
     core: Conversations
@@ -22,8 +22,8 @@ class Behind:
     keep_alive: float = KEEP_ALIVE_SECONDS
 
 
-def behind(request: Request) -> Behind:
-    found: Behind = request.state.behind
+def behind(request: Request) -> RestState:
+    found: RestState = request.state.behind
     return found
 
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
-from server.core.access.revocation import Reader
+from server.core.access.revocation import GuardedReader
 from server.transports.http.responses import GONE, JSON
 from server.transports.rest.schemas import ReportShape
 from server.transports.rest.state import core, owner
@@ -96,7 +96,7 @@ async def _file(request: Request, pieces: AsyncGenerator[bytes, None], kind: str
 async def _behind(
     first: bytes,
     pieces: AsyncGenerator[bytes, None],
-    reading: Callable[[], AbstractContextManager[Reader]],
+    reading: Callable[[], AbstractContextManager[GuardedReader]],
 ) -> AsyncIterator[bytes]:
     async with aclosing(pieces):
         with reading() as reader:

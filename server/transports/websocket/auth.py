@@ -14,7 +14,7 @@ from websockets.headers import parse_subprotocol
 from websockets.http11 import Request
 from websockets.typing import Subprotocol
 
-from server.core.access.auth import Doors, bearer
+from server.core.access.auth import Auth, bearer
 from server.core.errors import (
     InvalidApiKeyError,
     PermissionDeniedError,
@@ -35,7 +35,7 @@ MOST_REASON = 123
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
+class Client:
     """Whoever was let in, with what key, and the conversation that its address names."""
 
     owner: str
@@ -43,7 +43,7 @@ class Guest:
     conversation_id: str | None
 
 
-class TurnedAwayError(Exception):
+class UnauthorizedError(Exception):
     """A peer that may not come in, or not stay. `told` says whether an error frame tells it why."""
 
     def __init__(
@@ -71,38 +71,38 @@ def select_subprotocol(_: ServerConnection, offered: Sequence[Subprotocol]) -> S
 async def let_in(
     connection: GuardedConnection,
     request: Request,
-    doors: Doors,
+    auth: Auth,
     *,
     page_port: int,
     key_timeout: float,
-) -> Guest:
+) -> Client:
     """Return who a peer is. Raises TurnedAwayError."""
     headers = request.headers
     try:
-        doors.check_origin(_only(headers, "Origin"), _only(headers, "Host"), page_port)
+        auth.check_origin(_only(headers, "Origin"), _only(headers, "Host"), page_port)
         key = _key_shown(headers)
     except PermissionDeniedError as error:
-        raise TurnedAwayError(error, told=False) from None
-    if key is not None or doors.open:
+        raise UnauthorizedError(error, told=False) from None
+    if key is not None or auth.open:
         # A peer that has its answer to the handshake may send at once, and much.
         connection.trust()
-        owner = await whose(doors, key)
+        owner = await whose(auth, key)
     else:
-        key, owner = await _authenticated(connection, doors, key_timeout)
+        key, owner = await _authenticated(connection, auth, key_timeout)
         connection.trust()
-    return Guest(owner, key, _conversation_named(request))
+    return Client(owner, key, _conversation_named(request))
 
 
-async def whose(doors: Doors, key: str | None, request_id: RequestId | None = None) -> str:
+async def whose(auth: Auth, key: str | None, request_id: RequestId | None = None) -> str:
     """Return whose a key is. Raises TurnedAwayError."""
     try:
-        return await doors.owner(key)
+        return await auth.owner(key)
     except InvalidApiKeyError as error:
-        raise TurnedAwayError(error, request_id) from None
+        raise UnauthorizedError(error, request_id) from None
 
 
 async def _authenticated(
-    connection: GuardedConnection, doors: Doors, key_timeout: float
+    connection: GuardedConnection, auth: Auth, key_timeout: float
 ) -> tuple[str, str]:
     """Wait for `authenticate`, and return its key and whose it is."""
     try:
@@ -111,13 +111,13 @@ async def _authenticated(
         request_id, frame = parse(message)
     except TimeoutError:
         late = InvalidApiKeyError("No API key was shown in time.")
-        raise TurnedAwayError(late, told=False) from None
+        raise UnauthorizedError(late, told=False) from None
     except FrameError as error:
-        raise TurnedAwayError(error, error.request_id) from None
+        raise UnauthorizedError(error, error.request_id) from None
     if not isinstance(frame, AuthenticateFrame):
         missing = InvalidApiKeyError("An API key is needed: authenticate first.")
-        raise TurnedAwayError(missing, request_id)
-    owner = await whose(doors, frame.api_key, request_id)
+        raise UnauthorizedError(missing, request_id)
+    owner = await whose(auth, frame.api_key, request_id)
     await connection.push(answers.frame("authenticated", request_id))
     return frame.api_key, owner
 
@@ -153,4 +153,4 @@ def _conversation_named(request: Request) -> str | None:
     try:
         return check_id(named, "conversation_id")
     except RefusedError as error:
-        raise TurnedAwayError(error) from None
+        raise UnauthorizedError(error) from None

@@ -9,7 +9,7 @@ from typing import Any
 from server.core import rendering
 from server.core.conversations import Conversations
 from server.transports import lists
-from server.transports.websocket import fields as fields
+from server.transports.websocket import fields
 from server.transports.websocket.fields import Check
 from storage.model import Query, Role
 

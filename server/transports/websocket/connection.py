@@ -13,10 +13,10 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from server.config.limits import WebsocketLimits, room_at_the_door
-from server.core.access.concurrency import Crowd
+from server.core.access.concurrency import ConcurrencyLimit
 from server.core.observability.request import request_id
 from server.transports.websocket.handshake import REQUEST_ID, complete, given_id
-from server.transports.write_timeout import Patience
+from server.transports.write_timeout import WriteTimeout
 
 
 class FullProtocol(ServerProtocol):
@@ -46,23 +46,23 @@ class GuardedConnection(ServerConnection):
     def __init__(
         self,
         limits: WebsocketLimits,
-        crowd: set[GuardedConnection],
-        addresses: Crowd,
+        concurrency: set[GuardedConnection],
+        addresses: ConcurrencyLimit,
         *args: Any,
         **settings: Any,
     ) -> None:
-        """`crowd` has every connection there is, its handshake done or not.
+        """`concurrency` has every connection there is, its handshake done or not.
 
         `addresses` counts connections by where they come from, whichever wire they speak.
         """
         super().__init__(*args, **settings)
         self.protocol.__class__ = FullProtocol  # the library takes no factory for it
         self._limits = limits
-        self._crowd = crowd
+        self._concurrency = concurrency
         self._addresses = addresses
         self._address = ""
         self._unread_pongs = 0
-        self._patience = Patience(limits.patience)
+        self._patience = WriteTimeout(limits.patience)
         #: whether there are more connections than may be, in all or from this address
         self.is_too_many = False
         #: of the handshake; its answer has it
@@ -89,9 +89,9 @@ class GuardedConnection(ServerConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._crowd.add(self)
+        self._concurrency.add(self)
         self._address = (self.remote_address or ("",))[0]
-        beyond = len(self._crowd) - self._limits.connections
+        beyond = len(self._concurrency) - self._limits.connections
         beyond = max(beyond, self._addresses.enter(self._address))
         self.is_too_many = beyond > 0
         if beyond > room_at_the_door(self._limits.connections):
@@ -114,7 +114,7 @@ class GuardedConnection(ServerConnection):
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._crowd.discard(self)
+        self._concurrency.discard(self)
         self._addresses.leave(self._address)
         self._patience.end()
         super().connection_lost(exc)

@@ -14,8 +14,7 @@ import orjson
 from server.core.conversations import Ask, OnDisconnect, Regenerate
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW
-from server.transports.websocket import calls as calls
-from server.transports.websocket import fields as fields
+from server.transports.websocket import calls, fields
 from server.transports.websocket.calls import CallFrame
 from server.transports.websocket.fields import Check
 from server.transports.websocket.replies import RequestId
@@ -32,7 +31,7 @@ FOREIGN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class PromptFrame:
     """Bare text, for the connection's own conversation."""
 
     text: str
@@ -98,7 +97,7 @@ class PingFrame:
 
 
 Frame = (
-    Prompt
+    PromptFrame
     | EasyAsk
     | AskFrame
     | RegenerateFrame
@@ -130,7 +129,7 @@ def parse(message: str | bytes) -> tuple[RequestId | None, Frame]:
         return None, _easy_ask(message.removeprefix(EASY_ASK))
     given = _members(message)
     if given is None:
-        return None, Prompt(message)
+        return None, PromptFrame(message)
     request_id = _request_id(given.pop("request_id", None))
     try:
         return request_id, _frame(given)

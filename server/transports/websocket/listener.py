@@ -16,8 +16,8 @@ from websockets.protocol import CONNECTING
 from server import VERSION
 from server.config.limits import WebsocketLimits
 from server.config.settings import Settings
-from server.core.access.auth import Doors
-from server.core.access.revocation import Guests
+from server.core.access.auth import Auth
+from server.core.access.revocation import KeyWatch
 from server.core.clock import microseconds
 from server.core.conversations import Conversations
 from server.core.errors import RateLimitedError
@@ -28,13 +28,13 @@ from server.transports.tls import Certificate, certificate_of
 from server.transports.websocket import replies as answers
 from server.transports.websocket.auth import (
     SUBPROTOCOL,
-    Guest,
-    TurnedAwayError,
+    Client,
+    UnauthorizedError,
     let_in,
     select_subprotocol,
 )
 from server.transports.websocket.connection import GuardedConnection, name_request, wire_logger
-from server.transports.websocket.session import OK, House, Peer, report
+from server.transports.websocket.session import OK, Session, Shared, report
 
 BACKLOG = 1024
 
@@ -45,7 +45,7 @@ class WebsocketListener:
     def __init__(
         self,
         conversations: Conversations,
-        doors: Doors,
+        auth: Auth,
         settings: Settings,
         *,
         page_port: int | None = None,
@@ -54,16 +54,16 @@ class WebsocketListener:
     ) -> None:
         """`page_port` is where the browser client is served: pages from there may come in."""
         self._limits = limits or WebsocketLimits()
-        self._house = House(conversations, doors, self._limits)
+        self._shared = Shared(conversations, auth, self._limits)
         self._settings = settings
         self._tls = tls or certificate_of(settings)
         self._page_port = settings.http_port if page_port is None else page_port
         self._ids = Ids(microseconds)
-        self._guests = Guests(doors, self._limits.check_keys_every)
+        self._key_watch = KeyWatch(auth, self._limits.check_keys_every)
         self._open = AsyncExitStack()
-        self._crowd: set[GuardedConnection] = set()
-        self._room = doors.room(self._limits.connections, "websockets")
-        self._peers: set[Peer] = set()
+        self._concurrency: set[GuardedConnection] = set()
+        self._room = auth.room(self._limits.connections, "websockets")
+        self._peers: set[Session] = set()
 
     @property
     def port(self) -> int:
@@ -73,24 +73,24 @@ class WebsocketListener:
     async def __aenter__(self) -> Self:
         self._server = await self._serve()
         self._port = int(next(iter(self._server.sockets)).getsockname()[1])
-        await self._open.enter_async_context(self._guests)
+        await self._open.enter_async_context(self._key_watch)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._open.aclose()
         await self._last_words()
         self._server.close()
-        _cut([one for one in self._crowd if one.state is CONNECTING])
+        _cut([one for one in self._concurrency if one.state is CONNECTING])
         closed = asyncio.ensure_future(self._server.wait_closed())
         await asyncio.wait([closed], timeout=self._limits.close_timeout)
-        _cut(list(self._crowd))  # they read nothing, not even that this is the end
+        _cut(list(self._concurrency))  # they read nothing, not even that this is the end
         await closed
-        await self._house.errands.stop()
+        await self._shared.background.stop()
 
     async def _last_words(self) -> None:
         """Let every peer hear how its turns ended; after a drain of the core, all have."""
         streams = [stream for peer in self._peers for stream in peer.streams]
-        if streams and self._house.conversations.draining:
+        if streams and self._shared.conversations.draining:
             await asyncio.wait(streams, timeout=self._limits.close_timeout)
 
     async def _serve(self) -> Server:
@@ -116,8 +116,8 @@ class WebsocketListener:
         )
 
     def _connection(self) -> partial[GuardedConnection]:
-        addresses = self._house.doors.addresses
-        return partial(GuardedConnection, self._limits, self._crowd, addresses)
+        addresses = self._shared.auth.addresses
+        return partial(GuardedConnection, self._limits, self._concurrency, addresses)
 
     async def _receive(self, connection: ServerConnection) -> None:
         peer, request = cast("GuardedConnection", connection), cast("Request", connection.request)
@@ -129,7 +129,7 @@ class WebsocketListener:
                 await self._converse(peer, request)
         except ConnectionClosed:
             return
-        except TurnedAwayError as away:
+        except UnauthorizedError as away:
             await away.close(peer)
         except RateLimitedError as error:
             await peer.close(CloseCode.TRY_AGAIN_LATER, str(error))
@@ -141,12 +141,12 @@ class WebsocketListener:
         """Let a peer in, and do what its frames say until it leaves."""
         guest = await self._guest(connection, request)
         own = guest.conversation_id or self._ids.new("conv")
-        peer = Peer(self._house, connection, guest, own)
-        owners = self._house.doors.owners
+        peer = Session(self._shared, connection, guest, own)
+        owners = self._shared.auth.owners
         with (
             owners.within(guest.owner),
             self._room.within(guest.owner),
-            self._guests.staying(peer),
+            self._key_watch.staying(peer),
         ):
             self._peers.add(peer)
             try:
@@ -159,21 +159,21 @@ class WebsocketListener:
                 self._peers.remove(peer)
                 await peer.leave()
 
-    async def _guest(self, connection: GuardedConnection, request: Request) -> Guest:
+    async def _guest(self, connection: GuardedConnection, request: Request) -> Client:
         """Return who a peer is; to be let in is a request of its own. Raises TurnedAwayError."""
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
-        requests = self._house.conversations.requests
+        requests = self._shared.conversations.requests
         with requests.within("websocket", connection.request_id, headers) as seen:
             seen.name = "open"
             try:
                 guest = await let_in(
                     connection,
                     request,
-                    self._house.doors,
+                    self._shared.auth,
                     page_port=self._page_port,
                     key_timeout=self._limits.key_timeout,
                 )
-            except TurnedAwayError as away:
+            except UnauthorizedError as away:
                 broke(away.why)
                 raise
             except ConnectionClosed:

@@ -15,7 +15,7 @@ import orjson
 import structlog
 
 from server.config.limits import WebsocketLimits
-from server.core.access.auth import Doors
+from server.core.access.auth import Auth
 from server.core.conversations import Conversations
 from server.core.errors import (
     Code,
@@ -29,7 +29,7 @@ from server.core.observability.request import Request, broke
 from server.core.turns.questions import Ask, OnDisconnect
 from server.live.turn import Delta, Ended, Started, TurnEvent
 from server.transports.websocket import replies as answers
-from server.transports.websocket.auth import Guest, TurnedAwayError, whose
+from server.transports.websocket.auth import Client, UnauthorizedError, whose
 from server.transports.websocket.calls import CallFrame
 from server.transports.websocket.connection import GuardedConnection
 from server.transports.websocket.frames import (
@@ -41,7 +41,7 @@ from server.transports.websocket.frames import (
     Frame,
     FrameError,
     PingFrame,
-    Prompt,
+    PromptFrame,
     RegenerateFrame,
     UnwatchFrame,
     WatchFrame,
@@ -61,7 +61,7 @@ EASY_ERROR = b"<|err|>"
 #: What a request that went well ends with.
 OK = "ok"
 _NAMES: dict[type[Frame], str] = {
-    Prompt: "prompt",
+    PromptFrame: "prompt",
     EasyAsk: "easybackend",
     AskFrame: "ask",
     RegenerateFrame: "regenerate",
@@ -73,7 +73,7 @@ _NAMES: dict[type[Frame], str] = {
 _FREE = (FollowFrame, WatchFrame, CancelFrame)
 
 
-class Errands:
+class Background:
     """Owns what is done to its end though the one who asked for it has left."""
 
     def __init__(self) -> None:
@@ -93,24 +93,24 @@ class Errands:
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Shared:
     """What all peers of a listener share."""
 
     conversations: Conversations
-    doors: Doors
+    auth: Auth
     limits: WebsocketLimits
     encoder: answers.Encoder = field(default_factory=answers.Encoder)
-    errands: Errands = field(default_factory=Errands)
+    background: Background = field(default_factory=Background)
 
 
-class Peer:
+class Session:
     """Does what the frames of one connection say; each stream is a task of its own."""
 
     def __init__(
-        self, house: House, connection: GuardedConnection, guest: Guest, conversation_id: str
+        self, shared: Shared, connection: GuardedConnection, guest: Client, conversation_id: str
     ) -> None:
-        self._house = house
-        self._conversations = house.conversations
+        self._shared = shared
+        self._conversations = shared.conversations
         self._connection = connection
         self._guest = guest
         self._conversation_id = conversation_id
@@ -130,14 +130,14 @@ class Peer:
     def key(self) -> str | None:
         return self._guest.key
 
-    def turn_out(self, why: InvalidApiKeyError) -> None:
+    def revoke(self, why: InvalidApiKeyError) -> None:
         """Close the connection, whose key is no longer good."""
-        self._house.errands.begin(TurnedAwayError(why).close(self._connection))
+        self._shared.background.begin(UnauthorizedError(why).close(self._connection))
 
     async def take(self, message: str | bytes) -> None:
         """Do what a frame says; a stream is begun, and not waited for. Raises TurnedAwayError."""
         first, self._untouched = self._untouched, False
-        await whose(self._house.doors, self.key)  # it may have been revoked meanwhile
+        await whose(self._shared.auth, self.key)  # it may have been revoked meanwhile
         try:
             request_id, frame = parse(message)
         except FrameError as error:
@@ -149,7 +149,7 @@ class Peer:
             case UnwatchFrame(conversation_id):
                 self._unwatch(conversation_id)
             case AuthenticateFrame(key) if first:
-                owner = await whose(self._house.doors, key, request_id)
+                owner = await whose(self._shared.auth, key, request_id)
                 self._guest = replace(self._guest, owner=owner, key=key)
                 await self._connection.push(answers.frame("authenticated", request_id))
             case AuthenticateFrame():
@@ -165,7 +165,7 @@ class Peer:
         """End the streams; turns go on, save those that were to end with the connection."""
         await _stop(self.streams)
         for begun in self._beginning:
-            self._house.errands.begin(self._cancel(begun))
+            self._shared.background.begin(self._cancel(begun))
 
     async def _turn_down(
         self, error: Exception, request_id: RequestId | None, frame: Frame | None = None
@@ -182,12 +182,12 @@ class Peer:
             return RateLimitedError(f"{len(self.streams)} streams run on this connection.")
         if isinstance(frame, _FREE):
             return None
-        allowance = self._house.doors.count(self._guest.owner)
+        allowance = self._shared.auth.count(self._guest.owner)
         return None if allowance is None else allowance.refusal
 
     def _most_streams(self, beside: Frame) -> int:
         """Return how many streams a frame may be beside; there is room to cancel each of them."""
-        most = self._house.limits.streams
+        most = self._shared.limits.streams
         return 2 * most if isinstance(beside, CancelFrame) else most
 
     def _begin(self, frame: Frame, request_id: RequestId | None) -> None:
@@ -206,7 +206,7 @@ class Peer:
         """Begin what a frame asks for, and return what tells of it."""
         calls, owner = self._conversations, self._guest.owner
         match frame:
-            case Prompt(text):
+            case PromptFrame(text):
                 asking = calls.ask(owner, self._conversation_id, Ask(text))
                 return self._answering(asking, OnDisconnect.CONTINUE, request_id)
             case AskFrame(conversation_id, question, on_disconnect):
@@ -216,7 +216,7 @@ class Peer:
                 asking = calls.regenerate(owner, self._or_own(conversation_id), again)
                 return self._answering(asking, on_disconnect, request_id)
             case EasyAsk():
-                begun = self._house.errands.begin(self._ask_easily(frame))
+                begun = self._shared.background.begin(self._ask_easily(frame))
                 return partial(self._follow_easily, begun)
             case FollowFrame(turn_id, after):
                 return partial(self._tell, calls.follow(owner, turn_id, after=after), request_id)
@@ -224,11 +224,11 @@ class Peer:
                 watching = calls.watch(owner, conversation_id, after=position)
                 return partial(self._tell, watching, request_id)
             case CancelFrame(turn_id):
-                cancelling = self._house.errands.begin(calls.cancel(owner, turn_id))
+                cancelling = self._shared.background.begin(calls.cancel(owner, turn_id))
                 return partial(self._tell_end, cancelling, request_id)
             case CallFrame():
                 return partial(
-                    asyncio.shield, self._house.errands.begin(self._call(frame, request_id))
+                    asyncio.shield, self._shared.background.begin(self._call(frame, request_id))
                 )
         raise AssertionError(f"no stream begins with {frame!r}")
 
@@ -257,7 +257,7 @@ class Peer:
         request_id: RequestId | None,
     ) -> Telling:
         """Begin a turn, though the peer should leave at once, and return what tells of it."""
-        begun = self._house.errands.begin(asking)
+        begun = self._shared.background.begin(asking)
         if on_disconnect is OnDisconnect.CANCEL:
             self._beginning.add(begun)
         return partial(self._follow, begun, on_disconnect, request_id)
@@ -280,13 +280,13 @@ class Peer:
     ) -> None:
         async with aclosing(events):
             async for event in events:
-                if not await self._connection.push(self._house.encoder.encode(event, request_id)):
+                if not await self._connection.push(self._shared.encoder.encode(event, request_id)):
                     return
 
     async def _tell_end(self, ending: asyncio.Task[Turn], request_id: RequestId | None) -> None:
         turn = await asyncio.shield(ending)
         ended = Ended(turn, len(turn.answer))
-        await self._connection.push(self._house.encoder.encode(ended, request_id))
+        await self._connection.push(self._shared.encoder.encode(ended, request_id))
 
     async def _call(self, frame: CallFrame, request_id: RequestId | None) -> None:
         async with self._call_turn:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from server.openai_protocol import errors
-from server.openai_protocol.errors import RefusedError
+from server.openai_protocol.errors import ApiError
 from server.tokens.models import model
 from server.tokens.request import prompt_tokens, text_tokens, usage
 from server.upstream.local.eliza.eliza import reply
@@ -21,7 +21,7 @@ from server.upstream.local.eliza.script import Script
 from server.upstream.local.json_schema.document import UnfitError
 from server.upstream.local.json_schema.generate import fitting
 from server.upstream.local.json_schema.vocabulary import Words, words_of
-from server.upstream.local.requests import Chat, Format, Options
+from server.upstream.local.requests import ChatRequest, Options, ResponseFormat
 from server.upstream.local.tools import CUSTOM, FUNCTION, Tool, arguments
 from server.upstream.local.truncation import cut, pieces
 from storage.model import PromptMessage, Role, text_of
@@ -30,7 +30,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Choice:
     """One choice: a text, or what `tool` is called with; `tokens` counts it."""
 
     text: str
@@ -41,11 +41,11 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ChatAnswer:
     """A chat completion answered, and what stands at the head of every object of it."""
 
-    chat: Chat
-    choices: tuple[Said, ...]
+    chat: ChatRequest
+    choices: tuple[Choice, ...]
     prompt_tokens: int
     fingerprint: str
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(14)}")
@@ -57,7 +57,7 @@ class Answer:
         return max(len(pieces(said.text)) for said in self.choices)
 
 
-def answer(chat: Chat, script: Script, fingerprint: str) -> Answer:
+def answer(chat: ChatRequest, script: Script, fingerprint: str) -> ChatAnswer:
     """Answer a chat; this takes time with long ones. Raises RefusedError."""
     options = chat.options
     tools = [tool.about for tool in chat.tools.offered]
@@ -66,7 +66,7 @@ def answer(chat: Chat, script: Script, fingerprint: str) -> Answer:
     if tokens > window:
         raise errors.overflow(window, tokens)
     said = tuple(_said(chat, script, turn) for turn in range(options.n))
-    return Answer(chat, said, tokens, fingerprint)
+    return ChatAnswer(chat, said, tokens, fingerprint)
 
 
 def text(prompt: tuple[PromptMessage, ...], options: Options, turn: int, script: Script) -> str:
@@ -78,12 +78,12 @@ def text(prompt: tuple[PromptMessage, ...], options: Options, turn: int, script:
     return reply(newest, seed, script)
 
 
-def _said(chat: Chat, script: Script, turn: int) -> Said:
+def _said(chat: ChatRequest, script: Script, turn: int) -> Choice:
     options = chat.options
     spoken = text(chat.prompt, options, turn, script)
     if not chat.tools.forced and chat.format is None:
         short = cut(spoken, options.model, options.limit, options.stop)
-        return Said(short.text, short.reason, short.tokens)
+        return Choice(short.text, short.reason, short.tokens)
     heard = [text_of(message.content) for message in chat.prompt if message.role is Role.USER]
     words = words_of(heard, spoken)
     tool = chat.tools.chosen(words)
@@ -91,23 +91,23 @@ def _said(chat: Chat, script: Script, turn: int) -> Said:
         short = cut(arguments(tool, words, turn), options.model, options.limit)
         called = "function_call" if chat.tools.of_old else "tool_calls"
         tokens = short.tokens + text_tokens(options.model, tool.name)
-        return Said(short.text, called if short.reason == "stop" else "length", tokens, tool)
-    short = cut(_json(chat.format or Format(), words, turn), options.model, options.limit)
-    return Said(short.text, short.reason, short.tokens)
+        return Choice(short.text, called if short.reason == "stop" else "length", tokens, tool)
+    short = cut(_json(chat.format or ResponseFormat(), words, turn), options.model, options.limit)
+    return Choice(short.text, short.reason, short.tokens)
 
 
-def _json(asked: Format, words: Words, turn: int) -> str:
+def _json(asked: ResponseFormat, words: Words, turn: int) -> str:
     if asked.schema is None:
         return orjson.dumps({"answer": words.answer}).decode()
     try:
         return orjson.dumps(fitting(asked.schema, words, turn)).decode()
     except UnfitError as error:
-        raise RefusedError(
+        raise ApiError(
             f"Invalid schema for response_format '{asked.name}': {error}.", "response_format"
         ) from error
 
 
-def whole(answered: Answer) -> bytes:
+def whole(answered: ChatAnswer) -> bytes:
     """Return an answer in one piece."""
     choices = [
         {
@@ -122,7 +122,7 @@ def whole(answered: Answer) -> bytes:
     return orjson.dumps({**head, "choices": choices, "usage": _usage(answered)})
 
 
-def rounds(answered: Answer) -> Iterator[list[bytes]]:
+def rounds(answered: ChatAnswer) -> Iterator[list[bytes]]:
     """Yield an answer's events: the opening, then a word of each choice at a time, then the end."""
     of_old = answered.chat.tools.of_old
     choices = list(enumerate(answered.choices))
@@ -141,7 +141,7 @@ def rounds(answered: Answer) -> Iterator[list[bytes]]:
     yield [*ends, DONE]
 
 
-def _message(said: Said, *, of_old: bool) -> dict[str, Any]:
+def _message(said: Choice, *, of_old: bool) -> dict[str, Any]:
     message: dict[str, Any] = {
         "role": "assistant",
         "content": None if said.tool else said.text,
@@ -155,12 +155,12 @@ def _message(said: Said, *, of_old: bool) -> dict[str, Any]:
     return {**message, "tool_calls": [_call(said, said.tool, said.text)]}
 
 
-def _call(said: Said, tool: Tool, text: str) -> dict[str, Any]:
+def _call(said: Choice, tool: Tool, text: str) -> dict[str, Any]:
     given = "input" if tool.kind == CUSTOM else "arguments"
     return {"id": said.call_id, "type": tool.kind, tool.kind: {"name": tool.name, given: text}}
 
 
-def _opening(said: Said, of_old: bool) -> Iterator[dict[str, Any]]:
+def _opening(said: Choice, of_old: bool) -> Iterator[dict[str, Any]]:
     """Yield the deltas before the first word; content is never null in one."""
     yield {"role": "assistant", "content": "", "refusal": None}
     if said.tool is not None and of_old:
@@ -169,7 +169,7 @@ def _opening(said: Said, of_old: bool) -> Iterator[dict[str, Any]]:
         yield {"tool_calls": [{"index": 0, **_call(said, said.tool, "")}]}
 
 
-def _delta(said: Said, word: str, of_old: bool) -> dict[str, Any]:
+def _delta(said: Choice, word: str, of_old: bool) -> dict[str, Any]:
     match said.tool:
         case None:
             return {"content": word}
@@ -181,7 +181,7 @@ def _delta(said: Said, word: str, of_old: bool) -> dict[str, Any]:
 
 
 def _event(
-    answered: Answer, index: int, delta: Mapping[str, Any], reason: str | None = None
+    answered: ChatAnswer, index: int, delta: Mapping[str, Any], reason: str | None = None
 ) -> bytes:
     choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
     chunk = {**_head(answered, "chat.completion.chunk"), "choices": [choice]}
@@ -194,7 +194,7 @@ def _line(chunk: Mapping[str, Any]) -> bytes:
     return b"data: %b\n\n" % orjson.dumps(chunk)
 
 
-def _head(answered: Answer, kind: str) -> dict[str, Any]:
+def _head(answered: ChatAnswer, kind: str) -> dict[str, Any]:
     return {
         "id": answered.id,
         "object": kind,
@@ -205,5 +205,5 @@ def _head(answered: Answer, kind: str) -> dict[str, Any]:
     }
 
 
-def _usage(answered: Answer) -> dict[str, Any]:
+def _usage(answered: ChatAnswer) -> dict[str, Any]:
     return usage(answered.prompt_tokens, sum(said.tokens for said in answered.choices))

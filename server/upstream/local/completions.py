@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from server.openai_protocol import errors
-from server.openai_protocol.errors import RefusedError
+from server.openai_protocol.errors import ApiError
 from server.openai_protocol.fields import Fields
 from server.tokens.encoding import UnknownTokenError, encoding
 from server.tokens.models import model
@@ -21,7 +21,7 @@ from server.tokens.request import encoding_name, usage
 from server.upstream.local.chat import DONE, text
 from server.upstream.local.eliza.script import Script
 from server.upstream.local.requests import Options, read_options
-from server.upstream.local.truncation import Cut, cut, pieces
+from server.upstream.local.truncation import Truncation, cut, pieces
 from storage.model import PromptMessage, Role
 
 #: OpenAI's, where a request names no other.
@@ -39,7 +39,7 @@ _HEARD = 8_000
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class TextPrompt:
     """A prompt as text, and its tokens as they were sent."""
 
     text: str
@@ -47,11 +47,11 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
+class TextCompletion:
     """A text completion that can be answered."""
 
     options: Options
-    prompts: tuple[Prompt, ...]
+    composer: tuple[TextPrompt, ...]
     echo: bool
 
 
@@ -59,8 +59,8 @@ class Completion:
 class Written:
     """A completion answered: for every prompt its choices, one after another."""
 
-    asked: Completion
-    choices: tuple[Cut, ...]
+    asked: TextCompletion
+    choices: tuple[Truncation, ...]
     fingerprint: str
     id: str = field(default_factory=lambda: f"cmpl-{secrets.token_hex(14)}")
     created: int = field(default_factory=lambda: int(time.time()))
@@ -71,7 +71,7 @@ class Written:
         return max(len(pieces(choice.text)) for choice in self.choices)
 
 
-def read_completion(asked: Fields, named: str | None) -> Completion:
+def read_completion(asked: Fields, named: str | None) -> TextCompletion:
     """Read a request; `named` is the model that its path names. Raises RefusedError."""
     limit = asked.integer("max_tokens", 0)
     options = read_options(asked, named, DEFAULT_LIMIT if limit is None else limit)
@@ -79,29 +79,29 @@ def read_completion(asked: Fields, named: str | None) -> Completion:
         raise errors.unsupported("logprobs")
     best = asked.integer("best_of", 1, _MOST_BEST_OF)
     if best is not None and best < options.n:
-        raise RefusedError(
+        raise ApiError(
             "You requested that the server return more choices than it will generate (HINT: you "
             "must set 'n' <= 'best_of').",
             "best_of",
         )
     if options.stream and best is not None and best > options.n:
-        raise RefusedError("Cannot stream results with best_of > n.", "best_of")
+        raise ApiError("Cannot stream results with best_of > n.", "best_of")
     asked.text("suffix")
-    prompts = tuple(_prompts(asked, options.model))
-    if len(prompts) * options.n > MOST_TEXTS:
-        raise errors.overlong("prompt", MOST_TEXTS // options.n, len(prompts))
+    composer = tuple(_prompts(asked, options.model))
+    if len(composer) * options.n > MOST_TEXTS:
+        raise errors.overlong("prompt", MOST_TEXTS // options.n, len(composer))
     window = model(options.model).window
-    for prompt in prompts:
+    for prompt in composer:
         if prompt.tokens > window:
             raise errors.overflow(window, prompt.tokens, "prompt")
-    return Completion(options, prompts, asked.flag("echo"))
+    return TextCompletion(options, composer, asked.flag("echo"))
 
 
-def write(asked: Completion, script: Script, fingerprint: str) -> Written:
+def write(asked: TextCompletion, script: Script, fingerprint: str) -> Written:
     """Write all choices for all prompts."""
     choices = tuple(
         _choice(asked, prompt, turn, script)
-        for prompt in asked.prompts
+        for prompt in asked.composer
         for turn in range(asked.options.n)
     )
     return Written(asked, choices, fingerprint)
@@ -128,13 +128,13 @@ def rounds(written: Written) -> Iterator[list[bytes]]:
     yield [*ends, DONE]
 
 
-def _prompts(asked: Fields, model_name: str) -> Iterator[Prompt]:
+def _prompts(asked: Fields, model_name: str) -> Iterator[TextPrompt]:
     """Yield the texts of a prompt: one or several, as strings or as tokens."""
     prompt = asked.raw("prompt")
     words = encoding(encoding_name(model_name))
     match prompt:
         case None:
-            yield Prompt(_NO_PROMPT, 1)
+            yield TextPrompt(_NO_PROMPT, 1)
         case []:
             raise errors.empty("prompt")
         case [first, *_] if _is_token(first):
@@ -142,29 +142,29 @@ def _prompts(asked: Fields, model_name: str) -> Iterator[Prompt]:
         case list():
             for number, one in enumerate(prompt):
                 if isinstance(one, str):
-                    yield Prompt(one, words.count(one))
+                    yield TextPrompt(one, words.count(one))
                 else:
                     yield _decoded(one, model_name, f"prompt[{number}]")
         case str():
-            yield Prompt(prompt, words.count(prompt))
+            yield TextPrompt(prompt, words.count(prompt))
         case _:
             raise errors.mistyped("prompt", "one of a string or array", prompt)
 
 
-def _decoded(tokens: object, model_name: str, param: str) -> Prompt:
+def _decoded(tokens: object, model_name: str, param: str) -> TextPrompt:
     if not isinstance(tokens, list) or not tokens or not all(map(_is_token, tokens)):
         raise errors.mistyped(param, "one of a string or array of integers", tokens)
     try:
-        return Prompt(encoding(encoding_name(model_name)).decode(tokens), len(tokens))
+        return TextPrompt(encoding(encoding_name(model_name)).decode(tokens), len(tokens))
     except UnknownTokenError as error:
-        raise RefusedError(f"Invalid '{param}': {error}.", param, "invalid_value") from error
+        raise ApiError(f"Invalid '{param}': {error}.", param, "invalid_value") from error
 
 
 def _is_token(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _choice(asked: Completion, prompt: Prompt, turn: int, script: Script) -> Cut:
+def _choice(asked: TextCompletion, prompt: TextPrompt, turn: int, script: Script) -> Truncation:
     heard = prompt.text[-_HEARD:]
     lines = _LINE.findall(heard)
     said = PromptMessage(Role.USER, lines[-1] if lines else heard)
@@ -174,7 +174,7 @@ def _choice(asked: Completion, prompt: Prompt, turn: int, script: Script) -> Cut
 
 
 def _echoed(written: Written, index: int) -> str:
-    prompt = written.asked.prompts[index // written.asked.options.n]
+    prompt = written.asked.composer[index // written.asked.options.n]
     return prompt.text if written.asked.echo else ""
 
 
@@ -204,5 +204,5 @@ def _head(written: Written) -> dict[str, Any]:
 
 
 def _usage(written: Written) -> dict[str, Any]:
-    prompt = sum(prompt.tokens for prompt in written.asked.prompts)
+    prompt = sum(prompt.tokens for prompt in written.asked.composer)
     return usage(prompt, sum(choice.tokens for choice in written.choices))

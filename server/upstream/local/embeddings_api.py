@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import orjson
 
 from server.openai_protocol import errors
-from server.openai_protocol.errors import RefusedError
+from server.openai_protocol.errors import ApiError
 from server.openai_protocol.fields import Fields
 from server.tokens.encoding import UnknownTokenError, encoding
 from server.upstream.local.embeddings.embedder import (
@@ -85,11 +85,11 @@ class Embeddings:
 
 def _not_installed() -> NoReturn:
     message = str(NotInstalledError())
-    raise RefusedError(message, code="embeddings_not_installed", status=404)
+    raise ApiError(message, code="embeddings_not_installed", status=404)
 
 
-def _busy() -> RefusedError:
-    return RefusedError(
+def _busy() -> ApiError:
+    return ApiError(
         "Too many requests for embeddings are waiting. Please try again in a few seconds.",
         code="rate_limit_exceeded",
         status=429,
@@ -115,7 +115,7 @@ def _inputs(value: Any) -> Inputs:
             raise errors.mistyped("input", "one of a string or array", value)
     tokens = sum(count for _, count in read)
     if tokens > MOST_TOKENS_IN_ALL:
-        raise RefusedError(
+        raise ApiError(
             f"Invalid 'input': maximum request size is {MOST_TOKENS_IN_ALL} tokens per request.",
             "input",
             "max_tokens_per_request",
@@ -129,7 +129,7 @@ def _read_one(value: Any, param: str) -> tuple[str, int]:
 
 def _read_text(text: str, param: str) -> tuple[str, int]:
     if not text:
-        raise RefusedError(f"Invalid '{param}': input cannot be an empty string.", "input")
+        raise ApiError(f"Invalid '{param}': input cannot be an empty string.", "input")
     return text, _few_enough(encoding(_WORDS).count(text))
 
 
@@ -142,7 +142,7 @@ def _read_tokens(tokens: Any, param: str) -> tuple[str, int]:
     try:
         return encoding(_WORDS).decode(tokens), count
     except UnknownTokenError as error:
-        raise RefusedError(f"Invalid '{param}': {error}.", "input", "invalid_value") from error
+        raise ApiError(f"Invalid '{param}': {error}.", "input", "invalid_value") from error
 
 
 def _is_token(value: object) -> bool:
@@ -151,7 +151,7 @@ def _is_token(value: object) -> bool:
 
 def _few_enough(tokens: int) -> int:
     if tokens > MOST_TOKENS:
-        raise RefusedError(
+        raise ApiError(
             f"This model's maximum context length is {MOST_TOKENS} tokens, however you requested "
             f"{tokens} tokens ({tokens} in your prompt; 0 for the completion). Please reduce your "
             "prompt; or completion length.",
@@ -192,7 +192,7 @@ def _moderated(asked: Fields) -> Iterator[str]:
     for text in texts:
         letters += len(text)
         if letters > MOST_LETTERS:
-            raise RefusedError(
+            raise ApiError(
                 f"Invalid 'input': maximum request size is {MOST_LETTERS} characters.", "input"
             )
         yield text.strip()

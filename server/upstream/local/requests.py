@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.openai_protocol import errors
-from server.openai_protocol.errors import RefusedError
+from server.openai_protocol.errors import ApiError
 from server.openai_protocol.fields import Fields
 from server.upstream.local.tools import Tools, read_tools
 from storage.model import Content, PromptMessage, Role
@@ -34,7 +34,7 @@ _ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class ResponseFormat:
     """JSON is wanted: that fits a schema, or just any object where `schema` is None."""
 
     name: str = ""
@@ -55,22 +55,22 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Chat:
+class ChatRequest:
     """A chat completion that can be answered; `sent` are its messages as they came."""
 
     options: Options
     sent: tuple[Mapping[str, Any], ...]
     prompt: tuple[PromptMessage, ...]
     tools: Tools
-    format: Format | None
+    format: ResponseFormat | None
     tier: str
 
 
-def read_chat(asked: Fields, model: str | None) -> Chat:
+def read_chat(asked: Fields, model: str | None) -> ChatRequest:
     """Read a request; `model` is the one that its path names. Raises RefusedError."""
     limit = asked.integer("max_completion_tokens", 0)
     if limit and asked.integer("max_tokens"):
-        raise RefusedError(
+        raise ApiError(
             "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
             "max_tokens",
             "invalid_parameter_combination",
@@ -82,7 +82,7 @@ def read_chat(asked: Fields, model: str | None) -> Chat:
     prompt = tuple(map(_message, messages))
     _check_unspoken(asked)
     tier = asked.one_of("service_tier", _TIERS)
-    return Chat(
+    return ChatRequest(
         options=options,
         sent=tuple(message.values for message in messages),
         prompt=prompt,
@@ -105,7 +105,7 @@ def read_options(asked: Fields, model: str | None, limit: int | None) -> Options
     stream = asked.flag("stream")
     told = asked.part("stream_options")
     if told and not stream:
-        raise RefusedError(
+        raise ApiError(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
             "stream_options",
         )
@@ -168,7 +168,7 @@ def _part(part: Fields) -> Mapping[str, Any]:
     return part.values
 
 
-def _format(asked: Fields | None) -> Format | None:
+def _format(asked: Fields | None) -> ResponseFormat | None:
     if asked is None:
         return None
     asked.required("type")
@@ -176,7 +176,7 @@ def _format(asked: Fields | None) -> Format | None:
     if kind == "text":
         return None
     if kind == "json_object":
-        return Format()
+        return ResponseFormat()
     asked.required("json_schema")
     told = asked.part("json_schema")
     assert told is not None  # noqa: S101 - required just now
@@ -185,4 +185,4 @@ def _format(asked: Fields | None) -> Format | None:
     if not _FORMAT_NAME.fullmatch(name):
         raise errors.misnamed(told.path("name"))
     schema = told.raw("schema")
-    return Format(name, _ANY_OBJECT if schema is None else schema)
+    return ResponseFormat(name, _ANY_OBJECT if schema is None else schema)

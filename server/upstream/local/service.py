@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from server.openai_protocol.errors import RefusedError
+from server.openai_protocol.errors import ApiError
 from server.openai_protocol.fields import Fields, read
 from server.tokens.request import encoding_name
 from server.upstream.local import chat as chats
@@ -87,7 +87,7 @@ class ElizaApi:
         """Answer a call; see OpenAISpeaker."""
         try:
             reply = await self._reply(call)
-        except RefusedError as refused:
+        except ApiError as refused:
             reply = _json(refused.body(), refused.status, refused.headers)
         try:
             yield reply
@@ -107,7 +107,7 @@ class ElizaApi:
         if path.startswith("/models/") and path.count("/") == 2:
             return await self._only("GET", call, self._show)
         if path not in self._routes:
-            raise RefusedError(
+            raise ApiError(
                 f"Unknown request URL: {call.method} /v1{call.path}. The built-in Eliza has no "
                 "such route.",
                 code="unknown_url",
@@ -120,7 +120,7 @@ class ElizaApi:
         self, method: str, call: Call, answer: Callable[[Call], Awaitable[Reply]]
     ) -> Reply:
         if call.method.upper() != method:
-            raise RefusedError(
+            raise ApiError(
                 f"Not allowed to {call.method} on /v1{call.path}. (HINT: Perhaps you meant to use "
                 f"{method}?)",
                 code="method_not_supported",
@@ -130,7 +130,7 @@ class ElizaApi:
         return await answer(call)
 
     async def _chat(self, call: Call) -> Reply:
-        def answered(asked: Fields) -> chats.Answer:
+        def answered(asked: Fields) -> chats.ChatAnswer:
             chat = read_chat(asked, call.model)
             return chats.answer(chat, self._script, self._fingerprint)
 

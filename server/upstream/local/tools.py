@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from server.openai_protocol import errors
-from server.openai_protocol.errors import RefusedError
+from server.openai_protocol.errors import ApiError
 from server.openai_protocol.fields import Fields
 from server.upstream.local.json_schema.document import UnfitError
 from server.upstream.local.json_schema.generate import fitting
@@ -77,7 +77,7 @@ def arguments(tool: Tool, words: Words, turn: int) -> str:
     try:
         value = fitting(_NOTHING if schema is None else schema, words, turn)
     except UnfitError as error:
-        raise RefusedError(
+        raise ApiError(
             f"Invalid schema for function '{tool.name}': {error}.",
             f"{tool.param}.parameters",
             "invalid_function_parameters",
@@ -115,7 +115,7 @@ def _forced(asked: Fields, offered: Sequence[Tool]) -> tuple[Tool, ...]:
     if choice in (None, "none", "auto"):
         return ()
     if not offered:
-        raise RefusedError(
+        raise ApiError(
             "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are "
             "specified.",
             "tool_choice",
@@ -173,7 +173,7 @@ def _find(part: Fields, offered: Sequence[Tool]) -> Tool:
     for tool in offered:
         if tool.name == name:
             return tool
-    raise RefusedError(
+    raise ApiError(
         f"Tool choice '{errors.quote(name)}' not found in 'tools' parameter.", "tool_choice"
     )
 
@@ -187,7 +187,7 @@ def _forced_of_old(asked: Fields, functions: Sequence[Tool]) -> tuple[Tool, ...]
             found = tuple(tool for tool in functions if tool.name == name)
             if found:
                 return found
-            raise RefusedError(
+            raise ApiError(
                 f"Invalid value for 'function_call': no function named '{errors.quote(name)}' "
                 "was specified in the 'functions' parameter.",
                 "function_call",

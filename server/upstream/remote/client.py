@@ -22,9 +22,9 @@ from server.upstream.remote.bounds import Bounds
 from server.upstream.remote.connections import KEPT, Pool
 from server.upstream.remote.headers import sent
 from server.upstream.remote.read_timeout import Limit
-from server.upstream.remote.redaction import Scrubber
+from server.upstream.remote.redaction import Redactor
 from server.upstream.remote.request_words import END_BYTES, Sent
-from server.upstream.remote.response import BREAKS, Incoming
+from server.upstream.remote.response import BREAKS, UpstreamResponse
 
 OPENAI: Final = "https://api.openai.com/v1"
 _CONNECT = 10.0
@@ -39,7 +39,7 @@ _LIST_SECONDS = 10.0
 _LIST_BYTES: Final = ReplyLimits().list_bytes
 
 
-class Passage:
+class UpstreamClient:
     """Passes on to `base_url`, OpenAI's own if None; opens no connection before a call.
 
     Of a client's headers only those go along that `headers.sent` names; the upstream's own key is
@@ -62,7 +62,7 @@ class Passage:
         self._base, login = _address(base_url or OPENAI)
         self._own = {"authorization": f"Bearer {api_key}"} if api_key else login
         self._bounds = bounds or Bounds()
-        self._scrub = Scrubber(api_key, base_url or OPENAI)
+        self._redact = Redactor(api_key, base_url or OPENAI)
         self._pool = Pool(kept)
         #: the one that keeps its connections, and one for a crowd, which does not
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
@@ -100,7 +100,7 @@ class Passage:
         for session in self._sessions.values():
             await session.close()
 
-    async def _send(self, call: Call) -> Incoming:
+    async def _send(self, call: Call) -> UpstreamResponse:
         """Return the upstream's answer once its head is there."""
         bounds, loop = self._bounds, asyncio.get_running_loop()
         streamed = call.headers.get("accept") == EVENTS
@@ -120,8 +120,8 @@ class Passage:
             if body is not None and body.error is not None:
                 raise body.error from None
             raise _named(error) from None
-        clean = self._scrub.of(Sent(lambda: _words(call, body)))
-        return Incoming(response, bounds, clean, began, max(began + patience, limit.by))
+        clean = self._redact.of(Sent(lambda: _words(call, body)))
+        return UpstreamResponse(response, bounds, clean, began, max(began + patience, limit.by))
 
     async def _request(self, call: Call, body: _Sending | None) -> aiohttp.ClientResponse:
         keeps = not self._pool.crowded

@@ -73,7 +73,7 @@ class Limit:
             self._timeout.reschedule(now)
 
 
-class Patience:
+class ReadTimeout:
     """Calls `give_up` once what is waited for has not come in time; times are in seconds.
 
     Time runs while `waiting`, and stands while `resting` (the client is slow, not the upstream);

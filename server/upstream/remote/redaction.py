@@ -27,7 +27,7 @@ _SHORT = 8
 _WORD = r"[^\s\"'`<>()\[\]{},;]"
 
 
-class Scrubber:
+class Redactor:
     """Cleans texts of one upstream's key and address; called, as if nothing had been sent."""
 
     def __init__(self, key: str | None, base_url: str) -> None:

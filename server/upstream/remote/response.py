@@ -13,10 +13,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from server.config.limits import ReplyLimits
 from server.openai_protocol import codec, normalize, response
 from server.openai_protocol.errors import refusal, shaped
-from server.openai_protocol.expectations import wish_of
+from server.openai_protocol.expectations import expectations_of
 from server.openai_protocol.sse import Cutter, OversizedEventError
-from server.openai_protocol.stream import Chunks
-from server.openai_protocol.usage import Tally
+from server.openai_protocol.stream import StreamNormalizer
+from server.openai_protocol.usage import UsageCounter
 from server.upstream.bodies import EVENTS, JSON, after, one, start_of, whole
 from server.upstream.port import (
     Call,
@@ -30,7 +30,7 @@ from server.upstream.port import (
 from server.upstream.remote.bounds import Bounds, Length
 from server.upstream.remote.errors import stream_error
 from server.upstream.remote.headers import kept
-from server.upstream.remote.read_timeout import Patience
+from server.upstream.remote.read_timeout import ReadTimeout
 from server.upstream.remote.redaction import Clean
 
 #: the calls whose answers are looked at, and what object each is
@@ -42,7 +42,7 @@ _REFUSAL_BYTES: Final = ReplyLimits().refusal_bytes
 _DRAIN = 0.1
 
 
-class Incoming:
+class UpstreamResponse:
     """An answer whose head is there; whoever has one leaves it.
 
     Moments are of the running loop's clock: it `began` when the call had been sent, and something
@@ -61,7 +61,7 @@ class Incoming:
         self._response = response
         self._bounds = bounds
         self._clean = clean
-        self._patience = Patience(began + bounds.total - now, response.close)
+        self._patience = ReadTimeout(began + bounds.total - now, response.close)
         self._patience.renew(first_by - now)
         self._open: list[AsyncGenerator[bytes, None]] = []
         self._finished = False
@@ -127,11 +127,11 @@ class Incoming:
         """Return the stream's events once the first is there; one of nothing else is a refusal."""
         self._expect(EVENTS)
         chat = SPOKEN[call.path] != normalize.TEXT
-        chunks = Chunks(
+        chunks = StreamNormalizer(
             call.model or "",
             self._clean,
             chat=chat,
-            wish=wish_of(call),
+            expected=expectations_of(call),
             most=self._bounds.answer_chars,
         )
         events = self._opened(self._events(chunks, call))
@@ -146,7 +146,7 @@ class Incoming:
         self._open.append(body)
         return body
 
-    async def _events(self, chunks: Chunks, call: Call) -> AsyncGenerator[bytes, None]:
+    async def _events(self, chunks: StreamNormalizer, call: Call) -> AsyncGenerator[bytes, None]:
         """Yield whole events until the last one; raise where the stream broke before it."""
         last = b""
         try:
@@ -165,8 +165,8 @@ class Incoming:
             if not chunks.whole:
                 raise
         last = last or chunks.close()
-        if (tally := chunks.uncounted) is not None:
-            yield chunks.usage(await tally.usage(call))
+        if (counter := chunks.uncounted) is not None:
+            yield chunks.usage(await counter.usage(call))
         yield last
 
     async def _cut(self) -> AsyncGenerator[bytes, None]:
@@ -213,11 +213,11 @@ def _in_one(status: int, headers: dict[str, str], data: bytes) -> Reply:
     return Reply(status, {**headers, **own}, one(data))
 
 
-def _said_in(choices: list[dict[str, Any]]) -> Tally:
-    tally = Tally()
+def _said_in(choices: list[dict[str, Any]]) -> UsageCounter:
+    counter = UsageCounter()
     for choice in choices:
-        tally.add(choice["index"], choice.get("message") or choice)
-    return tally
+        counter.add(choice["index"], choice.get("message") or choice)
+    return counter
 
 
 def _status_of(error: UpstreamError) -> int:

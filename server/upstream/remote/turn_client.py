@@ -29,7 +29,7 @@ from server.upstream.remote.bounds import Bounds
 from server.upstream.remote.connections import KEPT, Pool
 from server.upstream.remote.errors import BREAKS, UpstreamBrokeError, break_error, status_error
 from server.upstream.remote.read_timeout import Limit
-from server.upstream.remote.redaction import Clean, Scrubber
+from server.upstream.remote.redaction import Clean, Redactor
 from server.upstream.remote.request_words import Sent
 from server.upstream.remote.turn_stream import Answer
 from server.upstream.retry import Retries
@@ -92,7 +92,7 @@ class OpenAIUpstream:
             event_bytes=max_event_bytes,
         )
         self._retries = Retries(retries, backoff, longest_wait)
-        self._scrub = Scrubber(api_key, address)
+        self._redact = Redactor(api_key, address)
         self._reports_usage = True
         self._pool = Pool(kept)
         self._client = openai.AsyncOpenAI(
@@ -138,7 +138,7 @@ class OpenAIUpstream:
     async def _try(self, prompt: Prompt, deadline: float) -> Answer:
         first_by = _clock() + self._bounds.first_byte
         chat = prompt.text is None and model(prompt.model).chat
-        clean = self._scrub.of(Sent(lambda: [_json(self._body(prompt, chat))]))
+        clean = self._redact.of(Sent(lambda: [_json(self._body(prompt, chat))]))
         limit = Limit(min(first_by, deadline), self._bounds.first_byte)
         response = await self._ask(prompt, chat, limit, clean)
         deadline, first_by = max(deadline, limit.by), max(first_by, limit.by)
@@ -168,7 +168,7 @@ class OpenAIUpstream:
             try:
                 return await self._post(prompt, chat)
             except openai.APIStatusError as refusal:
-                if not _is_about_usage(refusal, self._scrub):
+                if not _is_about_usage(refusal, self._redact):
                     raise
             self._reports_usage = False
         return await self._post(prompt, chat)

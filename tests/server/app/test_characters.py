@@ -52,20 +52,20 @@ def only_text(model: str) -> bool:
 
 async def test_what_the_tables_name_can_be_asked_for() -> None:
     Path("trialogue.toml").write_text(TABLES)
-    shaping = shaping_of(load(), only_text)
-    character = shaping.character(Ask("Hi", character="pirate"))
+    characters = shaping_of(load(), only_text)
+    character = characters.character(Ask("Hi", character="pirate"))
     told = (character.system_prompt, character.greeting, character.model)
     assert told == ("You are a pirate.", "Arr!", "gpt-4")
     messages = [PromptMessage(Role.USER, "Hi")]
-    mine = await shaping.template(Ask("Hi", instruction_template="Mine"), "gpt-4o")
+    mine = await characters.template(Ask("Hi", instruction_template="Mine"), "gpt-4o")
     assert mine is not None
     assert mine.render(messages) == "<user>Hi\n<assistant>"
     assert mine.stops == ("<user>",)
-    own = await shaping.template(Ask("Hi", instruction_template="alpaca"), "gpt-4o")
+    own = await characters.template(Ask("Hi", instruction_template="alpaca"), "gpt-4o")
     assert own is not None
     assert own.render(messages) == "mine: Hi"
-    assert await shaping.template(Ask("Hi"), "gpt-4o") is None
-    assert await shaping.template(Ask("Hi"), "base") is not None
+    assert await characters.template(Ask("Hi"), "gpt-4o") is None
+    assert await characters.template(Ask("Hi"), "base") is not None
 
 
 @pytest.mark.parametrize(

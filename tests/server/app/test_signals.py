@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from server.app import lifecycle
-from server.app.lifecycle import Started
+from server.app.lifecycle import Addresses
 from server.app.signals import Stopping
 from server.config.settings import load
 from storage.model import Status
@@ -37,7 +37,7 @@ def send(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 async def test_a_second_signal_in_the_same_round_cuts_the_drain(second: signal.Signals) -> None:
-    begun: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
+    begun: asyncio.Future[Addresses] = asyncio.get_running_loop().create_future()
     ports = {"http_port": 0, "grpc_port": 0, "websocket_port": 0}
     settings = load({**ports, "eliza_delay": 3600, "drain_seconds": 3600})
     serving = asyncio.create_task(lifecycle.run(settings, begun.set_result))

@@ -10,7 +10,7 @@ import pytest
 
 from server.app.upstreams import model_of, told, upstreams_of
 from server.config.settings import SettingsError, load
-from server.upstream.pool import Upstreams
+from server.upstream.pool import UpstreamPool
 
 TABLES = """
 [[upstreams]]
@@ -42,7 +42,7 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
         yield opened
 
 
-async def members(stack: AsyncExitStack, **flags: str) -> Upstreams:
+async def members(stack: AsyncExitStack, **flags: str) -> UpstreamPool:
     return await upstreams_of(load(flags), stack)
 
 

@@ -15,7 +15,7 @@ from server import VERSION
 from server.__main__ import main
 from server.app import lifecycle
 from server.config.settings import Settings, SettingsError, load, variables
-from server.core.access.auth import Doors
+from server.core.access.auth import Auth
 from storage.keys import KeyFile
 from storage.sqlite.store import SQLiteStore
 from tests.support.live import Process
@@ -83,7 +83,7 @@ def test_what_is_no_command_is_told(words: tuple[str, ...], capsys: Captured) ->
 
 
 async def owner_of(file: KeyFile, key: str) -> str:
-    return await Doors([], file, lambda: 1, open_to_all=False, public=False).owner(key)
+    return await Auth([], file, lambda: 1, open_to_all=False, public=False).owner(key)
 
 
 def made(capsys: Captured, *words: str) -> tuple[str, str]:

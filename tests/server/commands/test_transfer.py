@@ -17,7 +17,7 @@ import pytest
 import structlog
 
 from server.__main__ import main
-from server.core.access.auth import EVERYONE, Doors, configured
+from server.core.access.auth import EVERYONE, Auth, configured
 from server.core.clock import microseconds
 from server.core.conversations import (
     Ask,
@@ -375,12 +375,12 @@ class TestRefusals:
     async def test_a_server_wants_its_key_even_of_a_large_file(
         self, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        doors = Doors(configured("ada:k1"), None, microseconds, open_to_all=False, public=False)
+        auth = Auth(configured("ada:k1"), None, microseconds, open_to_all=False, public=False)
         file = tmp_path / "large.json"
         file.write_text(json.dumps([WHOLE, "x" * (8 << 20)]))
         async with (
             SQLiteStore(tmp_path / "a.db") as store,
-            serve(store, Parrot(), doors=doors) as served,
+            serve(store, Parrot(), auth=auth) as served,
         ):
             command = Command(capsys, ("--url", served.http))
             code, out, err = await command("import", str(file))

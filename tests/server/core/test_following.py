@@ -205,7 +205,7 @@ class Watcher:
 
 async def until_heard_by(conversations: Conversations, watchers: int) -> None:
     """Wait until so many listen for the next turn of the conversation."""
-    while len(conversations._bell._listening.get((ADA, "c"), ())) < watchers:
+    while len(conversations._notifier._listening.get((ADA, "c"), ())) < watchers:
         await asyncio.sleep(0.001)
 
 
@@ -333,4 +333,4 @@ async def test_watchers_leave_nothing_behind(parroted: Conversations) -> None:
     await until_heard_by(parroted, 5)
     for watcher in watchers:
         await watcher.leave()
-    assert not parroted._bell._listening
+    assert not parroted._notifier._listening

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from server.core.conversations import Ask, Conversations
-from server.live.pacing import LARGE, Turnstile
+from server.live.pacing import LARGE, Pacer
 from server.live.turn import Delta
 from tests.server.core.following import ended
 from tests.storage.nouns import ADA
@@ -44,24 +44,22 @@ async def make_room(follow: Callable[[], Awaitable[None]]) -> None:
 
 
 async def test_between_two_large_ones_everybody_has_a_pass() -> None:
-    turnstile = Turnstile()
-    await make_room(lambda: turnstile.let_through(delta(LARGE)))
+    pacer = Pacer()
+    await make_room(lambda: pacer.wait(delta(LARGE)))
 
 
 async def test_a_small_one_waits_for_nobody() -> None:
-    turnstile = Turnstile()
-    waiting = asyncio.create_task(turnstile.let_through(delta(LARGE)))
+    pacer = Pacer()
+    waiting = asyncio.create_task(pacer.wait(delta(LARGE)))
     await asyncio.sleep(0)
     with pytest.raises(StopIteration):  # it ends without a wait
-        turnstile.let_through(delta(LARGE - 1)).send(None)
+        pacer.wait(delta(LARGE - 1)).send(None)
     await waiting
 
 
 async def test_one_who_leaves_keeps_nobody_waiting() -> None:
-    turnstile = Turnstile()
-    first, second, third = (
-        asyncio.create_task(turnstile.let_through(delta(LARGE))) for _ in range(3)
-    )
+    pacer = Pacer()
+    first, second, third = (asyncio.create_task(pacer.wait(delta(LARGE))) for _ in range(3))
     await asyncio.sleep(0)
     first.cancel()
     second.cancel()

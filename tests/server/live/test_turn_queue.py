@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from server.core.errors import DrainingError
-from server.live.turn_queue import Places
+from server.live.turn_queue import TurnQueue
 from storage.port import BusyError
 
 HERE, THERE = ("ada", "here"), ("ada", "there")
@@ -17,14 +17,14 @@ class Line:
     """Askers of one place, who note when they get it."""
 
     def __init__(self, most_waiting: int = 100) -> None:
-        self.places = Places(most_waiting)
+        self.turn_queue = TurnQueue(most_waiting)
         self.served: list[str] = []
 
     async def ask(self, name: str, *, first: bool = False) -> asyncio.Task[None]:
         """Let somebody join the line, and return when they stand in it."""
 
         async def take() -> None:
-            await self.places.take(HERE, first=first)
+            await self.turn_queue.take(HERE, first=first)
             self.served.append(name)
 
         task = asyncio.create_task(take(), name=name)
@@ -32,7 +32,7 @@ class Line:
         return task
 
     async def next(self) -> None:
-        self.places.give_back(HERE)
+        self.turn_queue.give_back(HERE)
         await settled()
 
 
@@ -43,13 +43,13 @@ async def settled() -> None:
 
 
 async def test_a_free_place_is_taken_at_once() -> None:
-    places = Places(0)
-    await places.take(HERE)
-    await places.take(THERE)
-    assert places.taken(HERE)
-    places.give_back(HERE)
-    assert not places.taken(HERE)
-    await places.take(HERE)
+    turn_queue = TurnQueue(0)
+    await turn_queue.take(HERE)
+    await turn_queue.take(THERE)
+    assert turn_queue.taken(HERE)
+    turn_queue.give_back(HERE)
+    assert not turn_queue.taken(HERE)
+    await turn_queue.take(HERE)
 
 
 async def test_the_place_goes_on_in_order_of_arrival() -> None:
@@ -57,17 +57,17 @@ async def test_the_place_goes_on_in_order_of_arrival() -> None:
     for name in "abcd":
         await line.ask(name)
     for _ in range(4):
-        assert line.places.taken(HERE)
+        assert line.turn_queue.taken(HERE)
         await line.next()
     assert line.served == list("abcd")
-    assert not line.places.taken(HERE)
+    assert not line.turn_queue.taken(HERE)
 
 
 async def test_a_newcomer_does_not_overtake_one_who_was_called() -> None:
     line = Line()
     await line.ask("a")
     waiting = await line.ask("b")
-    line.places.give_back(HERE)  # b is called and has not yet moved
+    line.turn_queue.give_back(HERE)  # b is called and has not yet moved
     newcomer = await line.ask("c")
     await settled()
     assert line.served == ["a", "b"]
@@ -105,18 +105,18 @@ async def test_who_left_the_line_is_passed_over() -> None:
     await line.next()
     assert line.served == ["a", "c"]
     await line.next()
-    assert not line.places.taken(HERE)
+    assert not line.turn_queue.taken(HERE)
 
 
 async def test_who_leaves_in_the_moment_of_the_call_calls_the_next() -> None:
     line = Line()
     tasks = {name: await line.ask(name) for name in "abc"}
-    line.places.give_back(HERE)
+    line.turn_queue.give_back(HERE)
     tasks["b"].cancel()
     await settled()
     assert line.served == ["a", "c"]
     await line.next()
-    assert not line.places.taken(HERE)
+    assert not line.turn_queue.taken(HERE)
 
 
 async def test_too_many_waiting_are_refused() -> None:
@@ -147,12 +147,12 @@ async def test_who_left_the_line_takes_no_room_in_it() -> None:
 async def test_everybody_can_be_sent_away() -> None:
     line = Line()
     tasks = [await line.ask(name) for name in "abc"]
-    line.places.refuse_all(DrainingError("closing"))
+    line.turn_queue.refuse_all(DrainingError("closing"))
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(result) for result in results] == [type(None), DrainingError, DrainingError]
-    assert line.places.taken(HERE)
+    assert line.turn_queue.taken(HERE)
     await line.next()
-    assert not line.places.taken(HERE)
+    assert not line.turn_queue.taken(HERE)
 
 
 async def test_everybody_gets_the_place_once_whoever_leaves() -> None:
@@ -160,7 +160,7 @@ async def test_everybody_gets_the_place_once_whoever_leaves() -> None:
     tasks = [await line.ask(str(number)) for number in range(200)]
     for task in tasks[1::3]:
         task.cancel()
-    while line.places.taken(HERE):
+    while line.turn_queue.taken(HERE):
         await line.next()
     stayed = [str(number) for number in range(200) if number % 3 != 1]
     assert line.served == stayed
@@ -170,10 +170,10 @@ async def test_each_owners_places_are_counted() -> None:
     line = Line()
     await line.ask("a")
     await line.ask("b")
-    await line.places.take(THERE)
-    assert (line.places.of("ada"), line.places.of("bob")) == (2, 0)
+    await line.turn_queue.take(THERE)
+    assert (line.turn_queue.of("ada"), line.turn_queue.of("bob")) == (2, 0)
     await line.next()
-    assert line.places.of("ada") == 2  # b has it now
+    assert line.turn_queue.of("ada") == 2  # b has it now
     await line.next()
-    line.places.give_back(THERE)
-    assert line.places.of("ada") == 0
+    line.turn_queue.give_back(THERE)
+    assert line.turn_queue.of("ada") == 0

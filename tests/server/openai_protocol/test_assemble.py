@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from server.openai_protocol.assemble import Assembled
+from server.openai_protocol.assemble import Assembler
 
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 
 
-def assembled(*deltas: dict[str, Any], of_choice: dict[str, Any] | None = None) -> Assembled:
+def assembled(*deltas: dict[str, Any], of_choice: dict[str, Any] | None = None) -> Assembler:
     """Hear a stream of these deltas, then of its end."""
-    whole = Assembled()
+    whole = Assembler()
     for delta in (*deltas, {}):
         ended = None if delta else "stop"
         choice = {"index": 0, "delta": delta, "finish_reason": ended, **(of_choice or {})}
@@ -20,7 +20,7 @@ def assembled(*deltas: dict[str, Any], of_choice: dict[str, Any] | None = None) 
     return whole
 
 
-def hear(whole: Assembled, **chunk: Any) -> None:
+def hear(whole: Assembler, **chunk: Any) -> None:
     whole.take(b"data: %b\n\n" % json.dumps({**HEAD, **chunk}).encode())
 
 
@@ -80,7 +80,7 @@ def test_a_call_of_a_tool_comes_in_pieces() -> None:
 
 
 def test_an_error_that_is_none_is_no_end() -> None:
-    whole = Assembled()
+    whole = Assembler()
     hear(whole, choices=[], error={})
     assert whole.error is None
     hear(whole, error={"message": "Broken"})

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from server.openai_protocol.expectations import Wish
-from server.openai_protocol.stream import DONE, Chunks
+from server.openai_protocol.expectations import Expectations
+from server.openai_protocol.stream import DONE, StreamNormalizer
 from server.upstream.port import UpstreamFailedError
-from server.upstream.remote.redaction import Scrubber
+from server.upstream.remote.redaction import Redactor
 
-SCRUB = Scrubber(None, "http://localhost/v1")
+SCRUB = Redactor(None, "http://localhost/v1")
 USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 
 
-def judge(choices: int = 1, *, usage: bool = False) -> Chunks:
-    return Chunks("asked-for", SCRUB, chat=True, wish=Wish(choices, usage))
+def judge(choices: int = 1, *, usage: bool = False) -> StreamNormalizer:
+    return StreamNormalizer("asked-for", SCRUB, chat=True, expected=Expectations(choices, usage))
 
 
 def event(payload: object) -> bytes:
@@ -35,7 +35,7 @@ def chunk(delta: dict[str, Any], finish: str | None = None, index: int = 0) -> d
     }
 
 
-def taken(chunks: Chunks, payload: dict[str, Any]) -> dict[str, Any]:
+def taken(chunks: StreamNormalizer, payload: dict[str, Any]) -> dict[str, Any]:
     """Return a chunk as it is passed on, which OpenAI's own type takes."""
     made = json.loads(chunks.take(event(payload)).removeprefix(b"data: "))
     ChatCompletionChunk.model_validate(made, strict=True)
@@ -43,13 +43,13 @@ def taken(chunks: Chunks, payload: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def delta(chunks: Chunks, given: dict[str, Any]) -> dict[str, Any]:
+def delta(chunks: StreamNormalizer, given: dict[str, Any]) -> dict[str, Any]:
     found = taken(chunks, chunk(given))["choices"][0]["delta"]
     assert isinstance(found, dict)
     return found
 
 
-def called(chunks: Chunks, *calls: dict[str, Any]) -> list[dict[str, Any]]:
+def called(chunks: StreamNormalizer, *calls: dict[str, Any]) -> list[dict[str, Any]]:
     found = delta(chunks, {"tool_calls": list(calls)})["tool_calls"]
     assert isinstance(found, list)
     return found

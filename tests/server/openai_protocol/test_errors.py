@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from server.openai_protocol.errors import one_line, refusal
-from server.upstream.remote.redaction import Scrubber
+from server.upstream.remote.redaction import Redactor
 
 KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
 HOST = "secret.example"
-SCRUB = Scrubber(KEY, f"http://{HOST}:1234/v1")
+SCRUB = Redactor(KEY, f"http://{HOST}:1234/v1")
 
 
 def error(body: object, status: int = 400) -> dict[str, Any]:

@@ -7,31 +7,34 @@ from typing import Any
 
 import pytest
 
-from server.openai_protocol.expectations import Wish, wish_of
+from server.openai_protocol.expectations import Expectations, expectations_of
 from server.upstream.port import Call
 
 
 @pytest.mark.parametrize(
-    ("body", "wish"),
+    ("body", "expected"),
     [
-        ({"messages": []}, Wish()),
-        ({"messages": [], "n": 3}, Wish(3)),
-        ({"messages": [], "n": None, "stream_options": {"include_usage": True}}, Wish(1, True)),
-        ({"messages": [], "n": 2, "stream_options": {"include_usage": False}}, Wish(2)),
-        ({"messages": [], "n": "two", "stream_options": 5}, Wish()),
-        ({"messages": [], "n": 2, "prompt": ["a", "b"]}, Wish(2)),
-        ({"prompt": ["a", "b", "c"], "n": 2}, Wish(6)),
-        ({"prompt": [[1, 2], [3]]}, Wish(2)),
-        ({"prompt": [1, 2, 3]}, Wish()),
-        ({"prompt": "a"}, Wish()),
-        ({"prompt": []}, Wish()),
+        ({"messages": []}, Expectations()),
+        ({"messages": [], "n": 3}, Expectations(3)),
+        (
+            {"messages": [], "n": None, "stream_options": {"include_usage": True}},
+            Expectations(1, True),
+        ),
+        ({"messages": [], "n": 2, "stream_options": {"include_usage": False}}, Expectations(2)),
+        ({"messages": [], "n": "two", "stream_options": 5}, Expectations()),
+        ({"messages": [], "n": 2, "prompt": ["a", "b"]}, Expectations(2)),
+        ({"prompt": ["a", "b", "c"], "n": 2}, Expectations(6)),
+        ({"prompt": [[1, 2], [3]]}, Expectations(2)),
+        ({"prompt": [1, 2, 3]}, Expectations()),
+        ({"prompt": "a"}, Expectations()),
+        ({"prompt": []}, Expectations()),
     ],
 )
-def test_choices_and_usage(body: dict[str, Any], wish: Wish) -> None:
+def test_choices_and_usage(body: dict[str, Any], expected: Expectations) -> None:
     path = "/chat/completions" if "messages" in body else "/completions"
-    assert wish_of(Call("POST", path, body=json.dumps(body).encode())) == wish
+    assert expectations_of(Call("POST", path, body=json.dumps(body).encode())) == expected
 
 
 @pytest.mark.parametrize("body", [b"", b'["n"]', b'{"n":', b'"include_usage"'])
 def test_what_is_no_object_wants_one_choice(body: bytes) -> None:
-    assert wish_of(Call("POST", "/x", body=body)) == Wish()
+    assert expectations_of(Call("POST", "/x", body=body)) == Expectations()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.openai_protocol.errors import RefusedError
+from server.openai_protocol.errors import ApiError
 from server.openai_protocol.fields import Fields, read
 
 
@@ -27,7 +27,7 @@ def test_paths_of_parts() -> None:
     [part] = fields.parts("a") or []
     inner = part.part("b")
     assert inner is not None
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(ApiError) as caught:
         inner.text("c")
     assert caught.value.param == "a[0].b.c"
     assert str(caught.value) == (
@@ -37,7 +37,7 @@ def test_paths_of_parts() -> None:
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 def test_numbers_without_end_are_no_integers(value: float) -> None:
-    with pytest.raises(RefusedError):
+    with pytest.raises(ApiError):
         Fields({"n": value}).integer("n")
 
 

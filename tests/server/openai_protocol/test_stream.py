@@ -9,18 +9,18 @@ import pytest
 from openai.types import Completion
 from openai.types.chat import ChatCompletionChunk
 
-from server.openai_protocol.expectations import Wish
+from server.openai_protocol.expectations import Expectations
 from server.openai_protocol.sse import data_of
-from server.openai_protocol.stream import DONE, Chunks, failure
+from server.openai_protocol.stream import DONE, StreamNormalizer, failure
 from server.upstream.port import UpstreamFailedError
-from server.upstream.remote.redaction import Scrubber
+from server.upstream.remote.redaction import Redactor
 
 KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
-SCRUB = Scrubber(KEY, "http://secret.example:1234/v1")
+SCRUB = Redactor(KEY, "http://secret.example:1234/v1")
 
 
-def judge(*, chat: bool = True, usage: bool = False) -> Chunks:
-    return Chunks("asked-for", SCRUB, chat=chat, wish=Wish(usage=usage))
+def judge(*, chat: bool = True, usage: bool = False) -> StreamNormalizer:
+    return StreamNormalizer("asked-for", SCRUB, chat=chat, expected=Expectations(usage=usage))
 
 
 def event(payload: object) -> bytes:

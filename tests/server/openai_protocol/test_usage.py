@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.openai_protocol.usage import Tally
+from server.openai_protocol.usage import UsageCounter
 from server.tokens.request import prompt_tokens, text_tokens
 from server.upstream.port import Call
 
@@ -17,15 +17,15 @@ MESSAGES = [{"role": "user", "content": "How many words are there?"}]
 TOOL = {"name": "sum", "description": "Add.", "parameters": {"properties": {"a": {"type": "x"}}}}
 
 
-async def usage(tally: Tally, path: str = CHAT, **asked: Any) -> dict[str, int]:
-    return await tally.usage(Call("POST", path, body=json.dumps(asked).encode(), model=MODEL))
+async def usage(counter: UsageCounter, path: str = CHAT, **asked: Any) -> dict[str, int]:
+    return await counter.usage(Call("POST", path, body=json.dumps(asked).encode(), model=MODEL))
 
 
 async def test_a_chat_with_tools_is_counted() -> None:
-    tally = Tally()
-    tally.add(0, {"content": "Hello there", "refusal": None})
+    counter = UsageCounter()
+    counter.add(0, {"content": "Hello there", "refusal": None})
     tools = [{"type": "function", "function": TOOL}]
-    found = await usage(tally, messages=MESSAGES, tools=tools)
+    found = await usage(counter, messages=MESSAGES, tools=tools)
     prompt, said = prompt_tokens(MODEL, MESSAGES, [TOOL]), text_tokens(MODEL, "Hello there")
     assert found == {
         "prompt_tokens": prompt,
@@ -35,7 +35,7 @@ async def test_a_chat_with_tools_is_counted() -> None:
 
 
 async def test_pieces_count_as_the_whole_that_they_are() -> None:
-    whole, pieces = Tally(), Tally()
+    whole, pieces = UsageCounter(), UsageCounter()
     arguments = '{"city": "Reykjavik"}'
     call = {"id": "call_1", "type": "function", "function": {"name": "w", "arguments": arguments}}
     whole.add(0, {"content": "unbelievable", "tool_calls": [call]})
@@ -57,9 +57,9 @@ async def test_pieces_count_as_the_whole_that_they_are() -> None:
     [("hello hello", 2), (["hello", "hello"], 2), ([1, 2, 3], 3), ([[1, 2], [3]], 3), (None, 0)],
 )
 async def test_prompts_of_text_are_counted(prompt: object, tokens: int) -> None:
-    tally = Tally()
-    tally.add(0, {"text": "hello"})
-    found = await usage(tally, "/completions", prompt=prompt)
+    counter = UsageCounter()
+    counter.add(0, {"text": "hello"})
+    found = await usage(counter, "/completions", prompt=prompt)
     assert found == {
         "prompt_tokens": tokens,
         "completion_tokens": 1,
@@ -75,8 +75,8 @@ async def test_odd_shapes_are_left_out_not_stumbled_over() -> None:
         "tool_calls": ["x", {"function": {"name": "f"}}],
         "function_call": "x",
     }
-    tally = Tally()
-    tally.add(0, {"content": 5, "tool_calls": [{"function": "x"}], "function_call": "x"})
-    found = await usage(tally, messages=[odd, "x"], tools=["x", {"function": 1}], functions=5)
+    counter = UsageCounter()
+    counter.add(0, {"content": 5, "tool_calls": [{"function": "x"}], "function_call": "x"})
+    found = await usage(counter, messages=[odd, "x"], tools=["x", {"function": 1}], functions=5)
     assert found["prompt_tokens"] > 0
     assert found["completion_tokens"] == 0

@@ -6,7 +6,7 @@ import pytest
 
 from server.templates.sandbox import Compiled
 from server.templates.template import TemplateError
-from server.templates.work_budget import Purse
+from server.templates.work_budget import WorkBudget
 
 LONG = "word " * 4_000
 MESSAGES = [
@@ -18,7 +18,7 @@ MESSAGES = [
 
 
 def rendered(source: str, size: int = 0) -> str:
-    return Compiled(source).render(Purse(size), messages=MESSAGES, prompt=LONG)
+    return Compiled(source).render(WorkBudget(size), messages=MESSAGES, prompt=LONG)
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_nothing_goes_on_and_on(source: str) -> None:
 def test_what_may_be_done_grows_with_what_there_is_to_render() -> None:
     many = [{"role": "user", "content": "Hello"}] * 20_000
     source = "{% for m in messages %}{{ '<' + m.role + '>' + m.content|trim ~ '\n' }}{% endfor %}"
-    text = Compiled(source).render(Purse(20_000 * 55), messages=many)
+    text = Compiled(source).render(WorkBudget(20_000 * 55), messages=many)
     assert text == "<user>Hello\n" * 20_000
     with pytest.raises(TemplateError, match="does too much"):
-        Compiled(source).render(Purse(0), messages=many)
+        Compiled(source).render(WorkBudget(0), messages=many)
 
 
 @pytest.mark.parametrize(

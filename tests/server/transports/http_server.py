@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from server.config.limits import HttpLimits as Limits
 from server.config.settings import load
-from server.core.access.auth import Doors, configured
+from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
 from server.core.conversations import Conversations, Defaults
 from server.transports.http.listener import HttpListener
@@ -27,7 +27,7 @@ from server.upstream.port import Upstream
 from storage.sqlite.store import SQLiteStore
 from tests.support.fakes import Puppet
 
-OPEN_HOUSE = Doors((), None, microseconds, open_to_all=True, public=False)
+OPEN_HOUSE = Auth((), None, microseconds, open_to_all=True, public=False)
 
 #: What callers were promised of each object; more fields may come, none may go.
 PROMISED = {
@@ -43,9 +43,9 @@ PROMISED = {
 }
 
 
-def locked(keys: str) -> Doors:
+def locked(keys: str) -> Auth:
     """Return doors that only these keys open: `owner:key,owner:key`."""
-    return Doors(configured(keys), None, microseconds, open_to_all=False, public=False)
+    return Auth(configured(keys), None, microseconds, open_to_all=False, public=False)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Served:
 @asynccontextmanager
 async def serving(
     conversations: Conversations,
-    doors: Doors = OPEN_HOUSE,
+    auth: Auth = OPEN_HOUSE,
     *,
     limits: Limits | None = None,
     keep_alive: float = KEEP_ALIVE_SECONDS,
@@ -69,7 +69,7 @@ async def serving(
     bound = listening_socket("127.0.0.1", 0)
     listener = HttpListener(
         conversations,
-        doors,
+        auth,
         load(flags),
         bound=bound,
         websocket_port=9001,
@@ -82,13 +82,13 @@ async def serving(
 
 @asynccontextmanager
 async def serving_anew(
-    folder: Path, upstream: Upstream, doors: Doors = OPEN_HOUSE
+    folder: Path, upstream: Upstream, auth: Auth = OPEN_HOUSE
 ) -> AsyncIterator[Served]:
     """Serve a history of its own, for the tests of a whole module."""
     async with (
         SQLiteStore(folder / "trialogue.db") as store,
         Conversations(store, upstream, Defaults("gpt-4o")) as conversations,
-        serving(conversations, doors) as server,
+        serving(conversations, auth) as server,
     ):
         yield server
 

@@ -22,28 +22,28 @@ def broken(clock: Clock, times: int = PATIENCE) -> Health:
 
 
 def test_a_few_failures_are_forgiven() -> None:
-    assert not broken(Clock(), PATIENCE - 1).rests
+    assert not broken(Clock(), PATIENCE - 1).is_open
 
 
 def test_one_that_keeps_failing_rests_and_is_tried_again() -> None:
     clock = Clock()
     health = broken(clock)
-    assert health.rests
+    assert health.is_open
     clock.now += FIRST_REST
-    assert not health.rests
+    assert not health.is_open
 
 
 def test_the_rest_doubles_up_to_a_bound() -> None:
     clock = Clock()
     health = broken(clock)
-    rests = []
+    is_open = []
     for _ in range(12):
-        rests.append(health.state("x").resting)
-        clock.now += rests[-1]
+        is_open.append(health.state("x").resting)
+        clock.now += is_open[-1]
         health.tried()
         health.failed()
-    assert rests[:3] == [FIRST_REST, 2 * FIRST_REST, 4 * FIRST_REST]
-    assert rests[-1] == LONGEST_REST
+    assert is_open[:3] == [FIRST_REST, 2 * FIRST_REST, 4 * FIRST_REST]
+    assert is_open[-1] == LONGEST_REST
 
 
 def test_while_one_call_tries_others_wait() -> None:
@@ -51,16 +51,16 @@ def test_while_one_call_tries_others_wait() -> None:
     health = broken(clock)
     clock.now += FIRST_REST
     health.tried()
-    assert health.rests
+    assert health.is_open
     health.worked()
-    assert not health.rests
+    assert not health.is_open
 
 
 def test_one_success_and_all_is_forgiven() -> None:
     health = broken(Clock(), PATIENCE - 1)
     health.worked()
     health.failed()
-    assert not health.rests
+    assert not health.is_open
 
 
 def test_it_is_left_alone_for_as_long_as_it_asks() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from server.upstream.health import FIRST_REST, PATIENCE
-from server.upstream.pool import Member, Upstreams
+from server.upstream.pool import PoolMember, UpstreamPool
 from server.upstream.port import (
     Call,
     Finish,
@@ -74,17 +74,17 @@ class Speaker:
         yield f"{status} from {len(self.calls)}".encode()
 
 
-def member(name: str, speaker: Speaker | None = None, **given: Any) -> Member:
-    return Member(name, given.pop("upstream", Puppet()), speaker or Speaker(), **given)
+def member(name: str, speaker: Speaker | None = None, **given: Any) -> PoolMember:
+    return PoolMember(name, given.pop("upstream", Puppet()), speaker or Speaker(), **given)
 
 
-async def answer(upstreams: Upstreams, model: str | None = "m", **given: Any) -> tuple[int, str]:
+async def answer(upstreams: UpstreamPool, model: str | None = "m", **given: Any) -> tuple[int, str]:
     call = Call("POST", "/chat/completions", model=model, **given)
     async with upstreams.call(call) as reply:
         return reply.status, b"".join([piece async for piece in reply.body]).decode()
 
 
-async def told(upstreams: Upstreams, model: str = "m") -> str:
+async def told(upstreams: UpstreamPool, model: str = "m") -> str:
     prompt = Prompt(model, (PromptMessage(Role.USER, "hi"),))
     async with aclosing(upstreams.complete(prompt)) as items:  # type: ignore[type-var]
         pieces = [item async for item in items]
@@ -98,7 +98,7 @@ class TestWhoIsAsked:
     async def test_the_first_that_serves_the_model(self) -> None:
         speakers = [Speaker(), Speaker(), Speaker()]
         patterns = [("gpt-*",), ("llama-?b", "exact"), ("*",)]
-        upstreams = Upstreams(
+        upstreams = UpstreamPool(
             [
                 member(str(i), s, models=p)
                 for i, (s, p) in enumerate(zip(speakers, patterns, strict=True))
@@ -109,7 +109,7 @@ class TestWhoIsAsked:
         assert [len(speaker.calls) for speaker in speakers] == [1, 2, 2]
 
     async def test_nobody_serves_it(self) -> None:
-        upstreams = Upstreams([member("a", models=("gpt-*",))])
+        upstreams = UpstreamPool([member("a", models=("gpt-*",))])
         with pytest.raises(UpstreamRejectedError) as refused:
             await answer(upstreams, "llama")
         assert (refused.value.status, refused.value.code) == (404, "model_not_found")
@@ -119,7 +119,7 @@ class TestWhoIsAsked:
 
     async def test_an_alias_is_the_models_own_name_upstream(self) -> None:
         speaker, puppet = Speaker(), Puppet().answer("hi")
-        upstreams = Upstreams(
+        upstreams = UpstreamPool(
             [member("a", speaker, upstream=puppet, models=(), aliases={"fast": "gpt-5-mini"})]
         )
         await answer(upstreams, "fast", body=b'{"model": "fast", "x": [1]}')
@@ -133,25 +133,25 @@ class TestWhoIsAsked:
     async def test_another_body_is_not_touched(self) -> None:
         speaker = Speaker()
         body = b'{ "model" :  "m" }'
-        await answer(Upstreams([member("a", speaker)]), body=body)
+        await answer(UpstreamPool([member("a", speaker)]), body=body)
         assert speaker.calls[0].body is body
 
     async def test_what_names_no_model_has_one_place(self) -> None:
         limited, home = Speaker(), Speaker(500)
-        upstreams = Upstreams(
+        upstreams = UpstreamPool(
             [member("a", limited, models=("gpt-*",)), member("b", home), member("c", Speaker())]
         )
         assert await answer(upstreams, None) == (500, "500 from 1")
         assert limited.calls == []
         assert upstreams.first(None).name == "b"
-        assert Upstreams([member("a", models=("x",))]).first(None).name == "a"
+        assert UpstreamPool([member("a", models=("x",))]).first(None).name == "a"
 
 
 class TestTheNext:
     @pytest.mark.parametrize("bad", [429, 500, 503, BROKEN, UpstreamTimeoutError("late")], ids=str)
     async def test_one_that_cannot_answer_is_passed_over(self, bad: int | UpstreamError) -> None:
         first, second = Speaker(bad), Speaker()
-        upstreams = Upstreams([member("a", first), member("b", second)])
+        upstreams = UpstreamPool([member("a", first), member("b", second)])
         assert await answer(upstreams) == (200, "200 from 1")
         assert len(first.calls) == 1
         assert second.left == 1
@@ -159,20 +159,20 @@ class TestTheNext:
     @pytest.mark.parametrize("status", [200, 400, 401, 404, 422])
     async def test_an_answer_is_an_answer(self, status: int) -> None:
         second = Speaker()
-        upstreams = Upstreams([member("a", Speaker(status)), member("b", second)])
+        upstreams = UpstreamPool([member("a", Speaker(status)), member("b", second)])
         assert (await answer(upstreams))[0] == status
         assert second.calls == []
 
     async def test_where_all_refuse_the_last_refusal_is_told(self) -> None:
-        upstreams = Upstreams([member("a", Speaker(429)), member("b", Speaker(503))])
+        upstreams = UpstreamPool([member("a", Speaker(429)), member("b", Speaker(503))])
         assert await answer(upstreams) == (503, "503 from 1")
 
     async def test_a_refusal_says_more_than_a_broken_connection(self) -> None:
-        upstreams = Upstreams([member("a", Speaker(429)), member("b", Speaker(BROKEN))])
+        upstreams = UpstreamPool([member("a", Speaker(429)), member("b", Speaker(BROKEN))])
         assert await answer(upstreams) == (429, "429 from 1")
 
     async def test_where_none_can_be_reached_that_is_told(self) -> None:
-        upstreams = Upstreams([member("a", Speaker(BROKEN))])
+        upstreams = UpstreamPool([member("a", Speaker(BROKEN))])
         with pytest.raises(UpstreamFailedError):
             await answer(upstreams)
 
@@ -189,7 +189,7 @@ class TestTheNext:
             yield b"x"
 
         second = Speaker()
-        upstreams = Upstreams([member("a", Reader()), member("b", second)])
+        upstreams = UpstreamPool([member("a", Reader()), member("b", second)])
         with pytest.raises(UpstreamFailedError):
             await answer(upstreams, body=body())
         assert second.calls == []
@@ -199,12 +199,12 @@ class TestTheNext:
             yield b"x"
 
         second = Speaker()
-        upstreams = Upstreams([member("a", Speaker(BROKEN)), member("b", second)])
+        upstreams = UpstreamPool([member("a", Speaker(BROKEN)), member("b", second)])
         assert (await answer(upstreams, body=body()))[0] == 200
 
     async def test_leaving_a_call_leaves_the_upstreams(self) -> None:
         speaker = Speaker()
-        upstreams = Upstreams([member("a", speaker)])
+        upstreams = UpstreamPool([member("a", speaker)])
         with pytest.raises(ZeroDivisionError):
             async with upstreams.call(Call("POST", "/x", model="m")):
                 raise ZeroDivisionError
@@ -225,12 +225,12 @@ class TestConversations:
     )
     async def test_one_that_cannot_begin_is_passed_over(self, bad: UpstreamError) -> None:
         first, second = Puppet().fail(bad), Puppet().answer("hi")
-        upstreams = Upstreams([member("a", upstream=first), member("b", upstream=second)])
+        upstreams = UpstreamPool([member("a", upstream=first), member("b", upstream=second)])
         assert await told(upstreams) == "hi<stop>"
 
     async def test_one_that_has_begun_is_not(self) -> None:
         first, second = Puppet().say("a").fail(BROKEN), Puppet().answer("hi")
-        upstreams = Upstreams([member("a", upstream=first), member("b", upstream=second)])
+        upstreams = UpstreamPool([member("a", upstream=first), member("b", upstream=second)])
         with pytest.raises(UpstreamFailedError):
             await told(upstreams)
         assert second.prompts == []
@@ -238,7 +238,7 @@ class TestConversations:
     async def test_a_refusal_is_the_answer(self) -> None:
         refused = UpstreamRejectedError("no", 400)
         first, second = Puppet().fail(refused), Puppet().answer("hi")
-        upstreams = Upstreams([member("a", upstream=first), member("b", upstream=second)])
+        upstreams = UpstreamPool([member("a", upstream=first), member("b", upstream=second)])
         with pytest.raises(UpstreamRejectedError):
             await told(upstreams)
 
@@ -247,7 +247,7 @@ class TestConversations:
         some = member(
             "a", upstream=puppet, aliases={"mine": "base-7b"}, completions_only=("base*",)
         )
-        upstreams = Upstreams([some])
+        upstreams = UpstreamPool([some])
         for model in ("mine", "m"):
             await told(upstreams, model)
         own, other = puppet.prompts
@@ -256,13 +256,13 @@ class TestConversations:
         assert [upstreams.completes_only(model) for model in ("mine", "m")] == [True, False]
 
     async def test_the_last_failure_is_told(self) -> None:
-        upstreams = Upstreams([member("a", upstream=Puppet().fail(BROKEN))])
+        upstreams = UpstreamPool([member("a", upstream=Puppet().fail(BROKEN))])
         with pytest.raises(UpstreamFailedError, match="no connection"):
             await told(upstreams)
 
     async def test_closing_an_answer_closes_the_upstreams(self) -> None:
         puppet = Puppet().say("a", "b")
-        upstreams = Upstreams([member("a", upstream=puppet)])
+        upstreams = UpstreamPool([member("a", upstream=puppet)])
         async with aclosing(upstreams.complete(Prompt("m", ()))) as items:  # type: ignore[type-var]
             async for item in items:
                 assert not isinstance(item, Finish)
@@ -274,7 +274,7 @@ class TestRest:
     async def test_one_that_keeps_failing_is_left_alone_and_tried_again(self) -> None:
         clock = Clock()
         first, second = Speaker(*[500] * PATIENCE, 200), Speaker()
-        upstreams = Upstreams([member("a", first), member("b", second)], now=clock)
+        upstreams = UpstreamPool([member("a", first), member("b", second)], now=clock)
         for _ in range(PATIENCE + 2):
             await answer(upstreams)
         assert len(first.calls) == PATIENCE
@@ -285,7 +285,7 @@ class TestRest:
 
     async def test_the_only_one_is_asked_even_so(self) -> None:
         speaker = Speaker(500)
-        upstreams = Upstreams([member("a", speaker)], now=Clock())
+        upstreams = UpstreamPool([member("a", speaker)], now=Clock())
         for _ in range(PATIENCE + 2):
             assert (await answer(upstreams))[0] == 500
         assert len(speaker.calls) == PATIENCE + 2
@@ -295,7 +295,7 @@ class TestRest:
         for _ in range(PATIENCE):
             puppet.fail(BROKEN)
         speaker = Speaker()
-        upstreams = Upstreams(
+        upstreams = UpstreamPool(
             [
                 member("a", speaker, upstream=puppet),
                 member("b", upstream=Puppet().answer().answer().answer()),
@@ -308,7 +308,7 @@ class TestRest:
         assert speaker.calls == []
 
     async def test_its_state_is_told(self) -> None:
-        upstreams = Upstreams([member("a", Speaker(429)), member("b")], now=Clock())
+        upstreams = UpstreamPool([member("a", Speaker(429)), member("b")], now=Clock())
         for _ in range(PATIENCE):
             await answer(upstreams)
         first, second = upstreams.state()
@@ -320,10 +320,10 @@ class TestModels:
     async def test_all_are_listed_once_with_aliases_and_names(self) -> None:
         first = Speaker(models=["gpt-4o", "whisper"])
         second = Speaker(models=["gpt-4o", "llama"])
-        upstreams = Upstreams(
+        upstreams = UpstreamPool(
             [
                 member("a", first, models=("gpt-*", "gpt-exact"), aliases={"fast": "gpt-4o"}),
-                member("b", second, menu=("known",)),
+                member("b", second, model_list=("known",)),
             ]
         )
         found = await upstreams.models()
@@ -335,13 +335,13 @@ class TestModels:
     async def test_one_that_cannot_list_hides_no_other(self) -> None:
         broken, good = Speaker(), Speaker(models=["llama"])
         broken.listed = BROKEN
-        upstreams = Upstreams([member("a", broken, models=("gpt-5", "o*")), member("b", good)])
+        upstreams = UpstreamPool([member("a", broken, models=("gpt-5", "o*")), member("b", good)])
         assert [one["id"] for one in await upstreams.models()] == ["gpt-5", "llama"]
 
     async def test_a_list_is_kept_for_a_while(self) -> None:
         clock = Clock()
         speaker = Speaker(models=["llama"])
-        upstreams = Upstreams([member("a", speaker)], now=clock)
+        upstreams = UpstreamPool([member("a", speaker)], now=clock)
         await upstreams.models()
         await upstreams.models()
         assert speaker.lists == 1
@@ -352,5 +352,5 @@ class TestModels:
 
     async def test_closing_closes_all(self) -> None:
         speakers = [Speaker(), Speaker()]
-        await Upstreams([member("a", speakers[0]), member("b", speakers[1])]).close()
+        await UpstreamPool([member("a", speakers[0]), member("b", speakers[1])]).close()
         assert all(speaker.closed for speaker in speakers)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storage.model import Completion, Completions
+from storage.model import Completion, CompletionQuery
 from storage.port import NotFoundError, Store
 from tests.storage.nouns import ADA, BOB
 
@@ -20,7 +20,7 @@ def completion(name: str, model: str = "gpt-4o", **metadata: str) -> Completion:
 
 REACHES: Mapping[str, Callable[[Store, str], Awaitable[Any]]] = {
     "completion": lambda s, o: s.completion(o, "x"),
-    "completions": lambda s, o: s.completions(o, Completions(), limit=5, after="x"),
+    "completions": lambda s, o: s.completions(o, CompletionQuery(), limit=5, after="x"),
     "tag_completion": lambda s, o: s.tag_completion(o, "x", {}),
     "delete_completion": lambda s, o: s.delete_completion(o, "x"),
 }
@@ -41,7 +41,7 @@ class StoredCompletions:
         for name in names:
             await store.keep_completion(ADA, completion(name))
         await store.keep_completion(BOB, completion("bobs"))
-        wanted = Completions(oldest_first=oldest_first)
+        wanted = CompletionQuery(oldest_first=oldest_first)
         found: list[str] = []
         more, after = True, None
         while more:
@@ -53,16 +53,16 @@ class StoredCompletions:
     @pytest.mark.parametrize(
         ("wanted", "names"),
         [
-            (Completions(model="gpt-4o"), ["a", "c", "d"]),
-            (Completions(metadata={"team": "red"}), ["a", "b", "d"]),
-            (Completions("gpt-4o", {"team": "red"}), ["a", "d"]),
-            (Completions("gpt-4o", {"team": "red", "run": "1"}), ["a"]),
-            (Completions(metadata={"team": "re"}), []),
-            (Completions(model="other"), []),
+            (CompletionQuery(model="gpt-4o"), ["a", "c", "d"]),
+            (CompletionQuery(metadata={"team": "red"}), ["a", "b", "d"]),
+            (CompletionQuery("gpt-4o", {"team": "red"}), ["a", "d"]),
+            (CompletionQuery("gpt-4o", {"team": "red", "run": "1"}), ["a"]),
+            (CompletionQuery(metadata={"team": "re"}), []),
+            (CompletionQuery(model="other"), []),
         ],
     )
     async def test_they_are_found_by_model_and_metadata(
-        self, store: Store, wanted: Completions, names: list[str]
+        self, store: Store, wanted: CompletionQuery, names: list[str]
     ) -> None:
         await store.keep_completion(ADA, completion("a", team="red", run="1"))
         await store.keep_completion(ADA, completion("b", "gpt-5", team="red"))
@@ -86,24 +86,24 @@ class StoredCompletions:
             await store.keep_completion(ADA, one)
         await store.keep_completion(BOB, completion("bobs", words, team=words, **{words: "red"}))
         for wanted, name in (
-            (Completions(metadata={words: "red"}), "named"),
-            (Completions(metadata={"team": words}), "valued"),
-            (Completions(model=words), "modelled"),
+            (CompletionQuery(metadata={words: "red"}), "named"),
+            (CompletionQuery(metadata={"team": words}), "valued"),
+            (CompletionQuery(model=words), "modelled"),
         ):
             page = await store.completions(ADA, wanted, limit=9)
             assert [one.id for one in page.items] == [name]
-        assert list((await store.completions(ADA, Completions(), limit=9)).items) == kept
+        assert list((await store.completions(ADA, CompletionQuery(), limit=9)).items) == kept
 
     async def test_metadata_is_replaced(self, store: Store) -> None:
         await store.keep_completion(ADA, completion("x", a="1", b="2"))
         changed = await store.tag_completion(ADA, "x", {"b": "3"})
         assert changed == await store.completion(ADA, "x") == completion("x", b="3")
-        assert not (await store.completions(ADA, Completions(None, {"a": "1"}), limit=9)).items
+        assert not (await store.completions(ADA, CompletionQuery(None, {"a": "1"}), limit=9)).items
 
     async def test_what_is_deleted_is_gone(self, store: Store) -> None:
         await store.keep_completion(ADA, completion("x", a="1"))
         await store.delete_completion(ADA, "x")
-        assert not (await store.completions(ADA, Completions(), limit=9)).items
+        assert not (await store.completions(ADA, CompletionQuery(), limit=9)).items
         await store.keep_completion(ADA, completion("x"))
         assert (await store.completion(ADA, "x")).metadata == {}
 

@@ -18,17 +18,17 @@ from server.core.errors import (
 )
 from server.live.turn import Ended
 from server.openai_protocol.codec import encode
-from server.openai_protocol.errors import RefusedError
+from server.openai_protocol.errors import ApiError
 from server.openai_protocol.fields import Fields
 from server.openai_protocol.stream import DONE
 from server.transports.openai.chat.replay import events_of, failure_of
-from server.transports.openai.chat.request_messages import Told
+from server.transports.openai.chat.request_messages import RequestMessages
 from server.transports.openai.chat.stored import Stored, metadata_of
 from server.transports.openai.chat.turn_writer import Writer
 from server.transports.openai.errors import PassedOnError
-from server.transports.openai.exchange import Visit
+from server.transports.openai.exchange import Exchange
 from server.upstream.bodies import EVENTS, after
-from server.upstream.pool import Upstreams
+from server.upstream.pool import UpstreamPool
 from server.upstream.port import Reply, UpstreamFailedError
 from storage.model import Role, Status, Turn
 
@@ -48,35 +48,37 @@ _NAMES = {"system_prompt": "messages", "conversation_id": "X-Conversation-Id"}
 class Joined:
     """Asks in a conversation with all that a client's request says, and answers the client."""
 
-    def __init__(self, upstreams: Upstreams, conversations: Conversations, stored: Stored) -> None:
+    def __init__(
+        self, upstreams: UpstreamPool, conversations: Conversations, stored: Stored
+    ) -> None:
         self._upstreams = upstreams
         self._conversations = conversations
         self._stored = stored
 
-    async def create(self, visit: Visit, asked: Fields, model: str) -> None:
+    async def create(self, exchange: Exchange, asked: Fields, model: str) -> None:
         """Answer a chat completion in the conversation that its header names.
 
         The turn outlives its asker, as every turn does, and ends where anybody cancels it.
         """
-        key = visit.headers.get("idempotency-key") or None
+        key = exchange.headers.get("idempotency-key") or None
         question = replace(_question(asked, model), idempotency_key=key)
         if key is not None:
             question = replace(question, digest=_digest(asked))
         if asked.flag("store"):
             metadata_of(asked)
-        writer = Writer(self._upstreams, visit, asked)
-        turn = await self._begun(visit, question, writer)
-        ending = asyncio.create_task(self._end(visit.owner, turn, writer))
+        writer = Writer(self._upstreams, exchange, asked)
+        turn = await self._begun(exchange, question, writer)
+        ending = asyncio.create_task(self._end(exchange.owner, turn, writer))
         try:
-            await self._answer(visit, asked, turn, writer, ending)
+            await self._answer(exchange, asked, turn, writer, ending)
         finally:
             ending.cancel()
 
-    async def _begun(self, visit: Visit, question: Ask, writer: Writer) -> Turn:
+    async def _begun(self, exchange: Exchange, question: Ask, writer: Writer) -> Turn:
         """Begin a turn; what is wrong is named as the client knows it."""
         try:
             return await self._conversations.ask(
-                visit.owner, visit.headers[HEADER], question, writer=writer
+                exchange.owner, exchange.headers[HEADER], question, writer=writer
             )
         except ContextLengthError as error:
             error.param = "messages"
@@ -89,7 +91,7 @@ class Joined:
 
     async def _answer(
         self,
-        visit: Visit,
+        exchange: Exchange,
         asked: Fields,
         turn: Turn,
         writer: Writer,
@@ -97,16 +99,16 @@ class Joined:
     ) -> None:
         own = {HEADER: turn.conversation_id, _TURN_HEADER: turn.id}
         if asked.flag("stream"):
-            events = self._stored.shown(visit, asked, _whole(writer, ending))
+            events = self._stored.shown(exchange, asked, _whole(writer, ending))
             begun = after(await anext(events), events)
             headers = {**writer.headers, **own, "content-type": EVENTS}
-            await visit.relay(Reply(200, headers, begun), spoken=True)
+            await exchange.relay(Reply(200, headers, begun), spoken=True)
             return
         _refuse_unfinished(await ending, writer)
         completion = writer.heard.completion()
         if asked.flag("store"):
-            completion = await self._stored.keep(visit, asked, completion)
-        await visit.answer(completion, {**writer.headers, **own})
+            completion = await self._stored.keep(exchange, asked, completion)
+        await exchange.answer(completion, {**writer.headers, **own})
 
     async def _end(self, owner: str, turn: Turn, writer: Writer) -> Turn:
         """Return a turn as it ended; nothing is heard of it after that."""
@@ -137,14 +139,14 @@ def _digest(asked: Fields) -> str:
 def _question(asked: Fields, model: str) -> Ask:
     """Return what a client asks, and all that it says was said before. Raises RefusedError."""
     if (asked.integer("n") or 1) > 1:
-        raise RefusedError("A conversation takes one answer: 'n' must be 1.", "n", "invalid_value")
+        raise ApiError("A conversation takes one answer: 'n' must be 1.", "n", "invalid_value")
     for name in _TEMPLATES:
         if asked.raw(name) not in (None, "chat"):
-            raise RefusedError(f"'{name}' cannot be used with X-Conversation-Id.", name)
-    told = Told(asked.raw("messages"))
+            raise ApiError(f"'{name}' cannot be used with X-Conversation-Id.", name)
+    told = RequestMessages(asked.raw("messages"))
     said = told.said
     if not said or said[-1].role not in _QUESTIONS:
-        raise RefusedError(
+        raise ApiError(
             "The last message must be of role 'user' or 'tool' where a conversation is joined.",
             "messages",
             "invalid_value",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from server.core.turns.placement import Said, same
+from server.core.turns.placement import Utterance, same
 from server.openai_protocol.messages import content_of, message_of, role_of
 from storage.model import Content, PromptMessage, Role
 
@@ -15,7 +15,7 @@ Message = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class RequestMessages:
     """The messages of a request, in its order.
 
     Instructions are messages of role `system` or `developer`: those that come first are the system
@@ -33,7 +33,7 @@ class Told:
         return [one for one in self.messages[len(self.first) :] if _instructs(one)]
 
     @property
-    def said(self) -> tuple[Said, ...]:
+    def said(self) -> tuple[Utterance, ...]:
         return tuple(_said(one) for one in self.messages if not _instructs(one))
 
     @property
@@ -51,7 +51,7 @@ class Told:
         for one in reversed(self.messages[len(self.first) :]):
             if _instructs(one):
                 sent.append(one)
-            elif kept and same(_said(one), Said(kept[-1].role, kept[-1].content)):
+            elif kept and same(_said(one), Utterance(kept[-1].role, kept[-1].content)):
                 kept.pop()
                 sent.append(one)
         return [*self._beginning(kept), *reversed(sent)]
@@ -70,8 +70,8 @@ def _instructs(message: Message) -> bool:
     return message["role"] in ("system", "developer")
 
 
-def _said(message: Message) -> Said:
-    return Said(role_of(message), content_of(message))
+def _said(message: Message) -> Utterance:
+    return Utterance(role_of(message), content_of(message))
 
 
 def _plain(content: Content) -> str:

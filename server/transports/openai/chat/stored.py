@@ -11,15 +11,15 @@ from urllib.parse import parse_qsl
 
 from server.config.limits import ReplyLimits
 from server.core.completions import StoredCompletions, labels
-from server.openai_protocol.assemble import Assembled
+from server.openai_protocol.assemble import Assembler
 from server.openai_protocol.codec import encode, parse
-from server.openai_protocol.errors import RefusedError, missing, quote, unknown_value
+from server.openai_protocol.errors import ApiError, missing, quote, unknown_value
 from server.openai_protocol.fields import Fields
-from server.transports.openai.exchange import Visit, read_json
+from server.transports.openai.exchange import Exchange, read_json
 from server.transports.openai.upstream_json import beside, refuse_bad
 from server.upstream.bodies import whole
-from server.upstream.pool import Upstreams
-from storage.model import Completion, Completions
+from server.upstream.pool import UpstreamPool
+from storage.model import Completion, CompletionQuery
 from storage.port import NotFoundError
 
 _ANSWER_BYTES = ReplyLimits().answer_bytes
@@ -30,11 +30,11 @@ OURS = ("store", "metadata")
 class Stored:
     """Asks for completions that are kept, and shows them."""
 
-    def __init__(self, upstreams: Upstreams, completions: StoredCompletions) -> None:
+    def __init__(self, upstreams: UpstreamPool, completions: StoredCompletions) -> None:
         self._upstreams = upstreams
         self._completions = completions
 
-    async def create(self, visit: Visit, asked: Fields, model: str) -> None:
+    async def create(self, exchange: Exchange, asked: Fields, model: str) -> None:
         """Answer as any other chat completion; its end is told when it is kept."""
         metadata_of(asked)
         stream = asked.flag("stream")
@@ -42,35 +42,37 @@ class Stored:
         if stream:
             options = asked.raw("stream_options") or {}
             body["stream_options"] = {**options, "include_usage": True}
-        call = visit.call("/chat/completions", encode(body), model=model, stream=stream)
+        call = exchange.call("/chat/completions", encode(body), model=model, stream=stream)
         async with self._upstreams.call(call) as reply:
             await refuse_bad(reply)
             headers = beside(reply)
             if stream:
-                shown = self.shown(visit, asked, reply.body)
-                await visit.relay(replace(reply, body=shown), spoken=True)
+                shown = self.shown(exchange, asked, reply.body)
+                await exchange.relay(replace(reply, body=shown), spoken=True)
                 return
             answer = parse(await whole(reply.body, _ANSWER_BYTES))[0]
-        await visit.answer(await self.keep(visit, asked, answer), headers)
+        await exchange.answer(await self.keep(exchange, asked, answer), headers)
 
-    async def keep(self, visit: Visit, asked: Fields, answer: dict[str, Any]) -> dict[str, Any]:
+    async def keep(
+        self, exchange: Exchange, asked: Fields, answer: dict[str, Any]
+    ) -> dict[str, Any]:
         """Keep an answer under an id of its own, and return it as it was kept."""
-        return await self._keep(visit, asked, {**answer, "id": _new_id()})
+        return await self._keep(exchange, asked, {**answer, "id": _new_id()})
 
     async def shown(
-        self, visit: Visit, asked: Fields, events: AsyncIterator[bytes]
+        self, exchange: Exchange, asked: Fields, events: AsyncIterator[bytes]
     ) -> AsyncIterator[bytes]:
         """Yield a stream that tells its usage as it was asked for: with that, or without it.
 
         Where it is to be kept, its end is told when it is.
         """
-        assembled, id_ = Assembled(), _new_id() if asked.flag("store") else None
+        assembled, id_ = Assembler(), _new_id() if asked.flag("store") else None
         options = asked.part("stream_options")
         usage_is_wanted = options is not None and options.flag("include_usage")
         async for event in events:
             chunk = assembled.take(event)
             if assembled.done and id_ is not None:
-                await self._keep(visit, asked, {**assembled.completion(), "id": id_})
+                await self._keep(exchange, asked, {**assembled.completion(), "id": id_})
             if assembled.done or "error" in chunk:
                 yield event
             elif usage_is_wanted or chunk["choices"]:
@@ -80,49 +82,51 @@ class Stored:
                     del chunk["usage"]
                 yield b"data: %b\n\n" % encode(chunk | named) if named or untold else event
 
-    async def list(self, visit: Visit) -> None:
+    async def list(self, exchange: Exchange) -> None:
         """Show a page of what was kept."""
-        wanted, limit, after = _asked(visit.query)
+        wanted, limit, after = _asked(exchange.query)
         try:
-            page = await self._completions.page(visit.owner, wanted, limit=limit, after=after)
+            page = await self._completions.page(exchange.owner, wanted, limit=limit, after=after)
         except NotFoundError as error:
             raise _no_such(error) from None
-        await visit.answer(_list([_shown(one) for one in page.items], more=page.has_more))
+        await exchange.answer(_list([_shown(one) for one in page.items], more=page.has_more))
 
-    async def read(self, visit: Visit) -> None:
-        await visit.answer(_shown(await self._found(visit)))
+    async def read(self, exchange: Exchange) -> None:
+        await exchange.answer(_shown(await self._found(exchange)))
 
-    async def change(self, visit: Visit) -> None:
+    async def change(self, exchange: Exchange) -> None:
         """Put metadata in the place of what there was; nothing else of a completion changes."""
-        asked = read_json(await visit.read())
+        asked = read_json(await exchange.read())
         if (metadata := asked.part("metadata")) is None:
             raise missing("metadata")
-        id_ = visit.names["id"]
-        changed = await self._completions.label(visit.owner, id_, labels(metadata.values))
-        await visit.answer(_shown(changed))
+        id_ = exchange.names["id"]
+        changed = await self._completions.label(exchange.owner, id_, labels(metadata.values))
+        await exchange.answer(_shown(changed))
 
-    async def delete(self, visit: Visit) -> None:
-        id_ = visit.names["id"]
-        await self._completions.delete(visit.owner, id_)
-        await visit.answer({"object": "chat.completion.deleted", "id": id_, "deleted": True})
+    async def delete(self, exchange: Exchange) -> None:
+        id_ = exchange.names["id"]
+        await self._completions.delete(exchange.owner, id_)
+        await exchange.answer({"object": "chat.completion.deleted", "id": id_, "deleted": True})
 
-    async def messages(self, visit: Visit) -> None:
+    async def messages(self, exchange: Exchange) -> None:
         """Show a page of the messages that a completion answered."""
-        found = await self._found(visit)
+        found = await self._found(exchange)
         said = [_message(found.id, n, one) for n, one in enumerate(found.messages)]
-        wanted, limit, after = _asked(visit.query)
+        wanted, limit, after = _asked(exchange.query)
         if not wanted.oldest_first:
             said.reverse()
         places = {one["id"]: place for place, one in enumerate(said, start=1)}
         if after and after not in places:
             raise _no_such(f"There is no message '{quote(after)}'.")
         behind = said[places[after] if after else 0 :]
-        await visit.answer(_list(behind[:limit], more=len(behind) > limit))
+        await exchange.answer(_list(behind[:limit], more=len(behind) > limit))
 
-    async def _found(self, visit: Visit) -> Completion:
-        return await self._completions.get(visit.owner, visit.names["id"])
+    async def _found(self, exchange: Exchange) -> Completion:
+        return await self._completions.get(exchange.owner, exchange.names["id"])
 
-    async def _keep(self, visit: Visit, asked: Fields, answer: dict[str, Any]) -> dict[str, Any]:
+    async def _keep(
+        self, exchange: Exchange, asked: Fields, answer: dict[str, Any]
+    ) -> dict[str, Any]:
         completion = Completion(
             id=answer["id"],
             model=answer["model"],
@@ -131,7 +135,7 @@ class Stored:
             messages=asked.raw("messages"),
             metadata=metadata_of(asked),
         )
-        await self._completions.keep(visit.owner, completion)
+        await self._completions.keep(exchange.owner, completion)
         return _shown(completion)
 
 
@@ -168,12 +172,12 @@ def _list(data: Sequence[Mapping[str, Any]], *, more: bool) -> dict[str, Any]:
     }
 
 
-def _no_such(told: object) -> RefusedError:
+def _no_such(told: object) -> ApiError:
     """Return the refusal of a page behind what is not there."""
-    return RefusedError(str(told), "after", status=404)
+    return ApiError(str(told), "after", status=404)
 
 
-def _asked(query: str) -> tuple[Completions, int, str | None]:
+def _asked(query: str) -> tuple[CompletionQuery, int, str | None]:
     """Return which completions a query wants, how many, and behind which. Raises RefusedError."""
     given = dict(parse_qsl(query, keep_blank_values=True))
     order = given.get("order") or "asc"
@@ -181,7 +185,7 @@ def _asked(query: str) -> tuple[Completions, int, str | None]:
         raise unknown_value("order", order, ("asc", "desc"))
     limit = given.get("limit") or "20"
     if not (limit.isascii() and limit.isdigit()) or not 1 <= int(limit[:9]) <= 100:
-        raise RefusedError(
+        raise ApiError(
             "Invalid 'limit': expected an integer between 1 and 100.", "limit", "invalid_value"
         )
     metadata = {
@@ -189,5 +193,5 @@ def _asked(query: str) -> tuple[Completions, int, str | None]:
         for name, value in given.items()
         if name.startswith("metadata[") and name.endswith("]")
     }
-    wanted = Completions(given.get("model") or None, metadata, oldest_first=order == "asc")
+    wanted = CompletionQuery(given.get("model") or None, metadata, oldest_first=order == "asc")
     return wanted, int(limit), given.get("after") or None

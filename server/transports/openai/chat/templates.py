@@ -15,10 +15,10 @@ from server.openai_protocol.fields import Fields
 from server.templates.template import Template, TemplateError, stops
 from server.transports.openai import validation
 from server.transports.openai.chat import from_completion
-from server.transports.openai.exchange import Visit
+from server.transports.openai.exchange import Exchange
 from server.transports.openai.upstream_json import ask, refuse_bad
 from server.upstream.bodies import EVENTS, after
-from server.upstream.pool import Upstreams
+from server.upstream.pool import UpstreamPool
 from server.upstream.port import Reply
 from storage.model import PromptMessage, Role
 
@@ -64,46 +64,46 @@ def concerns(asked: Fields) -> bool:
 class Shaped:
     """Turns requests that have fields of ours into such as upstreams understand."""
 
-    def __init__(self, upstreams: Upstreams, conversations: Conversations) -> None:
+    def __init__(self, upstreams: UpstreamPool, conversations: Conversations) -> None:
         self._upstreams = upstreams
-        self._shaping = conversations.shaping
+        self._characters = conversations.characters
         self._counting = conversations.counting
 
-    async def chat(self, visit: Visit, asked: Fields) -> Fields | None:
+    async def chat(self, exchange: Exchange, asked: Fields) -> Fields | None:
         """Return a chat without fields of ours, for an upstream that chats.
 
         None where it was answered: written as one text, completed, and told as a chat.
         """
-        wish = _wish(asked)
-        character = self._shaping.character(wish)
+        expected = _wish(asked)
+        character = self._characters.character(expected)
         asked = _without_ours(asked, character)
         model = validation.chat(asked)
         asked = _joined_by(asked, character)
-        template = await self._shaping.template(wish, model)
+        template = await self._characters.template(expected, model)
         if template is None:
             return asked
         for name in _NEVER:
             if asked.raw(name):
                 raise InvalidRequestError(f"{name} cannot be had with a template.", name)
-        if "x-conversation-id" in visit.headers:
+        if "x-conversation-id" in exchange.headers:
             raise InvalidRequestError(
                 "Templates cannot be used with X-Conversation-Id.", template.param or "mode"
             )
         text = await _rendered(template, _messages(asked))
         if self._upstreams.first(model).local:
             return asked  # Eliza hears words, and needs no template to tell whose they are
-        await self._complete(visit, await self._completion(asked, model, text, template))
+        await self._complete(exchange, await self._completion(asked, model, text, template))
         return None
 
     async def completion(self, asked: Fields) -> Fields:
         """Return a completion without fields of ours, its prompt written by a template."""
-        wish = _wish(asked)
-        character = self._shaping.character(wish)
+        expected = _wish(asked)
+        character = self._characters.character(expected)
         asked = _without_ours(asked, character)
         model = validation.completion(asked)
-        if wish in (_Wish(None, None, None, None), _Wish(Mode.CHAT, None, None, None)):
+        if expected in (_Wish(None, None, None, None), _Wish(Mode.CHAT, None, None, None)):
             return asked
-        template = await self._shaping.template(replace(wish, mode=Mode.INSTRUCT), model)
+        template = await self._characters.template(replace(expected, mode=Mode.INSTRUCT), model)
         assert template is not None  # noqa: S101 - that mode has one always
         first = [PromptMessage(Role.SYSTEM, character.system_prompt or "")]
         first.append(PromptMessage(Role.ASSISTANT, character.greeting or ""))
@@ -130,18 +130,20 @@ class Shaped:
             body["logprobs"] = asked.integer("top_logprobs") or 0
         return body
 
-    async def _complete(self, visit: Visit, body: dict[str, Any]) -> None:
+    async def _complete(self, exchange: Exchange, body: dict[str, Any]) -> None:
         if not body.get("stream"):
-            answer = await ask(self._upstreams, visit.made("/completions", body))
-            await visit.answer(from_completion.whole(answer))
+            answer = await ask(self._upstreams, exchange.made("/completions", body))
+            await exchange.answer(from_completion.whole(answer))
             return
-        async with aclosing(self._events(visit, body)) as events:
+        async with aclosing(self._events(exchange, body)) as events:
             first = await anext(events)
             reply = Reply(200, {"content-type": EVENTS}, after(first, events))
-            await visit.relay(reply, spoken=True)
+            await exchange.relay(reply, spoken=True)
 
-    async def _events(self, visit: Visit, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
-        call = visit.made("/completions", body, stream=True)
+    async def _events(
+        self, exchange: Exchange, body: dict[str, Any]
+    ) -> AsyncGenerator[bytes, None]:
+        call = exchange.made("/completions", body, stream=True)
         async with self._upstreams.call(call) as reply:
             await refuse_bad(reply)
             async for event in from_completion.Retold().events(reply.body):
@@ -194,8 +196,8 @@ def _prompts(asked: Fields) -> Sequence[str]:
             return [""]
         case str() as prompt:
             return [prompt]
-        case [str(), *_] as prompts:
-            return [str(prompt) for prompt in prompts]
+        case [str(), *_] as composer:
+            return [str(prompt) for prompt in composer]
     raise InvalidRequestError("A template takes text, not tokens.", "prompt")
 
 

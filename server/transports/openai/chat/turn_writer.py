@@ -9,19 +9,19 @@ from dataclasses import replace
 from typing import Any
 
 from server.core.errors import problem_of
-from server.openai_protocol.assemble import Assembled
+from server.openai_protocol.assemble import Assembler
 from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.fields import Fields
 from server.openai_protocol.messages import content_of
 from server.openai_protocol.surrogates import fit_value, word
 from server.openai_protocol.usage_fields import usage_of
 from server.transports.openai.chat import stored, templates
-from server.transports.openai.chat.request_messages import Told
+from server.transports.openai.chat.request_messages import RequestMessages
 from server.transports.openai.errors import PassedOnError
-from server.transports.openai.exchange import Visit
+from server.transports.openai.exchange import Exchange
 from server.transports.openai.upstream_json import beside, refuse_bad
 from server.transports.status import http_status
-from server.upstream.pool import Upstreams
+from server.upstream.pool import UpstreamPool
 from server.upstream.port import Finish, Prompt, UpstreamError
 from server.upstream.remote.errors import refused, stream_error
 from server.upstream.remote.redaction import tidy
@@ -38,11 +38,11 @@ class Writer:
 
     name = "joined"
 
-    def __init__(self, upstreams: Upstreams, visit: Visit, asked: Fields) -> None:
+    def __init__(self, upstreams: UpstreamPool, exchange: Exchange, asked: Fields) -> None:
         self._upstreams = upstreams
-        self._visit = visit
+        self._visit = exchange
         self._asked = asked
-        self.heard = Assembled()
+        self.heard = Assembler()
         #: what of the upstream's headers is for the client too
         self.headers: Mapping[str, str] = {}
         #: its turn is its own, and not one that an earlier request began
@@ -115,7 +115,7 @@ class Writer:
         options = {**(asked.get("stream_options") or {}), "include_usage": True}
         return asked | {
             "model": prompt.model,
-            "messages": Told(self._asked.raw("messages")).sent(prompt.messages),
+            "messages": RequestMessages(self._asked.raw("messages")).sent(prompt.messages),
             "stream": True,
             "stream_options": options,
         }

@@ -18,10 +18,10 @@ from server.openai_protocol.stream import DONE
 from server.tokens.encoding import UnknownTokenError, encoding
 from server.tokens.models import model
 from server.transports.openai.chat.stored import OURS
-from server.transports.openai.exchange import Visit
+from server.transports.openai.exchange import Exchange
 from server.transports.openai.upstream_json import beside, hear, refuse_bad
 from server.upstream.bodies import EVENTS, after
-from server.upstream.pool import Upstreams
+from server.upstream.pool import UpstreamPool
 from server.upstream.port import Reply
 
 #: what has no meaning in a chat, or another one, and what is ours to say; all else is passed on
@@ -52,7 +52,7 @@ class _Made:
     """One completion in the making."""
 
     model: str
-    prompts: list[str]
+    composer: list[str]
     echo: bool
     choices_each: int
     id: str = field(default_factory=lambda: f"cmpl-{secrets.token_hex(12)}")
@@ -105,10 +105,12 @@ class _Made:
 class FromChat:
     """Asks one chat completion for each prompt of a completion."""
 
-    def __init__(self, upstreams: Upstreams) -> None:
+    def __init__(self, upstreams: UpstreamPool) -> None:
         self._upstreams = upstreams
 
-    async def ask(self, visit: Visit, asked: Fields) -> tuple[dict[str, Any], Mapping[str, str]]:
+    async def ask(
+        self, exchange: Exchange, asked: Fields
+    ) -> tuple[dict[str, Any], Mapping[str, str]]:
         """Return a whole completion, and the headers that came with the first of its chats.
 
         Raises PassedOnError for the upstream's refusal.
@@ -119,11 +121,11 @@ class FromChat:
         async def answer(prompt: str) -> tuple[dict[str, Any], dict[str, str]]:
             async with places:
                 body = self._chat(asked, made, prompt)
-                return await hear(self._upstreams, visit.made("/chat/completions", body))
+                return await hear(self._upstreams, exchange.made("/chat/completions", body))
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(answer(prompt)) for prompt in made.prompts]
+                tasks = [group.create_task(answer(prompt)) for prompt in made.composer]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         choices = []
@@ -131,31 +133,31 @@ class FromChat:
             told, _ = task.result()
             made.hear(told)
             made.spend(told.get("usage"))
-            prefix = made.prompts[number] if made.echo else ""
+            prefix = made.composer[number] if made.echo else ""
             for said in told["choices"]:
                 text = prefix + (said["message"].get("content") or "")
                 choices.append(made.choice(number, said, text, len(prefix)))
         return {**made.envelope(choices), "usage": made.usage}, tasks[0].result()[1]
 
-    async def stream(self, visit: Visit, asked: Fields) -> None:
+    async def stream(self, exchange: Exchange, asked: Fields) -> None:
         """Answer with a whole completion, event by event, prompt after prompt."""
         made = _made(asked)
         options = asked.part("stream_options")
         made.tells_usage = options is not None and options.flag("include_usage")
-        async with aclosing(self._events(visit, asked, made)) as events:
+        async with aclosing(self._events(exchange, asked, made)) as events:
             first = await anext(events)
             headers = {**made.headers, "content-type": EVENTS}
             reply = Reply(200, headers, after(first, events))
-            await visit.relay(reply, spoken=True)
+            await exchange.relay(reply, spoken=True)
 
     async def _events(
-        self, visit: Visit, asked: Fields, made: _Made
+        self, exchange: Exchange, asked: Fields, made: _Made
     ) -> AsyncGenerator[bytes, None]:
-        for number, prompt in enumerate(made.prompts):
+        for number, prompt in enumerate(made.composer):
             body = {**self._chat(asked, made, prompt), "stream": True}
             if made.tells_usage:
                 body["stream_options"] = {"include_usage": True}
-            call = visit.made("/chat/completions", body, stream=True)
+            call = exchange.made("/chat/completions", body, stream=True)
             async with self._upstreams.call(call) as reply:
                 await refuse_bad(reply)
                 made.headers = made.headers or beside(reply)
@@ -184,10 +186,10 @@ class FromChat:
 
 def _made(asked: Fields) -> _Made:
     named = str(asked.raw("model"))
-    prompts = _prompts(asked.raw("prompt"), named)
-    if len(prompts) > _MOST_PROMPTS:
-        raise errors.overlong("prompt", _MOST_PROMPTS, len(prompts))
-    return _Made(named, prompts, asked.flag("echo"), asked.integer("n") or 1)
+    composer = _prompts(asked.raw("prompt"), named)
+    if len(composer) > _MOST_PROMPTS:
+        raise errors.overlong("prompt", _MOST_PROMPTS, len(composer))
+    return _Made(named, composer, asked.flag("echo"), asked.integer("n") or 1)
 
 
 def _prompts(prompt: Any, named: str) -> list[str]:
@@ -207,13 +209,13 @@ def _text(tokens: list[int], named: str) -> str:
     try:
         return encoding(model(named).encoding).decode(tokens)
     except UnknownTokenError as error:
-        raise errors.RefusedError(f"Invalid 'prompt': {error}.", "prompt") from None
+        raise errors.ApiError(f"Invalid 'prompt': {error}.", "prompt") from None
 
 
 async def _retold(body: AsyncIterator[bytes], made: _Made, number: int) -> AsyncIterator[bytes]:
     """Yield a chat's events as those of the completion of one prompt."""
     offsets: dict[int, int] = {}
-    prompt = made.prompts[number] if made.echo else ""
+    prompt = made.composer[number] if made.echo else ""
     usage: object = None
     async for event in body:
         data = data_of(event)

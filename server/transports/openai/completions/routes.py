@@ -12,50 +12,50 @@ from server.transports.openai import validation
 from server.transports.openai.chat.templates import Shaped, concerns
 from server.transports.openai.completions.from_chat import FromChat
 from server.transports.openai.errors import PassedOnError
-from server.transports.openai.exchange import Visit, read_json
+from server.transports.openai.exchange import Exchange, read_json
 from server.upstream.bodies import start_of
-from server.upstream.pool import Upstreams
+from server.upstream.pool import UpstreamPool
 
 _REFUSAL_BYTES = 64 << 10
 #: so many models are remembered to take messages only
 _REMEMBERED = 1_000
 
 
-class Completions:
+class CompletionRoutes:
     """The routes of text completions, today's and the legacy ones."""
 
-    def __init__(self, upstreams: Upstreams, default_model: str, shaped: Shaped) -> None:
+    def __init__(self, upstreams: UpstreamPool, default_model: str, shaped: Shaped) -> None:
         self._shaped = shaped
         self._upstreams = upstreams
         self._from_chat = FromChat(upstreams)
         self._default_model = default_model
         self._chat_only: set[str] = set()
 
-    async def create(self, visit: Visit) -> None:
+    async def create(self, exchange: Exchange) -> None:
         """Complete a text."""
-        body = await visit.read()
-        await self._complete(visit, body, read_json(body))
+        body = await exchange.read()
+        await self._complete(exchange, body, read_json(body))
 
-    async def create_of_old(self, visit: Visit) -> None:
+    async def create_of_old(self, exchange: Exchange) -> None:
         """Complete a text for a client that names the model in the path, or not at all."""
-        asked = dict(read_json(await visit.read()).values)
-        asked["model"] = visit.names.get("id") or asked.get("model") or self._default_model
-        await self._complete(visit, encode(asked), Fields(asked))
+        asked = dict(read_json(await exchange.read()).values)
+        asked["model"] = exchange.names.get("id") or asked.get("model") or self._default_model
+        await self._complete(exchange, encode(asked), Fields(asked))
 
-    async def generate(self, visit: Visit) -> None:
+    async def generate(self, exchange: Exchange) -> None:
         """Complete a text as engines of old did: `context`, `length`, and the answer in `data`."""
-        said = dict(read_json(await visit.read()).values)
+        said = dict(read_json(await exchange.read()).values)
         names = {"context": "prompt", "length": "max_tokens"}
         asked = {names.get(name, name): value for name, value in said.items()}
-        asked |= {"model": visit.names["id"], "stream": False}
+        asked |= {"model": exchange.names["id"], "stream": False}
         validation.completion(Fields(asked))
-        answer = await self.ask(visit, asked)
-        await visit.answer({**answer, "data": answer["choices"]})
+        answer = await self.ask(exchange, asked)
+        await exchange.answer({**answer, "data": answer["choices"]})
 
-    async def ask(self, visit: Visit, asked: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, exchange: Exchange, asked: dict[str, Any]) -> dict[str, Any]:
         """Return a whole completion. Raises PassedOnError for the upstream's refusal."""
         if asked["model"] not in self._chat_only:
-            call = visit.made("/completions", asked)
+            call = exchange.made("/completions", asked)
             async with self._upstreams.call(call) as reply:
                 body = b"".join([piece async for piece in reply.body])
             if reply.status < 400:
@@ -63,28 +63,28 @@ class Completions:
                 return answer
             if not _takes_messages_only(reply.status, body):
                 raise PassedOnError(reply.status, reply.headers, body)
-        answer, _ = await self._from_chat.ask(visit, Fields(asked))
+        answer, _ = await self._from_chat.ask(exchange, Fields(asked))
         self._remember(asked["model"])
         return answer
 
-    async def _complete(self, visit: Visit, body: bytes, asked: Fields) -> None:
+    async def _complete(self, exchange: Exchange, body: bytes, asked: Fields) -> None:
         if concerns(asked):
             asked = await self._shaped.completion(asked)
             body = encode(asked.values)
         model = validation.completion(asked)
         if model not in self._chat_only:
-            call = visit.call("/completions", body, model=model, stream=asked.flag("stream"))
+            call = exchange.call("/completions", body, model=model, stream=asked.flag("stream"))
             async with self._upstreams.call(call) as reply:
                 if reply.status < 400:
-                    await visit.relay(reply, spoken=True)
+                    await exchange.relay(reply, spoken=True)
                     return
                 refused = await start_of(reply.body, _REFUSAL_BYTES)
             if not _takes_messages_only(reply.status, refused):
                 raise PassedOnError(reply.status, reply.headers, refused)
         if asked.flag("stream"):
-            await self._from_chat.stream(visit, asked)
+            await self._from_chat.stream(exchange, asked)
         else:
-            await visit.answer(*await self._from_chat.ask(visit, asked))
+            await exchange.answer(*await self._from_chat.ask(exchange, asked))
         self._remember(model)
 
     def _remember(self, model: str) -> None:

@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl, unquote, urlencode
 
 from server.core.errors import RequestTooLargeError
 from server.openai_protocol.codec import encode
-from server.openai_protocol.errors import RefusedError
+from server.openai_protocol.errors import ApiError
 from server.transports.openai.errors import unknown_url
-from server.transports.openai.exchange import Visit, read_json
+from server.transports.openai.exchange import Exchange, read_json
 from server.transports.openai.stored_objects.batch_files import BatchFiles
 from server.transports.openai.stored_objects.multipart import Check, Form, boundary_of, content_type
 from server.transports.openai.stored_objects.ownership import Ownership, no_such
@@ -25,7 +25,7 @@ from server.transports.openai.stored_objects.references import (
 )
 from server.transports.openai.stored_objects.resources import STATELESS, Does, Rule, rule_of
 from server.upstream.bodies import JSON
-from server.upstream.pool import Upstreams
+from server.upstream.pool import UpstreamPool
 from server.upstream.port import Call
 from storage.model import UpstreamObject
 
@@ -49,58 +49,58 @@ class Admitted:
 class Admission:
     """Lets a request through that names nothing but its caller's own things."""
 
-    def __init__(self, upstreams: Upstreams, ownership: Ownership, whole_bytes: int) -> None:
+    def __init__(self, upstreams: UpstreamPool, ownership: Ownership, whole_bytes: int) -> None:
         """`whole_bytes`: how long a JSON body may be, which is read whole."""
         self._upstreams = upstreams
         self._ownership = ownership
         self._whole_bytes = whole_bytes
         self._batches = BatchFiles(upstreams, ownership)
 
-    async def admit(self, visit: Visit) -> Admitted:
+    async def admit(self, exchange: Exchange) -> Admitted:
         """Return the call that a request is. Raises RefusedError.
 
         Path, query and JSON body are written anew, as they were understood: what an upstream could
         understand otherwise does not get there.
         """
-        path = _canonical(visit)
-        found = rule_of(visit.method, path)
+        path = _canonical(exchange)
+        found = rule_of(exchange.method, path)
         strict = found is not None and found[0] not in STATELESS
         homes: list[str] = []  # of the call, as soon as that is known
-        body, values, kind = await self._body(visit, homes, strict=strict)
+        body, values, kind = await self._body(exchange, homes, strict=strict)
         model = values.get("model")
         if self._upstreams.first(model if isinstance(model, str) and model else None).local:
-            raise unknown_url(visit.method, f"/v1{visit.path}")
+            raise unknown_url(exchange.method, f"/v1{exchange.path}")
         if found is None:
-            raise _inseparable(visit)
+            raise _inseparable(exchange)
         rule, path_ids = found
         named = {**references(values, strict=strict), **dict.fromkeys(path_ids, "id")}
-        call = visit.call(path, body, model=model if isinstance(model, str) and model else None)
+        call = exchange.call(path, body, model=model if isinstance(model, str) and model else None)
         query = parse_qsl(call.query, keep_blank_values=True)
         named |= _in_query(query, within=bool(path_ids) or rule.does is Does.LISTS)
-        mine = await self._ownership.own(visit, named)
-        headers = {**call.headers, "content-type": kind} if visit.has_body else call.headers
+        mine = await self._ownership.own(exchange, named)
+        headers = {**call.headers, "content-type": kind} if exchange.has_body else call.headers
         upstream = self._home_of(mine.values())
         homes.append(upstream or self._upstreams.first(call.model).name)
         call = replace(call, query=urlencode(query), headers=headers, upstream=upstream)
         if rule.made == "batches" and rule.does is Does.MAKES:
-            await self._batches.check(visit, values, upstream)
+            await self._batches.check(exchange, values, upstream)
         return Admitted(call, rule, path_ids)
 
     async def _body(
-        self, visit: Visit, homes: list[str], *, strict: bool
+        self, exchange: Exchange, homes: list[str], *, strict: bool
     ) -> tuple[bytes | AsyncIterator[bytes], Mapping[str, Any], str]:
         """Return a body as it is sent on, what it says where that is JSON, and its kind."""
-        if not visit.has_body:
+        if not exchange.has_body:
             return b"", {}, JSON
-        given = visit.headers.get("content-type", "")
+        given = exchange.headers.get("content-type", "")
         kind = given.partition(";")[0].strip().lower()
         if kind == _FORM:
-            boundary, check = boundary_of(given), self._checker(visit, homes, strict=strict)
-            return aiter(Form(visit.pieces(), boundary, check)), {}, content_type(boundary)
+            boundary, check = boundary_of(given), self._checker(exchange, homes, strict=strict)
+            return aiter(Form(exchange.pieces(), boundary, check)), {}, content_type(boundary)
         if kind not in ("", JSON) and not kind.endswith("+json"):
-            raise RefusedError(f"Bodies must be {JSON} or {_FORM}.", status=415)
+            raise ApiError(f"Bodies must be {JSON} or {_FORM}.", status=415)
         data = bytearray()
-        async for piece in visit.pieces():
+        async for piece in exchange.pieces():
             data += piece
             if len(data) > self._whole_bytes:
                 raise RequestTooLargeError(
@@ -110,7 +110,7 @@ class Admission:
         values = read_json(bytes(data)).values if data else {}
         return (encode(values) if data else b""), values, JSON
 
-    def _checker(self, visit: Visit, homes: list[str], *, strict: bool) -> Check:
+    def _checker(self, exchange: Exchange, homes: list[str], *, strict: bool) -> Check:
         """Return what looks at each field of a form, which goes to the upstream in `homes`."""
 
         async def check(name: str, value: bytes) -> None:
@@ -121,7 +121,7 @@ class Admission:
                 named = {}
                 for field in fields_of([(name, text), *((name, one) for one in _json_in(text))]):
                     named |= references(field, strict=strict)
-            mine = await self._ownership.own(visit, named)
+            mine = await self._ownership.own(exchange, named)
             for id_, known in mine.items():
                 if known.upstream not in homes:
                     raise no_such(id_, named[id_])
@@ -137,11 +137,11 @@ class Admission:
         return next(iter(homes), None)
 
 
-def _canonical(visit: Visit) -> str:
+def _canonical(exchange: Exchange) -> str:
     """Return a path in the one way to write it. Raises RefusedError for one that has others."""
-    segments = [unquote(one) for one in visit.raw_path.strip("/").split("/")]
+    segments = [unquote(one) for one in exchange.raw_path.strip("/").split("/")]
     if not all(_SEGMENT.fullmatch(one) and one.strip(".") for one in segments):
-        raise unknown_url(visit.method, f"/v1{visit.path}")
+        raise unknown_url(exchange.method, f"/v1{exchange.path}")
     return "/" + "/".join(segments)
 
 
@@ -166,10 +166,10 @@ def _in_query(query: list[tuple[str, str]], *, within: bool) -> dict[str, str]:
     return found
 
 
-def _inseparable(visit: Visit) -> RefusedError:
-    return RefusedError(
-        f"{visit.method} /v1{visit.path} is refused: this server has several keys, and what this "
-        "does or shows at the upstream, where all share one, cannot be told apart by them.",
+def _inseparable(exchange: Exchange) -> ApiError:
+    return ApiError(
+        f"{exchange.method} /v1{exchange.path} is refused: this server has several keys, and what "
+        "this does or shows at the upstream, where all share one, cannot be told apart by them.",
         code="shared_upstream",
         status=403,
     )

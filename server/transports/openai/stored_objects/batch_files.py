@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from server.openai_protocol.errors import RefusedError, missing
-from server.transports.openai.exchange import Visit
+from server.openai_protocol.errors import ApiError, missing
+from server.transports.openai.exchange import Exchange
 from server.transports.openai.stored_objects.ownership import Ownership
 from server.transports.openai.stored_objects.references import may_name, read_once, references
 from server.transports.openai.stored_objects.resources import ELSEWHERE, STATELESS
 from server.transports.openai.upstream_json import refuse_bad
-from server.upstream.pool import Upstreams
+from server.upstream.pool import UpstreamPool
 from server.upstream.port import Call
 
 _LONGEST_LINE: Final = 16 << 20
@@ -22,11 +22,13 @@ _URLS = frozenset((*ELSEWHERE, "/responses", "/videos", *(rule.path for rule in 
 class BatchFiles:
     """Reads a batch's file from the upstream, line by line, and never holds more than a line."""
 
-    def __init__(self, upstreams: Upstreams, ownership: Ownership) -> None:
+    def __init__(self, upstreams: UpstreamPool, ownership: Ownership) -> None:
         self._upstreams = upstreams
         self._ownership = ownership
 
-    async def check(self, visit: Visit, asked: Mapping[str, Any], upstream: str | None) -> None:
+    async def check(
+        self, exchange: Exchange, asked: Mapping[str, Any], upstream: str | None
+    ) -> None:
         """Refuse a batch of which a request names what is not the caller's, or cannot be read.
 
         The file itself is the caller's already.
@@ -39,7 +41,7 @@ class BatchFiles:
             await refuse_bad(reply)
             async for line in _lines(reply.body):
                 if named := _named(line):
-                    await self._ownership.own(visit, named)
+                    await self._ownership.own(exchange, named)
 
 
 async def _lines(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -73,8 +75,8 @@ def _makes_something(url: Any) -> bool:
     return url.removeprefix("/v1") in _URLS
 
 
-def _unreadable() -> RefusedError:
-    return RefusedError(
+def _unreadable() -> ApiError:
+    return ApiError(
         "The batch's file has a line that is no request which can be told to be yours alone.",
         "input_file_id",
         "invalid_value",

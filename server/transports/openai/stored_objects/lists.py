@@ -7,13 +7,13 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from server.openai_protocol.codec import encode, parse
-from server.openai_protocol.errors import RefusedError, quote, unsupported
-from server.transports.openai.exchange import Visit
+from server.openai_protocol.errors import ApiError, quote, unsupported
+from server.transports.openai.exchange import Exchange
 from server.transports.openai.stored_objects.ownership import Ownership
 from server.transports.openai.stored_objects.resources import Rule
 from server.transports.openai.upstream_json import refuse_bad
 from server.upstream.bodies import whole
-from server.upstream.pool import Upstreams
+from server.upstream.pool import UpstreamPool
 from server.upstream.port import Call, UpstreamFailedError
 
 _ANSWER_BYTES = 64 << 20
@@ -31,30 +31,30 @@ _DEFAULT = 20
 class OwnLists:
     """Shows pages of a caller's own things, filled from as many of the upstream's as it takes."""
 
-    def __init__(self, upstreams: Upstreams, ownership: Ownership) -> None:
+    def __init__(self, upstreams: UpstreamPool, ownership: Ownership) -> None:
         self._upstreams = upstreams
         self._ownership = ownership
 
-    async def page(self, visit: Visit, rule: Rule, call: Call) -> None:
+    async def page(self, exchange: Exchange, rule: Rule, call: Call) -> None:
         """Answer with one page; `call` is for the upstream's own list. Raises RefusedError."""
         query, limit, after = _asked(call.query)
         if after is not None:
-            await self._ownership.own(visit, {after: "after"})
+            await self._ownership.own(exchange, {after: "after"})
         found: list[dict[str, Any]] = []
-        further, pages = await self._ownership.has(visit, rule.made), 0
+        further, pages = await self._ownership.has(exchange, rule.made), 0
         call = replace(call, method="GET")
         while further and len(found) <= limit and pages < _MOST_PAGES:
             behind = [] if after is None else [("after", after)]
             asked = urlencode([*query, ("limit", str(_PAGE)), *behind])
-            own, last = await self._page(visit, rule, replace(call, query=asked))
+            own, last = await self._page(exchange, rule, replace(call, query=asked))
             found += own
             further, after, pages = last not in (None, after), last, pages + 1
         if further and not found:
-            raise RefusedError(_TOO_FAR, status=503, kind="server_error")
-        await visit.answer(_shown(found[:limit], more=further or len(found) > limit))
+            raise ApiError(_TOO_FAR, status=503, kind="server_error")
+        await exchange.answer(_shown(found[:limit], more=further or len(found) > limit))
 
     async def _page(
-        self, visit: Visit, rule: Rule, call: Call
+        self, exchange: Exchange, rule: Rule, call: Call
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Return the caller's own of a page of the upstream's, and behind what the next begins."""
         async with self._upstreams.call(call) as reply:
@@ -64,10 +64,10 @@ class OwnLists:
         if not isinstance(listed, list):
             raise UpstreamFailedError("the upstream's list is none")
         named = [one for one in listed if isinstance(one, dict) and isinstance(one.get("id"), str)]
-        mine = await self._ownership.mine(visit, (one["id"] for one in named))
+        mine = await self._ownership.mine(exchange, (one["id"] for one in named))
         here = {id_ for id_, known in mine.items() if known.upstream == reply.upstream}
         own = [one for one in named if one["id"] in here]
-        await self._ownership.learn(visit, rule, None, encode({"data": own}), reply)
+        await self._ownership.learn(exchange, rule, None, encode({"data": own}), reply)
         return own, named[-1]["id"] if named and answer.get("has_more") else None
 
 
@@ -84,6 +84,6 @@ def _asked(query: str) -> tuple[list[tuple[str, str]], int, str | None]:
         raise unsupported("before")
     limit = given.get("limit") or str(_DEFAULT)
     if not (limit.isascii() and limit.isdigit()) or not int(limit[:9]):
-        raise RefusedError(f"Invalid 'limit': '{quote(limit)}'.", "limit", "invalid_value")
+        raise ApiError(f"Invalid 'limit': '{quote(limit)}'.", "limit", "invalid_value")
     others = [pair for pair in pairs if pair[0] not in ("limit", "after", "before")]
     return others, min(int(limit[:9]), _PAGE), given.get("after") or None

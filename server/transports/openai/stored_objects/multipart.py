@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
-from server.openai_protocol.errors import RefusedError
+from server.openai_protocol.errors import ApiError
 
 #: A file so short may be read as a field.
 _SHORT: Final = 512
@@ -160,5 +160,5 @@ def _named(head: bytes) -> str | None:
     return name.strip(b'"').decode("utf-8", "replace")
 
 
-def _unreadable() -> RefusedError:
-    return RefusedError("We could not parse your request: its form is not as RFC 7578 has it.")
+def _unreadable() -> ApiError:
+    return ApiError("We could not parse your request: its form is not as RFC 7578 has it.")

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from server.core.completions import UpstreamObjects
 from server.openai_protocol.codec import encode, parse
-from server.openai_protocol.errors import RefusedError, quote
+from server.openai_protocol.errors import ApiError, quote
 from server.openai_protocol.sse import Cutter, OversizedEventError, data_of
-from server.transports.openai.exchange import Visit, read_json
+from server.transports.openai.exchange import Exchange, read_json
 from server.transports.openai.stored_objects.references import may_name, references
 from server.transports.openai.stored_objects.resources import Does, Rule, told
 from server.upstream.bodies import EVENTS, JSON, one, whole
@@ -34,43 +34,45 @@ class Ownership:
     def __init__(self, objects: UpstreamObjects) -> None:
         self._objects = objects
 
-    async def shared(self, visit: Visit) -> bool:
+    async def shared(self, exchange: Exchange) -> bool:
         """Say whether anybody but the caller has, or may have, things at the upstreams."""
-        return not (visit.alone() and await self._objects.alone(visit.owner))
+        return not (exchange.alone() and await self._objects.alone(exchange.owner))
 
-    async def guarded(self, visit: Visit, body: bytes) -> bytes:
+    async def guarded(self, exchange: Exchange, body: bytes) -> bytes:
         """Return the JSON body of a completion, say, as it is to be sent on. Raises RefusedError.
 
         One that names things is written anew: of a field that is there twice, the upstream might
         read the other.
         """
-        if not may_name(body) or not await self.shared(visit):
+        if not may_name(body) or not await self.shared(exchange):
             return body
         values = read_json(body).values
-        await self.own(visit, references(values, strict=False))
+        await self.own(exchange, references(values, strict=False))
         return encode(values)
 
-    async def own(self, visit: Visit, named: Mapping[str, str]) -> Mapping[str, UpstreamObject]:
+    async def own(
+        self, exchange: Exchange, named: Mapping[str, str]
+    ) -> Mapping[str, UpstreamObject]:
         """Return the caller's things by their ids, each given with the field that names it.
 
         Raises RefusedError where one is not the caller's, or is not there: it says the same.
         """
-        mine = await self._objects.own(visit.owner, named)
+        mine = await self._objects.own(exchange.owner, named)
         for id_, field in named.items():
             if id_ not in mine:
                 raise no_such(id_, field)
         return mine
 
-    async def mine(self, visit: Visit, ids: Iterable[str]) -> Mapping[str, UpstreamObject]:
+    async def mine(self, exchange: Exchange, ids: Iterable[str]) -> Mapping[str, UpstreamObject]:
         """Return what of this is the caller's."""
-        return await self._objects.own(visit.owner, set(ids))
+        return await self._objects.own(exchange.owner, set(ids))
 
-    async def has(self, visit: Visit, kind: str) -> bool:
-        return await self._objects.has(visit.owner, kind)
+    async def has(self, exchange: Exchange, kind: str) -> bool:
+        return await self._objects.has(exchange.owner, kind)
 
     async def heard(
         self,
-        visit: Visit,
+        exchange: Exchange,
         rule: Rule,
         path_ids: Mapping[str, str],
         reply: Reply,
@@ -87,23 +89,23 @@ class Ownership:
             *_, (id_, kind) = path_ids.items()
             gone = UpstreamObject(id_, kind, reply.upstream)
             with suppress(UnavailableError):  # a name that stays names nothing
-                await to_its_end(self._objects.forget(visit.owner, gone))
+                await to_its_end(self._objects.forget(exchange.owner, gone))
             return reply
         if adopt:
             with suppress(UnavailableError):  # it is adopted when it is asked for again
-                await self._learn(visit, reply, list(path_ids.items()), None)
+                await self._learn(exchange, reply, list(path_ids.items()), None)
         kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
         within = next(iter(path_ids), None)
         if rule.places and kind == EVENTS:
-            return replace(reply, body=self._events(visit, rule, within, reply))
+            return replace(reply, body=self._events(exchange, rule, within, reply))
         if rule.places and kind == JSON:
-            reading = self._read(visit, rule, within, reply)
-            data = await (to_its_end(reading) if visit.method == "POST" else reading)
+            reading = self._read(exchange, rule, within, reply)
+            data = await (to_its_end(reading) if exchange.method == "POST" else reading)
             return replace(reply, body=one(data))
         return reply
 
     async def learn(
-        self, visit: Visit, rule: Rule, within: str | None, data: bytes, reply: Reply
+        self, exchange: Exchange, rule: Rule, within: str | None, data: bytes, reply: Reply
     ) -> str | None:
         """Keep whose the things in an answer or an event are; return what they are within.
 
@@ -113,29 +115,31 @@ class Ownership:
         made = {id_ for id_, kind in found if kind == rule.made and rule.does is Does.MAKES}
         within = within or next(iter(made), None)
         try:
-            mine = await self._learn(visit, reply, found, within)
+            mine = await self._learn(exchange, reply, found, within)
         except UnavailableError:
-            if visit.method == "POST":
+            if exchange.method == "POST":
                 raise
             return within  # it is learnt when it is read again
         if not made <= mine:
             raise UpstreamFailedError("the upstream named something new as it names another's")
         return within
 
-    async def _read(self, visit: Visit, rule: Rule, within: str | None, reply: Reply) -> bytes:
+    async def _read(
+        self, exchange: Exchange, rule: Rule, within: str | None, reply: Reply
+    ) -> bytes:
         data = await whole(reply.body, _ANSWER_BYTES)
-        await self.learn(visit, rule, within, data, reply)
+        await self.learn(exchange, rule, within, data, reply)
         return data
 
     async def _events(
-        self, visit: Visit, rule: Rule, within: str | None, reply: Reply
+        self, exchange: Exchange, rule: Rule, within: str | None, reply: Reply
     ) -> AsyncIterator[bytes]:
         """Yield whole events, each when whose the things in it are is kept."""
         cutter = Cutter(_EVENT_BYTES)
         try:
             async for piece in reply.body:
                 for event in cutter.feed(piece):
-                    within = await self.learn(visit, rule, within, data_of(event), reply)
+                    within = await self.learn(exchange, rule, within, data_of(event), reply)
                     yield event
         except OversizedEventError:
             raise UpstreamFailedError("the upstream sent an event that is too long") from None
@@ -144,11 +148,11 @@ class Ownership:
                 yield cutter.rest
             raise
         if rest := cutter.rest:
-            await self.learn(visit, rule, within, data_of(rest), reply)
+            await self.learn(exchange, rule, within, data_of(rest), reply)
             yield rest
 
     async def _learn(
-        self, visit: Visit, reply: Reply, found: list[tuple[str, str]], within: str | None
+        self, exchange: Exchange, reply: Reply, found: list[tuple[str, str]], within: str | None
     ) -> set[str]:
         mine: set[str] = set()
         for under in (None, within):
@@ -158,7 +162,7 @@ class Ownership:
                 if (kind in _WITHIN) == (under is not None)
             ]
             if named:
-                mine |= set(await self._objects.remember(visit.owner, named, under))
+                mine |= set(await self._objects.remember(exchange.owner, named, under))
         return mine
 
 
@@ -181,7 +185,7 @@ async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-def no_such(id_: str, field: str) -> RefusedError:
+def no_such(id_: str, field: str) -> ApiError:
     """Return the refusal of what is somebody else's, or nobody's: nothing tells which."""
     code = "previous_response_not_found" if field == "previous_response_id" else None
-    return RefusedError(f"No such object: '{quote(id_)}'.", field or None, code, 404)
+    return ApiError(f"No such object: '{quote(id_)}'.", field or None, code, 404)

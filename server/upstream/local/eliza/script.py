@@ -121,7 +121,7 @@ def doctor() -> Script:
 
 def read(text: str) -> Script:
     """Read a script. Raises ScriptError with the line at fault."""
-    return _Reader(list(_sections(text))).script()
+    return _SectionReader(list(_sections(text))).script()
 
 
 def decompose(pattern: Sequence[Stretch], words: Sequence[str]) -> Spans | None:
@@ -178,7 +178,7 @@ def _sections(text: str) -> Iterator[_Section]:
         yield section
 
 
-class _Reader:
+class _SectionReader:
     """Turns sections into a script; numbers its rules as it goes."""
 
     def __init__(self, sections: list[_Section]) -> None:

@@ -35,12 +35,12 @@ def fitting(schema: object, words: Words, turn: int = 0) -> Any:
     """
     try:
         schemas = Schemas(schema)
-        return _Writer(schemas, words, turn).first(schemas.root, "", 0)
+        return _ValueWriter(schemas, words, turn).first(schemas.root, "", 0)
     except RecursionError as error:
         raise UnfitError("it is nested too deeply") from error
 
 
-class _Writer:
+class _ValueWriter:
     """Writes one value and all within it."""
 
     def __init__(self, schemas: Schemas, words: Words, turn: int) -> None:

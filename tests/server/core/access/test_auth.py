@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.core.access.auth import EVERYONE, Doors, bearer, configured, digest, is_here, new_key
+from server.core.access.auth import EVERYONE, Auth, bearer, configured, digest, is_here, new_key
 from server.core.errors import InvalidApiKeyError, PermissionDeniedError
 from storage.keys import KeyFile
 from storage.model import ApiKey
@@ -15,9 +15,9 @@ from storage.model import ApiKey
 NOW = 1_000
 
 
-def doors(*keys: ApiKey, file: KeyFile | None = None, **more: Any) -> Doors:
+def auth(*keys: ApiKey, file: KeyFile | None = None, **more: Any) -> Auth:
     usual = {"open_to_all": False, "public": False}
-    return Doors(keys, file, lambda: NOW, **{**usual, **more})
+    return Auth(keys, file, lambda: NOW, **{**usual, **more})
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> KeyFile:
     return KeyFile(tmp_path / "trialogue.keys")
 
 
-async def refused(house: Doors, key: str | None) -> str:
+async def refused(house: Auth, key: str | None) -> str:
     with pytest.raises(InvalidApiKeyError) as error:
         await house.owner(key)
     return str(error.value)
@@ -53,21 +53,21 @@ ODD_KEYS = [
 
 @pytest.mark.parametrize("key", ODD_KEYS, ids=range(len(ODD_KEYS)))
 async def test_a_wrong_key_is_refused_and_never_repeated(key: str) -> None:
-    message = await refused(doors(*configured("ada:secret")), key)
+    message = await refused(auth(*configured("ada:secret")), key)
     assert message == "Incorrect API key provided."
 
 
 async def test_no_key_is_told_how_to_show_one() -> None:
-    assert "Authorization: Bearer" in await refused(doors(*configured("secret")), None)
+    assert "Authorization: Bearer" in await refused(auth(*configured("secret")), None)
 
 
 @pytest.mark.parametrize("key", ["clé-é", "🔑", "\udcff"])
 async def test_keys_may_have_any_letters(key: str) -> None:
-    assert await doors(*configured(f"ada:{key}")).owner(key) == "ada"
+    assert await auth(*configured(f"ada:{key}")).owner(key) == "ada"
 
 
 async def test_a_key_has_the_owner_that_is_named_with_it() -> None:
-    house = doors(*configured(" ada:one , bob : two,three,, four"))
+    house = auth(*configured(" ada:one , bob : two,three,, four"))
     assert [await house.owner(key) for key in ("one", "two")] == ["ada", "bob"]
     nameless = {await house.owner(key) for key in ("three", "four")}
     assert len(nameless) == 2
@@ -75,14 +75,14 @@ async def test_a_key_has_the_owner_that_is_named_with_it() -> None:
 
 
 async def test_two_keys_of_one_name_have_one_owner() -> None:
-    house = doors(*configured("ada:one,ada:two"))
+    house = auth(*configured("ada:one,ada:two"))
     assert await house.owner("one") == await house.owner("two") == "ada"
 
 
 @pytest.mark.parametrize("pairs", ["ada:", ":", " : ", "ada: ,bob:key"])
 async def test_an_empty_key_lets_nobody_in(pairs: str) -> None:
     """As `ada:$KEY` is where KEY is not set."""
-    house = doors(*configured(pairs))
+    house = auth(*configured(pairs))
     for key in ("", " "):
         await refused(house, key)
 
@@ -90,14 +90,14 @@ async def test_an_empty_key_lets_nobody_in(pairs: str) -> None:
 async def test_a_made_key_lets_its_owner_in_and_is_not_kept(file: KeyFile) -> None:
     text, kept = new_key("ada", NOW)
     file.add(kept)
-    assert await doors(file=file).owner(text) == "ada"
+    assert await auth(file=file).owner(text) == "ada"
     assert text not in file.path.read_text()
     assert kept.digest == digest(text)
     assert new_key("ada", NOW)[0] != text
 
 
 async def test_a_key_can_be_made_and_revoked_while_we_run(file: KeyFile) -> None:
-    house = doors(file=file)
+    house = auth(file=file)
     text, kept = new_key("ada", NOW)
     await refused(house, text)
     file.add(kept)
@@ -110,15 +110,15 @@ async def test_a_key_can_be_made_and_revoked_while_we_run(file: KeyFile) -> None
 async def test_a_key_lasts_until_it_expires(expires_at: int, valid: bool) -> None:
     text, kept = new_key("ada", 0, expires_at=expires_at)
     if valid:
-        assert await doors(kept).owner(text) == "ada"
+        assert await auth(kept).owner(text) == "ada"
     else:
-        await refused(doors(kept), text)
+        await refused(auth(kept), text)
 
 
 async def test_an_open_house_lets_everybody_in_and_knows_its_own(file: KeyFile) -> None:
     text, kept = new_key("ada", NOW)
     file.add(kept)
-    house = doors(file=file, open_to_all=True)
+    house = auth(file=file, open_to_all=True)
     assert [await house.owner(key) for key in (None, "anything", text)] == [
         EVERYONE,
         EVERYONE,
@@ -127,7 +127,7 @@ async def test_an_open_house_lets_everybody_in_and_knows_its_own(file: KeyFile) 
 
 
 async def test_a_house_is_open_until_there_is_a_key(file: KeyFile) -> None:
-    house = doors(file=file, until_keyed=True)
+    house = auth(file=file, until_keyed=True)
     assert [await house.owner(key) for key in (None, "anything")] == [EVERYONE] * 2
     assert house.open
     text, kept = new_key("ada", NOW)
@@ -219,14 +219,14 @@ KEPT_OUT = [
 
 @pytest.mark.parametrize(("origin", "host"), LET_IN)
 def test_our_own_pages_come_in(origin: str | None, host: str | None) -> None:
-    doors().check_origin(origin, host, PORT)
+    auth().check_origin(origin, host, PORT)
 
 
 @pytest.mark.parametrize(("origin", "host"), KEPT_OUT)
 @pytest.mark.parametrize("open_to_all", [True, False])
 def test_other_pages_stay_outside(origin: str | None, host: str | None, open_to_all: bool) -> None:
     with pytest.raises(PermissionDeniedError):
-        doors(open_to_all=open_to_all).check_origin(origin, host, PORT)
+        auth(open_to_all=open_to_all).check_origin(origin, host, PORT)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_other_pages_stay_outside(origin: str | None, host: str | None, open_to_
 def test_a_public_house_with_keys_answers_to_any_name(
     origin: str | None, host: str, port: int
 ) -> None:
-    doors(public=True).check_origin(origin, host, port)
+    auth(public=True).check_origin(origin, host, port)
 
 
 @pytest.mark.parametrize(
@@ -256,18 +256,18 @@ def test_a_public_house_with_keys_answers_to_any_name(
 )
 def test_a_public_house_with_keys_lets_no_foreign_page_in(origin: str, host: str) -> None:
     with pytest.raises(PermissionDeniedError):
-        doors(public=True).check_origin(origin, host, PORT)
+        auth(public=True).check_origin(origin, host, PORT)
 
 
 def test_a_public_house_without_keys_answers_to_no_strange_name() -> None:
-    house = doors(public=True, open_to_all=True)
+    house = auth(public=True, open_to_all=True)
     house.check_origin(None, "192.168.1.5:8000", PORT)
     with pytest.raises(PermissionDeniedError):
         house.check_origin(None, "rebound.example:8000", PORT)
 
 
 def test_named_hosts_alone_come_in() -> None:
-    house = doors(public=True, hosts=("chat.example", "two.example:81"))
+    house = auth(public=True, hosts=("chat.example", "two.example:81"))
     for host in ("chat.example", "CHAT.example:8000", "two.example:81", "localhost"):
         house.check_origin(None, host, PORT)
     for host in ("two.example:82", "evil.example", "sub.chat.example"):
@@ -276,7 +276,7 @@ def test_named_hosts_alone_come_in() -> None:
 
 
 def test_named_origins_come_in_from_anywhere() -> None:
-    house = doors(origins=("https://app.example",))
+    house = auth(origins=("https://app.example",))
     house.check_origin("https://APP.example", "localhost:8000", PORT)
     for origin in ("http://app.example", "https://app.example:444", "https://sub.app.example"):
         with pytest.raises(PermissionDeniedError):
@@ -284,14 +284,14 @@ def test_named_origins_come_in_from_anywhere() -> None:
 
 
 def test_a_star_lets_all_of_them_in() -> None:
-    doors(origins=("*",)).check_origin("http://evil.example", "localhost:8000", PORT)
-    doors(hosts=("*",)).check_origin(None, "evil.example", PORT)
+    auth(origins=("*",)).check_origin("http://evil.example", "localhost:8000", PORT)
+    auth(hosts=("*",)).check_origin(None, "evil.example", PORT)
     with pytest.raises(PermissionDeniedError):
-        doors(origins=("*",)).check_origin("http://evil.example", "evil.example", PORT)
+        auth(origins=("*",)).check_origin("http://evil.example", "evil.example", PORT)
 
 
 def test_whoever_had_a_key_is_not_forgotten(file: KeyFile) -> None:
-    house = doors(*configured("ada:a,ada:b"), file=file)
+    house = auth(*configured("ada:a,ada:b"), file=file)
     assert house.alone("ada")
     _, bobs = new_key("bob", NOW, expires_at=NOW - 1)
     file.add(bobs)
@@ -301,6 +301,6 @@ def test_whoever_had_a_key_is_not_forgotten(file: KeyFile) -> None:
 
 
 def test_nobody_is_alone_with_a_key_of_an_open_house() -> None:
-    assert doors(open_to_all=True).alone(EVERYONE)
-    assert not doors(*configured("ada:a"), open_to_all=True).alone(EVERYONE)
-    assert not doors(*configured("ada:a"), open_to_all=True).alone("ada")
+    assert auth(open_to_all=True).alone(EVERYONE)
+    assert not auth(*configured("ada:a"), open_to_all=True).alone(EVERYONE)
+    assert not auth(*configured("ada:a"), open_to_all=True).alone("ada")

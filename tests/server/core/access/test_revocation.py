@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from server.core.access.auth import Doors, new_key
-from server.core.access.revocation import Guests
+from server.core.access.auth import Auth, new_key
+from server.core.access.revocation import KeyWatch
 from server.core.clock import microseconds
 from server.core.errors import InvalidApiKeyError
 from storage.keys import KeyFile
@@ -22,8 +22,8 @@ def file(tmp_path: Path) -> KeyFile:
 
 
 @pytest.fixture
-def doors(file: KeyFile) -> Doors:
-    return Doors((), file, microseconds, open_to_all=False, public=False)
+def auth(file: KeyFile) -> Auth:
+    return Auth((), file, microseconds, open_to_all=False, public=False)
 
 
 class Line:
@@ -44,9 +44,9 @@ class Line:
             self.closed = True
 
 
-async def read(guests: Guests, key: str, line: Line) -> list[int]:
+async def read(key_watch: KeyWatch, key: str, line: Line) -> list[int]:
     heard = []
-    with guests.reading(key) as reader:
+    with key_watch.reading(key) as reader:
         async for one in reader.each(line.read()):
             heard.append(one)
             if one == 0:
@@ -54,14 +54,14 @@ async def read(guests: Guests, key: str, line: Line) -> list[int]:
     return heard
 
 
-async def test_one_who_waits_is_turned_out(doors: Doors, file: KeyFile) -> None:
+async def test_one_who_waits_is_turned_out(auth: Auth, file: KeyFile) -> None:
     (anns, kept), (bobs, other) = new_key("ann", microseconds()), new_key("bob", microseconds())
     file.add(kept)
     file.add(other)
     mine, theirs = Line(), Line()
-    async with Guests(doors, 0.005) as guests:
-        ann = asyncio.create_task(read(guests, anns, mine))
-        bob = asyncio.create_task(read(guests, bobs, theirs))
+    async with KeyWatch(auth, 0.005) as key_watch:
+        ann = asyncio.create_task(read(key_watch, anns, mine))
+        bob = asyncio.create_task(read(key_watch, bobs, theirs))
         await asyncio.gather(mine.waited.wait(), theirs.waited.wait())
         file.revoke(kept.id, microseconds())
         with pytest.raises(InvalidApiKeyError):
@@ -72,7 +72,7 @@ async def test_one_who_waits_is_turned_out(doors: Doors, file: KeyFile) -> None:
         assert await bob == [1, 0]
 
 
-async def test_one_who_is_busy_is_turned_out_before_the_next(doors: Doors, file: KeyFile) -> None:
+async def test_one_who_is_busy_is_turned_out_before_the_next(auth: Auth, file: KeyFile) -> None:
     key, kept = new_key("ann", microseconds())
     file.add(kept)
     line = Line()
@@ -87,30 +87,30 @@ async def test_one_who_is_busy_is_turned_out_before_the_next(doors: Doors, file:
             self.key = key
             self.out = asyncio.Event()
 
-        def turn_out(self, why: InvalidApiKeyError) -> None:
+        def revoke(self, why: InvalidApiKeyError) -> None:
             self.out.set()
 
     async def reading() -> None:
-        with guests.reading(key) as reader, guests.staying(Busy()) as busy:
+        with key_watch.reading(key) as reader, key_watch.staying(Busy()) as busy:
             async for one in reader.each(line.read()):
                 heard.append(one)
                 file.revoke(kept.id, microseconds())
                 await busy.out.wait()
 
-    async with Guests(doors, 0.005) as guests:
+    async with KeyWatch(auth, 0.005) as key_watch:
         with pytest.raises(InvalidApiKeyError):
             await reading()
     assert heard == [1]
 
 
 async def test_one_who_leaves_by_himself_is_not_said_to_be_refused(
-    doors: Doors, file: KeyFile
+    auth: Auth, file: KeyFile
 ) -> None:
     key, kept = new_key("ann", microseconds())
     file.add(kept)
     line = Line()
-    async with Guests(doors, 3600) as guests:
-        ann = asyncio.create_task(read(guests, key, line))
+    async with KeyWatch(auth, 3600) as key_watch:
+        ann = asyncio.create_task(read(key_watch, key, line))
         await line.waited.wait()
         ann.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -118,13 +118,13 @@ async def test_one_who_leaves_by_himself_is_not_said_to_be_refused(
     assert line.closed
 
 
-async def test_keys_that_cannot_be_read_turn_nobody_out(doors: Doors, file: KeyFile) -> None:
+async def test_keys_that_cannot_be_read_turn_nobody_out(auth: Auth, file: KeyFile) -> None:
     key, kept = new_key("ann", microseconds())
     file.add(kept)
     line = Line()
     with structlog.testing.capture_logs() as logs:
-        async with Guests(doors, 0.005) as guests:
-            ann = asyncio.create_task(read(guests, key, line))
+        async with KeyWatch(auth, 0.005) as key_watch:
+            ann = asyncio.create_task(read(key_watch, key, line))
             await line.waited.wait()
             whole = file.path.read_bytes()
             file.path.write_bytes(b"{")

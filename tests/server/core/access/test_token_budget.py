@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from server.config.quantities import Budget, budget
-from server.core.access.token_budget import Spending
+from server.core.access.token_budget import TokenBudget
 from server.core.conversations import Conversations
 from server.core.errors import QuotaSpentError
 from server.core.turns.plan import Defaults
@@ -165,7 +165,7 @@ async def test_an_answer_is_not_interrupted_by_who_may_not_ask(
     core: Conversations, upstream: Puppet
 ) -> None:
     running = await core.ask(ADA, "c", Ask("One"))
-    await core.spending.spend(ADA, 100)
+    await core.token_budget.spend(ADA, 100)
     with pytest.raises(QuotaSpentError):
         await core.ask(ADA, "c", Ask("Two", if_busy=IfBusy.INTERRUPT))
     assert (await core.turn(ADA, running.id)).status is Status.RUNNING
@@ -192,4 +192,4 @@ class Broken(SQLiteStore):
 
 async def test_what_cannot_be_counted_breaks_no_answer(store: SQLiteStore, clock: Clock) -> None:
     broken = Broken(store.path)
-    await Spending(broken, Budget(1, "day"), clock).spend(ADA, 5)
+    await TokenBudget(broken, Budget(1, "day"), clock).spend(ADA, 5)

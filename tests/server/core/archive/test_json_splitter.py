@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.archive import json_splitter
-from server.core.archive.json_splitter import BrokenError, Cut, cuts
+from server.core.archive.json_splitter import BrokenError, JsonSlice, cuts
 from tests.server.core.archive.files import in_pieces, pieces
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
@@ -21,7 +21,7 @@ VALUES = st.recursive(
 SIZES = st.lists(st.integers(1, 7), max_size=60)
 
 
-async def cut(data: bytes, size: int = 1000) -> list[Cut]:
+async def cut(data: bytes, size: int = 1000) -> list[JsonSlice]:
     return [one async for one in cuts(pieces(data, size))]
 
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from server.core import validation
 from storage.model import (
+    ContextUse,
     Conversation,
     Failure,
     Message,
     Role,
-    Sent,
     Status,
     Turn,
     Usage,
@@ -80,7 +80,7 @@ def turns(draw: st.DrawFn, id_: str, of: list[Message]) -> list[Turn]:
             question_id=draw(st.sampled_from(of)).id,
             answer_id=draw(st.none() | st.sampled_from(of).map(lambda message: message.id)),
             answer="",
-            context=Sent(*(draw(NUMBERS) for _ in range(5))),
+            context=ContextUse(*(draw(NUMBERS) for _ in range(5))),
             created_at=draw(TIMES),
             finish_reason=draw(st.none() | TEXTS),
             usage=draw(st.none() | st.builds(Usage, NUMBERS, NUMBERS)),
@@ -155,7 +155,7 @@ async def test_a_conversation_of_many_pages(store: SQLiteStore) -> None:
         for place, (above, id_) in enumerate(zip([None, *ids], ids, strict=False))
     ]
     there = Conversation("c", "Many", None, None, {}, 0, 0, head_id=ids[-1])
-    sent = Sent(1, 1, 1, 1, 0)
+    sent = ContextUse(1, 1, 1, 1, 0)
     begun = [
         Turn(f"t{n}", "c", Status.COMPLETED, "m", None, ids[n], None, "", sent, n)
         for n in range(1_001)
@@ -173,7 +173,7 @@ async def test_a_conversation_of_many_pages(store: SQLiteStore) -> None:
 async def test_what_is_running_is_exported_as_it_stands(store: SQLiteStore) -> None:
     question = Message("q", "c", None, Role.USER, "Why?", 1, "gpt2", None, "t", 3)
     there = Conversation("c", "", None, None, {}, 1, 2)
-    turn = Turn("t", "c", Status.RUNNING, "m", None, "q", None, "", Sent(1, 1, 1, 1, 0), 3)
+    turn = Turn("t", "c", Status.RUNNING, "m", None, "q", None, "", ContextUse(1, 1, 1, 1, 0), 3)
     await store.begin("anna", turn, question, conversation=there, title="Why?")
     file = await exported(store, conversation_id="c")
     report = await imported(store, file, owner="bob")

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from server.app.upstreams import show_upstreams
 from server.core.conversations import Ask, Conversations
 from server.core.observability.metrics import ROWS, Metrics
-from server.upstream.pool import Upstreams
+from server.upstream.pool import UpstreamPool
 from server.upstream.port import UpstreamFailedError
 from storage.model import Usage
 from tests.server.transports.openai.facade_server import CHAT, member, passage, serving
@@ -131,7 +131,7 @@ async def test_calls_of_v1_and_their_upstreams_are_counted(tmp_path: Path) -> No
 async def test_every_number_is_shown_by_a_server_that_knows_upstreams(
     conversations: Conversations,
 ) -> None:
-    show_upstreams(conversations.metrics, Upstreams([]))
+    show_upstreams(conversations.metrics, UpstreamPool([]))
     shown = conversations.metrics.render().decode()
     for row in ROWS:
         name = row.shown[0].removesuffix("_bucket")

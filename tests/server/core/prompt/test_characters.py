@@ -8,8 +8,8 @@ import pytest
 
 from server.core.conversations import Ask, Conversations, Defaults, IfBusy, Mode, Regenerate
 from server.core.errors import InvalidRequestError
-from server.core.prompt.characters import Character, Shaping
-from server.core.prompt.compose import Settings
+from server.core.prompt.characters import Character, Characters
+from server.core.prompt.compose import CountingSettings
 from storage.model import Role, Status
 from storage.port import NotFoundError
 from storage.sqlite.store import SQLiteStore
@@ -26,7 +26,7 @@ CAST = {
 
 @pytest.fixture
 async def core(store: SQLiteStore, parrot: Parrot) -> AsyncIterator[Conversations]:
-    defaults = Defaults("gpt-4o", "Be kind.", shaping=Shaping(CAST))
+    defaults = Defaults("gpt-4o", "Be kind.", characters=Characters(CAST))
     async with Conversations(store, parrot, defaults) as opened:
         yield opened
 
@@ -113,8 +113,8 @@ async def test_a_greeting_that_does_not_fit_is_kept_and_not_sent(
     store: SQLiteStore, parrot: Parrot
 ) -> None:
     cast = {"long": Character("Be.", "word " * 60)}
-    counting = Settings(window=50, max_tokens=10)
-    defaults = Defaults("gpt-4o", None, counting, shaping=Shaping(cast))
+    counting = CountingSettings(window=50, max_tokens=10)
+    defaults = Defaults("gpt-4o", None, counting, characters=Characters(cast))
     async with Conversations(store, parrot, defaults) as core:
         await core.create(ADA, id="c")
         shown = await core.preview(ADA, "c", Ask("Hi", character="long"))

@@ -10,13 +10,13 @@ import pytest
 from server.config.limits import UpstreamLimits
 from server.core.conversations import Ask, Conversations, Defaults
 from server.core.prompt.compaction import INSTRUCTION, Compaction
-from server.core.prompt.compose import SUMMARY_HEADING, Settings
+from server.core.prompt.compose import SUMMARY_HEADING, CountingSettings
 from server.upstream.port import Finish, Prompt
 from storage.model import Role, Turn
 from storage.sqlite.store import SQLiteStore
 
 OWNER = "ada"
-WINDOW = Settings(window=700, max_tokens=100)
+WINDOW = CountingSettings(window=700, max_tokens=100)
 LONG = "These are words that fill a window one line after another, as talk does. " * 3
 
 

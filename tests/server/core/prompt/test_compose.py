@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from server.core.conversations import Ask, Conversations, Regenerate
 from server.core.errors import ContextLengthError
-from server.core.prompt.compose import Settings
+from server.core.prompt.compose import CountingSettings
 from server.core.turns.plan import Defaults
 from server.templates import template
 from server.tokens import counting
@@ -168,7 +168,9 @@ async def test_what_is_sent_is_within_the_budget_whatever_was_said(
         truncation=case.truncation,
     )
     await store.put(ADA, there, kept, [])
-    defaults = Defaults(case.model, counting=Settings(window=case.window, max_tokens=case.reserved))
+    defaults = Defaults(
+        case.model, counting=CountingSettings(window=case.window, max_tokens=case.reserved)
+    )
     async with Conversations(store, parrot, defaults) as conversations:
         try:
             turn = await conversations.ask(ADA, name, Ask(case.content))
@@ -226,7 +228,7 @@ def check_told(
 
 
 def counted(window: int | None = None, max_tokens: int | None = None, of: str = MODEL) -> Defaults:
-    return Defaults(of, counting=Settings(window=window, max_tokens=max_tokens))
+    return Defaults(of, counting=CountingSettings(window=window, max_tokens=max_tokens))
 
 
 @pytest.mark.parametrize("of", ["gpt-4o", "gpt-3.5-turbo-0301", "gpt-3.5-turbo-instruct"])
@@ -271,7 +273,7 @@ async def test_every_model_counts_for_itself(store: SQLiteStore, parrot: Parrot)
 async def test_a_configured_encoding_counts_for_every_model(
     store: SQLiteStore, parrot: Parrot, name: str
 ) -> None:
-    defaults = Defaults(MODEL, counting=Settings(encoding=name))
+    defaults = Defaults(MODEL, counting=CountingSettings(encoding=name))
     words = "naïve 漢字 👩\u200d👧 "
     async with Conversations(store, parrot, defaults) as conversations:
         done = await asked(conversations, words)

@@ -10,8 +10,8 @@ import pytest
 
 from server.core.conversations import Ask, Conversations, Mode
 from server.core.errors import ContextLengthError, InvalidRequestError
-from server.core.prompt.characters import Shaping
-from server.core.prompt.compose import Settings
+from server.core.prompt.characters import Characters
+from server.core.prompt.compose import CountingSettings
 from server.core.turns.plan import Defaults
 from server.templates.parse import read
 from server.templates.presets import SHAPES
@@ -57,9 +57,9 @@ def line(length: int, content: str = "Hello there") -> list[Message]:
 
 
 def shaped(window: int, template: Template | None = None) -> Defaults:
-    shaping = Shaping(templates={"it": template} if template else None)
-    counting = Settings(window=window, max_tokens=20)
-    return Defaults(TEXT_MODEL, counting=counting, shaping=shaping)
+    characters = Characters(templates={"it": template} if template else None)
+    counting = CountingSettings(window=window, max_tokens=20)
+    return Defaults(TEXT_MODEL, counting=counting, characters=characters)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -137,8 +137,8 @@ async def test_a_chat_model_is_sent_text_where_that_is_asked_for(
 async def test_a_configured_default_is_taken_where_none_is_named(
     store: SQLiteStore, parrot: Parrot
 ) -> None:
-    shaping = Shaping(templates={"default": read("Ask %1 Answer")})
-    async with Conversations(store, parrot, Defaults(TEXT_MODEL, shaping=shaping)) as core:
+    characters = Characters(templates={"default": read("Ask %1 Answer")})
+    async with Conversations(store, parrot, Defaults(TEXT_MODEL, characters=characters)) as core:
         await asked(core, "why")
     assert parrot.prompts[0].text == "Ask why Answer"
 
@@ -146,8 +146,8 @@ async def test_a_configured_default_is_taken_where_none_is_named(
 async def test_who_takes_text_only_is_for_the_upstreams_to_say(
     store: SQLiteStore, parrot: Parrot
 ) -> None:
-    shaping = Shaping(completes_only=lambda name: name == "base")
-    async with Conversations(store, parrot, Defaults("gpt-4o", shaping=shaping)) as core:
+    characters = Characters(completes_only=lambda name: name == "base")
+    async with Conversations(store, parrot, Defaults("gpt-4o", characters=characters)) as core:
         await asked(core, Ask("why", model="base"))
     assert parrot.prompts[0].text == "User: why\nAssistant:"
 

@@ -10,7 +10,7 @@ import pytest
 from server.core.conversations import Ask, Conversations, Defaults
 from server.core.errors import ContextLengthError
 from server.core.ids import Ids
-from server.core.prompt.compose import Settings
+from server.core.prompt.compose import CountingSettings
 from server.tokens import counting
 from server.tokens.encoding import encoding
 from storage.model import Role
@@ -29,7 +29,7 @@ async def test_a_thousand_previews_are_what_is_sent(store: SQLiteStore) -> None:
     clock = count(1_000_000, 1000)
     ids = Ids(lambda: next(clock))
     parrot = Parrot(("Fine.",))
-    defaults = Defaults(MODEL, None, Settings(window=WINDOW))
+    defaults = Defaults(MODEL, None, CountingSettings(window=WINDOW))
     refused = 0
     async with Conversations(store, parrot, defaults) as core:
         for number in range(HISTORIES):

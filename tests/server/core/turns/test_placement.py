@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.core.turns.placement import Place, Said, _longest, place, same
+from server.core.turns.placement import Placement, Utterance, _longest, place, same
 from storage.model import Message, Role
 from storage.sqlite.store import SQLiteStore
 from tests.storage.nouns import ADA, conversation, message
@@ -29,18 +29,20 @@ def longest(ours: Sequence[str], said: Sequence[str]) -> tuple[int, int]:
 @given(WORDS, WORDS.filter(bool))
 def test_the_longest_run_is_found_and_the_latest(ours: list[str], said: list[str]) -> None:
     kept: list[Message] = [message(f"m{n}", content=word) for n, word in enumerate(ours)]
-    assert _longest(kept, [Said(Role.USER, word) for word in said]) == longest(ours, said)
+    assert _longest(kept, [Utterance(Role.USER, word) for word in said]) == longest(ours, said)
 
 
 async def test_an_empty_conversation_takes_all_of_it(store: SQLiteStore) -> None:
     await store.create(ADA, conversation())
-    said = [Said(Role.USER, "1"), Said(Role.ASSISTANT, "2"), Said(Role.USER, "3")]
-    assert await place(store, ADA, "c", None, said) == Place(None, said[:-1])
+    said = [Utterance(Role.USER, "1"), Utterance(Role.ASSISTANT, "2"), Utterance(Role.USER, "3")]
+    assert await place(store, ADA, "c", None, said) == Placement(None, said[:-1])
 
 
-def called(arguments: str, **more: object) -> Said:
+def called(arguments: str, **more: object) -> Utterance:
     function = {"name": "f", "arguments": arguments}
-    return Said(Role.ASSISTANT, [{"id": "c1", "type": "function", "function": function, **more}])
+    return Utterance(
+        Role.ASSISTANT, [{"id": "c1", "type": "function", "function": function, **more}]
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,9 +56,9 @@ def called(arguments: str, **more: object) -> Said:
         (called("no JSON"), called("no JSON"), True),
         (called("no JSON"), called("no  JSON"), False),
         (called("[" * 100_000), called("[" * 100_000), True),
-        (Said(Role.USER, "Hi "), Said(Role.USER, [{"type": "text", "text": "Hi"}]), True),
-        (Said(Role.USER, "Hi"), Said(Role.ASSISTANT, "Hi"), False),
+        (Utterance(Role.USER, "Hi "), Utterance(Role.USER, [{"type": "text", "text": "Hi"}]), True),
+        (Utterance(Role.USER, "Hi"), Utterance(Role.ASSISTANT, "Hi"), False),
     ],
 )
-def test_what_says_the_same_is_the_same(one: Said, other: Said, is_same: bool) -> None:
+def test_what_says_the_same_is_the_same(one: Utterance, other: Utterance, is_same: bool) -> None:
     assert same(one, other) is is_same

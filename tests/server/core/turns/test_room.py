@@ -11,7 +11,7 @@ import pytest
 from server.config.limits import UpstreamLimits
 from server.core.conversations import Ask, Conversations, Defaults, IfBusy, Regenerate
 from server.core.errors import ContextLengthError, CrowdedError
-from server.core.prompt.compose import Settings
+from server.core.prompt.compose import CountingSettings
 from storage.model import Status
 from storage.port import NotFoundError
 from storage.sqlite.store import SQLiteStore
@@ -22,7 +22,7 @@ from tests.support.fakes import Puppet
 
 #: Two places: one for each of two owners.
 DEFAULTS = Defaults(
-    MODEL, counting=Settings(window=200, max_tokens=50), upstreams=UpstreamLimits(answers=2)
+    MODEL, counting=CountingSettings(window=200, max_tokens=50), upstreams=UpstreamLimits(answers=2)
 )
 
 

@@ -20,7 +20,7 @@ from trialogue.v1.conversation_pb2_grpc import ConversationServiceStub
 
 from server.config.limits import RpcLimits
 from server.config.settings import load
-from server.core.access.auth import Doors, configured
+from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
 from server.core.conversations import Conversations
 from server.core.turns.plan import Defaults
@@ -28,12 +28,12 @@ from server.transports.grpc.listener import RpcListener
 from server.upstream.port import Upstream
 from storage.sqlite.store import SQLiteStore
 
-OPEN_HOUSE = Doors((), None, microseconds, open_to_all=True, public=False)
+OPEN_HOUSE = Auth((), None, microseconds, open_to_all=True, public=False)
 
 
-def locked(keys: str) -> Doors:
+def locked(keys: str) -> Auth:
     """Return doors that only these keys open: `owner:key,owner:key`."""
-    return Doors(configured(keys), None, microseconds, open_to_all=False, public=False)
+    return Auth(configured(keys), None, microseconds, open_to_all=False, public=False)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Served:
 async def serving(
     folder: Path,
     upstream: Upstream,
-    doors: Doors = OPEN_HOUSE,
+    auth: Auth = OPEN_HOUSE,
     *,
     limits: RpcLimits | None = None,
     **settings: Any,
@@ -67,7 +67,7 @@ async def serving(
     async with (
         SQLiteStore(folder / "history.db") as store,
         Conversations(store, upstream, Defaults(model="eliza")) as conversations,
-        RpcListener(conversations, doors, read, limits=limits) as listener,
+        RpcListener(conversations, auth, read, limits=limits) as listener,
     ):
         yield Served(conversations, listener)
 

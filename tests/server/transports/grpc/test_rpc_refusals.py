@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from trialogue.v1 import conversation_pb2 as pb
 
-from server.core.access.auth import Doors
+from server.core.access.auth import Auth
 from server.core.clock import microseconds
 from server.core.errors import Code, InvalidRequestError
 from tests.server.transports.grpc.rpc_server import (
@@ -201,12 +201,12 @@ class TestRefusals:
         assert refused.reason == Code.CONTEXT_LENGTH_EXCEEDED.upper()
 
     async def test_a_long_message_fits_the_trailers(self, tmp_path: Path) -> None:
-        class TalkativeDoors(Doors):
+        class TalkativeDoors(Auth):
             async def owner(self, key: str | None) -> str:
                 raise InvalidRequestError("é" * 100_000 + "\ud800", "é" * 100_000)
 
-        doors = TalkativeDoors((), None, microseconds, open_to_all=True, public=False)
-        async with serving(tmp_path, Parrot(), doors) as server, server.channel() as channel:
+        auth = TalkativeDoors((), None, microseconds, open_to_all=True, public=False)
+        async with serving(tmp_path, Parrot(), auth) as server, server.channel() as channel:
             refused = await refusal(stub(channel).GetTurn(pb.GetTurnRequest(turn_id="t")))
         assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
         assert refused.message == "é" * 500
@@ -304,13 +304,13 @@ class TestRequestIds:
 
 class TestOurFaults:
     async def test_an_inner_text_is_not_told(self, tmp_path: Path) -> None:
-        class BrokenDoors(Doors):
+        class BrokenDoors(Auth):
             async def owner(self, key: str | None) -> str:
                 raise RuntimeError("a secret")
 
-        doors = BrokenDoors((), None, microseconds, open_to_all=True, public=False)
+        auth = BrokenDoors((), None, microseconds, open_to_all=True, public=False)
         with structlog.testing.capture_logs() as logs:
-            async with serving(tmp_path, Parrot(), doors) as server, server.channel() as channel:
+            async with serving(tmp_path, Parrot(), auth) as server, server.channel() as channel:
                 refused = await refusal(stub(channel).GetTurn(pb.GetTurnRequest(turn_id="t")))
         assert (refused.code, refused.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
         assert "a secret" not in str(refused)

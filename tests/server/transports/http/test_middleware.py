@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 import structlog
 
-from server.core.access.auth import Doors, configured
+from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
 from server.transports.http.middleware import PUBLIC
 from storage.port import NotFoundError
@@ -50,7 +50,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 Folders = pytest.TempPathFactory
 
 
-class AnyHost(Doors):
+class AnyHost(Auth):
     """Doors that look at no Host, so that only what is behind them can decide."""
 
     def check_origin(self, origin: str | None, host: str | None, port: int) -> None:
@@ -66,8 +66,8 @@ async def served(tmp_path_factory: Folders) -> AsyncIterator[Served]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shut(tmp_path_factory: Folders) -> AsyncIterator[Served]:
     """A server that wants a key."""
-    doors = locked("ann:key-of-ann,bob:key-of-bob")
-    async with serving_anew(tmp_path_factory.mktemp("shut"), Parrot(), doors) as server:
+    auth = locked("ann:key-of-ann,bob:key-of-bob")
+    async with serving_anew(tmp_path_factory.mktemp("shut"), Parrot(), auth) as server:
         yield server
 
 
@@ -245,10 +245,10 @@ class TestStrangePages:
     async def test_a_host_that_would_bend_a_url_is_refused(self, shut: Served, host: str) -> None:
         reply = await named(shut.port, "/conversations", host)
         assert reply.status in (401, 403)
-        to_all = Doors((), None, microseconds, open_to_all=True, public=True, hosts=["*"])
-        to_keys = Doors((), None, microseconds, open_to_all=False, public=True)
-        for doors in (to_all, to_keys):
-            async with serving(shut.conversations, doors) as lenient:
+        to_all = Auth((), None, microseconds, open_to_all=True, public=True, hosts=["*"])
+        to_keys = Auth((), None, microseconds, open_to_all=False, public=True)
+        for auth in (to_all, to_keys):
+            async with serving(shut.conversations, auth) as lenient:
                 reply = await named(lenient.port, "/healthz", host)
                 assert reply.status == 403
                 error_in(reply.body, "permission_denied")
@@ -256,8 +256,8 @@ class TestStrangePages:
     @pytest.mark.parametrize("host", CROOKED_HOSTS)
     async def test_no_host_decides_whether_a_key_is_needed(self, shut: Served, host: str) -> None:
         keys = configured("ann:key-of-ann")
-        doors = AnyHost(keys, None, microseconds, open_to_all=False, public=False)
-        async with serving(shut.conversations, doors) as blind:
+        auth = AnyHost(keys, None, microseconds, open_to_all=False, public=False)
+        async with serving(shut.conversations, auth) as blind:
             reply = await named(blind.port, "/conversations", host)
         assert reply.status == 401
         error_in(reply.body, "invalid_api_key")
@@ -292,7 +292,7 @@ class TestStrangePages:
             assert (await served.client.get("/healthz", headers=headers)).status_code == 200
 
     async def test_others_may_be_let_in(self, served: Served) -> None:
-        doors = Doors(
+        auth = Auth(
             configured(""),
             None,
             microseconds,
@@ -301,7 +301,7 @@ class TestStrangePages:
             origins=["https://chat.example"],
             hosts=["chat.example"],
         )
-        async with serving(served.conversations, doors) as open_to_some:
+        async with serving(served.conversations, auth) as open_to_some:
             client = open_to_some.client
             headers = {"host": "chat.example", "origin": "https://chat.example"}
             assert (await client.get("/healthz", headers=headers)).status_code == 200

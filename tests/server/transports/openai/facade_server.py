@@ -16,23 +16,23 @@ import openai
 from server.config.limits import HttpLimits, UpstreamLimits
 from server.config.quantities import budget
 from server.config.settings import load
-from server.core.access.auth import Doors
+from server.core.access.auth import Auth
 from server.core.clock import microseconds
 from server.core.conversations import Conversations
-from server.core.prompt.characters import Shaping
+from server.core.prompt.characters import Characters
 from server.core.turns.plan import Defaults
 from server.transports.http.listener import HttpListener
 from server.transports.openai.app import Facade
 from server.transports.sockets import listening_socket
-from server.upstream.pool import Member, Upstreams
+from server.upstream.pool import PoolMember, UpstreamPool
 from server.upstream.port import OpenAISpeaker
 from server.upstream.remote.bounds import Bounds
-from server.upstream.remote.client import Passage
+from server.upstream.remote.client import UpstreamClient
 from storage.sqlite.store import SQLiteStore
 from tests.support.fakes import Puppet
 from tests.support.upstream_server import ScriptedUpstream
 
-OPEN_HOUSE = Doors((), None, microseconds, open_to_all=True, public=False)
+OPEN_HOUSE = Auth((), None, microseconds, open_to_all=True, public=False)
 KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
 MODEL = "gpt-4o-mini"
 MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -47,7 +47,7 @@ class Served:
     port: int
     client: httpx2.AsyncClient
     openai: openai.AsyncOpenAI
-    upstreams: Upstreams
+    upstreams: UpstreamPool
     conversations: Conversations
     store: SQLiteStore
     facade: Facade
@@ -57,34 +57,34 @@ class Served:
         return f"http://127.0.0.1:{self.port}/v1"
 
 
-def member(speaker: OpenAISpeaker, name: str = "scripted", **given: Any) -> Member:
+def member(speaker: OpenAISpeaker, name: str = "scripted", **given: Any) -> PoolMember:
     """Return a member that no conversation is written by."""
-    return Member(name, Puppet(), speaker, **given)
+    return PoolMember(name, Puppet(), speaker, **given)
 
 
-def passage(upstream: ScriptedUpstream, **bounds: float) -> Passage:
-    return Passage(api_key=KEY, base_url=upstream.base_url, bounds=Bounds(**bounds))  # type: ignore[arg-type]
+def passage(upstream: ScriptedUpstream, **bounds: float) -> UpstreamClient:
+    return UpstreamClient(api_key=KEY, base_url=upstream.base_url, bounds=Bounds(**bounds))  # type: ignore[arg-type]
 
 
 @asynccontextmanager
 async def serving(
     folder: Path,
-    members: Sequence[Member],
-    doors: Doors = OPEN_HOUSE,
+    members: Sequence[PoolMember],
+    auth: Auth = OPEN_HOUSE,
     *,
-    shaping: Shaping | None = None,
+    characters: Characters | None = None,
     limits: HttpLimits | None = None,
     at_once: UpstreamLimits | None = None,
     **flags: Any,
 ) -> AsyncIterator[Served]:
     """Serve these upstreams; they are closed at the end."""
     async with AsyncExitStack() as stack:
-        upstreams = Upstreams(members)
+        upstreams = UpstreamPool(members)
         settings = load(flags)
         most = budget(settings.token_budget) if settings.token_budget else None
         defaults = Defaults(
             MODEL,
-            shaping=shaping or Shaping(),
+            characters=characters or Characters(),
             budget=most,
             upstreams=at_once or UpstreamLimits(),
         )
@@ -94,7 +94,7 @@ async def serving(
         facade = Facade(upstreams, core, default_model=MODEL, whole_bytes=settings.max_body_bytes)
         bound = listening_socket("127.0.0.1", 0)
         listener = HttpListener(
-            core, doors, settings, bound=bound, websocket_port=9001, openai=facade, limits=limits
+            core, auth, settings, bound=bound, websocket_port=9001, openai=facade, limits=limits
         )
         await stack.enter_async_context(listener)
         url = f"http://127.0.0.1:{listener.port}"
@@ -113,12 +113,12 @@ def _client(**options: Any) -> httpx2.AsyncClient:
 
 @asynccontextmanager
 async def passing(
-    folder: Path, doors: Doors = OPEN_HOUSE, *, bounds: dict[str, float] | None = None, **flags: Any
+    folder: Path, auth: Auth = OPEN_HOUSE, *, bounds: dict[str, float] | None = None, **flags: Any
 ) -> AsyncIterator[tuple[Served, ScriptedUpstream]]:
     """Serve one scripted upstream."""
     async with ScriptedUpstream(models=(MODEL, "davinci-002")) as upstream:
         speaker = passage(upstream, **(bounds or {}))
-        async with serving(folder, [member(speaker)], doors, **flags) as served:
+        async with serving(folder, [member(speaker)], auth, **flags) as served:
             yield served, upstream
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from server.core.access.auth import Doors, configured
+from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
 from tests.server.transports.openai.facade_server import (
     CHAT,
@@ -49,8 +49,8 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
 
 @pytest.fixture
 async def locked(tmp_path: Path) -> AsyncIterator[Pair]:
-    doors = Doors(configured("ann:right"), None, microseconds, open_to_all=False, public=False)
-    async with passing(tmp_path, doors) as found:
+    auth = Auth(configured("ann:right"), None, microseconds, open_to_all=False, public=False)
+    async with passing(tmp_path, auth) as found:
         yield found
 
 
@@ -58,8 +58,8 @@ async def locked(tmp_path: Path) -> AsyncIterator[Pair]:
 async def foreign(tmp_path: Path) -> AsyncIterator[Pair]:
     origins = ("https://page.example",)
     keys = configured("ann:right")
-    doors = Doors(keys, None, microseconds, open_to_all=False, public=False, origins=origins)
-    async with passing(tmp_path, doors) as found:
+    auth = Auth(keys, None, microseconds, open_to_all=False, public=False, origins=origins)
+    async with passing(tmp_path, auth) as found:
         yield found
 
 
@@ -155,8 +155,8 @@ class TestPages:
         assert upstream.requests == []
 
     async def test_every_page_may_where_all_are_let_in(self, tmp_path: Path) -> None:
-        doors = Doors([], None, microseconds, open_to_all=True, public=False, origins=("*",))
-        async with passing(tmp_path, doors) as (served, _):
+        auth = Auth([], None, microseconds, open_to_all=True, public=False, origins=("*",))
+        async with passing(tmp_path, auth) as (served, _):
             response = await served.client.get(
                 "/v1/models", headers={"origin": "https://a.example"}
             )

@@ -56,7 +56,7 @@ async def test_a_body_that_is_still_sent_is_refused(pair: Pair) -> None:
     served, upstream = pair
     async with connected(served.port) as wire:
         await wire.post("/v1/chat/completions", CHAT, less=1)
-        while not served.facade.visits:
+        while not served.facade.exchanges:
             await asyncio.sleep(0.01)
         await served.facade.close()
         assert b" 503 " in await wire.head()
@@ -84,5 +84,5 @@ async def test_a_client_that_leaves_meanwhile_is_no_fault(
         closing = asyncio.create_task(served.facade.close())
         await asyncio.sleep(0)
     await closing
-    assert not served.facade.visits
+    assert not served.facade.exchanges
     assert "rror" not in capsys.readouterr().out

@@ -136,7 +136,7 @@ class TestCounting:
 
     async def test_what_is_only_looked_at_costs_nothing(self, pair: Pair) -> None:
         served, upstream = pair
-        meter = Meter(served.conversations.spending, EVERYONE)
+        meter = Meter(served.conversations.token_budget, EVERYONE)
         asked = await meter.begin(Call("GET", "/responses/resp_1"))
         told = one(b'{"usage": {"total_tokens": 9}}')
         heard = meter.hear(Reply(200, {"content-type": "application/json"}, told))
@@ -179,7 +179,7 @@ class TestRefusing:
     @pytest.fixture(autouse=True)
     async def _spent(self, pair: Pair) -> None:
         served, _ = pair
-        await served.conversations.spending.spend(EVERYONE, 100)
+        await served.conversations.token_budget.spend(EVERYONE, 100)
 
     async def test_what_would_reach_an_upstream_is_refused(self, pair: Pair) -> None:
         served, upstream = pair

@@ -16,7 +16,7 @@ import openai
 import pytest
 from openai.types import CreateEmbeddingResponse, Model, ModerationCreateResponse
 
-from server.upstream.remote.client import Passage
+from server.upstream.remote.client import UpstreamClient
 from tests.server.transports.openai.facade_server import (
     KEY,
     MODEL,
@@ -225,7 +225,7 @@ class Sink:
     async def __aenter__(self) -> Sink:
         self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
-        self.passage = Passage(api_key=KEY, base_url=f"http://127.0.0.1:{port}/v1")
+        self.passage = UpstreamClient(api_key=KEY, base_url=f"http://127.0.0.1:{port}/v1")
         return self
 
     async def __aexit__(self, *_: object) -> None:

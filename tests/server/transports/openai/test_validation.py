@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.openai_protocol.errors import RefusedError
+from server.openai_protocol.errors import ApiError
 from server.openai_protocol.fields import Fields
 from server.transports.openai import validation
 
@@ -109,7 +109,7 @@ def test_options_that_an_upstream_may_know_pass(asked: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_wrong_is_named(asked: dict[str, Any], param: str, code: str) -> None:
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(ApiError) as refused:
         chat(**asked)
     assert (refused.value.param, refused.value.code) == (param, code)
     assert refused.value.status == 400
@@ -136,7 +136,7 @@ def test_prompts_of_every_shape_pass(prompt: Any) -> None:
     ],
 )
 def test_other_prompts_do_not(prompt: Any, param: str) -> None:
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(ApiError) as refused:
         validation.completion(Fields({"model": "m", "prompt": prompt}))
     assert refused.value.param == param
 
@@ -152,12 +152,12 @@ def test_other_prompts_do_not(prompt: Any, param: str) -> None:
     ],
 )
 def test_embeddings_are_checked(asked: dict[str, Any], param: str) -> None:
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(ApiError) as refused:
         validation.embedding(Fields(asked))
     assert refused.value.param == param
 
 
 def test_moderations_need_no_model() -> None:
     assert validation.moderation(Fields({"input": "x"})) is None
-    with pytest.raises(RefusedError):
+    with pytest.raises(ApiError):
         validation.moderation(Fields({}))

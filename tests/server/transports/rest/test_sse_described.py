@@ -47,7 +47,7 @@ async def test_the_event_of_an_error_is_described(
 ) -> None:
     await conversations.create("default", id="c")
     house, limits = Closable(tmp_path), HttpLimits(check_keys_every=EAGER)
-    async with http_server.serving(conversations, house.doors, limits=limits) as served:
+    async with http_server.serving(conversations, house.auth, limits=limits) as served:
         described = (await served.client.get("/openapi.json")).json()
         async with served.client.stream("GET", "/conversations/c/events") as response:
             house.close()

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from server.config.limits import WebsocketLimits as Limits
-from server.core.access.auth import Doors, new_key
+from server.core.access.auth import Auth, new_key
 from server.core.clock import microseconds
 from server.core.conversations import Conversations
 from server.core.turns.questions import Ask
@@ -147,9 +147,9 @@ class TestKeys:
         self, conversations: Conversations, upstream: Puppet
     ) -> None:
         key, kept = new_key("ada", microseconds())
-        doors = Doors((kept,), None, microseconds, open_to_all=True, public=False)
+        auth = Auth((kept,), None, microseconds, open_to_all=True, public=False)
         upstream.answer("Hello")
-        async with serving(conversations, doors) as served, served.peer() as peer:
+        async with serving(conversations, auth) as served, served.peer() as peer:
             await peer.say("authenticate", api_key=key)
             assert (await peer.hear())["type"] == "authenticated"
             await peer.say("ask", conversation_id="c", prompt="x")
@@ -162,11 +162,11 @@ class TestKeys:
         file = KeyFile(tmp_path / "keys")
         key, kept = new_key("ada", microseconds())
         file.add(kept)
-        doors = Doors((), file, microseconds, open_to_all=False, public=False)
+        auth = Auth((), file, microseconds, open_to_all=False, public=False)
         eager, never = Limits(check_keys_every=0.01), Limits(check_keys_every=3600)
         async with (
-            serving(conversations, doors, limits=eager) as watched,
-            serving(conversations, doors, limits=never) as unwatched,
+            serving(conversations, auth, limits=eager) as watched,
+            serving(conversations, auth, limits=never) as unwatched,
             watched.peer(additional_headers=bearing(key)) as idle,
             unwatched.peer(additional_headers=bearing(key)) as asking,
         ):
@@ -183,10 +183,10 @@ class TestKeys:
         file = KeyFile(tmp_path / "keys")
         key, kept = new_key("ada", microseconds())
         file.add(kept)
-        doors = Doors((), file, microseconds, open_to_all=False, public=False)
+        auth = Auth((), file, microseconds, open_to_all=False, public=False)
         with structlog.testing.capture_logs() as logs:
             async with (
-                serving(conversations, doors, limits=Limits(check_keys_every=0.01)) as served,
+                serving(conversations, auth, limits=Limits(check_keys_every=0.01)) as served,
                 served.peer(additional_headers=bearing(key)),
             ):
                 file.path.write_text("{")

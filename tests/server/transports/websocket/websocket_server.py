@@ -13,18 +13,18 @@ from websockets.exceptions import ConnectionClosed
 
 from server.config.limits import WebsocketLimits as Limits
 from server.config.settings import load
-from server.core.access.auth import EVERYONE, Doors, configured
+from server.core.access.auth import EVERYONE, Auth, configured
 from server.core.clock import microseconds
 from server.core.conversations import Conversations
 from server.transports.websocket.listener import WebsocketListener
 
-OPEN_HOUSE = Doors((), None, microseconds, open_to_all=True, public=False)
+OPEN_HOUSE = Auth((), None, microseconds, open_to_all=True, public=False)
 OWNER = EVERYONE
 
 
-def locked(keys: str) -> Doors:
+def locked(keys: str) -> Auth:
     """Return doors that only these keys open: `owner:key,owner:key`."""
-    return Doors(configured(keys), None, microseconds, open_to_all=False, public=False)
+    return Auth(configured(keys), None, microseconds, open_to_all=False, public=False)
 
 
 class Peer:
@@ -110,7 +110,7 @@ class Served:
 @asynccontextmanager
 async def serving(
     conversations: Conversations,
-    doors: Doors = OPEN_HOUSE,
+    auth: Auth = OPEN_HOUSE,
     *,
     limits: Limits | None = None,
     page_port: int | None = None,
@@ -118,7 +118,7 @@ async def serving(
 ) -> AsyncIterator[Served]:
     read = load({"websocket_port": 0, **settings})
     async with WebsocketListener(
-        conversations, doors, read, page_port=page_port, limits=limits
+        conversations, auth, read, page_port=page_port, limits=limits
     ) as listener:
         yield Served(conversations, listener)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from server.upstream.port import Call, Reply
 from server.upstream.remote.bounds import Bounds
-from server.upstream.remote.client import Passage
+from server.upstream.remote.client import UpstreamClient
 from tests.support.upstream_script import Behaviour
 from tests.support.upstream_server import ScriptedUpstream
 
@@ -27,10 +27,10 @@ def call(path: str = CHAT, *, stream: bool = False, method: str = "POST", **body
 @asynccontextmanager
 async def scripted(
     *behaviours: Behaviour, key: str | None = KEY, **bounds: Any
-) -> AsyncIterator[tuple[ScriptedUpstream, Passage]]:
+) -> AsyncIterator[tuple[ScriptedUpstream, UpstreamClient]]:
     async with ScriptedUpstream() as server:
         server.script(*behaviours)
-        passage = Passage(api_key=key, base_url=server.base_url, bounds=Bounds(**bounds))
+        passage = UpstreamClient(api_key=key, base_url=server.base_url, bounds=Bounds(**bounds))
         try:
             yield server, passage
         finally:

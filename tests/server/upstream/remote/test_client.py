@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from server.upstream.port import Call, UpstreamFailedError, UpstreamTimeoutError
-from server.upstream.remote.client import Passage
+from server.upstream.remote.client import UpstreamClient
 from tests.server.upstream.remote.relay_helpers import KEY, answer, call, read, replied, scripted
 from tests.support.upstream_script import (
     Behaviour,
@@ -56,7 +56,7 @@ class TestSending:
     async def test_a_login_in_the_address_is_shown_and_nothing_else_of_it(self) -> None:
         async with ScriptedUpstream() as server:
             address = server.base_url.replace("//", "//me:secret%21@")
-            passage = Passage(api_key=None, base_url=f"{address}?api-version=1")
+            passage = UpstreamClient(api_key=None, base_url=f"{address}?api-version=1")
             async with passage.call(Call("POST", "/images", "x=y", {}, b"{}")) as reply:
                 await read(reply)
             request = await server.request()
@@ -300,7 +300,7 @@ class TestLeaving:
             await (await server.request()).gone.wait()
             await asyncio.wait([asking])
 
-    async def _ask(self, passage: Passage, begun: asyncio.Event) -> None:
+    async def _ask(self, passage: UpstreamClient, begun: asyncio.Event) -> None:
         async with passage.call(call(stream=True)) as reply:
             async for _ in reply.body:
                 begun.set()
@@ -325,7 +325,7 @@ class TestModels:
 
     async def test_none_can_be_had(self) -> None:
         async with ScriptedUpstream() as server:
-            passage = Passage(api_key=None, base_url=f"{server.base_url}/nowhere")
+            passage = UpstreamClient(api_key=None, base_url=f"{server.base_url}/nowhere")
             with pytest.raises(UpstreamFailedError):
                 await passage.models()
             await passage.close()

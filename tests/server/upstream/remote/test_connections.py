@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from server.upstream.port import Call, Finish, Prompt
-from server.upstream.remote.client import Passage
+from server.upstream.remote.client import UpstreamClient
 from server.upstream.remote.turn_client import OpenAIUpstream
 from storage.model import PromptMessage, Role
 from tests.support.footprint import raise_descriptors
@@ -31,7 +31,7 @@ def writing(upstream: OpenAIUpstream) -> One:
     return one
 
 
-def passing(passage: Passage) -> One:
+def passing(passage: UpstreamClient) -> One:
     """Return what passes a call on."""
 
     async def one() -> str:
@@ -50,7 +50,7 @@ def client(
         if request.param == "writes answers":
             upstream = OpenAIUpstream(api_key="k", base_url=base_url, **kept)
             return writing(upstream), upstream.close
-        passage = Passage(api_key="k", base_url=base_url, **kept)  # type: ignore[arg-type]
+        passage = UpstreamClient(api_key="k", base_url=base_url, **kept)  # type: ignore[arg-type]
         return passing(passage), passage.close
 
     return made

@@ -8,7 +8,7 @@ import pytest
 
 from server.config.limits import ReplyLimits
 from server.upstream.port import Call, UpstreamFailedError
-from server.upstream.remote.client import Passage
+from server.upstream.remote.client import UpstreamClient
 from tests.server.upstream.remote.relay_helpers import KEY, call, read, replied, scripted
 from tests.support.upstream_script import document, fail, flood, wire
 from tests.support.upstream_server import ScriptedUpstream
@@ -26,7 +26,7 @@ class TestRefusals:
     async def test_they_show_neither_key_nor_address(self) -> None:
         async with ScriptedUpstream() as server:
             server.script(fail(401, f"Incorrect API key: {KEY[:12]}***, {server.base_url}/chat"))
-            passage = Passage(api_key=KEY, base_url=server.base_url)
+            passage = UpstreamClient(api_key=KEY, base_url=server.base_url)
             async with passage.call(call()) as reply:
                 body = await read(reply)
             assert KEY[:12].encode() not in body

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from server.upstream.remote.read_timeout import HELD_UP, Limit, Patience
+from server.upstream.remote.read_timeout import HELD_UP, Limit, ReadTimeout
 
 
 class Loop:
@@ -55,7 +55,7 @@ class Wait:
     def __init__(self, total: float) -> None:
         self.loop = Loop()
         self.given_up: list[float] = []
-        self.patience = Patience(
+        self.patience = ReadTimeout(
             total,
             lambda: self.given_up.append(self.loop.now),
             loop=self.loop,  # type: ignore[arg-type]
@@ -195,7 +195,7 @@ async def test_a_limit_is_renewed_while_it_counts_and_not_after() -> None:
 
 async def test_it_runs_on_a_real_clock() -> None:
     given_up = asyncio.Event()
-    patience = Patience(0.01, given_up.set)
+    patience = ReadTimeout(0.01, given_up.set)
     patience.waiting()
     await given_up.wait()
     assert patience.late

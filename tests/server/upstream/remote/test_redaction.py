@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from server.openai_protocol.errors import refusal
 from server.upstream.remote.errors import refused
-from server.upstream.remote.redaction import Scrubber, tidy
+from server.upstream.remote.redaction import Redactor, tidy
 from server.upstream.remote.request_words import Sent
 
 KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
-scrub = Scrubber(KEY, "https://llm.example.com:8443/v1")
+redact = Redactor(KEY, "https://llm.example.com:8443/v1")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ scrub = Scrubber(KEY, "https://llm.example.com:8443/v1")
     ],
 )
 def test_keys_are_gone_whole_or_masked(said: str) -> None:
-    clean = scrub(said)
+    clean = redact(said)
     assert "[key]" in clean
     for start in range(len(KEY) - 3):
         assert KEY[start : start + 4] not in clean.replace("key provided", "")
@@ -47,16 +47,16 @@ def test_keys_are_gone_whole_or_masked(said: str) -> None:
 
 def test_the_rest_of_the_sentence_stays() -> None:
     said = f"Incorrect API key provided: {KEY}. You can find yours at https://platform.openai.com."
-    assert scrub(said) == (
+    assert redact(said) == (
         "Incorrect API key provided: [key]. You can find yours at https://platform.openai.com."
     )
 
 
 def test_a_key_without_a_known_shape_is_gone_too() -> None:
-    scrub = Scrubber("Zm9v+YmFy/cXV4=corge", "http://localhost")
-    assert scrub("bad key Zm9v+YmFy/cXV4=corge!") == "bad key [key]!"
-    assert scrub("bad key Zm9v%2BYmFy%2FcXV4%3Dcorge!") == "bad key [key]!"
-    assert Scrubber("abc", "http://localhost")("key abc, abcd") == "key [key], abcd"
+    redact = Redactor("Zm9v+YmFy/cXV4=corge", "http://localhost")
+    assert redact("bad key Zm9v+YmFy/cXV4=corge!") == "bad key [key]!"
+    assert redact("bad key Zm9v%2BYmFy%2FcXV4%3Dcorge!") == "bad key [key]!"
+    assert Redactor("abc", "http://localhost")("key abc, abcd") == "key [key], abcd"
 
 
 @pytest.mark.parametrize(
@@ -69,47 +69,47 @@ def test_a_key_without_a_known_shape_is_gone_too() -> None:
     ],
 )
 def test_the_address_is_gone(said: str) -> None:
-    assert scrub(said) == "no route to [upstream]"
+    assert redact(said) == "no route to [upstream]"
 
 
 def test_another_name_that_contains_the_host_s_stays() -> None:
-    scrub = Scrubber(None, "http://llm:8080/v1")
-    assert scrub("the llm-server of llms at my.llm") == "the llm-server of llms at my.llm"
+    redact = Redactor(None, "http://llm:8080/v1")
+    assert redact("the llm-server of llms at my.llm") == "the llm-server of llms at my.llm"
 
 
 def test_a_password_in_the_address_is_gone() -> None:
-    scrub = Scrubber(None, "http://me:hunter%402@host/v1")
-    assert scrub("me:hunter@2 is wrong") == "me:[key] is wrong"
-    assert scrub("me:hunter%402 is wrong") == "me:[key] is wrong"
-    assert scrub("Basic bWU6aHVudGVyQDI= is wrong") == "Basic [key] is wrong"
+    redact = Redactor(None, "http://me:hunter%402@host/v1")
+    assert redact("me:hunter@2 is wrong") == "me:[key] is wrong"
+    assert redact("me:hunter%402 is wrong") == "me:[key] is wrong"
+    assert redact("Basic bWU6aHVudGVyQDI= is wrong") == "Basic [key] is wrong"
 
 
 def test_one_line_without_control_letters_or_halves() -> None:
-    assert scrub("a\r\n\tb\0\x1b[31m  c\u2028d \ud83d") == "a b[31m c d \ufffd"
+    assert redact("a\r\n\tb\0\x1b[31m  c\u2028d \ud83d") == "a b[31m c d \ufffd"
 
 
 def test_at_most_a_thousand_characters() -> None:
-    assert len(scrub("word " * 10_000)) == 1_000
-    assert len(scrub("*" * 100_000)) <= 1_000
-    assert len(scrub("a" * 100_000)) == 1_000
+    assert len(redact("word " * 10_000)) == 1_000
+    assert len(redact("*" * 100_000)) <= 1_000
+    assert len(redact("a" * 100_000)) == 1_000
 
 
 def test_ordinary_words_are_left_alone() -> None:
     said = "The task-force **must** use max_tokens <= 4096 (see the docs)."
-    assert scrub(said) == said
+    assert redact(said) == said
 
 
 def test_a_key_that_is_cut_is_not_shown_in_part() -> None:
     """The text that is looked at ends within the key; spaces bring it to the front."""
     for shown in range(len(KEY)):
         said = "no " + " " * (4_000 - 3 - shown) + KEY
-        assert KEY[:4] not in scrub(said)
+        assert KEY[:4] not in redact(said)
 
 
 def test_our_own_words_are_left_alone() -> None:
-    said = refused(503, {}, {"message": "upstream down"}, Scrubber("upstream", "http://status"))
+    said = refused(503, {}, {"message": "upstream down"}, Redactor("upstream", "http://status"))
     assert str(said) == "the upstream failed with status 503: [key] down"
-    made = json.loads(refusal(418, b"", Scrubber("refused", "http://status")))
+    made = json.loads(refusal(418, b"", Redactor("refused", "http://status")))
     assert made["error"]["message"] == "the upstream refused the request with status 418"
 
 
@@ -138,12 +138,12 @@ GUESS = st.lists(PIECES, min_size=1, max_size=4).map("".join)
 def test_what_a_request_says_is_repeated_as_it_was_said(guess: str) -> None:
     for before, after in (("The model `", "` does not exist"), ("no '", "'"), ("", "")):
         said = before + guess + after
-        assert scrub.of(asked(guess))(said) == said
+        assert redact.of(asked(guess))(said) == said
 
 
 @given(GUESS, st.sampled_from((KEY, "sk-proj-ab***6789", "Bearer of-nobody-1234567890")))
 def test_nor_does_it_show_in_what_the_upstream_adds(guess: str, added: str) -> None:
-    told = scrub.of(asked(guess))(f"The model `{guess}` is not for {added}, ask another")
+    told = redact.of(asked(guess))(f"The model `{guess}` is not for {added}, ask another")
     if KEY.casefold() not in guess.casefold() and added != guess:
         marked = added.replace(KEY, "[key]") if added == KEY else "[key]"
         marked = "Bearer [key]" if added.startswith("Bearer") else marked
@@ -155,12 +155,12 @@ def test_how_a_key_begins_is_not_confirmed_by_naming_it(start: int) -> None:
     """Who lists many masks learns of none which is the right one."""
     listed = " ".join(f"****{number:04}" for number in range(6_700, 6_900))
     said = "Incorrect API key provided: ****6789"
-    assert scrub.of(asked(listed))(said) == "Incorrect API key provided: [key]"
-    assert scrub.of(asked(KEY[start : start + 8]))(said) == "Incorrect API key provided: [key]"
+    assert redact.of(asked(listed))(said) == "Incorrect API key provided: [key]"
+    assert redact.of(asked(KEY[start : start + 8]))(said) == "Incorrect API key provided: [key]"
 
 
 def test_a_word_is_known_in_whatever_escape_it_was_sent() -> None:
     written = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
     for body in (f'{{"model": "{written}"}}', KEY.upper(), KEY.replace("-", "%2D")):
         sent = Sent(lambda body=body: [body.encode()])  # type: ignore[misc]
-        assert scrub.of(sent)(f"no {KEY}") == f"no {KEY}"
+        assert redact.of(sent)(f"no {KEY}") == f"no {KEY}"

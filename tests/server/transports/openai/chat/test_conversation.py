@@ -17,7 +17,7 @@ from server.live.turn import Delta, Ended
 from server.upstream.local.eliza.eliza import Eliza
 from server.upstream.local.embeddings.embedder import Embedder
 from server.upstream.local.service import ElizaApi
-from server.upstream.pool import Member
+from server.upstream.pool import PoolMember
 from storage.model import Role, Status
 from tests.server.transports.openai.chat.joined_talk import (
     IN,
@@ -336,7 +336,7 @@ async def test_a_stream_that_breaks_keeps_what_was_said(pair: Pair) -> None:
 
 async def test_eliza_remembers_too(tmp_path: Path) -> None:
     embedder = Embedder()
-    member = Member("eliza", Eliza(), ElizaApi(embeddings=embedder), local=True)
+    member = PoolMember("eliza", Eliza(), ElizaApi(embeddings=embedder), local=True)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(embedder.close)
         served = await stack.enter_async_context(serving(tmp_path, [member]))

@@ -11,7 +11,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
-from server.core.access.auth import Doors, configured
+from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
 from server.tokens.request import prompt_tokens, text_tokens
 from tests.server.transports.openai.facade_server import (
@@ -244,8 +244,8 @@ async def test_a_wrong_list_is_refused(pair: Pair, query: str, param: str) -> No
 
 async def test_they_are_their_owners_alone(tmp_path: Path) -> None:
     keys = configured("ann:one,bob:two")
-    doors = Doors(keys, None, microseconds, open_to_all=False, public=False)
-    async with passing(tmp_path, doors) as (served, upstream):
+    auth = Auth(keys, None, microseconds, open_to_all=False, public=False)
+    async with passing(tmp_path, auth) as (served, upstream):
         upstream.script(say("Hi"))
         ann, bob = ({"authorization": f"Bearer {key}"} for key in ("one", "two"))
         path = "/v1/chat/completions"

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from server.core.prompt.characters import Character, Shaping
+from server.core.prompt.characters import Character, Characters
 from server.templates.parse import read
 from server.upstream.local.eliza.eliza import Eliza
 from server.upstream.local.embeddings.embedder import Embedder
 from server.upstream.local.service import ElizaApi
-from server.upstream.pool import Member
+from server.upstream.pool import PoolMember
 from tests.server.transports.openai.facade_server import (
     CHAT,
     MESSAGES,
@@ -30,7 +30,7 @@ from tests.support.upstream_script import complain, cut, document, fail, say
 from tests.support.upstream_server import ScriptedUpstream
 
 Pair = tuple[Served, ScriptedUpstream]
-SHAPING = Shaping(
+SHAPING = Characters(
     {
         "pirate": Character("You are a pirate.", "Arr!", MODEL),
         "mute": Character("Say little."),
@@ -43,7 +43,7 @@ GREETING = {"role": "assistant", "content": "Arr!"}
 
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with passing(tmp_path, shaping=SHAPING) as found:
+    async with passing(tmp_path, characters=SHAPING) as found:
         yield found
 
 
@@ -318,9 +318,9 @@ async def test_tokens_are_no_text(pair: Pair) -> None:
 @pytest.fixture
 async def eliza(tmp_path: Path) -> AsyncIterator[Served]:
     embedder = Embedder()
-    member = Member("eliza", Eliza(), ElizaApi(embeddings=embedder), local=True)
+    member = PoolMember("eliza", Eliza(), ElizaApi(embeddings=embedder), local=True)
     try:
-        async with serving(tmp_path, [member], shaping=SHAPING) as served:
+        async with serving(tmp_path, [member], characters=SHAPING) as served:
             yield served
     finally:
         await embedder.close()

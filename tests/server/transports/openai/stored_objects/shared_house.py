@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx2
 
-from server.core.access.auth import Doors, configured
+from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
 from server.transports.openai.stored_objects.resources import STORING, Does
-from server.upstream.remote.client import Passage
+from server.upstream.remote.client import UpstreamClient
 from tests.server.transports.openai.facade_server import KEY, Served, member, serving
 from tests.support.storing_upstream import StoringUpstream
 
@@ -68,12 +68,12 @@ def filled(path: str, ids: dict[str, str], nested: str = "inner_1") -> str:
     return re.sub(r"\{([^}]*)\}", lambda hit: nested if hit[1] == "*" else ids[hit[1]], path)
 
 
-def two_keys() -> Doors:
-    return Doors(configured("ann:one,bob:two"), None, microseconds, open_to_all=False, public=False)
+def two_keys() -> Auth:
+    return Auth(configured("ann:one,bob:two"), None, microseconds, open_to_all=False, public=False)
 
 
-def speaker(upstream: StoringUpstream) -> Passage:
-    return Passage(api_key=KEY, base_url=upstream.base_url)
+def speaker(upstream: StoringUpstream) -> UpstreamClient:
+    return UpstreamClient(api_key=KEY, base_url=upstream.base_url)
 
 
 @asynccontextmanager

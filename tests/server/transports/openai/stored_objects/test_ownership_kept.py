@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from server.core.access.auth import Doors, configured, new_key
+from server.core.access.auth import Auth, configured, new_key
 from server.core.clock import microseconds
 from server.upstream.port import Call, Reply
-from server.upstream.remote.client import Passage
+from server.upstream.remote.client import UpstreamClient
 from storage.keys import KeyFile
 from tests.server.transports.openai.facade_server import (
     KEY,
@@ -120,7 +120,7 @@ class TestStreams:
                 async with connected(served.port) as wire:
                     await wire.post("/v1/responses", {}, headers=ANN)
                     await heard.head.wait()
-                    (task,) = served.facade.visits
+                    (task,) = served.facade.exchanges
                 while not (task.cancelling() or task.done()):  # until it is seen that nobody waits
                     await asyncio.sleep(0)
                 gate.set()
@@ -128,7 +128,7 @@ class TestStreams:
                 assert set(await served.conversations.objects.own("ann", {"resp_1"})) == {"resp_1"}
 
 
-class Heard(Passage):
+class Heard(UpstreamClient):
     """A passage that says when the head of an answer is there."""
 
     def __init__(self, **given: Any) -> None:
@@ -147,10 +147,10 @@ class TestKeys:
         file = KeyFile(tmp_path / "keys")
         ann, kept = new_key("ann", 1)
         file.add(kept)
-        doors = Doors((), file, microseconds, open_to_all=False, public=False)
+        auth = Auth((), file, microseconds, open_to_all=False, public=False)
         async with (
             StoringUpstream() as upstream,
-            serving(tmp_path, [member(speaker(upstream))], doors) as served,
+            serving(tmp_path, [member(speaker(upstream))], auth) as served,
         ):
             house = House(served, upstream)
             me = {"authorization": f"Bearer {ann}"}
@@ -188,7 +188,7 @@ class TestKeys:
             members = [member(speaker(upstream))]
             async with serving(tmp_path, members, two_keys()) as served:
                 file = (await House(served, upstream).send(ANN, "POST", "/files", json={})).json()
-            bob = Doors(configured("bob:two"), None, microseconds, open_to_all=False, public=False)
+            bob = Auth(configured("bob:two"), None, microseconds, open_to_all=False, public=False)
             async with serving(tmp_path, [member(speaker(upstream))], bob) as served:
                 house = House(served, upstream)
                 error_of(await house.send(BOB, "GET", f"/files/{file['id']}"), 404)
