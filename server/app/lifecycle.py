@@ -34,6 +34,8 @@ from server.tokens.models import model
 from server.transports.grpc.listener import RpcListener
 from server.transports.http.listener import HttpListener
 from server.transports.openai.app import Facade
+from server.transports.rest import app as rest
+from server.transports.rest.state import RestState
 from server.transports.sockets import listening_socket
 from server.transports.tls import Certificate, CertificateError, certificate_of
 from server.transports.websocket.listener import WebsocketListener
@@ -153,16 +155,9 @@ async def _listen(
         default_model=model_of(settings),
         whole_bytes=settings.max_body_bytes,
     )
-    http = HttpListener(
-        conversations,
-        auth,
-        settings,
-        bound=bound,
-        websocket_port=websocket.port,
-        tls=tls,
-        openai=openai,
-        upstreams=upstreams.state,
-    )
+    state = RestState(conversations, websocket.port, upstreams.state)
+    mounts = (openai.mount(), rest.mount(state))
+    http = HttpListener(mounts, conversations.requests, auth, settings, bound=bound, tls=tls)
     with _told("http_port", settings):
         await stack.enter_async_context(http)
     stack.push_async_callback(openai.close)

@@ -23,6 +23,8 @@ from server.core.prompt.characters import Characters
 from server.core.turns.plan import Defaults
 from server.transports.grpc.listener import RpcListener
 from server.transports.http.listener import HttpListener
+from server.transports.rest import app as rest
+from server.transports.rest.state import RestState
 from server.transports.sockets import listening_socket
 from server.transports.tls import certificate_of
 from server.transports.websocket.listener import WebsocketListener
@@ -72,8 +74,9 @@ async def serve(
         rpc = await stack.enter_async_context(RpcListener(core, auth, settings, tls=tls))
         listener = WebsocketListener(core, auth, settings, page_port=port, tls=tls)
         websocket = await stack.enter_async_context(listener)
+        mounts = [rest.mount(RestState(core, websocket.port))]
         await stack.enter_async_context(
-            HttpListener(core, auth, settings, bound=bound, websocket_port=websocket.port, tls=tls)
+            HttpListener(mounts, core.requests, auth, settings, bound=bound, tls=tls)
         )
         stack.push_async_callback(core.drain, 0)
         yield Served(

@@ -11,21 +11,17 @@ from functools import partial
 from typing import Any, cast
 
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from server.config.limits import HttpLimits
 from server.config.settings import Settings
 from server.core.access.auth import Auth
 from server.core.access.revocation import KeyWatch
-from server.core.conversations import Conversations
+from server.core.observability.request_log import Requests
 from server.transports.http.middleware import Middleware
+from server.transports.http.mount import Mount
 from server.transports.http.protocol import GuardedProtocol
-from server.transports.openai.paths import ours as is_openai
-from server.transports.rest import app
-from server.transports.rest.sse import KEEP_ALIVE_SECONDS
-from server.transports.rest.state import RestState
 from server.transports.tls import Certificate, certificate_of
-from server.upstream.health import State
 
 #: Streams have ended before we close (the core has drained): what is left gets this long.
 CLOSE_SECONDS = 3
@@ -37,36 +33,28 @@ class HttpListener:
 
     def __init__(
         self,
-        conversations: Conversations,
+        mounts: Sequence[Mount],
+        requests: Requests,
         auth: Auth,
         settings: Settings,
         *,
         bound: socket.socket,
-        websocket_port: int,
         limits: HttpLimits | None = None,
-        keep_alive: float = KEEP_ALIVE_SECONDS,
         tls: Certificate | None = None,
-        openai: ASGIApp | None = None,
-        upstreams: Callable[[], Sequence[State]] = tuple,
     ) -> None:
-        """`bound` is the socket to serve on, from `listening_socket`; it is ours to close.
-
-        `openai` is what answers under `/v1`; `keep_alive` is how many seconds of silence a stream
-        of events may have; `upstreams` says how each upstream has done.
-        """
+        """`bound` is the socket to serve on, from `listening_socket`; it is ours to close."""
         self._settings = settings
         self._bound = bound
         self._limits = limits or HttpLimits()
         self._addresses = auth.addresses
         self._tls = tls or certificate_of(settings)
-        behind = RestState(conversations, websocket_port, upstreams, keep_alive)
         self.port: int = bound.getsockname()[1]
         self._key_watch = KeyWatch(auth, self._limits.check_keys_every)
         self._gate = Middleware(
-            _by_path(app.build(), openai, behind),
+            mounts,
             auth,
             self._key_watch,
-            conversations.requests,
+            requests,
             settings.max_body_bytes,
             self.port,
             max_upload_bytes=settings.max_upload_bytes,
@@ -93,17 +81,6 @@ class HttpListener:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
-
-
-def _by_path(rest_app: ASGIApp, openai: ASGIApp | None, behind: RestState) -> ASGIApp:
-    """Return an application that goes straight to what answers under `/v1`, past all routing."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"]["behind"] = behind
-        chosen = openai if openai is not None and is_openai(scope["path"]) else rest_app
-        await chosen(scope, receive, send)
-
-    return app
 
 
 class _Server(uvicorn.Server):

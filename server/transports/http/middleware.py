@@ -1,17 +1,15 @@
-"""What every HTTP request passes first: request id, doors, size; and how every error looks."""
+"""What every HTTP request passes first: request id, authentication, size limits, CORS."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from server.core.access.auth import Auth, bearer
 from server.core.access.concurrency import Room
@@ -20,31 +18,17 @@ from server.core.errors import (
     Code,
     CrowdedError,
     InvalidRequestError,
-    Problem,
     RefusedError,
     RequestTooLargeError,
     code_of,
-    problem_of,
 )
 from server.core.observability.request import Request
 from server.core.observability.request_log import Requests
 from server.transports.http import cors
-from server.transports.http.responses import JSON
-from server.transports.openai.errors import refusal as openai_refusal
-from server.transports.openai.paths import ours as is_openai
-from server.transports.openai.paths import streams_past
-from server.transports.rest.transfer import IMPORT_PATH
-from server.transports.status import http_body, http_headers, http_status, rate_headers
+from server.transports.http.mount import Mount, mount_of
+from server.transports.status import rate_headers
 
 log = structlog.get_logger("trialogue.http")
-
-#: What needs no key, by the path that was really asked for (never by a URL built from Host).
-PUBLIC = frozenset(
-    {"/", "/healthz", "/health", "/readyz", "/docs", "/openapi.json", "/favicon.ico"}
-)
-PUBLIC_FOLDER = "/web/"
-#: What takes nothing of a key's rate: to follow, to stop, and to look at the numbers.
-_FREE = re.compile(r"/metrics|/turns/[^/]+/(events|cancel)|/conversations/[^/]+/events")
 
 _SECURITY: Mapping[str, str] = {
     "x-content-type-options": "nosniff",
@@ -57,17 +41,12 @@ _SECURITY: Mapping[str, str] = {
 }
 
 
-def refusal(problem: Problem) -> Response:
-    """Return an error in the one shape that all have."""
-    return JSON(http_body(problem), status_code=http_status(problem), headers=http_headers(problem))
-
-
 class Middleware:
     """ASGI middleware around all routes: no route can forget what it does."""
 
     def __init__(
         self,
-        app: ASGIApp,
+        mounts: Sequence[Mount],
         auth: Auth,
         key_watch: KeyWatch,
         requests: Requests,
@@ -83,7 +62,7 @@ class Middleware:
         """
         self._room = room
         self._key_watch = key_watch
-        self._app = app
+        self._mounts = mounts
         self._auth = auth
         self._requests = requests
         self._body = _Bound(max_body_bytes, "TRIALOGUE_MAX_BODY_BYTES")
@@ -94,42 +73,42 @@ class Middleware:
         if scope["type"] != "http":
             return
         headers = Headers(scope=scope)
-        wire = "openai" if is_openai(scope["path"]) else "rest"
-        with self._requests.within(wire, headers.get("x-request-id"), headers) as request:
-            passage = _Response(scope, request, send)
+        mount = mount_of(self._mounts, scope["path"])
+        with self._requests.within(mount.wire, headers.get("x-request-id"), headers) as request:
+            response = _Response(scope, request, send)
             try:
-                await self._pass(scope, headers, receive, passage)
+                await self._pass(mount, scope, headers, receive, response)
             finally:
-                passage.note()
+                response.note()
 
     async def _pass(
-        self, scope: Scope, headers: Headers, receive: Receive, passage: _Response
+        self, mount: Mount, scope: Scope, headers: Headers, receive: Receive, response: _Response
     ) -> None:
         path = scope["path"]
         try:
             self._check_page(scope, headers)
             if cors.is_preflight(scope["method"], headers):
-                await cors.preflight(headers)(scope, receive, passage.send)
+                await cors.preflight(headers)(scope, receive, response.send)
                 return
-            bound = self._upload if streams_past(path) or path == IMPORT_PATH else self._body
-            owner = await self._let_in(scope, headers, bound)
-            answer = partial(self._app, scope, _Bounded(receive, bound), passage.send)
+            bound = self._upload if mount.streams_past(path) else self._body
+            owner = await self._let_in(mount, scope, headers, bound)
+            answer = partial(mount.app, scope, _Bounded(receive, bound), response.send)
             if owner is None:
                 await answer()
                 return
-            asker = _Asker(_key(headers), passage)
+            asker = _Asker(_key(headers), response)
             with self._within(owner), self._key_watch.staying(asker):
                 await asker.of(answer)
         except Exception as error:
             if code_of(error) is Code.INTERNAL:
-                log.exception("request broke", request_id=passage.id)
-            if passage.started and not passage.ended:
+                log.exception("request broke", request_id=response.id)
+            if response.started and not response.ended:
                 raise  # too late for an answer: the cut shows that what was sent is not whole
-            if not passage.started:
-                refused = openai_refusal(error) if is_openai(path) else refusal(problem_of(error))
+            if not response.started:
+                refused = mount.refuse(error)
                 if isinstance(error, CrowdedError):
                     refused.headers["connection"] = "close"  # for somebody else to come in
-                await refused(scope, receive, passage.send)
+                await refused(scope, receive, response.send)
 
     @contextmanager
     def _within(self, owner: str) -> Iterator[None]:
@@ -142,16 +121,18 @@ class Middleware:
         self._auth.check_origin(headers.get("origin"), headers.get("host"), self._port)
         scope["state"]["origin"] = headers.get("origin")
 
-    async def _let_in(self, scope: Scope, headers: Headers, bound: _Bound) -> str | None:
+    async def _let_in(
+        self, mount: Mount, scope: Scope, headers: Headers, bound: _Bound
+    ) -> str | None:
         scope["state"]["owner"] = owner = None
         path = scope["path"]
-        if path not in PUBLIC and not path.startswith(PUBLIC_FOLDER):
+        if not mount.public(path):
             key = _key(headers)
             scope["state"]["owner"] = owner = await self._auth.owner(key)
             scope["state"]["alone"] = partial(self._auth.alone, owner)
             # Streams are read in this, so that they end where the key does.
             scope["state"]["reading"] = partial(self._key_watch.reading, key)
-            if not _FREE.fullmatch(path) and (allowance := self._auth.count(owner)) is not None:
+            if not mount.free(path) and (allowance := self._auth.count(owner)) is not None:
                 scope["state"]["allowance"] = allowance
                 allowance.check()
         length = headers.get("content-length", "0")

@@ -1,11 +1,14 @@
-"""JSON as HTTP sends it."""
+"""JSON as HTTP sends it, and how our errors look in it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import orjson
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
+
+from server.core.errors import Problem
+from server.transports.status import http_body, http_headers, http_status
 
 #: What the log shows of a client that left before its answer (nginx's number for it).
 GONE = 499
@@ -16,3 +19,8 @@ class JSON(JSONResponse):
 
     def render(self, content: Any) -> bytes:
         return orjson.dumps(content)
+
+
+def refusal(problem: Problem) -> Response:
+    """Return an error in the one shape that all have."""
+    return JSON(http_body(problem), status_code=http_status(problem), headers=http_headers(problem))

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from server.core.conversations import Conversations
 from server.core.errors import Code, DrainingError, code_of
 from server.openai_protocol.errors import ApiError
+from server.transports.http.mount import Mount
 from server.transports.openai.chat.conversation import Joined
 from server.transports.openai.chat.routes import ChatRoutes
 from server.transports.openai.chat.stored import Stored
@@ -22,6 +23,7 @@ from server.transports.openai.completions.routes import CompletionRoutes
 from server.transports.openai.errors import (
     ClientLeftError,
     PassedOnError,
+    refusal,
     unknown_url,
     wrong_method,
 )
@@ -29,7 +31,7 @@ from server.transports.openai.exchange import Exchange
 from server.transports.openai.legacy import Legacy
 from server.transports.openai.models import Models
 from server.transports.openai.passthrough import Passthrough
-from server.transports.openai.paths import PREFIX
+from server.transports.openai.paths import PREFIX, streams_past
 from server.transports.openai.stored_objects.ownership import Ownership
 from server.upstream.pool import UpstreamPool
 
@@ -97,6 +99,10 @@ class Facade:
             await exchange.refuse(error)
         finally:
             del self.exchanges[task]
+
+    def mount(self) -> Mount:
+        """Return it for the HTTP port."""
+        return Mount(self, "openai", refusal, PREFIX, streams_past)
 
     async def close(self) -> None:
         """End what is still being answered after a drain: everybody is told."""

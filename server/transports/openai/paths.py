@@ -11,11 +11,6 @@ _WHOLE = re.compile(
 )
 
 
-def ours(path: str) -> bool:
-    """Say whether a path is of OpenAI's API."""
-    return path == PREFIX or path.startswith(f"{PREFIX}/")
-
-
 def streams_past(path: str) -> bool:
     """Say whether a path's body goes by without being held, and may be as large as an upload."""
-    return ours(path) and _WHOLE.fullmatch(path.removeprefix(PREFIX)) is None
+    return _WHOLE.fullmatch(path.removeprefix(PREFIX)) is None

@@ -15,15 +15,16 @@ from fastapi import APIRouter, FastAPI, Header, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from server import VERSION
-from server.core.errors import InvalidRequestError, RefusedError
+from server.core.errors import InvalidRequestError, RefusedError, problem_of
 from server.core.rendering import micros
 from server.live.turn import Ended, TurnEvent
 from server.transports import events as render
 from server.transports import lists
-from server.transports.http.middleware import refusal
-from server.transports.http.responses import GONE, JSON
+from server.transports.http.mount import Mount
+from server.transports.http.responses import GONE, JSON, refusal
 from server.transports.rest import errors, sse
 from server.transports.rest.pages import Pages
 from server.transports.rest.probes import StateRoutes
@@ -41,8 +42,8 @@ from server.transports.rest.schemas import (
     RegenerateBody,
     TurnShape,
 )
-from server.transports.rest.state import behind, core, owner
-from server.transports.rest.transfer import Transfer
+from server.transports.rest.state import RestState, behind, core, owner
+from server.transports.rest.transfer import IMPORT_PATH, Transfer
 from server.transports.status import problem_of_turn
 from server.upstream.port import UpstreamError
 from storage.model import Query as SearchQuery
@@ -117,6 +118,33 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         for status in (401, 403, 404, 405, 409, 413, 422, 429, 500, 502, 503, 504)
     },
 }
+
+
+#: What needs no key, by the path that was really asked for (never by a URL built from Host).
+PUBLIC = frozenset(
+    {"/", "/healthz", "/health", "/readyz", "/docs", "/openapi.json", "/favicon.ico"}
+)
+PUBLIC_FOLDER = "/web/"
+#: To follow, to stop, and to look at the numbers does not count against the rate limit.
+_FREE = re.compile(r"/metrics|/turns/[^/]+/(events|cancel)|/conversations/[^/]+/events")
+
+
+def mount(state: RestState) -> Mount:
+    """Return REST and the page, for the HTTP port."""
+    rest = build()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["behind"] = state
+        await rest(scope, receive, send)
+
+    return Mount(
+        app,
+        "rest",
+        lambda error: refusal(problem_of(error)),
+        streams_past=IMPORT_PATH.__eq__,
+        public=lambda path: path in PUBLIC or path.startswith(PUBLIC_FOLDER),
+        free=lambda path: _FREE.fullmatch(path) is not None,
+    )
 
 
 @cache

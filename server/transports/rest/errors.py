@@ -11,8 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from server.core.errors import Code, Problem, RefusedError, problem_of
-from server.transports.http.middleware import refusal
-from server.transports.http.responses import JSON
+from server.transports.http.responses import JSON, refusal
 from server.transports.status import http_body, http_headers, http_status
 
 

@@ -20,8 +20,10 @@ from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
 from server.core.conversations import Conversations, Defaults
 from server.transports.http.listener import HttpListener
+from server.transports.rest import app as rest
 from server.transports.rest.schemas import ListShape, MessageShape, TurnShape
 from server.transports.rest.sse import KEEP_ALIVE_SECONDS
+from server.transports.rest.state import RestState
 from server.transports.sockets import listening_socket
 from server.upstream.port import Upstream
 from storage.sqlite.store import SQLiteStore
@@ -67,14 +69,9 @@ async def serving(
     **flags: Any,
 ) -> AsyncIterator[Served]:
     bound = listening_socket("127.0.0.1", 0)
+    mounts = [rest.mount(RestState(conversations, 9001, keep_alive=keep_alive))]
     listener = HttpListener(
-        conversations,
-        auth,
-        load(flags),
-        bound=bound,
-        websocket_port=9001,
-        limits=limits,
-        keep_alive=keep_alive,
+        mounts, conversations.requests, auth, load(flags), bound=bound, limits=limits
     )
     async with listener, talking(f"http://127.0.0.1:{listener.port}") as client:
         yield Served(conversations, listener.port, client)

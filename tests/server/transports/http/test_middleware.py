@@ -18,7 +18,7 @@ import structlog
 
 from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
-from server.transports.http.middleware import PUBLIC
+from server.transports.rest.app import PUBLIC
 from storage.port import NotFoundError
 from tests.server.transports.http_server import (
     Reply,

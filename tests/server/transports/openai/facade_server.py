@@ -23,6 +23,8 @@ from server.core.prompt.characters import Characters
 from server.core.turns.plan import Defaults
 from server.transports.http.listener import HttpListener
 from server.transports.openai.app import Facade
+from server.transports.rest import app as rest
+from server.transports.rest.state import RestState
 from server.transports.sockets import listening_socket
 from server.upstream.pool import PoolMember, UpstreamPool
 from server.upstream.port import OpenAISpeaker
@@ -93,9 +95,8 @@ async def serving(
         core = await stack.enter_async_context(Conversations(store, upstreams, defaults))
         facade = Facade(upstreams, core, default_model=MODEL, whole_bytes=settings.max_body_bytes)
         bound = listening_socket("127.0.0.1", 0)
-        listener = HttpListener(
-            core, auth, settings, bound=bound, websocket_port=9001, openai=facade, limits=limits
-        )
+        mounts = [facade.mount(), rest.mount(RestState(core, 9001))]
+        listener = HttpListener(mounts, core.requests, auth, settings, bound=bound, limits=limits)
         await stack.enter_async_context(listener)
         url = f"http://127.0.0.1:{listener.port}"
         client = await stack.enter_async_context(_client(base_url=url))

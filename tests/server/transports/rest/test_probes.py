@@ -9,6 +9,8 @@ import httpx2
 from server.config.settings import load
 from server.core.conversations import Conversations
 from server.transports.http.listener import HttpListener
+from server.transports.rest import app as rest
+from server.transports.rest.state import RestState
 from server.transports.sockets import listening_socket
 from server.upstream.health import State
 from tests.server.transports.http_server import OPEN_HOUSE
@@ -28,9 +30,8 @@ async def test_ready_tells_how_the_upstreams_do_where_it_is_asked(
     conversations: Conversations,
 ) -> None:
     bound = listening_socket("127.0.0.1", 0)
-    listener = HttpListener(
-        conversations, OPEN_HOUSE, load({}), bound=bound, websocket_port=1, upstreams=states
-    )
+    mounts = [rest.mount(RestState(conversations, 1, states))]
+    listener = HttpListener(mounts, conversations.requests, OPEN_HOUSE, load({}), bound=bound)
     async with (
         listener,
         httpx2.AsyncClient(base_url=f"http://127.0.0.1:{listener.port}", verify=False) as client,
