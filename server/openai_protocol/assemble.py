@@ -31,7 +31,7 @@ class Assembler:
 
     def __init__(self) -> None:
         self._head: dict[str, Any] = {}
-        self._choices: dict[int, dict[str, Any]] = {}
+        self._choices: dict[int, _Choice] = {}
         self.usage: dict[str, Any] | None = None
         #: an error was told inside the stream, which is its end
         self.error: dict[str, Any] | None = None
@@ -57,21 +57,21 @@ class Assembler:
     @property
     def message(self) -> dict[str, Any]:
         """The first choice's message as it stands."""
-        return _message(self._choices[0]) if 0 in self._choices else {"role": "assistant"}
+        return self._choices[0].message if 0 in self._choices else {"role": "assistant"}
 
     @property
     def finish_reason(self) -> str | None:
-        return self._choices[0]["finish_reason"] if 0 in self._choices else None
+        return self._choices[0].finish_reason if 0 in self._choices else None
 
     def completion(self) -> dict[str, Any]:
         """Return the whole answer, in the shape of one that was not streamed."""
         choices = [
             {
                 "index": index,
-                "message": _message(choice),
-                "logprobs": choice["logprobs"],
-                "finish_reason": choice["finish_reason"] or "stop",
-                **choice["more"],
+                "message": choice.message,
+                "logprobs": None if choice.logprobs is None else choice.logprobs.whole(),
+                "finish_reason": choice.finish_reason or "stop",
+                **choice.more,
             }
             for index, choice in sorted(self._choices.items())
         ]
@@ -79,24 +79,100 @@ class Assembler:
         return whole if self.usage is None else {**whole, "usage": self.usage}
 
     def _add(self, said: dict[str, Any]) -> None:
-        blank: dict[str, Any] = {"delta": {}, "logprobs": None, "finish_reason": None, "more": {}}
-        choice = self._choices.setdefault(said["index"], blank)
-        _merge(choice["delta"], said.get("delta") or {})
+        choice = self._choices.setdefault(said["index"], _Choice())
+        choice.delta.add(said.get("delta") or {})
         if (logprobs := said.get("logprobs")) is not None:
-            choice["logprobs"] = choice["logprobs"] or {}
-            _merge(choice["logprobs"], logprobs)
-        choice["finish_reason"] = said.get("finish_reason") or choice["finish_reason"]
-        _note(choice["more"], said, _OF_CHOICE)
+            choice.logprobs = choice.logprobs or _Object()
+            choice.logprobs.add(logprobs)
+        choice.finish_reason = said.get("finish_reason") or choice.finish_reason
+        _note(choice.more, said, _OF_CHOICE)
 
 
-def _message(choice: dict[str, Any]) -> dict[str, Any]:
-    said = {"role": "assistant", "content": None, "refusal": None, **choice["delta"]}
-    if calls := said.get("tool_calls"):
-        said["tool_calls"] = [
-            {name: value for name, value in call.items() if name != "index"} for call in calls
-        ]
-        said["content"] = said["content"] or None
-    return said
+class _Choice:
+    def __init__(self) -> None:
+        self.delta = _Object()
+        self.logprobs: _Object | None = None
+        self.finish_reason: str | None = None
+        self.more: dict[str, Any] = {}
+
+    @property
+    def message(self) -> dict[str, Any]:
+        said = {"role": "assistant", "content": None, "refusal": None, **self.delta.whole()}
+        if calls := said.get("tool_calls"):
+            said["tool_calls"] = [
+                {name: value for name, value in call.items() if name != "index"} for call in calls
+            ]
+            said["content"] = said["content"] or None
+        return said
+
+
+class _Object:
+    """An object that grows delta by delta; adding one costs what it brings, no more."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, Any] = {}
+
+    def add(self, more: dict[str, Any]) -> None:
+        """Add a delta: texts are appended, lists by the `index` of their items, else one by one."""
+        for name, value in more.items():
+            match self._fields.get(name), value:
+                case _Text() as had, str():
+                    had.append(value)
+                case None, str() if _comes_in_pieces(name):
+                    self._fields[name] = _Text([value])
+                case str(), "":
+                    continue
+                case (_Object() as had, dict()) | (_Items() as had, list()):
+                    had.add(value)
+                case _, dict():
+                    self._fields[name] = _Object()
+                    self._fields[name].add(value)
+                case _, list():
+                    self._fields[name] = _Items()
+                    self._fields[name].add(value)
+                case _, None:
+                    self._fields.setdefault(name, None)
+                case _:
+                    self._fields[name] = value
+
+    def whole(self) -> dict[str, Any]:
+        return {name: _whole(value) for name, value in self._fields.items()}
+
+
+class _Items:
+    """A list that grows; an item with an `index` grows where it stands."""
+
+    def __init__(self) -> None:
+        self._items: list[Any] = []
+        self._places: dict[int | str, _Object] = {}
+
+    def add(self, more: list[Any]) -> None:
+        for item in more:
+            index = item.get("index") if isinstance(item, dict) else None
+            if not isinstance(index, int | str):
+                self._items.append(item)
+                continue
+            if index not in self._places:
+                self._places[index] = _Object()
+                self._items.append(self._places[index])
+            self._places[index].add(item)
+
+    def whole(self) -> list[Any]:
+        return [_whole(item) for item in self._items]
+
+
+class _Text(list[str]):
+    """A text in its pieces."""
+
+
+def _whole(value: Any) -> Any:
+    match value:
+        case _Text():
+            return "".join(value)
+        case _Object() | _Items():
+            return value.whole()
+        case _:
+            return value
 
 
 def _note(into: dict[str, Any], said: dict[str, Any], besides: frozenset[str]) -> None:
@@ -108,34 +184,3 @@ def _note(into: dict[str, Any], said: dict[str, Any], besides: frozenset[str]) -
 
 def _comes_in_pieces(name: str) -> bool:
     return name in _PIECES or name.startswith("reasoning")
-
-
-def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
-    """Add a delta: texts are appended, lists by the `index` of their items, else one by one."""
-    for name, value in more.items():
-        match into.get(name), value:
-            case str() as had, str() if _comes_in_pieces(name):
-                into[name] = had + value
-            case str(), "":
-                continue
-            case dict() as had, dict():
-                _merge(had, value)
-            case list() as had, list():
-                _merge_items(had, value)
-            case None, list():
-                into[name] = []
-                _merge_items(into[name], value)
-            case _, None:
-                into.setdefault(name, None)
-            case _:
-                into[name] = value
-
-
-def _merge_items(into: list[Any], more: list[Any]) -> None:
-    for item in more:
-        index = item.get("index") if isinstance(item, dict) else None
-        there = next((one for one in into if index is not None and one.get("index") == index), None)
-        if there is None:
-            into.append(dict(item) if isinstance(item, dict) else item)
-        else:
-            _merge(there, item)

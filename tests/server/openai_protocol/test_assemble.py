@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
+
+import pytest
 
 from server.openai_protocol.assemble import Assembler
 
@@ -85,3 +88,42 @@ def test_an_error_that_is_none_is_no_end() -> None:
     assert whole.error is None
     hear(whole, error={"message": "Broken"})
     assert whole.error == {"message": "Broken"}
+
+
+def test_adding_a_piece_costs_what_it_brings_however_much_is_there() -> None:
+    """Counted, not timed: the calls of Python's for the last pieces are those for the first."""
+    token = {"token": "a", "logprob": -0.1, "bytes": [97], "top_logprobs": []}
+    call = {"index": 0, "function": {"arguments": "a"}}
+    delta = {"content": "a", "tool_calls": [call]}
+    whole = Assembler()
+
+    def counted() -> int:
+        calls = 0
+
+        def count(_frame: object, event: str, _argument: object) -> None:
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        sys.setprofile(count)
+        hear(whole, choices=[{"index": 0, "delta": delta, "logprobs": {"content": [token] * 20}}])
+        sys.setprofile(None)
+        return calls
+
+    first = [counted() for _ in range(3)][-1]
+    for _ in range(2_000):
+        counted()
+    assert counted() == first
+    (choice,) = whole.completion()["choices"]
+    assert choice["message"]["content"] == "a" * 2_004
+    assert choice["message"]["tool_calls"] == [{"function": {"arguments": "a" * 2_004}}]
+    assert len(choice["logprobs"]["content"]) == 20 * 2_004
+
+
+@pytest.mark.parametrize("index", [None, 0.5, [], {}, "a"])
+def test_items_of_odd_numbers_are_kept(index: object) -> None:
+    said = [{"index": index, "text": "a"}, "b", 7, None]
+    (choice,) = assembled({"annotations": said}, {"annotations": said}).completion()["choices"]
+    kept = choice["message"]["annotations"]
+    assert kept == (
+        [{"index": "a", "text": "aa"}, *said[1:], *said[1:]] if index == "a" else said * 2
+    )
