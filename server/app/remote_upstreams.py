@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from dotenv import dotenv_values
 
 from server.config.limits import UpstreamLimits
 from server.config.settings import TOML_FILE, Settings, SettingsError
 from server.config.tables import UpstreamTable
+from server.upstream.answering import Answering
 from server.upstream.pool import PoolMember
 from server.upstream.remote.bounds import Bounds
-from server.upstream.remote.client import OPENAI, UpstreamClient
-from server.upstream.remote.turn_client import OpenAIUpstream, limit_name
-
-#: Of each upstream: of who writes answers, and of who speaks for `/v1`.
-_POOLS = 2
+from server.upstream.remote.client import OPENAI, UpstreamClient, limit_name
+from server.upstream.retry import Retries
 
 
 def _kept(settings: Settings) -> int:
-    """Return how many idle connections each pool may keep: an equal share of all that are kept."""
+    """Return how many idle connections each upstream may keep: all have the same."""
     openais = bool(settings.openai_api_key or settings.openai_base_url)
     upstreams = len(settings.upstreams) + openais
-    return max(1, UpstreamLimits().kept // (_POOLS * upstreams))
+    return max(1, UpstreamLimits().kept // upstreams)
 
 
 def listed(table: UpstreamTable, settings: Settings) -> PoolMember:
@@ -33,26 +32,15 @@ def listed(table: UpstreamTable, settings: Settings) -> PoolMember:
         first_byte=table.first_byte_timeout or settings.upstream_first_byte_timeout,
         between=table.between_timeout or Bounds().between,
     )
-    upstream = OpenAIUpstream(
-        api_key=key,
-        base_url=table.base_url,
-        timeout=bounds.total,
-        first_byte_timeout=bounds.first_byte,
-        between_timeout=bounds.between,
-        retries=settings.upstream_retries,
-        kept=_kept(settings),
-    )
-    speaker = UpstreamClient(
-        api_key=key, base_url=table.base_url, name=table.name, bounds=bounds, kept=_kept(settings)
-    )
-    return PoolMember(
+    return _member(
         table.name,
-        upstream,
-        speaker,
+        key,
+        table.base_url,
+        bounds,
+        settings,
         models=table.models,
         aliases=table.aliases,
         completions_only=table.completions_only,
-        limit_name=limit_name(table.base_url),
     )
 
 
@@ -70,19 +58,25 @@ def _key(table: UpstreamTable) -> str | None:
 def openai(settings: Settings) -> PoolMember:
     """Return OpenAI, or what OPENAI_BASE_URL names."""
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-    upstream = OpenAIUpstream(
-        api_key=key,
-        base_url=settings.openai_base_url,
-        timeout=settings.upstream_timeout,
-        first_byte_timeout=settings.upstream_first_byte_timeout,
-        retries=settings.upstream_retries,
-        kept=_kept(settings),
-    )
     bounds = Bounds(
         total=settings.upstream_timeout, first_byte=settings.upstream_first_byte_timeout
     )
-    speaker = UpstreamClient(
-        api_key=key, base_url=settings.openai_base_url, bounds=bounds, kept=_kept(settings)
+    return _member("openai", key, settings.openai_base_url, bounds, settings)
+
+
+def _member(
+    name: str,
+    key: str | None,
+    base_url: str | None,
+    bounds: Bounds,
+    settings: Settings,
+    **of_member: Any,
+) -> PoolMember:
+    """Return a member of one client, which both passes calls on and has answers written."""
+    client = UpstreamClient(
+        api_key=key, base_url=base_url, name=name, bounds=bounds, kept=_kept(settings)
     )
-    name = limit_name(settings.openai_base_url or OPENAI)
-    return PoolMember("openai", upstream, speaker, limit_name=name)
+    limit = limit_name(base_url or OPENAI)
+    retries = Retries(settings.upstream_retries)
+    writer = Answering(client, total=bounds.total, retries=retries, limit_name=limit)
+    return PoolMember(name, writer, client, limit_name=limit, **of_member)

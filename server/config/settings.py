@@ -27,6 +27,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from server.config.hosts import is_here
 from server.config.settings_files import ROUND, leads_round, text_of
 from server.config.settings_files import SettingsError as SettingsError
 from server.config.tables import Address, CharacterTable, TemplateTable, UpstreamTable
@@ -343,8 +344,6 @@ class Settings(BaseSettings):
         A page that is named may do what its reader at this machine may: that is what it is named
         for. A host that is named is where others ask for us.
         """
-        from server.core.access.auth import is_here
-
         return (
             self.public
             or "*" in self.allowed_origins

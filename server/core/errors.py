@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from server.openai_protocol.codec import MalformedError
 from server.openai_protocol.surrogates import fit
 from server.upstream import port as upstream
 from storage import port as storage
@@ -100,7 +101,9 @@ CODES: dict[type[BaseException], Code] = {
     upstream.UpstreamRateLimitedError: Code.RATE_LIMIT_EXCEEDED,
     upstream.UpstreamQuotaError: Code.RATE_LIMIT_EXCEEDED,
     upstream.UpstreamFailedError: Code.UPSTREAM_FAILED,
+    upstream.UpstreamBrokeError: Code.UPSTREAM_FAILED,
     upstream.UpstreamTimeoutError: Code.UPSTREAM_TIMEOUT,
+    MalformedError: Code.UPSTREAM_FAILED,
 }
 
 

@@ -7,7 +7,10 @@ from typing import Any
 
 import orjson
 
-from server.upstream.port import UpstreamFailedError
+
+class MalformedError(ValueError):
+    """What an upstream said is not what the API has; the text is fit for a caller to read."""
+
 
 UNREADABLE = "the upstream sent something that cannot be read"
 
@@ -15,7 +18,7 @@ UNREADABLE = "the upstream sent something that cannot be read"
 def parse(data: bytes) -> tuple[dict[str, Any], bool]:
     """Read a JSON object, and say whether its bytes are such as every reader takes.
 
-    Half a surrogate pair, or a number that is none, is let through. Raises UpstreamFailedError.
+    Half a surrogate pair, or a number that is none, is let through. Raises MalformedError.
     """
     good = True
     try:
@@ -25,16 +28,16 @@ def parse(data: bytes) -> tuple[dict[str, Any], bool]:
         try:
             answer = json.loads(data.decode("utf-8", "replace"))
         except (ValueError, RecursionError):
-            raise UpstreamFailedError(UNREADABLE) from None
+            raise MalformedError(UNREADABLE) from None
     if not isinstance(answer, dict):
-        raise UpstreamFailedError(UNREADABLE)
+        raise MalformedError(UNREADABLE)
     return answer, good
 
 
 def encode(answer: object) -> bytes:
     """Write JSON; half a surrogate pair, which the fast writer refuses, is escaped.
 
-    Raises UpstreamFailedError for values within values without end.
+    Raises MalformedError for values within values without end.
     """
     try:
         return orjson.dumps(answer)
@@ -42,4 +45,4 @@ def encode(answer: object) -> bytes:
         try:
             return json.dumps(answer, separators=(",", ":")).encode()
         except RecursionError:
-            raise UpstreamFailedError(UNREADABLE) from None
+            raise MalformedError(UNREADABLE) from None

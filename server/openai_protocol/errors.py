@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from server.openai_protocol.codec import encode
-from server.upstream.remote.redaction import Clean
+
+#: makes a text of an upstream fit to repeat
+Clean = Callable[[str], str]
 
 _LONGEST_MESSAGE = 600
 _LONGEST_QUOTE = 100
@@ -208,17 +210,29 @@ _PLAIN = str.maketrans(
 
 def refusal(status: int, body: bytes, clean: Clean) -> bytes:
     """Return the body of an error answer: `{"error": {message, type, param, code, …}}`."""
-    try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        said = body.decode("utf-8", "replace")
-    if isinstance(said, list) and said:
-        said = said[0]
+    said = _said(body)
     rest = {}
     if isinstance(said, dict) and isinstance(said.get("error"), dict):
         rest = {name: _clean(value, clean, 1) for name, value in said.items() if name != "error"}
         said = said["error"]
     return encode({"error": shaped(said, clean, status), **rest})
+
+
+def complaint_in(body: bytes, clean: Clean) -> Complaint:
+    """Return what the body of an error answer complains of."""
+    said = _said(body)
+    if isinstance(said, dict) and isinstance(said.get("error"), dict):
+        said = said["error"]
+    return complaint_of(said, clean)
+
+
+def _said(body: bytes) -> Any:
+    text = body.decode("utf-8", "replace")
+    try:
+        said = json.loads(text)  # which takes half a letter
+    except (ValueError, RecursionError):
+        return text
+    return said[0] if isinstance(said, list) and said else said
 
 
 def shaped(said: object, clean: Clean, status: int = 500) -> dict[str, Any]:

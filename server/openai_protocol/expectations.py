@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from server.openai_protocol.codec import parse
-from server.upstream.port import Call, UpstreamFailedError
+from server.openai_protocol.codec import MalformedError, parse
 
 #: the route of text completions
 TEXTS = "/completions"
@@ -23,22 +22,22 @@ class Expectations:
     usage: bool = False
 
 
-def expectations_of(call: Call) -> Expectations:
+def expectations_of(path: str, body: bytes) -> Expectations:
     """Return what a call wants; its body is read only where it may want more than one choice."""
-    if not isinstance(call.body, bytes) or not any(word in call.body for word in _TELLING):
+    if not any(word in body for word in _TELLING):
         return Expectations()
-    asked = asked_of(call)
+    asked = asked_of(body)
     options = asked.get("stream_options")
     usage = isinstance(options, dict) and bool(options.get("include_usage"))
-    composer = _prompts(asked.get("prompt")) if call.path == TEXTS else 1
-    return Expectations(_choices(asked) * composer, usage)
+    prompts = _prompts(asked.get("prompt")) if path == TEXTS else 1
+    return Expectations(_choices(asked) * prompts, usage)
 
 
-def asked_of(call: Call) -> dict[str, Any]:
-    """Return the body of a call; an empty one where it is no JSON object, or was not held."""
+def asked_of(body: bytes) -> dict[str, Any]:
+    """Return the body of a call; an empty one where it is no JSON object."""
     try:
-        return parse(call.body)[0] if isinstance(call.body, bytes) else {}
-    except UpstreamFailedError:
+        return parse(body)[0] if body else {}
+    except MalformedError:
         return {}
 
 

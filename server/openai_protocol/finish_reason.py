@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from server.upstream.port import UpstreamFailedError
+from server.openai_protocol.codec import MalformedError
 
 #: OpenAI's own words
 _OURS: Final = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
@@ -32,17 +32,17 @@ _NONE: Final = frozenset({"null", "none"})
 def ending(reason: object, otherwise: str = "stop") -> str | None:
     """Return an ending in OpenAI's words, `otherwise` if nobody knows it; None: it goes on.
 
-    Raises UpstreamFailedError for one that is no word, or says that the answer is not whole.
+    Raises MalformedError for one that is no word, or says that the answer is not whole.
     """
     if not reason:
         return None
     if not isinstance(reason, str):
-        raise UpstreamFailedError("the upstream sent something that cannot be read")
+        raise MalformedError("the upstream sent something that cannot be read")
     if reason in _OURS:
         return reason
     word = reason.lower()
     if word in _BROKEN:
-        raise UpstreamFailedError("the upstream broke its answer off")
+        raise MalformedError("the upstream broke its answer off")
     if word in _NONE:
         return None
     return word if word in _OURS else _THEIRS.get(word, otherwise)

@@ -7,10 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.openai_protocol.codec import UNREADABLE
+from server.openai_protocol.codec import UNREADABLE, MalformedError
 from server.openai_protocol.finish_reason import ending
 from server.openai_protocol.surrogates import fit
-from server.upstream.port import UpstreamFailedError
 
 TEXT = "text_completion"
 #: what an answer says of how it was served; OpenAI's types know no other word
@@ -61,7 +60,7 @@ class Head:
 def mend_choice(choice: Any, index: int) -> bool:
     """Fill in a choice's index; log probabilities that are none are null."""
     if not isinstance(choice, dict):
-        raise UpstreamFailedError(UNREADABLE)
+        raise MalformedError(UNREADABLE)
     mended = False
     if type(choice.get("index")) is not int:
         choice["index"] = index

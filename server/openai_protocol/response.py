@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.openai_protocol.codec import UNREADABLE, encode
+from server.openai_protocol.codec import UNREADABLE, MalformedError, encode
 from server.openai_protocol.normalize import (
     TEXT,
     Head,
@@ -14,18 +14,17 @@ from server.openai_protocol.normalize import (
     set_default,
 )
 from server.openai_protocol.tool_calls import mend_calls, mend_content
-from server.upstream.port import UpstreamFailedError
 
 
 def fit(data: bytes, said: dict[str, Any], head: Head, *, good: bool) -> bytes:
     """Return a whole answer fit for OpenAI's types: its own bytes, `data`, where they are.
 
-    `said` and `good` are what `parse` made of them. Raises UpstreamFailedError where there is no
+    `said` and `good` are what `parse` made of them. Raises MalformedError where there is no
     answer in them.
     """
     choices = said.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise UpstreamFailedError(UNREADABLE)
+        raise MalformedError(UNREADABLE)
     mend_said = _text if head.object == TEXT else _message
     mended = head.mend(said) | mend_usage(said)
     for index, choice in enumerate(choices):
@@ -38,8 +37,11 @@ def fit(data: bytes, said: dict[str, Any], head: Head, *, good: bool) -> bytes:
 def _message(choice: dict[str, Any]) -> bool:
     mended = False
     message = choice.get("message")
+    if message is None and isinstance(choice.get("text"), str):
+        message = choice["message"] = {"content": choice.pop("text")}
+        mended = True
     if not isinstance(message, dict):
-        raise UpstreamFailedError(UNREADABLE)
+        raise MalformedError(UNREADABLE)
     for name in ("content", "refusal"):
         mended |= set_default(message, name, None)
     if message.get("role") != "assistant":
@@ -50,7 +52,7 @@ def _message(choice: dict[str, Any]) -> bool:
 
 def _text(choice: dict[str, Any]) -> bool:
     if not isinstance(choice.get("text"), str):
-        raise UpstreamFailedError(UNREADABLE)
+        raise MalformedError(UNREADABLE)
     return False
 
 
@@ -71,3 +73,17 @@ def _ended(choice: dict[str, Any]) -> bool:
         return mended
     choice["finish_reason"] = otherwise
     return True
+
+
+class Length:
+    """Counts the characters of one text. Raises MalformedError where there are too many."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._found = 0
+
+    def add(self, text: str) -> None:
+        self._found += len(text)
+        if self._found > self._most:
+            told = f"the upstream's answer is longer than {self._most} characters"
+            raise MalformedError(told)

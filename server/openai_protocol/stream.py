@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from server.config.limits import ReplyLimits
-from server.openai_protocol.codec import UNREADABLE, encode, parse
-from server.openai_protocol.errors import shaped
+from server.openai_protocol.codec import UNREADABLE, MalformedError, encode, parse
+from server.openai_protocol.errors import Clean, shaped
 from server.openai_protocol.expectations import Expectations
 from server.openai_protocol.normalize import (
     TEXT,
@@ -16,19 +17,15 @@ from server.openai_protocol.normalize import (
     mend_usage,
     set_default,
 )
-from server.openai_protocol.response import text_of
+from server.openai_protocol.response import Length, text_of
 from server.openai_protocol.sse import data_of, without_comments
 from server.openai_protocol.surrogates import Letters
 from server.openai_protocol.tool_calls import ToolCalls, mend_arguments, mend_content
 from server.openai_protocol.usage import UsageCounter
-from server.upstream.port import UpstreamFailedError
-from server.upstream.remote.bounds import Length
-from server.upstream.remote.redaction import Clean
 
 DONE = b"data: [DONE]\n\n"
 CHAT_CHUNK = "chat.completion.chunk"
 _CUT_OFF = "the upstream's answer was cut off"
-_MOST_CHARS = ReplyLimits().answer_chars
 
 
 class StreamNormalizer:
@@ -47,13 +44,17 @@ class StreamNormalizer:
         *,
         chat: bool,
         expected: Expectations,
-        most: int = _MOST_CHARS,
+        most: int = sys.maxsize,
+        counted: bool = True,
     ) -> None:
-        """`most` characters may be the text of one choice."""
+        """`most` characters may be the text of one choice.
+
+        `counted` says whether usage is to be counted that was asked for and is not told.
+        """
         self._head = Head(CHAT_CHUNK if chat else TEXT, model)
         self._clean = clean
         self._chat = chat
-        self._wish = expected
+        self._expected = expected
         self._most = most
         self._lengths: dict[int, Length] = {}
         self._begun: set[int] = set()
@@ -61,7 +62,7 @@ class StreamNormalizer:
         self._calls: dict[int, ToolCalls] = {}
         self._halves: dict[tuple[int, str], Letters] = {}
         #: what was said, while its usage may have to be counted
-        self._tally = UsageCounter() if expected.usage else None
+        self._counter = UsageCounter() if expected.usage and counted else None
         #: nothing may follow
         self.over = False
         #: what the upstream said was wrong, where that was its last event
@@ -70,29 +71,29 @@ class StreamNormalizer:
     @property
     def whole(self) -> bool:
         """Whether every choice has ended: those that were asked for, and those that began."""
-        return len(self._ended) >= self._wish.choices and self._ended >= self._begun
+        return len(self._ended) >= self._expected.choices and self._ended >= self._begun
 
     @property
     def settled(self) -> bool:
         """Whether nothing is to come but the stream's end."""
-        return self.whole and self._tally is None
+        return self.whole and self._counter is None
 
     @property
     def uncounted(self) -> UsageCounter | None:
         """What was said, where it is over and its usage was asked for but not told."""
-        return self._tally if self._begun and self.error is None else None
+        return self._counter if self._begun and self.error is None else None
 
     def take(self, event: bytes) -> bytes:
         """Return what to pass on of a whole event; empty where it is nothing.
 
-        Raises UpstreamFailedError for one that cannot be read.
+        Raises MalformedError for one that cannot be read.
         """
         data = data_of(event)
         if not data:
             return b""
         if data.startswith(b"[DONE]"):
             if self._ended and not self._ended >= self._begun:
-                raise UpstreamFailedError(_CUT_OFF)
+                raise MalformedError(_CUT_OFF)
             self.over = True
             return without_comments(event)
         chunk, good = parse(data)
@@ -103,11 +104,11 @@ class StreamNormalizer:
         mended = mend_usage(chunk)
         told = chunk.get("usage") is not None
         if not chunk.get("choices"):
-            if not (self._wish.usage and told):
+            if not (self._expected.usage and told):
                 return b""
             mended |= set_default(chunk, "choices", [])
         if told:
-            self._tally = None
+            self._counter = None
         mended |= self._head.mend(chunk)
         mended |= self._mend_all(chunk["choices"], good=good)
         return _event(chunk) if mended or not good else without_comments(event)
@@ -119,17 +120,17 @@ class StreamNormalizer:
         return _event({**chunk, "choices": [], "usage": usage})
 
     def close(self) -> bytes:
-        """Return what the stream lacks at its end. Raises UpstreamFailedError for one cut off."""
+        """Return what the stream lacks at its end. Raises MalformedError for one cut off."""
         if self.over:
             return b""
         if not self.whole:
-            raise UpstreamFailedError(_CUT_OFF)
+            raise MalformedError(_CUT_OFF)
         self.over = True
         return DONE
 
     def _mend_all(self, choices: Any, *, good: bool) -> bool:
         if not isinstance(choices, list):
-            raise UpstreamFailedError(UNREADABLE)
+            raise MalformedError(UNREADABLE)
         mended = False
         for index, choice in enumerate(choices):
             mended |= self._mend(choice, index)
@@ -146,18 +147,19 @@ class StreamNormalizer:
         if choice["finish_reason"] is not None:
             self._ended.add(index)
         self._lengths.setdefault(index, Length(self._most)).add(text_of(choice))
-        if self._tally is not None:
-            self._tally.add(index, choice["delta"] if self._chat else choice)
+        if self._counter is not None:
+            self._counter.add(index, choice["delta"] if self._chat else choice)
         return mended
 
     def _mend_delta(self, choice: dict[str, Any], index: int) -> bool:
         mended = False
         delta = choice.get("delta")
         if delta is None:
-            delta = choice["delta"] = {}
+            text = choice.pop("text", None)
+            delta = choice["delta"] = {"content": text} if isinstance(text, str) else {}
             mended = True
         if not isinstance(delta, dict):
-            raise UpstreamFailedError(UNREADABLE)
+            raise MalformedError(UNREADABLE)
         content = delta.get("content", "")
         if content is None:
             del delta["content"]
@@ -189,8 +191,28 @@ class StreamNormalizer:
 
 def _mend_text(choice: dict[str, Any]) -> bool:
     if not isinstance(choice.get("text"), str):
-        raise UpstreamFailedError(UNREADABLE)
+        raise MalformedError(UNREADABLE)
     return set_default(choice, "logprobs", None)
+
+
+def chunks_of(answer: Mapping[str, Any], expected: Expectations) -> Iterator[bytes]:
+    """Yield the events of a stream for an answer that came in one piece, and is fit."""
+    chat = answer["object"] != TEXT
+    kept = {name: answer[name] for name in answer if name not in ("choices", "usage", "object")}
+    head = {**kept, "object": CHAT_CHUNK if chat else TEXT}
+    for choice in answer["choices"]:
+        yield _event({**head, "choices": [_delta(choice) if chat else choice]})
+    if expected.usage and answer.get("usage") is not None:
+        yield _event({**head, "choices": [], "usage": answer["usage"]})
+    yield DONE
+
+
+def _delta(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a whole choice as the one delta that it would have been."""
+    delta = {name: value for name, value in choice["message"].items() if value is not None}
+    if calls := delta.get("tool_calls"):
+        delta["tool_calls"] = [{"index": number, **call} for number, call in enumerate(calls)]
+    return {name: value for name, value in choice.items() if name != "message"} | {"delta": delta}
 
 
 def failure(message: str) -> bytes:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from server.openai_protocol.codec import UNREADABLE, encode
-from server.upstream.port import UpstreamFailedError
+from server.openai_protocol.codec import UNREADABLE, MalformedError, encode
 
 
 class ToolCalls:
@@ -84,7 +83,7 @@ def _text(part: Any) -> str:
 
 def _listed(calls: Any) -> list[dict[str, Any]]:
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
-        raise UpstreamFailedError(UNREADABLE)
+        raise MalformedError(UNREADABLE)
     return calls
 
 

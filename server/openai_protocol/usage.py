@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from server.openai_protocol.expectations import TEXTS, asked_of
 from server.tokens.encoding import Encoding, encoding
 from server.tokens.request import encoding_name, prompt_tokens
-from server.upstream.port import Call
 
 #: the last two are two names for the same words
 _TEXTS = frozenset({"content", "text", "refusal", "reasoning_content", "reasoning"})
@@ -34,16 +32,12 @@ class UsageCounter:
             elif value and name == "function_call":
                 self._add((index,), value)
 
-    async def usage(self, call: Call) -> dict[str, int]:
-        """Return OpenAI's usage object of a call, counted in a thread."""
-        return await asyncio.to_thread(self._count, call)
-
-    def _count(self, call: Call) -> dict[str, int]:
-        name = call.model or ""
-        words = encoding(encoding_name(name))
-        asked = asked_of(call)
-        texts = call.path == TEXTS
-        prompt = _texts(asked.get("prompt"), words) if texts else _chat(asked, name)
+    def usage(self, path: str, model: str, body: bytes) -> dict[str, int]:
+        """Return OpenAI's usage object of a call; a long one takes a while to count."""
+        words = encoding(encoding_name(model))
+        asked = asked_of(body)
+        texts = path == TEXTS
+        prompt = _texts(asked.get("prompt"), words) if texts else _chat(asked, model)
         completion = sum(words.count("".join(pieces)) for pieces in self._texts.values())
         return {
             "prompt_tokens": prompt,

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, null
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from server.openai_protocol.errors import Complaint
 from storage.model import Content, PromptMessage, Usage
 
 
@@ -71,6 +72,10 @@ class Call:
     body: bytes | AsyncIterator[bytes] = b""
     #: the model that the body names, where it names one
     model: str | None = None
+    #: the moment of the loop's clock at which it has to be over; None where its bounds say so
+    deadline: float | None = None
+    #: usage that was asked for and is not told is counted in its place
+    counted: bool = True
     #: who counts what it uses; None where nobody does
     meter: Meter | None = None
     #: takes a place for it, or refuses it; one that is part of a turn has the turn's
@@ -104,6 +109,8 @@ class Reply:
     body: AsyncIterator[bytes]
     #: whose answer it is, where there are several
     upstream: str = ""
+    #: what the upstream complained of so far, cleaned, in its own words
+    complaints: list[Complaint] = field(default_factory=list)
 
 
 class OpenAISpeaker(Protocol):
@@ -162,6 +169,14 @@ class UpstreamQuotaError(UpstreamRateLimitedError):
 
 class UpstreamFailedError(UpstreamError):
     """The upstream broke: a 5xx, no connection, a cut or unreadable stream."""
+
+
+class UpstreamBrokeError(UpstreamFailedError):
+    """A failure that may pass; `retry_after` is in seconds where the upstream said how long."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class UpstreamTimeoutError(UpstreamError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from server.openai_protocol.codec import parse
+from server.openai_protocol.codec import MalformedError, parse
 from server.upstream.bodies import whole
-from server.upstream.port import Call, OpenAISpeaker, UpstreamError, UpstreamTimeoutError
+from server.upstream.port import Call, OpenAISpeaker, UpstreamTimeoutError
 
 SECONDS = 10.0
 _LIST_BYTES = 8 << 20
@@ -34,7 +34,7 @@ async def probe(speaker: OpenAISpeaker) -> Probed:
 def _listed(data: bytes) -> tuple[str, ...] | None:
     try:
         listed = parse(data)[0].get("data")
-    except UpstreamError:
+    except MalformedError:
         return None
     if not isinstance(listed, list):
         return None

@@ -46,9 +46,9 @@ _LONGEST_BACKOFF = 8.0
 class Retries:
     """How often a try that failed is repeated, and after how many seconds."""
 
-    limit: int
-    backoff: float
-    longest_wait: float
+    limit: int = 2
+    backoff: float = 0.5
+    longest_wait: float = 60.0
 
     def wait(self, failed: int, asked: float | None) -> float | None:
         """Return how long to wait after the tries that failed before; None if it was the last.

@@ -27,7 +27,6 @@ _FORKS.set_forkserver_preload(
         "server.app.lifecycle",
         "server.commands.backup",
         "server.commands.doctor",
-        "server.upstream.remote.turn_client",
     ]
 )
 

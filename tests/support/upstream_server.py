@@ -22,7 +22,7 @@ class ScriptedUpstream:
         async with ScriptedUpstream() as upstream:
             gate = asyncio.Event()
             upstream.script(say("Hel", gate, "lo"), fail(500), say("good again"))
-            client = OpenAIUpstream(api_key="k", base_url=upstream.base_url)
+            client = asking(api_key="k", base_url=upstream.base_url)
             ...                              # "Hel" arrives, nothing more
             gate.set()                       # now "lo", the usage if asked for, and [DONE]
             request = await upstream.request(0)      # waits until it has come

@@ -22,8 +22,8 @@ from server.transports.grpc.listener import RpcListener
 from server.transports.websocket.listener import WebsocketListener
 from server.upstream.pool import PoolMember
 from server.upstream.remote.client import UpstreamClient
-from server.upstream.remote.turn_client import OpenAIUpstream
 from tests.server.transports.openai.facade_server import serving
+from tests.server.upstream.remote.turn_helpers import asking
 from tests.support.live import FREE, Fork
 from tests.support.upstream_script import Exchange, complain, fail
 from tests.support.upstream_server import ScriptedUpstream
@@ -155,7 +155,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         upstream.otherwise = repeat
         member = PoolMember(
             "scripted",
-            OpenAIUpstream(api_key=KEY, base_url=upstream.base_url),
+            asking(api_key=KEY, base_url=upstream.base_url),
             UpstreamClient(api_key=KEY, base_url=upstream.base_url),
         )
         async with serving(tmp_path, [member], auth) as served:

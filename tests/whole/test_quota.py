@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from server.upstream.remote.turn_client import OpenAIUpstream
 from storage.sqlite.store import SQLiteStore
+from tests.server.upstream.remote.turn_helpers import asking
 from tests.support.live import Served, serve
 from tests.support.upstream_script import complain, fail
 from tests.support.upstream_server import ScriptedUpstream
@@ -23,7 +23,7 @@ SPENT = {"message": MESSAGE, "type": "insufficient_quota", "code": "insufficient
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
     async with ScriptedUpstream() as upstream, SQLiteStore(tmp_path / "trialogue.db") as store:
-        writer = OpenAIUpstream(api_key="k", base_url=upstream.base_url)
+        writer = asking(api_key="k", base_url=upstream.base_url)
         async with serve(store, writer) as served:
             yield served, upstream
         await writer.close()

@@ -13,8 +13,8 @@ import pytest
 from server.upstream.pool import PoolMember
 from server.upstream.remote.bounds import Bounds
 from server.upstream.remote.client import UpstreamClient
-from server.upstream.remote.turn_client import OpenAIUpstream
 from tests.server.transports.openai.facade_server import CHAT, Served, serving
+from tests.server.upstream.remote.turn_helpers import asking
 from tests.support.upstream_script import Behaviour, cut, document, event, reset, say, truncated
 from tests.support.upstream_server import ScriptedUpstream
 
@@ -75,7 +75,7 @@ class House:
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with ScriptedUpstream() as upstream:
         speaker = UpstreamClient(api_key="k", base_url=upstream.base_url, bounds=Bounds(linger=0.2))
-        writer = OpenAIUpstream(api_key="k", base_url=upstream.base_url, retries=0)
+        writer = asking(api_key="k", base_url=upstream.base_url, retries=0)
         async with serving(tmp_path, [PoolMember("scripted", writer, speaker)]) as served:
             yield House(served, upstream)
 

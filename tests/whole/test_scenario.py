@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from server.upstream.remote.turn_client import OpenAIUpstream
 from storage.sqlite.store import SQLiteStore
+from tests.server.upstream.remote.turn_helpers import asking
 from tests.support.fakes import Puppet
 from tests.support.live import Fork, Served, serve
 from tests.support.upstream_script import Behaviour, event, say
@@ -227,7 +227,7 @@ async def test_what_the_upstream_splits_is_whole_for_everybody(store: SQLiteStor
     answer = "Aé😀ß👩‍👩‍👧漢🇩🇪!"
     async with ScriptedUpstream() as scripted:
         scripted.script(cut_up(answer))
-        upstream = OpenAIUpstream(api_key="k", base_url=scripted.base_url)
+        upstream = asking(api_key="k", base_url=scripted.base_url)
         async with serve(store, upstream) as served:
             asker = Listener(WIRES["rest"](served).ask("demo", "Cut it up"))
             await asker.started()
@@ -250,7 +250,7 @@ async def test_each_wire_goes_on_with_what_was_said_on_another(
 ) -> None:
     async with ScriptedUpstream() as scripted:
         scripted.script(say("One."), say("Two."), say("Three."))
-        upstream = OpenAIUpstream(api_key="k", base_url=scripted.base_url)
+        upstream = asking(api_key="k", base_url=scripted.base_url)
         async with serve(store, upstream) as served:
             for number, name in enumerate(names, 1):
                 asker = Listener(WIRES[name](served).ask("demo", f"Question {number}"))

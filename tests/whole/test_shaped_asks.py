@@ -10,8 +10,8 @@ import pytest
 
 from server.core.prompt.characters import Character, Characters
 from server.templates.parse import read
-from server.upstream.remote.turn_client import OpenAIUpstream
 from storage.sqlite.store import SQLiteStore
+from tests.server.upstream.remote.turn_helpers import asking
 from tests.support.live import Served, serve
 from tests.support.upstream_script import say
 from tests.support.upstream_server import ScriptedUpstream
@@ -31,7 +31,7 @@ async def upstream_server() -> AsyncIterator[ScriptedUpstream]:
 
 @pytest.fixture
 async def served(store: SQLiteStore, upstream_server: ScriptedUpstream) -> AsyncIterator[Served]:
-    upstream = OpenAIUpstream(api_key="k", base_url=upstream_server.base_url)
+    upstream = asking(api_key="k", base_url=upstream_server.base_url)
     try:
         async with serve(store, upstream, characters=SHAPING) as server:
             yield server

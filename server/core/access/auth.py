@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import secrets
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 import structlog
 
+from server.config.hosts import address_of, is_here, name_of
 from server.core.access.concurrency import ConcurrencyLimit, Room
 from server.core.access.rate import Allowance, RateLimit
 from server.core.errors import InvalidApiKeyError, PermissionDeniedError
@@ -162,13 +162,13 @@ class Auth:
             return False
         if host is None or "*" in self._hosts:
             return True
-        name = _name(host)
+        name = name_of(host)
         if host.lower() in self._hosts or name in self._hosts or is_here(host):
             return True
         if not self._public:
             return False
         # A name that we do not know can be rebound to us, which a key makes useless.
-        return _address(name) is not None or not (self.open or self._hosts)
+        return address_of(name) is not None or not (self.open or self._hosts)
 
     def _our_origin(self, origin: str, host: str | None, port: int) -> bool:
         if "*" in self._origins or origin in self._origins:
@@ -180,28 +180,4 @@ class Auth:
             return False
         if host is None or page.scheme not in ("http", "https"):
             return False
-        return page.netloc == host.lower() or (page.hostname == _name(host) and page_port == port)
-
-
-def is_here(host: str) -> bool:
-    """Say whether a Host value, with a port or without, can only mean this machine itself."""
-    name = _name(host)
-    address = _address(name)
-    if address is None:
-        return name == "localhost" or name.endswith(".localhost")
-    return address.is_loopback
-
-
-def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(name)
-    except ValueError:
-        return None
-
-
-def _name(host: str) -> str:
-    """Return a Host value without its port, in lower case."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    except ValueError:  # brackets that hold no IPv6 address
-        return ""
+        return page.netloc == host.lower() or (page.hostname == name_of(host) and page_port == port)

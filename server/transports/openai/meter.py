@@ -8,11 +8,11 @@ from typing import Any
 
 from server.config.limits import ReplyLimits
 from server.core.access.token_budget import TokenBudget
-from server.openai_protocol.codec import encode, parse
+from server.openai_protocol.codec import MalformedError, encode, parse
 from server.openai_protocol.sse import EventStream, OversizedEventError, data_of
 from server.openai_protocol.usage_fields import total_of
 from server.upstream.bodies import EVENTS, JSON
-from server.upstream.port import Call, Reply, UpstreamFailedError
+from server.upstream.port import Call, Reply
 
 #: Streams of these tell their usage only where they are asked to.
 _COMPLETIONS = ("/chat/completions", "/completions")
@@ -126,5 +126,5 @@ def _read(data: bytes) -> dict[str, Any]:
     """Return a JSON object; whether data is one is not ours to say here."""
     try:
         return parse(data)[0]
-    except UpstreamFailedError:
+    except MalformedError:
         return {}

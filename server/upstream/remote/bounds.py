@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from server.config.limits import ReplyLimits
-from server.upstream.port import UpstreamFailedError
 
 _MOST = ReplyLimits()
 
@@ -26,17 +25,3 @@ class Bounds:
     answer_chars: int = _MOST.answer_chars
     answer_bytes: int = _MOST.answer_bytes
     event_bytes: int = _MOST.event_bytes
-
-
-class Length:
-    """Counts the characters of one text. Raises UpstreamFailedError where there are too many."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._found = 0
-
-    def add(self, text: str) -> None:
-        self._found += len(text)
-        if self._found > self._most:
-            told = f"the upstream's answer is longer than {self._most} characters"
-            raise UpstreamFailedError(told)

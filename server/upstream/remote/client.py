@@ -15,9 +15,15 @@ import httpx2
 from yarl import URL
 
 from server.config.limits import ReplyLimits
-from server.openai_protocol.codec import parse
+from server.openai_protocol.codec import MalformedError, parse
 from server.upstream.bodies import EVENTS, whole
-from server.upstream.port import Call, Reply, UpstreamFailedError, UpstreamTimeoutError
+from server.upstream.port import (
+    Call,
+    Reply,
+    UpstreamBrokeError,
+    UpstreamFailedError,
+    UpstreamTimeoutError,
+)
 from server.upstream.remote.bounds import Bounds
 from server.upstream.remote.connections import KEPT, Pool
 from server.upstream.remote.headers import sent
@@ -27,6 +33,8 @@ from server.upstream.remote.request_words import END_BYTES, Sent
 from server.upstream.remote.response import BREAKS, UpstreamResponse
 
 OPENAI: Final = "https://api.openai.com/v1"
+#: hosts on which `max_tokens` has given way to `max_completion_tokens`
+_OWN_HOSTS = (".api.openai.com", ".openai.azure.com", ".services.ai.azure.com")
 _CONNECT = 10.0
 #: Many local servers close a connection after 5 s of silence; a new one costs them little.
 _KEEP_ALIVE: Final = {"http": 4.0, "https": 30.0}
@@ -44,8 +52,8 @@ class UpstreamClient:
 
     Of a client's headers only those go along that `headers.sent` names; the upstream's own key is
     put in. No redirect is followed: it would take the key along. Bodies pass in both directions as
-    they come, byte for byte; only completions are looked at (see Incoming), and only refusals,
-    which might show our key, are re-made.
+    they come, byte for byte; only completions are looked at (see UpstreamResponse), and only
+    refusals, which might show our key, are re-made.
     """
 
     def __init__(
@@ -58,6 +66,10 @@ class UpstreamClient:
         kept: int = KEPT,
     ) -> None:
         """`kept` is how many idle connections stay open for the next call."""
+        if not api_key and not base_url:
+            raise ValueError("an upstream needs a key, or the address of a server that wants none")
+        if api_key and not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
+            raise ValueError("the upstream's key has characters that no header can carry")
         self.name = name
         self._base, login = _address(base_url or OPENAI)
         self._own = {"authorization": f"Bearer {api_key}"} if api_key else login
@@ -90,7 +102,10 @@ class UpstreamClient:
                 data = await whole(reply.body, _LIST_BYTES)
         except TimeoutError:
             raise UpstreamTimeoutError("the upstream did not list its models in time") from None
-        found = parse(data)[0].get("data") if reply.status == 200 else None
+        try:
+            found = parse(data)[0].get("data") if reply.status == 200 else None
+        except MalformedError:
+            found = None
         if not isinstance(found, list):
             raise UpstreamFailedError("the upstream does not list its models")
         return [one for one in found if isinstance(one, dict) and isinstance(one.get("id"), str)]
@@ -106,6 +121,8 @@ class UpstreamClient:
         streamed = call.headers.get("accept") == EVENTS
         patience = bounds.first_byte if streamed else bounds.total
         began = loop.time()
+        if call.deadline is not None:
+            patience = min(patience, call.deadline - began)
 
         def moved() -> None:
             nonlocal began
@@ -121,7 +138,10 @@ class UpstreamClient:
                 raise body.error from None
             raise _named(error) from None
         clean = self._redact.of(Sent(lambda: _words(call, body)))
-        return UpstreamResponse(response, bounds, clean, began, max(began + patience, limit.by))
+        end = call.deadline or began + bounds.total
+        return UpstreamResponse(
+            response, bounds, clean, max(end, limit.by), max(began + patience, limit.by)
+        )
 
     async def _request(self, call: Call, body: _Sending | None) -> aiohttp.ClientResponse:
         keeps = not self._pool.crowded
@@ -145,6 +165,12 @@ class UpstreamClient:
         query = "&".join(filter(None, (self._base.query, call.query)))
         path = self._base.path.rstrip("/") + call.path
         return URL(self._base._replace(path=path, query=query).geturl(), encoded=True)
+
+
+def limit_name(base_url: str) -> str:
+    """Return what a server calls the limit on an answer's tokens."""
+    host = f".{urlsplit(base_url).hostname or ''}"
+    return "max_completion_tokens" if host.endswith(_OWN_HOSTS) else "max_tokens"
 
 
 class _Sending:
@@ -233,5 +259,5 @@ def _named(error: Exception) -> UpstreamFailedError | UpstreamTimeoutError:
             return UpstreamTimeoutError("the upstream did not answer in time")
         cause = cause.__cause__
     if isinstance(error, aiohttp.ClientConnectionError | OSError):
-        return UpstreamFailedError("the upstream could not be reached, or closed the connection")
+        return UpstreamBrokeError("the upstream could not be reached, or closed the connection")
     return UpstreamFailedError("the upstream's answer could not be understood")

@@ -11,13 +11,10 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable
 from urllib.parse import quote, unquote, urlsplit
 
+from server.openai_protocol.errors import Clean
 from server.upstream.remote.request_words import NOTHING, SHAPED, Sent, plain
-
-#: makes a text fit to repeat
-Clean = Callable[[str], str]
 
 _LONGEST = 1_000
 #: so much is looked at; the rest of a longer text is never shown
@@ -56,11 +53,6 @@ class Redactor:
             line = self._address.sub("[upstream]", line)
         line = SHAPED.sub(lambda found: found[0] if sent.shows(found[0]) else "[key]", line)
         return _short(line)
-
-
-def tidy(text: str) -> str:
-    """Return a text that was cleaned before on one line of at most 1,000 characters."""
-    return _short(plain(text[:_LOOKED_AT]))
 
 
 def _short(line: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any, Final
 
 import aiohttp
@@ -12,26 +12,33 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from server.config.limits import ReplyLimits
 from server.openai_protocol import codec, normalize, response
-from server.openai_protocol.errors import refusal, shaped
+from server.openai_protocol.codec import MalformedError
+from server.openai_protocol.errors import (
+    Clean,
+    Complaint,
+    complaint_in,
+    complaint_of,
+    refusal,
+    shaped,
+)
 from server.openai_protocol.expectations import expectations_of
-from server.openai_protocol.sse import Cutter, OversizedEventError
-from server.openai_protocol.stream import StreamNormalizer
+from server.openai_protocol.response import Length, text_of
+from server.openai_protocol.sse import Cutter, OversizedEventError, data_of
+from server.openai_protocol.stream import StreamNormalizer, chunks_of
 from server.openai_protocol.usage import UsageCounter
 from server.upstream.bodies import EVENTS, JSON, after, one, start_of, whole
+from server.upstream.errors import status_of, stream_error
 from server.upstream.port import (
     Call,
     Reply,
+    UpstreamBrokeError,
     UpstreamError,
     UpstreamFailedError,
-    UpstreamRateLimitedError,
-    UpstreamRejectedError,
     UpstreamTimeoutError,
 )
-from server.upstream.remote.bounds import Bounds, Length
-from server.upstream.remote.errors import stream_error
+from server.upstream.remote.bounds import Bounds
 from server.upstream.remote.headers import kept
 from server.upstream.remote.read_timeout import ReadTimeout
-from server.upstream.remote.redaction import Clean
 
 #: the calls whose answers are looked at, and what object each is
 SPOKEN: Final = {"/chat/completions": "chat.completion", "/completions": normalize.TEXT}
@@ -40,13 +47,14 @@ BREAKS = (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError)
 _REFUSAL_BYTES: Final = ReplyLimits().refusal_bytes
 #: how long the end of a body is waited for, so that the connection can be used again
 _DRAIN = 0.1
+_CUT_OFF = "the upstream's answer was cut off"
 
 
 class UpstreamResponse:
     """An answer whose head is there; whoever has one leaves it.
 
-    Moments are of the running loop's clock: it `began` when the call had been sent, and something
-    must come until `first_by`. Comments are no sign of life, only events with data are.
+    Moments are of the running loop's clock: all of it must be there at `end`, and something
+    at `first_by`. Comments are no sign of life, only events with data are.
     """
 
     def __init__(
@@ -54,20 +62,25 @@ class UpstreamResponse:
         response: aiohttp.ClientResponse,
         bounds: Bounds,
         clean: Clean,
-        began: float,
+        end: float,
         first_by: float,
     ) -> None:
         now = asyncio.get_running_loop().time()
         self._response = response
         self._bounds = bounds
         self._clean = clean
-        self._patience = ReadTimeout(began + bounds.total - now, response.close)
+        self._patience = ReadTimeout(end - now, response.close)
         self._patience.renew(first_by - now)
         self._open: list[AsyncGenerator[bytes, None]] = []
         self._finished = False
+        self._complaints: list[Complaint] = []
 
     async def reply(self, call: Call) -> Reply:
         """Return what to pass on; for a completion once its first event, or all of it, is there."""
+        with _readable():
+            return await self._reply(call)
+
+    async def _reply(self, call: Call) -> Reply:
         status, headers = self._response.status, kept(self._response.headers)
         if status >= 400:
             return await self._refusal(status, headers)
@@ -98,49 +111,85 @@ class UpstreamResponse:
         if status > 599:
             raise UpstreamFailedError(f"the upstream answered with status {status}")
         async with aclosing(self._bytes(renewing=True)) as body:
+            self._patience.renew(self._bounds.linger)
             data = await start_of(body, _REFUSAL_BYTES)
+        self._complaints.append(complaint_in(data, self._clean))
         return self._refused(status, headers, refusal(status, data, self._clean))
 
     def _refused(self, status: int, headers: dict[str, str], data: bytes) -> Reply:
         shown = {name: self._clean(value) for name, value in headers.items()}
-        return _in_one(status, shown, data)
+        return self._in_one(status, shown, data)
 
     async def _answer(self, status: int, headers: dict[str, str], call: Call) -> Reply:
         """Read a whole answer, which is never passed on in part."""
         self._expect(JSON)
-        async with aclosing(self._bytes(renewing=True)) as body:
-            data = await whole(body, self._bounds.answer_bytes)
-        said, good = codec.parse(data)
+        said, data = await self._whole(call)
         if error := said.get("error"):
-            status = _status_of(stream_error(error, self._clean))
-            return self._refused(status, headers, refusal(status, data, self._clean))
-        head = normalize.Head(SPOKEN[call.path], call.model or "")
-        told = response.fit(data, said, head, good=good)
-        for choice in said["choices"]:
-            Length(self._bounds.answer_chars).add(response.text_of(choice))
+            return self._told(error, headers, data)
         if said.get("usage") is None:
-            said["usage"] = await _said_in(said["choices"]).usage(call)
-            told = codec.encode(said)
-        return _in_one(status, headers, told)
+            said["usage"] = await self._count(_said_in(said["choices"]), call)
+            data = codec.encode(said)
+        return self._in_one(status, headers, data)
 
     async def _begun(self, status: int, headers: dict[str, str], call: Call) -> Reply:
         """Return the stream's events once the first is there; one of nothing else is a refusal."""
+        if self._kind == JSON:  # a server that does not stream has all of it now
+            return await self._begun_whole(status, headers, call)
         self._expect(EVENTS)
         chat = SPOKEN[call.path] != normalize.TEXT
         chunks = StreamNormalizer(
             call.model or "",
             self._clean,
             chat=chat,
-            expected=expectations_of(call),
+            expected=expectations_of(call.path, _held(call)),
             most=self._bounds.answer_chars,
+            counted=call.counted,
         )
         events = self._opened(self._events(chunks, call))
         first = await anext(events)
         if chunks.error is None:
-            return Reply(status, headers, self._opened(after(first, events)))
-        status = _status_of(stream_error(chunks.error, self._clean))
-        error = shaped(chunks.error, self._clean, status)
-        return self._refused(status, headers, codec.encode({"error": error}))
+            begun = self._opened(after(first, events))
+            return Reply(status, headers, begun, complaints=self._complaints)
+        return self._told(chunks.error, headers)
+
+    async def _begun_whole(self, status: int, headers: dict[str, str], call: Call) -> Reply:
+        said, data = await self._whole(call)
+        if error := said.get("error"):
+            return self._told(error, headers, data)
+        if said.get("usage") is None and call.counted:
+            said["usage"] = await self._count(_said_in(said["choices"]), call)
+        events = _each(chunks_of(said, expectations_of(call.path, _held(call))))
+        return Reply(status, {**headers, "content-type": EVENTS}, events)
+
+    async def _whole(self, call: Call) -> tuple[dict[str, Any], bytes]:
+        """Return an answer in one piece, and its bytes: fit for OpenAI's types, or an error."""
+        async with aclosing(self._bytes(renewing=True)) as body:
+            data = await whole(body, self._bounds.answer_bytes)
+        said, good = codec.parse(data)
+        if said.get("error"):
+            return said, data
+        head = normalize.Head(SPOKEN[call.path], call.model or "")
+        fit = response.fit(data, said, head, good=good)
+        for choice in said["choices"]:
+            Length(self._bounds.answer_chars).add(text_of(choice))
+        return said, fit
+
+    def _told(self, error: object, headers: dict[str, str], data: bytes = b"") -> Reply:
+        """Return the refusal that an answer is which was good but for what it says."""
+        complaint = complaint_of(error, self._clean)
+        self._complaints.append(complaint)
+        status = status_of(stream_error(complaint))
+        body = codec.encode({"error": shaped(error, self._clean, status)})
+        return self._refused(status, headers, refusal(status, data, self._clean) if data else body)
+
+    async def _count(self, counter: UsageCounter, call: Call) -> dict[str, int]:
+        return await asyncio.to_thread(counter.usage, call.path, call.model or "", _held(call))
+
+    def _in_one(self, status: int, headers: dict[str, str], data: bytes) -> Reply:
+        own = {"content-type": JSON, "content-length": str(len(data))}
+        if status == 401:
+            own["www-authenticate"] = "Bearer"
+        return Reply(status, {**headers, **own}, one(data), complaints=self._complaints)
 
     def _opened(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         self._open.append(body)
@@ -148,25 +197,30 @@ class UpstreamResponse:
 
     async def _events(self, chunks: StreamNormalizer, call: Call) -> AsyncGenerator[bytes, None]:
         """Yield whole events until the last one; raise where the stream broke before it."""
-        last = b""
+        last, bounds = b"", self._bounds
+        linger = min(bounds.linger, bounds.between)
         try:
             async with aclosing(self._cut()) as events:
                 async for event in events:
-                    said = chunks.take(event)
+                    with _readable():
+                        said = chunks.take(event)
+                    if chunks.error is not None:
+                        self._complaints.append(complaint_of(chunks.error, self._clean))
                     if chunks.over:
                         self._finished = True
                         last = said
                         break
                     if said:
                         yield said
-                        bounds = self._bounds
-                        self._patience.renew(bounds.linger if chunks.settled else bounds.between)
+                        self._patience.renew(linger if chunks.settled else bounds.between)
         except UpstreamError:
             if not chunks.whole:
                 raise
+        if not last and not chunks.whole:
+            raise UpstreamBrokeError(_CUT_OFF)
         last = last or chunks.close()
         if (counter := chunks.uncounted) is not None:
-            yield chunks.usage(await counter.usage(call))
+            yield chunks.usage(await self._count(counter, call))
         yield last
 
     async def _cut(self) -> AsyncGenerator[bytes, None]:
@@ -179,7 +233,8 @@ class UpstreamResponse:
         except OversizedEventError:
             raise UpstreamFailedError("the upstream sent an event that is too long") from None
         for event in cutter.close():
-            yield event
+            if _is_whole(event):  # else the stream was cut within it
+                yield event
 
     async def _bytes(self, *, renewing: bool = False) -> AsyncGenerator[bytes, None]:
         """Yield the body's bytes as they come; the time for them stands while nobody waits."""
@@ -197,20 +252,45 @@ class UpstreamResponse:
         except BREAKS:
             if patience.late:
                 raise UpstreamTimeoutError("the upstream fell silent") from None
-            raise UpstreamFailedError("the upstream's answer was cut off") from None
+            raise UpstreamBrokeError(_CUT_OFF) from None
+
+    @property
+    def _kind(self) -> str:
+        told: str = self._response.headers.get("content-type", "")
+        return told.partition(";")[0].strip().lower()
 
     def _expect(self, kind: str) -> None:
-        found = self._response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if found != kind:
+        if self._kind != kind:
             what = "an event stream" if kind == EVENTS else "JSON"
             raise UpstreamFailedError(f"the upstream's answer is not {what}")
 
 
-def _in_one(status: int, headers: dict[str, str], data: bytes) -> Reply:
-    own = {"content-type": JSON, "content-length": str(len(data))}
-    if status == 401:
-        own["www-authenticate"] = "Bearer"
-    return Reply(status, {**headers, **own}, one(data))
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Name what cannot be read as a failure of the upstream."""
+    try:
+        yield
+    except MalformedError as error:
+        raise UpstreamFailedError(str(error)) from None
+
+
+async def _each(events: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
+    for event in events:
+        yield event
+
+
+def _is_whole(event: bytes) -> bool:
+    data = data_of(event)
+    if data.startswith(b"[DONE]"):
+        return True
+    with suppress(MalformedError):
+        codec.parse(data)
+        return True
+    return False
+
+
+def _held(call: Call) -> bytes:
+    return call.body if isinstance(call.body, bytes) else b""
 
 
 def _said_in(choices: list[dict[str, Any]]) -> UsageCounter:
@@ -218,13 +298,3 @@ def _said_in(choices: list[dict[str, Any]]) -> UsageCounter:
     for choice in choices:
         counter.add(choice["index"], choice.get("message") or choice)
     return counter
-
-
-def _status_of(error: UpstreamError) -> int:
-    match error:
-        case UpstreamRejectedError(status=status):
-            return status
-        case UpstreamRateLimitedError():
-            return 429
-        case _:
-            return 502

@@ -17,6 +17,7 @@ from server.core.errors import (
     code_of,
     problem_of,
 )
+from server.openai_protocol import codec
 from server.upstream import port as upstream
 from storage import port as storage
 
@@ -26,13 +27,14 @@ MEANT_TO_BE_CAUGHT = {
         (errors, RefusedError),
         (storage, storage.StoreError),
         (upstream, upstream.UpstreamError),
+        (codec, ValueError),
     )
 }
 
 
 def kinds() -> Iterator[type[BaseException]]:
-    """Every exception that the core, the store's port and the upstream's port define."""
-    for module in (errors, storage, upstream):
+    """Every exception that the core, the store's port, the upstream's port and the codec define."""
+    for module in (errors, storage, upstream, codec):
         for _, kind in inspect.getmembers(module, inspect.isclass):
             if issubclass(kind, Exception) and kind.__module__ == module.__name__:
                 yield kind

@@ -52,7 +52,7 @@ async def test_one_whose_task_was_cancelled_disturbs_nobody() -> None:
     await staying
 
 
-@pytest.mark.parametrize("places", [0, 1, 5])
+@pytest.mark.parametrize("turn_queue", [0, 1, 5])
 async def test_everybody_can_be_rung_for(turn_queue: int) -> None:
     notifier = Notifier()
     heard = [notifier.listen(("ada", str(place))) for place in range(turn_queue)]

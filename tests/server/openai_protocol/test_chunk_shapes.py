@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
+from server.openai_protocol.codec import MalformedError
 from server.openai_protocol.expectations import Expectations
 from server.openai_protocol.stream import DONE, StreamNormalizer
-from server.upstream.port import UpstreamFailedError
 from server.upstream.remote.redaction import Redactor
 
 SCRUB = Redactor(None, "http://localhost/v1")
@@ -107,7 +107,7 @@ class TestCalls:
 
     @pytest.mark.parametrize("calls", ["no", {"a": 1}, [5]])
     def test_what_are_none_break_the_stream(self, calls: object) -> None:
-        with pytest.raises(UpstreamFailedError):
+        with pytest.raises(MalformedError):
             judge().take(event(chunk({"tool_calls": calls})))
 
 
@@ -151,7 +151,7 @@ class TestEnds:
         chunks = judge(2)
         taken(chunks, chunk({}, "stop"))
         assert not chunks.whole
-        with pytest.raises(UpstreamFailedError):
+        with pytest.raises(MalformedError):
             chunks.close()
         taken(chunks, chunk({}, "stop", index=1))
         assert chunks.whole

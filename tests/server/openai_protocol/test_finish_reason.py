@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from server.openai_protocol.codec import MalformedError
 from server.openai_protocol.finish_reason import ending
-from server.upstream.port import UpstreamFailedError
 
 
 @pytest.mark.parametrize(
@@ -25,5 +25,5 @@ def test_a_word_is_put_in_openais(theirs: object, ours: str | None) -> None:
 
 @pytest.mark.parametrize("told", ["error", "ABORT", "cancelled", "timeout", 7, True, ["stop"]])
 def test_a_break_is_no_end(told: object) -> None:
-    with pytest.raises(UpstreamFailedError):
+    with pytest.raises(MalformedError):
         ending(told)

@@ -9,10 +9,9 @@ import pytest
 from openai.types import Completion
 from openai.types.chat import ChatCompletion
 
-from server.openai_protocol.codec import encode, parse
+from server.openai_protocol.codec import MalformedError, encode, parse
 from server.openai_protocol.normalize import TEXT, Head
 from server.openai_protocol.response import fit
-from server.upstream.port import UpstreamFailedError
 
 CHAT = "chat.completion"
 
@@ -75,12 +74,12 @@ def test_a_text_completion_has_what_its_type_requires() -> None:
     ],
 )
 def test_what_is_no_answer_is_refused(body: object) -> None:
-    with pytest.raises(UpstreamFailedError):
+    with pytest.raises(MalformedError):
         mended(body)
 
 
 def test_a_text_that_is_none_is_refused() -> None:
-    with pytest.raises(UpstreamFailedError):
+    with pytest.raises(MalformedError):
         mended({"choices": [{"text": None}]}, TEXT)
 
 
@@ -143,7 +142,7 @@ class TestCalls:
 
     @pytest.mark.parametrize("calls", ["no", {"a": 1}, [5]])
     def test_what_are_none_are_refused(self, calls: object) -> None:
-        with pytest.raises(UpstreamFailedError):
+        with pytest.raises(MalformedError):
             mended(said(tool_calls=calls))
 
 

@@ -9,10 +9,10 @@ import pytest
 from openai.types import Completion
 from openai.types.chat import ChatCompletionChunk
 
+from server.openai_protocol.codec import MalformedError
 from server.openai_protocol.expectations import Expectations
 from server.openai_protocol.sse import data_of
 from server.openai_protocol.stream import DONE, StreamNormalizer, failure
-from server.upstream.port import UpstreamFailedError
 from server.upstream.remote.redaction import Redactor
 
 KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
@@ -140,11 +140,11 @@ class TestBroken:
         ],
     )
     def test_what_cannot_be_read_breaks_the_stream(self, data: bytes) -> None:
-        with pytest.raises(UpstreamFailedError):
+        with pytest.raises(MalformedError):
             judge().take(b"data: " + data + b"\n\n")
 
     def test_text_that_is_none_breaks_a_text_completion(self) -> None:
-        with pytest.raises(UpstreamFailedError):
+        with pytest.raises(MalformedError):
             judge(chat=False).take(event({"choices": [{"text": None}]}))
 
     def test_an_error_inside_is_the_last_and_shows_neither_key_nor_address(self) -> None:
@@ -181,13 +181,13 @@ class TestEnds:
         two["choices"].append({"index": 1, "delta": {}, "finish_reason": "stop"})
         chunks.take(event(two))
         assert not chunks.whole
-        with pytest.raises(UpstreamFailedError):
+        with pytest.raises(MalformedError):
             chunks.close()
         chunks.take(event(piece("", "length")))
         assert chunks.whole
 
     def test_a_stream_of_nothing_is_cut_off(self) -> None:
-        with pytest.raises(UpstreamFailedError):
+        with pytest.raises(MalformedError):
             judge().close()
 
     def test_a_failure_is_an_event_with_an_error_object(self) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from server.openai_protocol.usage import UsageCounter
 from server.tokens.request import prompt_tokens, text_tokens
-from server.upstream.port import Call
 
 CHAT = "/chat/completions"
 MODEL = "gpt-4o-mini"
@@ -17,15 +16,15 @@ MESSAGES = [{"role": "user", "content": "How many words are there?"}]
 TOOL = {"name": "sum", "description": "Add.", "parameters": {"properties": {"a": {"type": "x"}}}}
 
 
-async def usage(counter: UsageCounter, path: str = CHAT, **asked: Any) -> dict[str, int]:
-    return await counter.usage(Call("POST", path, body=json.dumps(asked).encode(), model=MODEL))
+def usage(counter: UsageCounter, path: str = CHAT, **asked: Any) -> dict[str, int]:
+    return counter.usage(path, MODEL, json.dumps(asked).encode())
 
 
 async def test_a_chat_with_tools_is_counted() -> None:
     counter = UsageCounter()
     counter.add(0, {"content": "Hello there", "refusal": None})
     tools = [{"type": "function", "function": TOOL}]
-    found = await usage(counter, messages=MESSAGES, tools=tools)
+    found = usage(counter, messages=MESSAGES, tools=tools)
     prompt, said = prompt_tokens(MODEL, MESSAGES, [TOOL]), text_tokens(MODEL, "Hello there")
     assert found == {
         "prompt_tokens": prompt,
@@ -46,10 +45,10 @@ async def test_pieces_count_as_the_whole_that_they_are() -> None:
     pieces.add(0, {"tool_calls": [{"index": 0, "function": {"name": "w", "arguments": ""}}]})
     for letter in arguments:
         pieces.add(0, {"tool_calls": [{"index": 0, "function": {"arguments": letter}}]})
-    assert await usage(pieces, messages=MESSAGES) == await usage(whole, messages=MESSAGES)
+    assert usage(pieces, messages=MESSAGES) == usage(whole, messages=MESSAGES)
     said = ("unbelievable", "w", arguments, "2", "thought")
     expected = sum(text_tokens(MODEL, text) for text in said)
-    assert (await usage(whole))["completion_tokens"] == expected
+    assert (usage(whole))["completion_tokens"] == expected
 
 
 @pytest.mark.parametrize(
@@ -59,7 +58,7 @@ async def test_pieces_count_as_the_whole_that_they_are() -> None:
 async def test_prompts_of_text_are_counted(prompt: object, tokens: int) -> None:
     counter = UsageCounter()
     counter.add(0, {"text": "hello"})
-    found = await usage(counter, "/completions", prompt=prompt)
+    found = usage(counter, "/completions", prompt=prompt)
     assert found == {
         "prompt_tokens": tokens,
         "completion_tokens": 1,
@@ -77,6 +76,6 @@ async def test_odd_shapes_are_left_out_not_stumbled_over() -> None:
     }
     counter = UsageCounter()
     counter.add(0, {"content": 5, "tool_calls": [{"function": "x"}], "function_call": "x"})
-    found = await usage(counter, messages=[odd, "x"], tools=["x", {"function": 1}], functions=5)
+    found = usage(counter, messages=[odd, "x"], tools=["x", {"function": 1}], functions=5)
     assert found["prompt_tokens"] > 0
     assert found["completion_tokens"] == 0

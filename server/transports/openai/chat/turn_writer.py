@@ -11,6 +11,7 @@ from typing import Any
 from server.core.errors import problem_of
 from server.openai_protocol.assemble import Assembler
 from server.openai_protocol.codec import encode, parse
+from server.openai_protocol.errors import complaint_of
 from server.openai_protocol.fields import Fields
 from server.openai_protocol.messages import content_of
 from server.openai_protocol.surrogates import fit_value, word
@@ -21,10 +22,9 @@ from server.transports.openai.errors import PassedOnError
 from server.transports.openai.exchange import Exchange
 from server.transports.openai.upstream_json import beside, refuse_bad
 from server.transports.status import http_status
+from server.upstream.errors import refused, stream_error
 from server.upstream.pool import UpstreamPool
 from server.upstream.port import Finish, Prompt, UpstreamError
-from server.upstream.remote.errors import refused, stream_error
-from server.upstream.remote.redaction import tidy
 from storage.model import Role
 
 _OURS = {*stored.OURS, *templates.OURS}
@@ -122,7 +122,7 @@ class Writer:
 
     def _broken_off(self, told: Mapping[str, Any], headers: Mapping[str, str]) -> UpstreamError:
         """Name an error that was told inside the stream; the client gets it as it came."""
-        error = stream_error(told, tidy)
+        error = stream_error(complaint_of(told, str))
         status = http_status(problem_of(error))
         self.failure = PassedOnError(status, headers, encode({"error": told}))
         return error
@@ -170,4 +170,4 @@ def _text(chunk: Mapping[str, Any]) -> str:
 def _named(refusal: PassedOnError) -> UpstreamError:
     """Name an upstream's refusal as its turn's failure."""
     error = parse(refusal.body)[0].get("error")
-    return refused(refusal.status, refusal.headers, error, tidy)
+    return refused(refusal.status, refusal.headers, complaint_of(error, str))

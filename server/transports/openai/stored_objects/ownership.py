@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from server.core.completions import UpstreamObjects
-from server.openai_protocol.codec import encode, parse
+from server.openai_protocol.codec import MalformedError, encode, parse
 from server.openai_protocol.errors import ApiError, quote
 from server.openai_protocol.sse import Cutter, OversizedEventError, data_of
 from server.transports.openai.exchange import Exchange, read_json
@@ -170,7 +170,7 @@ def _parsed(data: bytes) -> Mapping[str, Any]:
     """Return an answer; one that cannot be read names nothing."""
     try:
         return parse(data)[0] if data else {}
-    except UpstreamFailedError:
+    except MalformedError:
         return {}
 
 

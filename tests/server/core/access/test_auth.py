@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from server.core.access.auth import EVERYONE, Auth, bearer, configured, digest, is_here, new_key
+from server.config.hosts import is_here
+from server.core.access.auth import EVERYONE, Auth, bearer, configured, digest, new_key
 from server.core.errors import InvalidApiKeyError, PermissionDeniedError
 from storage.keys import KeyFile
 from storage.model import ApiKey

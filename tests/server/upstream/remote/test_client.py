@@ -241,7 +241,22 @@ class TestAnswers:
 
     async def test_a_stream_that_is_none_is_a_failure(self) -> None:
         with pytest.raises(UpstreamFailedError, match="not an event stream"):
+            await answer(document(b"<html></html>", content_type="text/html"))
+        with pytest.raises(UpstreamFailedError, match="cannot be read"):
             await answer(document({"choices": []}))
+
+    async def test_an_answer_in_one_piece_is_the_stream_that_was_asked_for(self) -> None:
+        call_ = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        message = {"content": "Hi", "tool_calls": [call_]}
+        usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+        whole = {"choices": [{"message": message, "finish_reason": "tool_calls"}], "usage": usage}
+        asked = call(stream=True, stream_options={"include_usage": True})
+        said, told, done, _ = (await answer(document(whole), asked=asked)).split(b"\n\n")
+        (choice,) = json.loads(said.removeprefix(b"data: "))["choices"]
+        delta = {"role": "assistant", "content": "Hi", "tool_calls": [{"index": 0, **call_}]}
+        assert (choice["delta"], choice["finish_reason"]) == (delta, "tool_calls")
+        assert json.loads(told.removeprefix(b"data: "))["usage"] == usage
+        assert done == b"data: [DONE]"
 
     async def test_an_error_in_the_place_of_an_answer_has_its_status(self) -> None:
         for error, status in (({"code": 429}, 429), ({"code": 400}, 400), ("broken", 502)):

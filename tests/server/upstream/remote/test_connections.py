@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from server.upstream.answering import Answering
 from server.upstream.port import Call, Finish, Prompt
 from server.upstream.remote.client import UpstreamClient
-from server.upstream.remote.turn_client import OpenAIUpstream
 from storage.model import PromptMessage, Role
+from tests.server.upstream.remote.turn_helpers import asking
 from tests.support.footprint import raise_descriptors
 from tests.support.upstream_script import hang, say
 from tests.support.upstream_server import ScriptedUpstream
@@ -21,7 +22,7 @@ BODY = b'{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
 One = Callable[[], Awaitable[str]]
 
 
-def writing(upstream: OpenAIUpstream) -> One:
+def writing(upstream: Answering) -> One:
     """Return what has an answer written."""
 
     async def one() -> str:
@@ -48,7 +49,7 @@ def client(
 ) -> Callable[..., tuple[One, Callable[[], Awaitable[None]]]]:
     def made(base_url: str, **kept: int) -> tuple[One, Callable[[], Awaitable[None]]]:
         if request.param == "writes answers":
-            upstream = OpenAIUpstream(api_key="k", base_url=base_url, **kept)
+            upstream = asking(api_key="k", base_url=base_url, **kept)
             return writing(upstream), upstream.close
         passage = UpstreamClient(api_key="k", base_url=base_url, **kept)  # type: ignore[arg-type]
         return passing(passage), passage.close

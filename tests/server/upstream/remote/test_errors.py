@@ -15,7 +15,7 @@ from server.upstream.port import (
     UpstreamRejectedError,
     UpstreamTimeoutError,
 )
-from server.upstream.remote.errors import break_error
+from server.upstream.remote.client import _named
 from server.upstream.retry import retry_after
 from tests.server.upstream.remote.turn_helpers import KEY, scripted, told
 from tests.support.upstream_script import Behaviour, document, fail, wire
@@ -114,7 +114,7 @@ async def test_neither_key_nor_address_is_in_any_error() -> None:
 async def test_a_connection_that_takes_too_long_is_a_timeout() -> None:
     late = OSError("the transport's own words, with the address in them")
     late.__cause__ = TimeoutError()
-    named = break_error(late)
+    named = _named(late)
     assert isinstance(named, UpstreamTimeoutError)
     assert "address" not in str(named)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.openai_protocol.errors import refusal
-from server.upstream.remote.errors import refused
-from server.upstream.remote.redaction import Redactor, tidy
+from server.openai_protocol.errors import complaint_of, refusal
+from server.upstream.errors import refused
+from server.upstream.remote.redaction import Redactor
 from server.upstream.remote.request_words import Sent
 
 KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
@@ -107,14 +107,11 @@ def test_a_key_that_is_cut_is_not_shown_in_part() -> None:
 
 
 def test_our_own_words_are_left_alone() -> None:
-    said = refused(503, {}, {"message": "upstream down"}, Redactor("upstream", "http://status"))
+    clean = Redactor("upstream", "http://status")
+    said = refused(503, {}, complaint_of({"message": "upstream down"}, clean))
     assert str(said) == "the upstream failed with status 503: [key] down"
     made = json.loads(refusal(418, b"", Redactor("refused", "http://status")))
     assert made["error"]["message"] == "the upstream refused the request with status 418"
-
-
-def test_what_was_cleaned_before_is_only_put_on_one_line() -> None:
-    assert tidy(f"model\n {KEY}\x1b") == f"model {KEY}"
 
 
 def asked(*words: str) -> Sent:

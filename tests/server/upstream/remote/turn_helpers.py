@@ -6,8 +6,12 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+from server.upstream.answering import Answering
 from server.upstream.port import Finish, Prompt
-from server.upstream.remote.turn_client import OpenAIUpstream
+from server.upstream.remote.bounds import Bounds
+from server.upstream.remote.client import UpstreamClient
+from server.upstream.remote.connections import KEPT
+from server.upstream.retry import Retries
 from storage.model import PromptMessage, Role
 from tests.support.upstream_script import Behaviour
 from tests.support.upstream_server import ScriptedUpstream
@@ -17,22 +21,36 @@ PROMPT = Prompt(model="gpt-4o-mini", messages=(PromptMessage(Role.USER, "hi"),))
 BASE = Prompt(model="davinci-002", messages=PROMPT.messages)
 
 
+def asking(
+    base_url: str | None,
+    *,
+    api_key: str | None = KEY,
+    retries: int = 2,
+    backoff: float = 0.0,
+    kept: int = KEPT,
+    **bounds: Any,
+) -> Answering:
+    """Return what asks a server; it waits no time to retry."""
+    known = Bounds(**bounds)
+    client = UpstreamClient(api_key=api_key, base_url=base_url, bounds=known, kept=kept)
+    return Answering(client, total=known.total, retries=Retries(retries, backoff))
+
+
 @contextlib.asynccontextmanager
 async def scripted(
     *behaviours: Behaviour, **settings: Any
-) -> AsyncIterator[tuple[ScriptedUpstream, OpenAIUpstream]]:
+) -> AsyncIterator[tuple[ScriptedUpstream, Answering]]:
     """Open a server that does this in turn, and a client that asks it without waiting to retry."""
     async with ScriptedUpstream() as server:
         server.script(*behaviours)
-        chosen = {"api_key": KEY, "base_url": server.base_url, "backoff": 0.0, **settings}
-        client = OpenAIUpstream(**chosen)
+        client = asking(server.base_url, **settings)
         try:
             yield server, client
         finally:
             await client.close()
 
 
-async def told(client: OpenAIUpstream, prompt: Prompt = PROMPT) -> tuple[str, Finish]:
+async def told(client: Answering, prompt: Prompt = PROMPT) -> tuple[str, Finish]:
     """Return the whole answer; every piece on the way is checked to be fit to keep."""
     text, finish = "", None
     async for item in client.complete(prompt):
@@ -55,7 +73,7 @@ async def answer_to(*behaviours: Behaviour, prompt: Prompt = PROMPT, **settings:
 
 
 async def until_broken(
-    client: OpenAIUpstream, prompt: Prompt = PROMPT
+    client: Answering, prompt: Prompt = PROMPT
 ) -> tuple[list[str], Exception | None]:
     """Return the pieces that came, and what ended them too soon."""
     pieces: list[str] = []

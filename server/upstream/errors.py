@@ -1,24 +1,18 @@
-"""Name what an upstream complains of, by what it says: the same for every client that heard it."""
+"""Names what an upstream complains of, by what it says: the same for every client that heard it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import aiohttp
-import httpx2
-import openai
-from aiohttp.http_exceptions import HttpProcessingError
-
-from server.openai_protocol.errors import Complaint, complaint_of
+from server.openai_protocol.errors import Complaint
 from server.upstream.port import (
+    UpstreamBrokeError,
     UpstreamError,
     UpstreamFailedError,
     UpstreamQuotaError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
-    UpstreamTimeoutError,
 )
-from server.upstream.remote.redaction import Clean
 from server.upstream.retry import retry_after
 
 _QUOTA = "insufficient_quota"
@@ -39,21 +33,12 @@ _STATUS_OF = {
 }
 
 
-class UpstreamBrokeError(UpstreamFailedError):
-    """A failure that may pass; `retry_after` is in seconds where the upstream said how long."""
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
-def refused(status: int, headers: Mapping[str, str], body: object, clean: Clean) -> UpstreamError:
+def refused(status: int, headers: Mapping[str, str], complaint: Complaint) -> UpstreamError:
     """Name the failure that an answer with a status other than 2xx is."""
-    complaint = complaint_of(body, clean)
     if 300 <= status < 400:
         return UpstreamFailedError("the upstream answered with a redirect, which is not followed")
     if status == 429:
-        return _rate_limited(complaint, headers, clean)
+        return _rate_limited(complaint, headers)
     if 400 <= status < 500 and status not in (408, 409):
         return _rejected(complaint, status)
     message = f"the upstream failed with status {status}"
@@ -64,12 +49,11 @@ def refused(status: int, headers: Mapping[str, str], body: object, clean: Clean)
     return UpstreamBrokeError(message, retry_after(headers))
 
 
-def stream_error(error: object, clean: Clean) -> UpstreamError:
+def stream_error(complaint: Complaint) -> UpstreamError:
     """Name the failure that an `error` inside a stream is, by its code or type where that tells."""
-    complaint = complaint_of(error, clean)
     status = _status_in_stream(complaint)
     if status == 429:
-        return _rate_limited(complaint, {}, clean)
+        return _rate_limited(complaint, {})
     if status is not None and 400 <= status < 500 and status not in (408, 409):
         return _rejected(complaint, status)
     return UpstreamBrokeError(complaint.message or "the upstream reported an error")
@@ -91,11 +75,9 @@ def _rejected(complaint: Complaint, status: int) -> UpstreamRejectedError:
     return UpstreamRejectedError(message, status, complaint.code, complaint.param)
 
 
-def _rate_limited(
-    complaint: Complaint, headers: Mapping[str, str], clean: Clean
-) -> UpstreamRateLimitedError:
+def _rate_limited(complaint: Complaint, headers: Mapping[str, str]) -> UpstreamRateLimitedError:
     kept = ("retry-after", "x-ratelimit-")
-    told = {k.lower(): clean(v) for k, v in headers.items() if k.lower().startswith(kept)}
+    told = {k.lower(): v for k, v in headers.items() if k.lower().startswith(kept)}
     message = complaint.message or "the upstream asks for fewer requests"
     if _QUOTA not in (complaint.code, complaint.type):
         return UpstreamRateLimitedError(message, retry_after(headers), told)
@@ -104,31 +86,19 @@ def _rate_limited(
     return UpstreamQuotaError(message, retry_after(headers), told)
 
 
-#: Everything that the client, httpx2 and aiohttp below it raise where an exchange breaks.
-BREAKS = (
-    openai.OpenAIError,
-    httpx2.HTTPError,
-    httpx2.StreamError,
-    httpx2.InvalidURL,
-    aiohttp.ClientError,
-    HttpProcessingError,
-    OSError,
-    UnicodeError,
-)
+def status_of(error: UpstreamError) -> int:
+    """Return the HTTP status of an answer that is nothing but this error."""
+    match error:
+        case UpstreamRejectedError(status=status):
+            return status
+        case UpstreamRateLimitedError():
+            return 429
+        case _:
+            return 502
 
 
-def status_error(error: openai.APIStatusError, clean: Clean) -> UpstreamError:
-    """Name the failure that an answer with a status other than 2xx is."""
-    return refused(error.status_code, error.response.headers, error.body, clean)
-
-
-def break_error(error: Exception) -> UpstreamError:
-    """Name what broke before an answer began, without the error's text: that may hold addresses."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, TimeoutError):
-            return UpstreamTimeoutError("the upstream could not be reached in time")
-        cause = cause.__cause__
-    if isinstance(error, openai.APIConnectionError | httpx2.TransportError):
-        return UpstreamBrokeError("the upstream could not be reached, or closed the connection")
-    return UpstreamFailedError("the upstream's answer could not be understood")
+def is_about_usage(status: int, complaint: Complaint) -> bool:
+    """Say whether a refusal says that the server cannot be asked for usage."""
+    words = (complaint.param or "", complaint.message)
+    about = any("stream_options" in word or "include_usage" in word for word in words)
+    return about and status in (400, 422)

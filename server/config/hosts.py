@@ -1,0 +1,31 @@
+"""Which hosts are this machine itself, by their names and addresses."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+
+def is_here(host: str) -> bool:
+    """Say whether a Host value, with a port or without, can only mean this machine itself."""
+    name = name_of(host)
+    address = address_of(name)
+    if address is None:
+        return name == "localhost" or name.endswith(".localhost")
+    return address.is_loopback
+
+
+def address_of(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the IP address that a name is, if it is one."""
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None
+
+
+def name_of(host: str) -> str:
+    """Return a Host value without its port, in lower case."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:  # brackets that hold no IPv6 address
+        return ""

@@ -1,0 +1,220 @@
+"""Has any upstream write the answers of conversations: a completion's stream, read as text."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import orjson
+
+from server.openai_protocol.codec import parse
+from server.openai_protocol.errors import Complaint
+from server.openai_protocol.messages import message_of
+from server.openai_protocol.response import text_of
+from server.openai_protocol.sse import data_of
+from server.openai_protocol.surrogates import Letters, whole, word
+from server.openai_protocol.usage_fields import usage_of
+from server.templates import template
+from server.tokens.models import model
+from server.upstream.bodies import EVENTS, JSON
+from server.upstream.errors import is_about_usage, refused, stream_error
+from server.upstream.port import (
+    Call,
+    Finish,
+    OpenAISpeaker,
+    Prompt,
+    Reply,
+    UpstreamBrokeError,
+    UpstreamQuotaError,
+    UpstreamRateLimitedError,
+)
+from server.upstream.retry import Retries
+from storage.model import Usage
+
+CHAT: Final = "/chat/completions"
+TEXT: Final = "/completions"
+#: what we say of usage, and a prompt hardly ever does
+_ABOUT_USAGE: Final = b"stream_options"
+
+
+class Answering:
+    """Writes answers by asking any upstream that speaks OpenAI's API.
+
+    `total` is how many seconds an answer may take with all its tries. A try that failed before its
+    first piece is repeated as `retries` say. Calls that are passed on are not: OpenAI's own clients
+    try again by themselves, and one retry in two places is nine tries.
+    """
+
+    name = "answering"
+
+    def __init__(
+        self,
+        upstream: OpenAISpeaker,
+        *,
+        total: float = 600.0,
+        retries: Retries | None = None,
+        limit_name: str = "max_tokens",
+    ) -> None:
+        self._upstream = upstream
+        self._total = total
+        self._retries = retries or Retries()
+        self._limit_name = limit_name
+        self._reports_usage = True
+
+    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
+        """Yield the answer's pieces as they come, then its Finish; see Writer."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._total
+        tries = 0
+        while True:
+            answer = _Answer(bare=_is_chat(prompt))
+            try:
+                async with self._asked(prompt, deadline) as reply:
+                    async for event in reply.body:
+                        if text := answer.take(event, reply):
+                            yield text
+                if rest := answer.close():
+                    yield rest
+                yield answer.finish
+                return
+            except UpstreamQuotaError:
+                raise
+            except (UpstreamBrokeError, UpstreamRateLimitedError) as error:
+                again = None if answer.begun else self._retries.wait(tries, error.retry_after)
+                if again is None or clock() + again >= deadline:
+                    raise
+            tries += 1
+            await asyncio.sleep(again)
+
+    async def close(self) -> None:
+        """Close the upstream."""
+        await self._upstream.close()
+
+    @asynccontextmanager
+    async def _asked(self, prompt: Prompt, deadline: float) -> AsyncIterator[Reply]:
+        """Yield a good reply; ask without usage where this server is found not to know it."""
+        if self._reports_usage:
+            call = self._call(prompt, deadline, usage=True)
+            async with self._upstream.call(call) as reply:
+                if reply.status < 400:
+                    yield reply
+                    return
+            if not is_about_usage(reply.status, _complaint(reply)):
+                raise refused(reply.status, reply.headers, _complaint(reply))
+            # Else the refusal may only repeat what the prompt says.
+            self._reports_usage = _says_more(call)
+        async with self._upstream.call(self._call(prompt, deadline, usage=False)) as reply:
+            if reply.status >= 400:
+                raise refused(reply.status, reply.headers, _complaint(reply))
+            yield reply
+
+    def _call(self, prompt: Prompt, deadline: float, *, usage: bool) -> Call:
+        chat = _is_chat(prompt)
+        limit = self._limit_name if chat else "max_tokens"
+        body = {"model": prompt.model, **(_messages(prompt) if chat else _text(prompt))}
+        asked = {
+            limit: prompt.max_tokens,
+            "temperature": prompt.temperature,
+            "top_p": prompt.top_p,
+            "seed": prompt.seed,
+            "stream": True,
+            "stream_options": {"include_usage": True} if usage else None,
+        }
+        body |= {name: value for name, value in asked.items() if value is not None}
+        headers = {"accept": EVENTS, "content-type": JSON}
+        if prompt.request_id:
+            headers["x-client-request-id"] = prompt.request_id
+        path = CHAT if chat else TEXT
+        return Call(
+            "POST",
+            path,
+            headers=headers,
+            body=_json(body),
+            model=prompt.model,
+            deadline=deadline,
+            counted=False,
+        )
+
+
+class _Answer:
+    """An answer that is being read, event by event.
+
+    Where a text is continued (`bare` is False), the space before its first word is none of it.
+    """
+
+    def __init__(self, *, bare: bool) -> None:
+        self._bare = bare
+        self._letters = Letters()
+        self._reason: str | None = None
+        self._usage: Usage | None = None
+        self.begun = False
+
+    @property
+    def finish(self) -> Finish:
+        return Finish(self._reason or "stop", self._usage)
+
+    def take(self, event: bytes, reply: Reply) -> str:
+        """Return the text that an event adds, which may be none. Raises UpstreamError."""
+        data = data_of(event)
+        if data.startswith(b"[DONE]"):
+            return ""
+        chunk, _ = parse(data)
+        if chunk.get("error"):
+            raise stream_error(_complaint(reply))
+        usage = chunk.get("usage")
+        if usage and usage["prompt_tokens"]:  # a prompt of none is one that was not told
+            self._usage = usage_of(usage) or self._usage
+        if not chunk["choices"]:
+            return ""
+        choice = chunk["choices"][0]
+        if reason := choice["finish_reason"]:
+            self._reason = word(reason)
+        said = text_of(choice)
+        return self._told(self._letters.push(said)) if said else ""
+
+    def close(self) -> str:
+        """Return what the end of the answer leaves of its text."""
+        return self._told(self._letters.close())
+
+    def _told(self, text: str) -> str:
+        if not self._bare:
+            text = text.lstrip(" ")
+            self._bare = bool(text)
+        self.begun = self.begun or bool(text)
+        return text
+
+
+def _is_chat(prompt: Prompt) -> bool:
+    return prompt.text is None and model(prompt.model).chat
+
+
+def _messages(prompt: Prompt) -> dict[str, Any]:
+    body: dict[str, Any] = {"messages": [message_of(message) for message in prompt.messages]}
+    return body | {"stop": list(prompt.stop)} if prompt.stop else body
+
+
+def _text(prompt: Prompt) -> dict[str, Any]:
+    if prompt.text is not None:
+        stops = {"stop": list(prompt.stop)} if prompt.stop else {}
+        return {"prompt": prompt.text, **stops}
+    return {"prompt": template.render(prompt.messages), "stop": template.stops(prompt.stop)}
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    """Write JSON; what the fast writer refuses (half a pair, a large number) is written slowly."""
+    try:
+        return orjson.dumps(body, default=dict)
+    except TypeError:
+        return whole(json.dumps(body, default=dict, ensure_ascii=False)).encode()
+
+
+def _says_more(call: Call) -> bool:
+    """Say whether a call speaks of usage in other words than ours."""
+    return isinstance(call.body, bytes) and call.body.count(_ABOUT_USAGE) > 1
+
+
+def _complaint(reply: Reply) -> Complaint:
+    return reply.complaints[-1] if reply.complaints else Complaint()
