@@ -7,11 +7,12 @@ import os
 import sqlite3
 import ssl
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from server.app.upstreams import configured, model_of
 from server.commands.certificate import good_until
@@ -23,11 +24,13 @@ from server.tokens.models import model
 from server.transports.sockets import listening_socket
 from server.upstream.pool import PoolMember, is_pattern
 from server.upstream.port import UpstreamError
-from server.upstream.probe import probe
 from storage.sqlite import integrity
 from storage.sqlite.files import room
 from storage.sqlite.migrations import SchemaTooNewError, steps
 from storage.sqlite.store import SAFE_VERSION
+
+if TYPE_CHECKING:
+    from server.upstream.remote.probe import Probed
 
 #: Less than this on the disk of the database, and it is time to make room.
 LITTLE_ROOM = 100 << 20
@@ -213,7 +216,10 @@ async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:
     if not configured(settings):
         yield True, "upstream: Eliza, built in; OPENAI_API_KEY is not set"
         return
-    from server.app import remote_upstreams  # only now: the clients take long to load
+    # Only now: the clients take long to load.
+    from server.app import remote_upstreams
+    from server.upstream.remote.client import UpstreamClient
+    from server.upstream.remote.probe import probe
 
     makers: list[tuple[str, Callable[[], PoolMember]]] = [
         (
@@ -232,7 +238,9 @@ async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:
             yield False, str(error)
             continue
         try:
-            finding = await _asked(member, variable, wanted)
+            assert isinstance(member.speaker, UpstreamClient)  # noqa: S101 - all of these are
+            probing = probe(member.speaker.api_key, member.speaker.base_url)
+            finding = await _asked(member, probing, variable, wanted)
         finally:
             await member.upstream.close()
             await member.speaker.close()
@@ -241,11 +249,13 @@ async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:
         yield finding
 
 
-async def _asked(member: PoolMember, variable: str, wanted: str) -> Finding:
+async def _asked(
+    member: PoolMember, probing: Awaitable[Probed], variable: str, wanted: str
+) -> Finding:
     """Ask an upstream for its models, and look for those that the settings name."""
     name = f"upstream {member.name}"
     try:
-        probed = await probe(member.speaker)
+        probed = await probing
     except UpstreamError as error:
         return False, f"{name}: {error}; look at its address, and whether it runs"
     if probed.status in (401, 403):

@@ -70,11 +70,11 @@ class UpstreamClient:
             raise ValueError("an upstream needs a key, or the address of a server that wants none")
         if api_key and not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
             raise ValueError("the upstream's key has characters that no header can carry")
-        self.name = name
-        self._base, login = _address(base_url or OPENAI)
+        self.name, self.api_key, self.base_url = name, api_key, base_url or OPENAI
+        self._base, login = _address(self.base_url)
         self._own = {"authorization": f"Bearer {api_key}"} if api_key else login
         self._bounds = bounds or Bounds()
-        self._redact = Redactor(api_key, base_url or OPENAI)
+        self._redact = Redactor(api_key, self.base_url)
         self._pool = Pool(kept)
         #: the one that keeps its connections, and one for a crowd, which does not
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
