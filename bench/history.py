@@ -18,7 +18,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from server.core.conversations import Ask, Conversations, Defaults
+from server.app.core import core_of
+from server.core.conversations import Ask, Defaults
 from server.core.ids import Ids
 from server.core.prompt.compose import CountingSettings
 from storage.model import Conversation, Message, Query, Role
@@ -66,9 +67,7 @@ async def _asks(folder: Path, small: int, large: int) -> float:
         for messages in (small, large):
             _progress(f"building a conversation of {messages:,} messages")
             await build_conversation(store, f"c{messages}", messages)
-        async with Conversations(
-            store, Parrot(("Fine.",)), Defaults("gpt-4o", None, WINDOW)
-        ) as core:
+        async with core_of(store, Parrot(("Fine.",)), Defaults("gpt-4o", None, WINDOW)) as core:
 
             async def ask(messages: int) -> None:
                 turn = await core.ask(OWNER, f"c{messages}", Ask("How does it go on from here?"))

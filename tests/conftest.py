@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from server.app.core import core_of
 from server.core.conversations import Conversations
 from server.core.turns.plan import Defaults
 from storage.sqlite.store import SQLiteStore
@@ -58,5 +59,5 @@ def upstream() -> Puppet:
 
 @pytest.fixture
 async def conversations(store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Conversations]:
-    async with Conversations(store, upstream, Defaults(MODEL)) as opened:
+    async with core_of(store, upstream, Defaults(MODEL)) as opened:
         yield opened

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from server.app.characters import shaping_of
+from server.app.core import core_of
 from server.app.signals import Stopping
 from server.app.telemetry import traces_of
 from server.app.upstreams import model_of, show_upstreams, told, upstreams_of
@@ -26,6 +27,7 @@ from server.core.access import auth as door
 from server.core.access.auth import Auth
 from server.core.access.rate import RateLimit
 from server.core.clock import microseconds
+from server.core.completions import StoredCompletions, UpstreamObjects
 from server.core.conversations import Conversations
 from server.core.prompt.compose import CountingSettings
 from server.core.turns.plan import Defaults
@@ -73,20 +75,18 @@ async def run(settings: Settings, announce: Callable[[Addresses], None]) -> None
     _raise_descriptor_limit()
     with Stopping() as stopping:
         async with AsyncExitStack() as stack:
-            conversations, upstreams, started = await _open(settings, stack)
+            conversations, started = await _open(settings, stack)
             gc.freeze()  # what stays for good is not looked through again, least of all at the end
             with stopping.serving():
                 announce(started)
                 await stopping.asked.wait()
                 grace = settings.drain_seconds
                 log.info("draining", running=conversations.running, seconds=grace)
-                await _drain(conversations, upstreams, grace, stopping.hurried)
+                await _drain(conversations, grace, stopping.hurried)
     log.info("closed")
 
 
-async def _open(
-    settings: Settings, stack: AsyncExitStack
-) -> tuple[Conversations, UpstreamPool, Addresses]:
+async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversations, Addresses]:
     tls = _certificate(settings)
     await _load_encoding(settings, model_of(settings))
     # First in, last out: a collector that is away must not keep the database from being closed.
@@ -95,7 +95,7 @@ async def _open(
     upstreams = await upstreams_of(settings, stack)
     auth, new_key = _auth(settings)
     conversations = await stack.enter_async_context(
-        Conversations(
+        core_of(
             store,
             upstreams,
             _defaults(settings, upstreams),
@@ -105,7 +105,14 @@ async def _open(
         )
     )
     show_upstreams(conversations.metrics, upstreams)
-    ports = await _listen(settings, stack, conversations, upstreams, auth, tls)
+    facade = Facade(
+        conversations,
+        StoredCompletions(store),
+        UpstreamObjects(store, microseconds),
+        default_model=model_of(settings),
+        whole_bytes=settings.max_body_bytes,
+    )
+    ports = await _listen(settings, stack, conversations, facade, upstreams, auth, tls)
     started = Addresses(
         settings,
         *ports,
@@ -114,7 +121,7 @@ async def _open(
         new_key=new_key,
         needs_key=not auth.open,
     )
-    return conversations, upstreams, started
+    return conversations, started
 
 
 def _defaults(settings: Settings, upstreams: UpstreamPool) -> Defaults:
@@ -132,6 +139,7 @@ async def _listen(
     settings: Settings,
     stack: AsyncExitStack,
     conversations: Conversations,
+    facade: Facade,
     upstreams: UpstreamPool,
     auth: Auth,
     tls: Certificate | None,
@@ -149,18 +157,12 @@ async def _listen(
     websocket = WebsocketListener(conversations, auth, settings, page_port=page_port, tls=tls)
     with _told("websocket_port", settings):
         await stack.enter_async_context(websocket)
-    openai = Facade(
-        upstreams,
-        conversations,
-        default_model=model_of(settings),
-        whole_bytes=settings.max_body_bytes,
-    )
     state = RestState(conversations, websocket.port, upstreams.state)
-    mounts = (openai.mount(), rest.mount(state))
+    mounts = (facade.mount(), rest.mount(state))
     http = HttpListener(mounts, conversations.requests, auth, settings, bound=bound, tls=tls)
     with _told("http_port", settings):
         await stack.enter_async_context(http)
-    stack.push_async_callback(openai.close)
+    stack.push_async_callback(facade.close)
     return http.port, rpc.port, websocket.port
 
 
@@ -227,22 +229,15 @@ def _told(setting: str, settings: Settings) -> Iterator[None]:
         ) from error
 
 
-async def _drain(
-    conversations: Conversations, upstreams: UpstreamPool, grace: float, hurry: asyncio.Event
-) -> None:
+async def _drain(conversations: Conversations, grace: float, hurry: asyncio.Event) -> None:
     """Let running turns end, and calls of `/v1`; `hurry` cuts it short."""
-    seconds = writing_time(grace)
-    turns = asyncio.create_task(conversations.drain(seconds))
-    calls = asyncio.create_task(upstreams.idle(seconds))
-    ended = asyncio.create_task(asyncio.wait([turns, calls]))
+    draining = asyncio.create_task(conversations.drain(writing_time(grace)))
     hurrying = asyncio.create_task(hurry.wait())
-    await asyncio.wait([ended, hurrying], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([draining, hurrying], return_when=asyncio.FIRST_COMPLETED)
     hurrying.cancel()
-    if not ended.done():
-        calls.cancel()
+    if not draining.done():
         await conversations.drain(0)
-    await ended
-    turns.result()
+    await draining
 
 
 def writing_time(grace: float) -> float:

@@ -91,6 +91,5 @@ def show_upstreams(metrics: Metrics, upstreams: UpstreamPool) -> None:
         return {state: found[state] for state in STATES}
 
     metrics.show("upstreams", by_state)
-    metrics.show("upstream_calls", lambda: upstreams.running)
     metrics.show("upstream_attempts", lambda: sum(one.calls for one in upstreams.state()))
     metrics.show("upstream_failures", lambda: sum(one.failures for one in upstreams.state()))

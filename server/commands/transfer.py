@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from server.app.core import core_of
 from server.app.upstreams import model_of
 from server.commands import protected_files
 from server.config.settings import Settings, SettingsError
@@ -184,7 +185,7 @@ async def _opened(where: Where) -> AsyncIterator[Conversations | None]:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(f"TRIALOGUE_DATABASE: {path} cannot be opened: {reason}") from error
     try:
-        async with Conversations(
+        async with core_of(
             store, Eliza(), Defaults(model_of(where.settings), None, counting)
         ) as core:
             yield core

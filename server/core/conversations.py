@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
 from server.core import archive, validation
-from server.core.access.concurrency import Room
-from server.core.access.token_budget import TokenBudget
-from server.core.clock import microseconds
-from server.core.completions import StoredCompletions, UpstreamObjects
 from server.core.errors import InvalidRequestError
-from server.core.ids import NEW, Ids, check_id
+from server.core.ids import NEW, check_id
 from server.core.observability.metrics import Metrics
-from server.core.observability.request import about
 from server.core.observability.request_log import Requests
-from server.core.observability.traces import NoTraces, Traces
-from server.core.prompt.compaction import Compaction
+from server.core.passthrough import Passthrough
+from server.core.prompt.characters import Characters
 from server.core.prompt.compose import Composer
 from server.core.prompt.preview import Preview, preview
 from server.core.turns.begin import Asking
+from server.core.turns.follow import Following
 from server.core.turns.plan import Defaults, Planner
 from server.core.turns.questions import ROOT, Ask, IfBusy, Mode, OnDisconnect, Regenerate, check_ask
-from server.core.turns.record import PATIENCE
-from server.core.turns.run import CHECKPOINT_SECONDS, Running
 from server.core.validation import checked
-from server.live.notify import Notifier
-from server.live.pacing import Pacer
-from server.live.turn import Ended, TurnEvent, replay
-from server.live.turn_queue import TurnQueue
+from server.live.turn import TurnEvent
 from server.upstream.port import Upstream
-from storage.model import Content, Conversation, Hit, Message, Page, Query, Status, Turn
-from storage.port import NotFoundError, Outcome, Store
+from storage.model import Content, Conversation, Hit, Message, Page, Query, Turn
+from storage.port import Store
 
 __all__ = [
     "ROOT",
@@ -57,60 +48,22 @@ class Conversations:
     def __init__(
         self,
         store: Store,
-        upstream: Upstream,
-        defaults: Defaults,
-        *,
-        now: Callable[[], int] = microseconds,
-        checkpoint_seconds: float = CHECKPOINT_SECONDS,
-        patience: float = PATIENCE,
-        traces: Traces | None = None,
-        shared: Callable[[], bool] = lambda: True,
+        planner: Planner,
+        asking: Asking,
+        following: Following,
+        passthrough: Passthrough,
+        requests: Requests,
     ) -> None:
-        """`patience` is in seconds, for ends that cannot be kept; for `shared` see Room."""
-        self._store, self._now = store, now
-        self._defaults, self.characters = defaults, defaults.characters
-        self._notifier, self._ids = Notifier(), Ids(now)
-        self._composer = self.counting = Composer(store, defaults.counting)
-        self.metrics, traces = Metrics(), traces or NoTraces()
-        self.requests = Requests(self.metrics, traces)
-        self._running = Running(
-            store, upstream, self._composer, self.metrics, now, checkpoint_seconds, patience, traces
-        )
-        self._turn_queue, most = TurnQueue(defaults.limits.waiting), defaults.upstreams
-        self.room = Room(most.answers, "turns and calls", shared)
-        self._planner = Planner(store, self._composer, defaults, self._ids, now)
-        self.token_budget = TokenBudget(store, defaults.budget, now)
-        self._compaction = Compaction(store, upstream, self._composer, self._ids, now, most)
-        self._asking = self._asked_of()
-        #: what was stored by OpenAI's API: answers here, and whose the things at upstreams are
-        self.completions, self.objects = StoredCompletions(store), UpstreamObjects(store, now)
-        self._pacer, self._drained = Pacer(), False
-        self._show()
-
-    def _asked_of(self) -> Asking:
-        """Return who begins the turns, on all that was made before."""
-        return Asking(
-            self._store,
-            self._planner,
-            self._running,
-            self._notifier,
-            self._turn_queue,
-            self.token_budget,
-            self._defaults.limits,
-            self.room,
-            self._now,
-            self._compaction.consider,
-        )
-
-    def _show(self) -> None:
-        """Let the metrics show how busy it is."""
-        self.metrics.show("turns_running", lambda: len(self._running))
-        self.metrics.show("turns_waiting", lambda: self._turn_queue.waiting)
-        self.metrics.show("followers", lambda: self._running.followers)
-        self.metrics.show("database_queue", lambda: self._store.waiting)
+        self._store = store
+        self._planner = planner
+        self._asking = asking
+        self._following = following
+        #: the calls of OpenAI's API that are part of no conversation
+        self.passthrough = passthrough
+        self.requests = requests
 
     async def __aenter__(self) -> Conversations:
-        await self._recover()
+        await self._asking.recover()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -123,7 +76,20 @@ class Conversations:
     @property
     def running(self) -> int:
         """How many turns are being written."""
-        return len(self._running)
+        return self._following.running
+
+    @property
+    def metrics(self) -> Metrics:
+        return self.requests.observed.metrics
+
+    @property
+    def counting(self) -> Composer:
+        """What counts prompts, in the encoding of their models."""
+        return self._planner.composer
+
+    @property
+    def characters(self) -> Characters:
+        return self._planner.characters
 
     # Turns
 
@@ -156,7 +122,7 @@ class Conversations:
         check_id(conversation_id, "conversation_id")
         return await self._asking.regenerate(owner, conversation_id, again, on_leave)
 
-    async def follow(
+    def follow(
         self,
         owner: str,
         turn_id: str,
@@ -168,30 +134,9 @@ class Conversations:
 
         Closing it stops the following; the turn too where `on_leave` is CANCEL.
         """
-        validation.cursor(after)
-        validation.known(turn_id, "turn_id")
-        live = self._running.find(owner, turn_id)
-        if live is None:
-            turn = await self._store.turn(owner, turn_id)
-            about(turn)
-            async for event in replay(turn, after):
-                await self._pacer.wait(event)
-                yield event
-            return
-        about(live.turn)
-        heard_the_end, live.followers = False, live.followers + 1
-        try:
-            async with aclosing(live.follow(after)) as events:
-                async for event in events:
-                    await self._pacer.wait(event)
-                    heard_the_end = isinstance(event, Ended)
-                    yield event
-        finally:
-            live.followers -= 1
-            if on_leave is OnDisconnect.CANCEL and not heard_the_end:
-                live.stop(Status.CANCELLED)
+        return self._following.follow(owner, turn_id, after, on_leave)
 
-    async def watch(
+    def watch(
         self, owner: str, conversation_id: str, *, after: tuple[str, int] | None = None
     ) -> AsyncGenerator[TurnEvent, None]:
         """Yield the events of every turn of a conversation: the one that runs, and all to come.
@@ -199,37 +144,15 @@ class Conversations:
         `after` is the turn and the cursor of the last event seen, to go on behind it. A watcher is
         a position in the conversation's turns: it misses none, however slowly it reads.
         """
-        last, turn, cursor = await self._watch_from(owner, conversation_id, after)
-        while not self._drained:
-            place = (owner, conversation_id)
-            heard = self._notifier.listen(place)
-            try:
-                turn = turn or await self._store.next_turn(owner, conversation_id, last)
-                if turn is None:
-                    await heard
-                    continue
-            finally:
-                self._notifier.leave(place, heard)
-            async with aclosing(self.follow(owner, turn.id, after=cursor)) as events:
-                async for event in events:
-                    yield event
-            last, turn, cursor = turn.id, None, 0
+        return self._following.watch(owner, conversation_id, after)
 
     async def cancel(self, owner: str, turn_id: str) -> Turn:
         """Stop the writing of an answer and return the turn as it ended."""
-        validation.known(turn_id, "turn_id")
-        live = self._running.find(owner, turn_id)
-        if live is None:
-            return await self._store.turn(owner, turn_id)
-        about(live.turn)
-        live.stop(Status.CANCELLED)
-        return await live.ended()
+        return await self._following.cancel(owner, turn_id)
 
     async def turn(self, owner: str, turn_id: str) -> Turn:
         """Return a turn; a running one with its answer so far."""
-        validation.known(turn_id, "turn_id")
-        live = self._running.find(owner, turn_id)
-        return live.snapshot() if live else await self._store.turn(owner, turn_id)
+        return await self._following.turn(owner, turn_id)
 
     # Conversations
 
@@ -249,11 +172,11 @@ class Conversations:
         given |= {"system_prompt": system_prompt} if system_prompt else {}
         given |= {"model": model} if model else {}
         changes = checked(given)
-        now = self._now()
+        now = self._planner.ids.now()
         conversation = Conversation(
-            id=self._ids.new("conv") if id in (None, "", NEW) else check_id(str(id), "id"),
+            id=self._planner.ids.new("conv") if id in (None, "", NEW) else check_id(str(id), "id"),
             title=changes["title"],
-            system_prompt=system_prompt or self._defaults.system_prompt,
+            system_prompt=system_prompt or self._planner.defaults.system_prompt,
             model=model or None,
             metadata=changes["metadata"],
             created_at=now,
@@ -278,7 +201,9 @@ class Conversations:
     ) -> Conversation:
         """Change title, system_prompt, model, metadata, head_id or truncation."""
         check_id(conversation_id, "conversation_id")
-        return await self._store.update(owner, conversation_id, checked(changes), self._now())
+        return await self._store.update(
+            owner, conversation_id, checked(changes), self._planner.ids.now()
+        )
 
     async def delete(self, owner: str, conversation_id: str) -> None:
         """Delete a conversation; a turn that runs in it is cancelled first."""
@@ -316,7 +241,7 @@ class Conversations:
         await self._planner.check(question)
         await self.get(owner, conversation_id)
         request = await self._planner.request(owner, conversation_id, question)
-        return await preview(self._store, self._composer, request)
+        return await preview(self._store, self.counting, request)
 
     async def search(
         self, owner: str, query: Query, *, limit: int = 20, after: str | None = None
@@ -350,11 +275,12 @@ class Conversations:
         self._asking.refuse_if_draining()
 
         async def count(content: Content) -> tuple[int, str]:
-            model = self._defaults.model
-            tokens = await self._composer.count(model, content)
-            return tokens, self._composer.encoding_of(model).name
+            model = self._planner.defaults.model
+            tokens = await self.counting.count(model, content)
+            return tokens, self.counting.encoding_of(model).name
 
-        return await archive.import_(self._store, owner, source, count, progress, now=self._now())
+        now = self._planner.ids.now()
+        return await archive.import_(self._store, owner, source, count, progress, now=now)
 
     # Life
 
@@ -364,39 +290,14 @@ class Conversations:
         await self._store.ping()
 
     async def drain(self, grace: float) -> None:
-        """Refuse asks, let running turns end, interrupt them after `grace` seconds."""
-        await self._asking.drain()
-        await self._running.drain(grace)
-        await self._compaction.close()
-        self._drained = True
-        self._notifier.ring_all()
+        """Refuse asks, let turns and calls end, interrupt the turns after `grace` seconds.
 
-    async def _recover(self) -> None:
-        """End every turn that a crash left running, with the text that was checkpointed."""
-        for owner, turn in await self._store.running():
-            tokens = await self._composer.count(turn.model, turn.answer)
-            outcome = Outcome(
-                status=Status.INTERRUPTED,
-                text=turn.answer,
-                answer_id=self._ids.new("msg"),
-                tokens=tokens,
-                encoding=self._composer.encoding_of(turn.model).name,
-                ended_at=self._now(),
-            )
-            await self._store.end(owner, turn.id, outcome)
-
-    async def _watch_from(
-        self, owner: str, conversation_id: str, after: tuple[str, int] | None
-    ) -> tuple[str | None, Turn | None, int]:
-        """Return the last turn seen whole, the one to go on with, and the cursor in it."""
-        if after is not None:
-            validation.cursor(after[1])
-            turn = await self.turn(owner, after[0])
-            if turn.conversation_id != conversation_id:
-                raise NotFoundError(f"There is no turn {turn.id!r} in this conversation.", "after")
-            # Its end too, for whoever has it: the last delta and the end have the same position.
-            return None, turn, after[1]
-        last = await self._store.last_turn(owner, check_id(conversation_id, "conversation_id"))
-        if last is not None and last.status is Status.RUNNING:
-            return None, last, 0
-        return last.id if last else None, None, 0
+        A second drain with less grace cuts the first one short.
+        """
+        calls = asyncio.create_task(self.passthrough.idle(grace))
+        try:
+            await self._asking.drain(grace)
+            self._following.close()
+            await calls
+        finally:
+            calls.cancel()

@@ -25,12 +25,13 @@ class Ids:
     """
 
     def __init__(self, now: Callable[[], int]) -> None:
-        self._now = now
+        """`now` is the clock of whoever makes things here, in microseconds."""
+        self.now = now
         self._last = 0
 
     def new(self, prefix: str) -> str:
         """Return a fresh id such as `turn_01kb…`."""
-        stamp = min(max(self._now() // 1000, 0), _LAST_MOMENT) << _RANDOM_BITS
+        stamp = min(max(self.now() // 1000, 0), _LAST_MOMENT) << _RANDOM_BITS
         candidate = stamp | secrets.randbits(_RANDOM_BITS)
         self._last = (
             candidate

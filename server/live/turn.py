@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
+from server.live.answer import GrowingAnswer
+from server.live.notify import Listeners
 from server.upstream.port import Finish
 from storage.model import Status, Turn
 from storage.port import Piece
@@ -46,46 +47,39 @@ TurnEvent = Started | Delta | Ended
 
 
 class LiveTurn:
-    """The answer so far, append-only. Followers wait for it to grow past their cursor."""
+    """A turn, its answer so far, and who follows it. They wait for it to grow past their cursor."""
 
     def __init__(self, owner: str, turn: Turn) -> None:
         self.owner = owner
         self.turn = turn
         self.stopped_as: Status | None = None
-        self._reader: asyncio.Task[Finish] | None = None
-        self._pieces: list[str] = []
-        self._ends: list[int] = []
-        self._kept = 0
-        self._ended: Ended | None = None
-        self._waiting: list[asyncio.Future[None]] = []
-        self._newest: Delta | None = None
         self.followers = 0
-        #: loop time of the beginning, and of the first text
+        #: loop time of the beginning
         self.began = asyncio.get_running_loop().time()
-        self.first: float | None = None
+        self._reader: asyncio.Task[Finish] | None = None
+        self._answer = GrowingAnswer()
+        self._growth = Listeners()
+        self._newest: Delta | None = None
+        self._ended: Ended | None = None
 
     @property
     def length(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        """How many characters the answer has so far."""
+        return self._answer.length
 
-    def text(self, after: int = 0, before: int | None = None) -> str:
-        """Return the answer so far from a cursor, or up to another; its cost is what it returns."""
-        end = self.length if before is None else before
-        if after >= end:
-            return ""
-        first, last = bisect_right(self._ends, after), bisect_left(self._ends, end)
-        start = self._ends[first - 1] if first else 0
-        pieces = self._pieces[first : last + 1]
-        joined = "".join(pieces) if len(pieces) > 1 else pieces[0]
-        return joined[after - start : end - start]
+    @property
+    def first(self) -> float | None:
+        """Loop time of the first text."""
+        return self._answer.first
+
+    def text(self, after: int = 0) -> str:
+        """Return the answer so far from a cursor; its cost is what it returns."""
+        return self._answer.text(after)
 
     def append(self, text: str) -> None:
         """Let the answer grow and wake whoever waits for it."""
-        if self.first is None:
-            self.first = asyncio.get_running_loop().time()
-        self._pieces.append(text)
-        self._ends.append(self.length + len(text))
-        self._wake()
+        self._answer.append(text)
+        self._growth.wake()
 
     def read(self, answer: Coroutine[Any, Any, Finish]) -> asyncio.Task[Finish]:
         """Start the task that reads the upstream."""
@@ -105,12 +99,12 @@ class LiveTurn:
         """Announce an end that the store has kept."""
         self.turn = turn
         self._ended = Ended(turn, len(turn.answer))
-        self._wake()
+        self._growth.wake()
 
     async def ended(self) -> Turn:
         """Wait until the end is kept, and return the turn as it was kept."""
         while self._ended is None:
-            await self._growth()
+            await self._growth.listen()
         return self._ended.turn
 
     def snapshot(self) -> Turn:
@@ -119,21 +113,21 @@ class LiveTurn:
 
     def unkept(self) -> Piece | None:
         """Return the text that no checkpoint has yet; `kept` says that one has."""
-        text = self.text(self._kept)
-        return (
-            Piece(self.owner, self.turn.id, self._kept, text) if text and not self._ended else None
-        )
+        if self._ended:
+            return None
+        position, text = self._answer.unkept()
+        return Piece(self.owner, self.turn.id, position, text) if text else None
 
     def kept(self, piece: Piece) -> None:
         """Note that a checkpoint holds this piece."""
-        self._kept = piece.position + len(piece.text)
+        self._answer.kept(piece.position + len(piece.text))
 
     async def follow(self, after: int = 0) -> AsyncGenerator[TurnEvent, None]:
         """Yield the answer from a cursor as it grows, then its end."""
         cursor = after
         yield Started(started(self.turn), cursor)
         while True:
-            if cursor < self.length:
+            if cursor < self._answer.length:
                 delta = self._delta(cursor)
                 cursor = delta.cursor
                 yield delta
@@ -141,27 +135,16 @@ class LiveTurn:
                 yield self._ended
                 return
             else:
-                await self._growth()
+                await self._growth.listen()
 
     def _delta(self, after: int) -> Delta:
         # Followers that keep up stand at the same cursor: they share one event.
-        newest, end = self._newest, min(self.length, after + LARGEST)
+        newest, end = self._newest, min(self._answer.length, after + LARGEST)
         if newest and newest.cursor == end and end - len(newest.text) == after:
             return newest
-        text = self.text(after, end)
+        text = self._answer.text(after, end)
         self._newest = Delta(self.turn.conversation_id, self.turn.id, end, text)
         return self._newest
-
-    async def _growth(self) -> None:
-        grown = asyncio.get_running_loop().create_future()
-        self._waiting.append(grown)
-        await grown
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for grown in waiting:
-            if not grown.done():  # one that left is cancelled
-                grown.set_result(None)
 
 
 def started(turn: Turn) -> Turn:

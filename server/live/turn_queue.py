@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 
+from server.live.port import Place
 from storage.port import BusyError
 
 
@@ -41,10 +42,6 @@ class Waiters:
                         called.set_exception(error)
                     return True
         return False
-
-
-#: Whose it is, and the conversation.
-Place = tuple[str, str]
 
 
 class TurnQueue:

@@ -88,9 +88,6 @@ class UpstreamPool:
         self, members: Sequence[PoolMember], *, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._places = tuple(_Rank(m, Health(now), ModelList(m.speaker, now)) for m in members)
-        self._running = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._created = int(time.time())
 
     def serves(self, model: str) -> bool:
@@ -113,11 +110,6 @@ class UpstreamPool:
     def has(self, name: str) -> bool:
         """Say whether there is an upstream of this name."""
         return any(place.member.name == name for place in self._places)
-
-    @property
-    def running(self) -> int:
-        """How many calls are being answered."""
-        return self._running
 
     def state(self) -> tuple[State, ...]:
         """Return how every upstream has done."""
@@ -148,22 +140,9 @@ class UpstreamPool:
 
     @asynccontextmanager
     async def call(self, call: Call) -> AsyncIterator[Reply]:
-        """Send a call and yield the reply; see OpenAISpeaker. What has no place is refused."""
-        self._running += 1
-        self._idle.clear()
-        try:
-            async with AsyncExitStack() as stack:
-                stack.enter_context(call.place())
-                if (meter := call.meter) is None:
-                    yield await self._first_reply(call, stack)
-                else:
-                    stack.push_async_callback(meter.end)
-                    asked = await meter.begin(call)
-                    yield meter.hear(await self._first_reply(asked, stack))
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
+        """Send a call and yield the reply; see OpenAISpeaker."""
+        async with AsyncExitStack() as stack:
+            yield await self._first_reply(call, stack)
 
     async def models(self) -> Sequence[Mapping[str, Any]]:
         """Return the models of all members, aliases included, each name once."""
@@ -178,14 +157,6 @@ class UpstreamPool:
                 given = {"created": self._created, "owned_by": member.name, **model}
                 found.setdefault(str(model["id"]), {**given, "object": "model"})
         return list(found.values())
-
-    async def idle(self, grace: float) -> None:
-        """Wait until no call is being answered, but no longer than `grace` seconds."""
-        try:
-            async with asyncio.timeout(grace):
-                await self._idle.wait()
-        except TimeoutError:
-            return
 
     async def close(self) -> None:
         """Close every member."""

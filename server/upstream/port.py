@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -76,28 +76,10 @@ class Call:
     deadline: float | None = None
     #: usage that was asked for and is not told is counted in its place
     counted: bool = True
-    #: who counts what it uses; None where nobody does
-    meter: Meter | None = None
-    #: takes a place for it, or refuses it; one that is part of a turn has the turn's
-    place: Callable[[], AbstractContextManager[None]] = nullcontext
+    #: whose place and tokens it takes; None where a turn has them already, or it is our own
+    owner: str | None = None
     #: the one upstream that has what the call names; None where any will do
     upstream: str | None = None
-
-
-class Meter(Protocol):
-    """Counts what one call uses."""
-
-    async def begin(self, call: Call) -> Call:
-        """Return the call as it is to be sent; what is raised here refuses it."""
-        ...
-
-    def hear(self, reply: Reply) -> Reply:
-        """Return the reply as it is to be passed on."""
-        ...
-
-    async def end(self) -> None:
-        """Count what was heard; the answer was read, or given up."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

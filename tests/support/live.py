@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from server.app.core import core_of
 from server.config.limits import UpstreamLimits
 from server.config.settings import Settings, load
 from server.core.access.auth import Auth
@@ -66,9 +67,7 @@ async def serve(
     characters, at_once = characters or Characters(), at_once or UpstreamLimits()
     defaults = Defaults(model, characters=characters, upstreams=at_once)
     async with AsyncExitStack() as stack:
-        core = await stack.enter_async_context(
-            Conversations(store, upstream, defaults, traces=traces)
-        )
+        core = await stack.enter_async_context(core_of(store, upstream, defaults, traces=traces))
         bound = stack.enter_context(listening_socket("127.0.0.1", 0))
         port = bound.getsockname()[1]
         rpc = await stack.enter_async_context(RpcListener(core, auth, settings, tls=tls))

@@ -13,8 +13,8 @@ import structlog
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request
 
+from server.app.core import core_of
 from server.config.settings import load
-from server.core.conversations import Conversations
 from server.core.turns.plan import Defaults
 from server.transports.websocket.connection import GuardedConnection
 from server.transports.websocket.listener import WebsocketListener
@@ -44,7 +44,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with (
             SQLiteStore(Path(folder) / "echo.db") as store,
-            Conversations(store, Parrot(), Defaults("eliza")) as core,
+            core_of(store, Parrot(), Defaults("eliza")) as core,
             Echo(core, OPEN_HOUSE, settings) as listener,
         ):
             print(f"ws://127.0.0.1:{listener.port}", flush=True)

@@ -31,6 +31,7 @@ from typing import Any
 
 import structlog
 
+from server.app.core import core_of
 from server.core.conversations import Conversations
 from server.core.turns.plan import Defaults
 from server.core.turns.questions import Ask, Regenerate
@@ -75,7 +76,7 @@ async def live(path: Path, fatal: int, tell: Tell) -> list[str]:
     puppet = Puppet()
     async with (
         Doomed(path, fatal) as store,
-        Conversations(store, puppet, Defaults(MODEL), checkpoint_seconds=0.02) as conversations,
+        core_of(store, puppet, Defaults(MODEL), checkpoint_seconds=0.02) as conversations,
     ):
         first = await conversations.ask(OWNER, "c", Ask("One", idempotency_key="k"))
         tell({"asked": first.id, "question": "One", "key": "k"})
@@ -144,7 +145,7 @@ def _ending(turn: Turn) -> dict[str, Any]:
 async def checked(path: Path, told: list[dict[str, Any]]) -> list[str]:
     """Open what a killed process left, and return what is not as it was promised."""
     puppet = Puppet()
-    async with SQLiteStore(path) as store, Conversations(store, puppet, Defaults(MODEL)) as core:
+    async with SQLiteStore(path) as store, core_of(store, puppet, Defaults(MODEL)) as core:
         rest = [one for one in told if "imported" not in one]
         broken = [line for one in rest for line in await _kept(core, one, told)]
         for owner, turn in await store.running():

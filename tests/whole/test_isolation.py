@@ -77,13 +77,12 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             websocket = WebsocketListener(core, auth, settings, page_port=served.port)
             async with rpc, websocket:
                 url = f"http://127.0.0.1:{served.port}"
-                facade = Facade(served.upstreams, core, default_model=MODEL, whole_bytes=1 << 20)
                 house = House(
                     url,
                     f"127.0.0.1:{rpc.port}",
                     f"ws://127.0.0.1:{websocket.port}/",
                     served.client,
-                    facade,
+                    served.facade,
                     {},
                 )
                 await furnish(house)

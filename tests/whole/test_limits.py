@@ -14,6 +14,7 @@ import pytest
 from trialogue.v1 import conversation_pb2 as pb
 from websockets.asyncio.client import ClientConnection, connect
 
+from server.app.core import core_of
 from server.config.limits import HttpLimits, RpcLimits, TurnLimits
 from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
@@ -228,7 +229,7 @@ class TestTurns:
     async def core(
         self, store: SQLiteStore, upstream: Upstream, limits: TurnLimits
     ) -> AsyncIterator[Conversations]:
-        async with Conversations(store, upstream, Defaults("gpt-4o", limits=limits)) as opened:
+        async with core_of(store, upstream, Defaults("gpt-4o", limits=limits)) as opened:
             yield opened
 
     async def test_in_all(self, store: SQLiteStore, upstream: Puppet) -> None:

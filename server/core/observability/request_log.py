@@ -10,9 +10,9 @@ from typing import Any
 import structlog
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
-from server.core.observability.metrics import WIRE, Metrics
+from server.core.observability.metrics import WIRE
+from server.core.observability.observed import Observed
 from server.core.observability.request import REQUEST, Request, request_id
-from server.core.observability.traces import Traces
 from server.live.turn import LiveTurn
 
 log = structlog.get_logger("trialogue.requests")
@@ -25,9 +25,8 @@ LEFT = "left"
 class Requests:
     """Begins and ends every request, on whichever wire."""
 
-    def __init__(self, metrics: Metrics, traces: Traces) -> None:
-        self._metrics = metrics
-        self._traces = traces
+    def __init__(self, observed: Observed) -> None:
+        self.observed = observed
 
     @contextmanager
     def within(
@@ -46,7 +45,7 @@ class Requests:
         self, wire: str, given_id: str | None = None, carrier: Mapping[str, str] = _NO_HEADERS
     ) -> Request:
         """Begin a request in this context, and in those of all tasks that are begun in it."""
-        request = Request(wire, request_id(given_id), self._traces.request(wire, carrier))
+        request = Request(wire, request_id(given_id), self.observed.traces.request(wire, carrier))
         WIRE.set(wire)
         REQUEST.set(request)
         bind_contextvars(request_id=request.id)
@@ -59,7 +58,7 @@ class Requests:
         if request.status is None:
             request.status = LEFT
         seconds = request.seconds
-        self._metrics.request_ended(request.wire, str(request.status), seconds)
+        self.observed.metrics.request_ended(request.wire, str(request.status), seconds)
         log.info("request", **_line(request), ms=round(1000 * seconds, 1))
         request.span.end(request)
 

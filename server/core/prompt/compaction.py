@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 
 import structlog
@@ -50,7 +50,6 @@ class Compaction:
         upstream: Upstream,
         composer: Composer,
         ids: Ids,
-        now: Callable[[], int],
         limits: UpstreamLimits,
     ) -> None:
         self._at_once = asyncio.Semaphore(limits.summaries)
@@ -58,7 +57,6 @@ class Compaction:
         self._upstream = upstream
         self._composer = composer
         self._ids = ids
-        self._now = now
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def consider(self, owner: str, turn: Turn) -> None:
@@ -170,7 +168,7 @@ class Compaction:
             encoding=scale.encoding.name,
             model=model,
             turn_id=None,
-            created_at=self._now(),
+            created_at=self._ids.now(),
             stands_for=last.depth,
         )
         return await self._store.summarise(owner, summary)

@@ -8,11 +8,10 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from server.config.limits import TurnLimits
-from server.core.access.concurrency import Room
-from server.core.access.token_budget import TokenBudget
-from server.core.errors import DrainingError, RateLimitedError
+from server.core.access.capacity import Capacity
+from server.core.errors import DrainingError
 from server.core.ids import NEW, check_id
+from server.core.prompt.compaction import Compaction
 from server.core.turns.plan import Plan, Planner
 from server.core.turns.questions import (
     Ask,
@@ -24,9 +23,8 @@ from server.core.turns.questions import (
     claim_of,
 )
 from server.core.turns.run import Running
-from server.live.notify import Notifier
+from server.live.port import LiveTurns, Place
 from server.live.turn import LiveTurn
-from server.live.turn_queue import Place, TurnQueue
 from server.upstream.port import Upstream
 from storage.model import Status, Turn
 from storage.port import BusyError, Claim, IdempotencyMismatchError, Store
@@ -39,28 +37,17 @@ class Asking:
         self,
         store: Store,
         planner: Planner,
+        live: LiveTurns,
+        capacity: Capacity,
         running: Running,
-        notifier: Notifier,
-        turn_queue: TurnQueue,
-        token_budget: TokenBudget,
-        limits: TurnLimits,
-        room: Room,
-        now: Callable[[], int],
-        ended: Callable[[str, Turn], None],
+        compaction: Compaction,
     ) -> None:
-        """`ended` is called with the owner and the turn when an end is kept and announced."""
-        self._room = room
-        #: whose turn has a place in the room, or has left it to the next in line
-        self._roomed: set[Place] = set()
         self._store = store
         self._planner = planner
+        self._live = live
+        self._capacity = capacity
         self._running = running
-        self._notifier = notifier
-        self._turn_queue = turn_queue
-        self._token_budget = token_budget
-        self._limits = limits
-        self._now = now
-        self._ended = ended
+        self._compaction = compaction
         self._interrupting: Counter[Place] = Counter()
         self._claimed: dict[tuple[str, str], tuple[Claim, asyncio.Task[Turn]]] = {}
         self._beginning: set[asyncio.Task[Turn]] = set()
@@ -81,7 +68,7 @@ class Asking:
         self.refuse_if_draining()
         question = check_ask(question)
         await self._planner.check(question)
-        claim = claim_of(conversation_id, question, self._now())
+        claim = claim_of(conversation_id, question, self._planner.ids.now())
         if conversation_id in ("", NEW):
             conversation_id = self._planner.ids.new("conv")
         else:
@@ -117,14 +104,23 @@ class Asking:
             await self._store.delete(owner, conversation_id)
         finally:
             self._give_back(place)
-        self._notifier.notify(place)
+        self._live.notify(place)
 
-    async def drain(self) -> None:
-        """Refuse whoever asks or waits, and let the turns that are just beginning begin."""
+    async def drain(self, grace: float) -> None:
+        """Refuse whoever asks or waits, let those begin that are beginning, and let all end.
+
+        What still runs after `grace` seconds is interrupted.
+        """
         self.draining = True
-        self._turn_queue.refuse_all(_draining())
+        self._live.refuse_all(_draining())
         while self._beginning:
             await asyncio.wait(set(self._beginning))
+        await self._running.drain(grace)
+        await self._compaction.close()
+
+    async def recover(self) -> None:
+        """End every turn that a crash left running."""
+        await self._running.recover()
 
     def refuse_if_draining(self) -> None:
         if self.draining:
@@ -166,7 +162,7 @@ class Asking:
         turn_id = await self._store.claimed(owner, claim)
         if turn_id is None:
             return await self._begun(owner, conversation_id, question, claim, writer)
-        if (live := self._running.find(owner, turn_id)) is not None:
+        if (live := self._live.find(owner, turn_id)) is not None:
             return live.snapshot()
         turn = await self._store.turn(owner, turn_id)
         if turn.status is not Status.INTERRUPTED:
@@ -203,7 +199,7 @@ class Asking:
         writer: Upstream | None = None,
         on_leave: OnDisconnect = OnDisconnect.CONTINUE,
     ) -> Turn:
-        await self._token_budget.check(place[0])
+        await self._capacity.token_budget.check(place[0])
         await self._take(place, if_busy)
         # Shielded: a caller who vanishes now would else leave the conversation busy for ever.
         return await self._shielded(self._own(self._begin(place, plan, writer)), place[0], on_leave)
@@ -223,37 +219,25 @@ class Asking:
         """Cancel a turn that has begun, if one has: its asker is gone and wants no answer."""
         if begun.cancelled() or begun.exception() is not None:
             return
-        if (live := self._running.find(owner, begun.result().id)) is not None:
+        if (live := self._live.find(owner, begun.result().id)) is not None:
             live.stop(Status.CANCELLED)
 
     async def _take(self, place: Place, if_busy: IfBusy) -> None:
-        if if_busy is IfBusy.REJECT and self._turn_queue.taken(place):
+        if if_busy is IfBusy.REJECT and self._live.taken(place):
             raise BusyError("Another turn of this conversation is running.")
         self.refuse_if_draining()  # nobody joins a line that has been sent away
-        self._refuse_a_crowd(place)
+        self._capacity.refuse_a_crowd(place, self._live)
         if if_busy is IfBusy.INTERRUPT:
             await self._interrupt(place)
         else:
-            await self._turn_queue.take(place)
-
-    def _refuse_a_crowd(self, place: Place) -> None:
-        """Refuse one turn more than may run; one that waits will take over another's place."""
-        limits, owner = self._limits, place[0]
-        if self._turn_queue.taken(place):
-            return
-        if len(self._turn_queue) >= limits.running:
-            raise RateLimitedError(f"{limits.running} turns are running; no more may at once.")
-        if (most := limits.running_per_key) is None:
-            return
-        if self._turn_queue.of(owner) >= most:
-            raise RateLimitedError(f"{most} turns of this key are running; no more may at once.")
+            await self._live.take(place)
 
     async def _interrupt(self, place: Place) -> None:
         self._interrupting[place] += 1
         try:
-            if (live := self._running.in_conversation(*place)) is not None:
+            if (live := self._live.in_conversation(*place)) is not None:
                 live.stop(Status.CANCELLED)
-            await self._turn_queue.take(place, first=True)
+            await self._live.take(place, first=True)
         finally:
             self._interrupting[place] -= 1
             if not self._interrupting[place]:
@@ -268,11 +252,11 @@ class Asking:
         """Keep and start a turn; its end gives the place back, and so does a failure here."""
         try:
             self.refuse_if_draining()
-            self._make_room(place)
-            await self._token_budget.check(place[0])  # those before it in line may have spent all
+            self._capacity.make_room(place)
+            # Those before it in line may have spent all.
+            await self._capacity.token_budget.check(place[0])
             planned = await plan()
-            live = LiveTurn(place[0], planned.turn)
-            self._running.admit(live)
+            live = self._live.admit(place[0], planned.turn)
             try:
                 turn = await self._store.begin(
                     place[0],
@@ -284,7 +268,7 @@ class Asking:
                     before=planned.before,
                 )
             except BaseException:
-                self._running.forget(live)
+                self._live.forget(live)
                 raise
         except BaseException:
             self._give_back(place)
@@ -295,27 +279,18 @@ class Asking:
         )
         if self._interrupting[place]:
             live.stop(Status.CANCELLED)
-        self._notifier.notify(place)
+        self._live.notify(place)
         return turn
 
     def _free(self, live: LiveTurn) -> None:
+        """Let the next turn begin: an end is kept and announced."""
         self._give_back((live.owner, live.turn.conversation_id))
-        self._ended(live.owner, live.turn)
-
-    def _make_room(self, place: Place) -> None:
-        """Have a place in the room for a turn: the one before it left its own, or a new one.
-
-        Only here, where a turn begins: a deletion has the place of a turn too, and needs no room.
-        """
-        if place not in self._roomed:
-            self._room.enter(place[0])
-            self._roomed.add(place)
+        self._compaction.consider(live.owner, live.turn)
 
     def _give_back(self, place: Place) -> None:
-        self._turn_queue.give_back(place)
-        if place in self._roomed and not self._turn_queue.taken(place):
-            self._roomed.remove(place)
-            self._room.leave(place[0])
+        self._live.give_back(place)
+        if not self._live.taken(place):
+            self._capacity.leave_room(place)
 
     def _own(self, beginning: Coroutine[Any, Any, Turn]) -> asyncio.Task[Turn]:
         task = asyncio.create_task(beginning)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from server.config.limits import TurnLimits, UpstreamLimits
@@ -63,13 +62,11 @@ class Planner:
         composer: Composer,
         defaults: Defaults,
         ids: Ids,
-        now: Callable[[], int],
     ) -> None:
         self._store = store
-        self._composer = composer
-        self._defaults = defaults
-        self._characters = defaults.characters
-        self._now = now
+        self.composer = composer
+        self.defaults = defaults
+        self.characters = defaults.characters
         self.ids = ids
 
     async def plan(
@@ -84,8 +81,8 @@ class Planner:
         request = await self._request(owner, conversation_id, there, question)
         if place is not None:
             request = await self._joined(request, place)
-        composed = await self._composer.compose(request)
-        now = self._now()
+        composed = await self.composer.compose(request)
+        now = self.ids.now()
         turn_id = self.ids.new("turn")
         message = _question(self.ids.new("msg"), turn_id, request, composed, now)
         first = there is None or not there.message_count
@@ -121,8 +118,8 @@ class Planner:
         again: Ask | Regenerate,
         claim: Claim | None = None,
     ) -> Plan:
-        character = self._characters.character(again)
-        model = again.model or there.model or character.model or self._defaults.model
+        character = self.characters.character(again)
+        model = again.model or there.model or character.model or self.defaults.model
         request = PromptRequest(
             owner,
             there.id,
@@ -132,13 +129,13 @@ class Planner:
             system_prompt=self._instructions(there, again),
             max_tokens=again.max_tokens,
             summarise=there.truncation == SUMMARIZE,
-            template=await self._characters.template(again, model),
+            template=await self.characters.template(again, model),
             role=question.role,
             attached=again.attached if isinstance(again, Ask) else "",
         )
-        composed = await self._composer.compose(request)
+        composed = await self.composer.compose(request)
         return Plan(
-            turn=_turn(self.ids.new("turn"), question, request, composed, self._now()),
+            turn=_turn(self.ids.new("turn"), question, request, composed, self.ids.now()),
             prompt=self._prompt(composed, request.model, again),
             answer_id=self.ids.new("msg"),
             claim=claim,
@@ -151,13 +148,13 @@ class Planner:
 
     async def check(self, expected: StyleRequest) -> None:
         """Refuse characters and templates that there are not, before anything is waited for."""
-        await self._characters.check(expected)
+        await self.characters.check(expected)
 
     async def _request(
         self, owner: str, conversation_id: str, there: Conversation | None, question: Ask
     ) -> PromptRequest:
-        character = self._characters.character(question)
-        model = question.model or (there and there.model) or character.model or self._defaults.model
+        character = self.characters.character(question)
+        model = question.model or (there and there.model) or character.model or self.defaults.model
         parent = _parent(there, question)
         before: tuple[Message, ...] = ()
         if character.greeting and (there is None or not there.message_count):
@@ -173,7 +170,7 @@ class Planner:
             system_prompt=self._system_prompt(there, question, character),
             max_tokens=question.max_tokens,
             summarise=there is not None and there.truncation == SUMMARIZE,
-            template=await self._characters.template(question, model),
+            template=await self.characters.template(question, model),
             before=before,
             role=question.role,
             attached=question.attached,
@@ -215,17 +212,17 @@ class Planner:
             parent_id=parent_id,
             role=said.role,
             content=said.content,
-            tokens=await self._composer.count(model, said.content),
-            encoding=self._composer.encoding_of(model).name,
+            tokens=await self.composer.count(model, said.content),
+            encoding=self.composer.encoding_of(model).name,
             model=None,
             turn_id=None,
-            created_at=self._now(),
+            created_at=self.ids.now(),
             depth=depth,
         )
 
     def _check_character(self, there: Conversation, how: Ask | Regenerate) -> None:
         """Refuse a character that would change the system prompt of a conversation."""
-        if self._characters.character(how).system_prompt not in (None, there.system_prompt):
+        if self.characters.character(how).system_prompt not in (None, there.system_prompt):
             raise _too_late("character")
 
     def _instructions(self, there: Conversation, how: Ask | Regenerate) -> str | None:
@@ -234,7 +231,7 @@ class Planner:
         return own or there.system_prompt
 
     def _prompt(self, composed: Composed, model: str, how: Ask | Regenerate) -> Prompt:
-        max_tokens = how.max_tokens or self._defaults.counting.max_tokens
+        max_tokens = how.max_tokens or self.defaults.counting.max_tokens
         written, stop = composed.scale.template, how.stop
         if written is not None:
             max_tokens = max_tokens or composed.window.reserved  # else OpenAI completes 16 tokens
@@ -273,7 +270,7 @@ class Planner:
         given = question.system_prompt
         wanted = character.system_prompt if given is None else given
         if there is None:
-            return wanted or character.system_prompt or self._defaults.system_prompt
+            return wanted or character.system_prompt or self.defaults.system_prompt
         if wanted in (None, there.system_prompt):
             return there.system_prompt
         if question.said:
@@ -286,7 +283,7 @@ class Planner:
         self, there: Conversation | None, question: Ask, request: PromptRequest, now: int
     ) -> Conversation:
         """Return the conversation that a first question makes, or finishes making."""
-        character = self._characters.character(question)
+        character = self.characters.character(question)
         return Conversation(
             id=request.conversation_id,
             title="",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
 import structlog
 
 from server.core.errors import Problem, problem_of
+from server.live.port import LiveTurns
 from server.live.turn import LiveTurn
 from storage.model import Failure, Status, Turn
 from storage.port import Outcome, Store, UnavailableError
@@ -24,17 +26,14 @@ PATIENCE = 300.0
 class Keeping:
     """Tries to keep an end until it is kept; a drain alone gives up on it."""
 
-    def __init__(self, store: Store, patience: float = PATIENCE) -> None:
+    def __init__(self, store: Store, live: LiveTurns, patience: float = PATIENCE) -> None:
+        """`patience` is how many seconds followers wait for an end that cannot be kept."""
         self._store = store
+        self._live = live
         self._patience = patience
         self._hurry = asyncio.Event()
         self._away = False
-        self._late: dict[tuple[str, str], LiveTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-
-    def find(self, owner: str, turn_id: str) -> LiveTurn | None:
-        """Return a turn whose followers were told of an end that is not kept yet."""
-        return self._late.get((owner, turn_id))
 
     async def keep(self, live: LiveTurn, outcome: Outcome) -> Turn:
         """Keep an end and return the turn as its followers are to hear of it.
@@ -49,10 +48,16 @@ class Keeping:
         error = failure(kept)
         if not self._hurry.is_set():
             failed = replace(outcome, status=Status.FAILED, finish_reason=None, error=error)
+            self._live.linger(live)
             task = asyncio.create_task(self._kept_late(live, failed), name=f"{live.turn.id} late")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return told_failed(live, outcome.ended_at, error)
+
+    async def recover(self, outcome_of: Callable[[Turn], Awaitable[Outcome]]) -> None:
+        """End every turn that a crash left running."""
+        for owner, turn in await self._store.running():
+            await self._store.end(owner, turn.id, await outcome_of(turn))
 
     def note(self, why: UnavailableError | None) -> None:
         """Say in the log that the database is away, or back, when that has changed."""
@@ -106,14 +111,12 @@ class Keeping:
             pause = min(2 * pause, longest)
 
     async def _kept_late(self, live: LiveTurn, outcome: Outcome) -> None:
-        key = live.owner, live.turn.id
-        self._late[key] = live
         try:
             await self._tried(live, outcome, float("inf"))
         except Exception:
             log.exception("the end of a turn could not be kept", turn=live.turn.id)
         finally:
-            del self._late[key]
+            self._live.release(live)
 
 
 def told_failed(live: LiveTurn, now: int, error: Failure) -> Turn:

@@ -1,4 +1,4 @@
-"""The turns that are being written now: reads their upstream, checkpoints and records them."""
+"""The turns that are being written now: reads their upstream, and records how they end."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ from dataclasses import dataclass, replace
 import structlog
 
 from server.core.errors import Problem, problem_of
-from server.core.observability.metrics import WIRE, Metrics
+from server.core.observability.metrics import WIRE
+from server.core.observability.observed import Observed
 from server.core.observability.request import REQUEST, RequestSpan
-from server.core.observability.traces import NoTraces, Traces, TurnSpan
-from server.core.prompt.compose import Composer
-from server.core.turns.record import PATIENCE, Keeping, failure, failure_of, told_failed
+from server.core.observability.traces import TurnSpan
+from server.core.turns.checkpoint import Checkpoints
+from server.core.turns.outcome import Outcomes
+from server.core.turns.record import Keeping, failure, told_failed
+from server.live.port import LiveTurns
 from server.live.turn import LiveTurn
 from server.upstream.port import Finish, Prompt, Upstream, UpstreamFailedError
-from storage.model import Failure, Status, Turn, Usage
-from storage.port import Outcome, Store, UnavailableError
+from storage.model import Failure, Status, Turn
 
 log = structlog.get_logger("trialogue.turns")
-
-#: Seconds between checkpoints: with the commit behind it, well within the second promised.
-CHECKPOINT_SECONDS = 0.4
-#: The encoding in which the text of a turn is counted that broke while it was counted, maybe.
-_BYTES = "utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,54 +35,28 @@ class Reading:
 
 
 class Running:
-    """Owns a task for every running turn, and the one that checkpoints them all."""
+    """Owns a task for every running turn."""
 
     def __init__(
         self,
-        store: Store,
         upstream: Upstream,
-        composer: Composer,
-        metrics: Metrics,
-        now: Callable[[], int],
-        checkpoint_seconds: float = CHECKPOINT_SECONDS,
-        patience: float = PATIENCE,
-        traces: Traces | None = None,
+        live: LiveTurns,
+        keeping: Keeping,
+        checkpoints: Checkpoints,
+        outcomes: Outcomes,
+        observed: Observed,
     ) -> None:
-        """`patience` is how many seconds followers wait for an end that cannot be kept."""
-        self._checkpoint_seconds = checkpoint_seconds
-        self._store = store
         self._upstream = upstream
-        self._composer = composer
-        self._metrics = metrics
-        self._traces = traces or NoTraces()
-        self._now = now
-        self._live: dict[tuple[str, str], LiveTurn] = {}
-        self._of_conversation: dict[tuple[str, str], LiveTurn] = {}
+        self._live = live
+        self._keeping = keeping
+        self._checkpoints = checkpoints
+        self._outcomes = outcomes
+        self._observed = observed
         self._tasks: dict[LiveTurn, asyncio.Task[None]] = {}
-        self._checkpoints: asyncio.Task[None] | None = None
-        self._keeping = Keeping(store, patience)
 
-    def __len__(self) -> int:
-        return len(self._live)
-
-    @property
-    def followers(self) -> int:
-        return sum(live.followers for live in self._live.values())
-
-    def find(self, owner: str, turn_id: str) -> LiveTurn | None:
-        return self._live.get((owner, turn_id)) or self._keeping.find(owner, turn_id)
-
-    def in_conversation(self, owner: str, conversation_id: str) -> LiveTurn | None:
-        return self._of_conversation.get((owner, conversation_id))
-
-    def admit(self, live: LiveTurn) -> None:
-        """Let a turn be found; done before it is stored, since whoever sees it there looks here."""
-        self._live[live.owner, live.turn.id] = live
-        self._of_conversation[live.owner, live.turn.conversation_id] = live
-
-    def forget(self, live: LiveTurn) -> None:
-        del self._live[live.owner, live.turn.id]
-        del self._of_conversation[live.owner, live.turn.conversation_id]
+    async def recover(self) -> None:
+        """End every turn that a crash left running, with the text that was checkpointed."""
+        await self._keeping.recover(self._outcomes.left)
 
     def start(
         self,
@@ -103,8 +74,7 @@ class Running:
         self._tasks[live] = asyncio.create_task(
             self._run(live, reading, answer_id, done), name=live.turn.id
         )
-        if self._checkpoints is None:
-            self._checkpoints = asyncio.create_task(self._checkpoint_for_ever(), name="checkpoints")
+        self._checkpoints.begin()
 
     async def drain(self, grace: float) -> None:
         """Let the answers end; interrupt what still runs after `grace` seconds; keep all ends."""
@@ -116,9 +86,7 @@ class Running:
         while self._tasks:
             await asyncio.wait(set(self._tasks.values()))
         await self._keeping.close()
-        if self._checkpoints is not None:
-            self._checkpoints.cancel()
-            await asyncio.wait([self._checkpoints])
+        await self._checkpoints.close()
 
     async def _run(
         self, live: LiveTurn, reading: Reading, answer_id: str, done: Callable[[], None]
@@ -127,9 +95,9 @@ class Running:
         span: TurnSpan | None = None
         try:
             try:
-                span = self._traces.turn(live.turn, reading.prompt, reading.within)
+                span = self._observed.traces.turn(live.turn, reading.prompt, reading.within)
                 finish, problem = await self._answer(live, reading)
-                outcome = await self._outcome(live, answer_id, finish, problem)
+                outcome = await self._outcomes.of(live, answer_id, finish, problem)
                 turn = await self._keeping.keep(live, outcome)
             except Exception as error:
                 log.exception("turn broke", turn=live.turn.id)
@@ -139,22 +107,13 @@ class Running:
         except Exception:
             log.exception("the end of a turn was not counted", turn=live.turn.id)
         finally:
-            self.forget(live)
+            self._live.forget(live)
             self._tasks.pop(live, None)
             done()
 
     async def _broken(self, live: LiveTurn, answer_id: str, error: Failure) -> Turn:
         """Keep an end that tells nothing but the text, and that the turn failed."""
-        text = live.text()
-        outcome = Outcome(
-            status=Status.FAILED,
-            text=text,
-            answer_id=answer_id,
-            tokens=len(text.encode()),  # no more are in it; weighed anew where it is read
-            encoding=_BYTES,
-            ended_at=self._now(),
-            error=error,
-        )
+        outcome = self._outcomes.broken(live, answer_id, error)
         try:
             return await self._keeping.keep(live, outcome)
         except Exception:
@@ -166,7 +125,7 @@ class Running:
         first = None if live.first is None else live.first - live.began
         if span is not None:
             span.end(turn, first)
-        self._metrics.turn_ended(turn, first, now - live.began)
+        self._observed.metrics.turn_ended(turn, first, now - live.began)
         log.info(
             "turn ended",
             turn=turn.id,
@@ -207,52 +166,6 @@ class Running:
                     return piece
                 live.append(_sound(piece))
         raise UpstreamFailedError("The upstream's answer was cut off.")
-
-    async def _outcome(
-        self, live: LiveTurn, answer_id: str, finish: Finish | None, problem: Problem | None
-    ) -> Outcome:
-        text = live.text()
-        tokens = await self._composer.count(live.turn.model, text)
-        status, error = live.stopped_as or Status.INTERRUPTED, None
-        if finish is not None:
-            status = Status.COMPLETED
-        elif problem is not None and live.stopped_as is None:
-            status = Status.FAILED
-            error = failure_of(problem)
-        counted = Usage(live.turn.context.prompt_tokens, tokens)
-        told = finish.usage if finish else None
-        return Outcome(
-            status=status,
-            text=text,
-            answer_id=answer_id,
-            tokens=tokens,
-            encoding=self._composer.encoding_of(live.turn.model).name,
-            ended_at=self._now(),
-            finish_reason=finish.reason if finish else None,
-            usage=told or counted,
-            error=error,
-            content=finish.content if finish else None,
-            drift=told.prompt_tokens - counted.prompt_tokens if told else None,
-        )
-
-    async def _checkpoint_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(self._checkpoint_seconds)
-            found = [(live, live.unkept()) for live in self._live.values()]
-            pieces = [(live, piece) for live, piece in found if piece is not None]
-            if not pieces:
-                continue
-            try:
-                await self._store.checkpoint([piece for _, piece in pieces])
-            except UnavailableError as error:
-                self._keeping.note(error)
-                continue
-            except Exception:
-                log.exception("answers could not be checkpointed")  # the next time may do
-                continue
-            self._keeping.note(None)
-            for live, piece in pieces:
-                live.kept(piece)
 
 
 def _sound(piece: str) -> str:

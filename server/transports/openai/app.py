@@ -11,6 +11,7 @@ from functools import partial
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from server.core.completions import StoredCompletions, UpstreamObjects
 from server.core.conversations import Conversations
 from server.core.errors import Code, DrainingError, code_of
 from server.openai_protocol.errors import ApiError
@@ -30,10 +31,9 @@ from server.transports.openai.errors import (
 from server.transports.openai.exchange import Exchange
 from server.transports.openai.legacy import Legacy
 from server.transports.openai.models import Models
-from server.transports.openai.passthrough import Passthrough
+from server.transports.openai.passthrough import PassthroughRoutes
 from server.transports.openai.paths import PREFIX, streams_past
 from server.transports.openai.stored_objects.ownership import Ownership
-from server.upstream.pool import UpstreamPool
 
 log = structlog.get_logger("trialogue.openai")
 
@@ -61,16 +61,17 @@ class Facade:
 
     def __init__(
         self,
-        upstreams: UpstreamPool,
         conversations: Conversations,
+        completions: StoredCompletions,
+        objects: UpstreamObjects,
         *,
         default_model: str,
         whole_bytes: int,
     ) -> None:
         self._conversations = conversations
-        self._ownership = Ownership(conversations.objects)
-        plain = Passthrough(upstreams, self._ownership, whole_bytes)
-        self.routes = _routes(upstreams, conversations, plain, default_model)
+        self._ownership = Ownership(objects)
+        plain = PassthroughRoutes(conversations.passthrough, self._ownership, whole_bytes)
+        self.routes = _routes(conversations, completions, plain, default_model)
         self._fixed = {route.path.removeprefix(PREFIX): route for route in self.routes}
         self._patterns = [(route.pattern, route) for route in self.routes if "{" in route.path]
         self._anything = Route("/v1/*", {})
@@ -79,10 +80,7 @@ class Facade:
         self.exchanges: dict[asyncio.Task[object], Exchange] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        token_budget, room = self._conversations.token_budget, self._conversations.room
-        exchange = Exchange(
-            scope, receive, send, room, token_budget if token_budget.limited else None
-        )
+        exchange = Exchange(scope, receive, send)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - we are in one
         self.exchanges[task] = exchange
@@ -142,16 +140,20 @@ class Facade:
 
 
 def _routes(
-    upstreams: UpstreamPool, conversations: Conversations, plain: Passthrough, default_model: str
+    conversations: Conversations,
+    completions: StoredCompletions,
+    plain: PassthroughRoutes,
+    default_model: str,
 ) -> tuple[Route, ...]:
     """Return the table of what is not simply handed on."""
-    stored = Stored(upstreams, conversations.completions)
-    shaped = Shaped(upstreams, conversations)
-    joined = Joined(upstreams, conversations, stored)
-    chat = ChatRoutes(upstreams, stored, shaped, joined)
-    completions = CompletionRoutes(upstreams, default_model, shaped)
-    models = Models(upstreams)
-    legacy = Legacy(upstreams, completions, default_model)
+    passthrough = conversations.passthrough
+    stored = Stored(passthrough, completions)
+    shaped = Shaped(passthrough, conversations)
+    joined = Joined(passthrough, conversations, stored)
+    chat = ChatRoutes(passthrough, stored, shaped, joined)
+    of_text = CompletionRoutes(passthrough, default_model, shaped)
+    models = Models(passthrough)
+    legacy = Legacy(passthrough, of_text, default_model)
     return (
         Route("/v1/chat/completions", {"POST": chat.create, "GET": stored.list}),
         Route("/v1/chat/completions/{id}/messages", {"GET": stored.messages}),
@@ -159,18 +161,18 @@ def _routes(
             "/v1/chat/completions/{id}",
             {"GET": stored.read, "POST": stored.change, "DELETE": stored.delete},
         ),
-        Route("/v1/completions", {"POST": completions.create}),
+        Route("/v1/completions", {"POST": of_text.create}),
         Route("/v1/models", {"GET": models.list}),
         Route("/v1/models/{id}", {"GET": models.read, "DELETE": plain.anything}),
         Route("/v1/embeddings", {"POST": plain.embed}),
         Route("/v1/moderations", {"POST": plain.moderate}),
         Route("/v1/engines", {"GET": models.list_engines}),
         Route("/v1/engines/{id}/chat/completions", {"POST": chat.create_of_old}),
-        Route("/v1/engines/{id}/completions", {"POST": completions.create_of_old}),
-        Route("/v1/engines/{id}/generate", {"POST": completions.generate}),
+        Route("/v1/engines/{id}/completions", {"POST": of_text.create_of_old}),
+        Route("/v1/engines/{id}/generate", {"POST": of_text.generate}),
         Route("/v1/engines/{id}/embeddings", {"POST": plain.embed}),
         Route("/v1/engines/{id}", {"GET": models.read_engine}),
-        Route("/v1/text_completion", {"POST": completions.create_of_old}),
+        Route("/v1/text_completion", {"POST": of_text.create_of_old}),
         Route("/v1/edits", {"POST": legacy.edit}),
         Route("/v1/internal/logits", {"POST": legacy.logits}),
     )

@@ -8,17 +8,13 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from server.core.access.auth import EVERYONE
-from server.core.access.concurrency import Room
 from server.core.access.revocation import GuardedReader
-from server.core.access.token_budget import TokenBudget
 from server.core.errors import RefusedError
 from server.core.validation import DEEPEST_JSON, depth
 from server.openai_protocol import errors
@@ -27,7 +23,6 @@ from server.openai_protocol.errors import one_line
 from server.openai_protocol.fields import Fields
 from server.openai_protocol.stream import failure
 from server.transports.openai.errors import ClientLeftError, refusal
-from server.transports.openai.meter import Meter
 from server.upstream.bodies import EVENTS, JSON
 from server.upstream.port import Call, Reply, UpstreamError
 
@@ -40,15 +35,7 @@ _LIVE = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 class Exchange:
     """Reads one request and answers it once; paths begin behind `/v1`."""
 
-    def __init__(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        room: Room,
-        token_budget: TokenBudget | None,
-    ) -> None:
-        """`room` has the places of its calls, `token_budget` counts their tokens."""
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
         raw = scope.get("raw_path") or scope["path"].encode()
         self.raw_path = _without_doubles(raw.decode("latin-1"))
@@ -63,8 +50,6 @@ class Exchange:
         #: what stands in the places of the route's `{names}`
         self.names: Mapping[str, str] = {}
         self.started = False
-        self._token_budget = token_budget
-        self._place = partial(room.within, self.owner)
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -152,15 +137,13 @@ class Exchange:
             headers[_AGAIN] = hashlib.sha256(own).hexdigest()
         if stream is not None:
             headers |= {"accept": EVENTS if stream else JSON, "content-type": JSON}
-        call = Call(self.method, path, self._query(), headers, body, model)
-        return replace(call, meter=self._meter(), place=self._place)
+        return Call(self.method, path, self._query(), headers, body, model, owner=self.owner)
 
     def made(self, path: str, body: dict[str, Any], *, stream: bool = False) -> Call:
         """Return a call of our own making, which stands for a part of this request."""
         headers = {_TRACKED: self._scope["state"]["request_id"], "content-type": JSON}
         headers["accept"] = EVENTS if stream else JSON
-        call = Call("POST", path, "", headers, encode(body), body["model"])
-        return replace(call, meter=self._meter(), place=self._place)
+        return Call("POST", path, "", headers, encode(body), body["model"], owner=self.owner)
 
     async def answer(self, body: object, headers: Mapping[str, str] | None = None) -> None:
         """Answer with JSON; bytes are JSON already."""
@@ -194,9 +177,6 @@ class Exchange:
                 raise
             await self._send(_piece(_last_words(error)))
         await self._send(_piece(b"", more=False))
-
-    def _meter(self) -> Meter | None:
-        return None if self._token_budget is None else Meter(self._token_budget, self.owner)
 
     def _query(self) -> str:
         """Return the query without the version that clients made for Azure put there."""

@@ -6,6 +6,7 @@ import math
 import time
 from typing import Any
 
+from server.core.passthrough import Passthrough
 from server.openai_protocol.errors import ApiError
 from server.openai_protocol.fields import Fields
 from server.transports.openai import validation
@@ -13,7 +14,6 @@ from server.transports.openai.completions.routes import CompletionRoutes
 from server.transports.openai.errors import PassedOnError
 from server.transports.openai.exchange import Exchange, read_json
 from server.transports.openai.upstream_json import ask
-from server.upstream.pool import UpstreamPool
 
 _EDIT = "Edit the text as the instruction says. Answer with the edited text alone."
 _SAME = ("n", "temperature", "top_p")
@@ -26,9 +26,9 @@ class Legacy:
     """Edits, and the probabilities of a text's next token."""
 
     def __init__(
-        self, upstreams: UpstreamPool, completions: CompletionRoutes, default_model: str
+        self, passthrough: Passthrough, completions: CompletionRoutes, default_model: str
     ) -> None:
-        self._upstreams = upstreams
+        self._passthrough = passthrough
         self._completions = completions
         self._default_model = default_model
 
@@ -46,7 +46,7 @@ class Legacy:
             ],
             **{name: asked.raw(name) for name in _SAME if asked.raw(name) is not None},
         }
-        answer = await ask(self._upstreams, exchange.made("/chat/completions", body))
+        answer = await ask(self._passthrough, exchange.made("/chat/completions", body))
         choices = [
             {"index": said["index"], "text": said["message"].get("content") or ""}
             for said in answer["choices"]

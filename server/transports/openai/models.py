@@ -7,21 +7,21 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from server.core.passthrough import Passthrough
 from server.transports.openai.exchange import Exchange
 from server.transports.openai.upstream_json import ask
-from server.upstream.pool import UpstreamPool
 from server.upstream.port import Call
 
 
 class Models:
     """The routes of models and of engines."""
 
-    def __init__(self, upstreams: UpstreamPool) -> None:
-        self._upstreams = upstreams
+    def __init__(self, passthrough: Passthrough) -> None:
+        self._passthrough = passthrough
 
     async def list(self, exchange: Exchange) -> None:
         """List what the upstreams have, aliases included."""
-        await exchange.answer({"object": "list", "data": await self._upstreams.models()})
+        await exchange.answer({"object": "list", "data": await self._passthrough.models()})
 
     async def read(self, exchange: Exchange) -> None:
         """Show a model; one that no list has may still be known to its upstream."""
@@ -29,12 +29,12 @@ class Models:
         if (found := await self._find(name)) is not None:
             await exchange.answer(found)
             return
-        async with self._upstreams.call(self._call(exchange, name)) as reply:
+        async with self._passthrough.call(self._call(exchange, name)) as reply:
             await exchange.relay(reply)
 
     async def list_engines(self, exchange: Exchange) -> None:
         """List the models as engines."""
-        engines = [_engine(model) for model in await self._upstreams.models()]
+        engines = [_engine(model) for model in await self._passthrough.models()]
         await exchange.answer({"object": "list", "data": engines})
 
     async def read_engine(self, exchange: Exchange) -> None:
@@ -44,8 +44,8 @@ class Models:
         if found is None:
             call = replace(self._call(exchange, name), method="GET")
             found = {
-                "owned_by": self._upstreams.first(name).name,
-                **await ask(self._upstreams, call),
+                "owned_by": self._passthrough.first(name).name,
+                **await ask(self._passthrough, call),
             }
         await exchange.answer(_engine({**found, "id": name}))
 
@@ -53,7 +53,7 @@ class Models:
         return exchange.call(f"/models/{quote(name, safe='')}", model=name)
 
     async def _find(self, name: str) -> Mapping[str, Any] | None:
-        return next((one for one in await self._upstreams.models() if one["id"] == name), None)
+        return next((one for one in await self._passthrough.models() if one["id"] == name), None)
 
 
 def _engine(model: Mapping[str, Any]) -> dict[str, Any]:

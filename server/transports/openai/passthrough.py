@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 
+from server.core.passthrough import Passthrough
 from server.openai_protocol.codec import encode
 from server.openai_protocol.errors import ApiError
 from server.transports.openai import validation
@@ -14,21 +15,20 @@ from server.transports.openai.stored_objects.admission import Admission
 from server.transports.openai.stored_objects.lists import OwnLists
 from server.transports.openai.stored_objects.ownership import Ownership
 from server.transports.openai.stored_objects.resources import Does, Rule, rule_of
-from server.upstream.pool import UpstreamPool
 from server.upstream.port import Call
 from storage.port import UnavailableError
 
 
-class Passthrough:
+class PassthroughRoutes:
     """Routes whose bodies and answers are the upstream's alone."""
 
-    def __init__(self, upstreams: UpstreamPool, ownership: Ownership, whole_bytes: int) -> None:
+    def __init__(self, passthrough: Passthrough, ownership: Ownership, whole_bytes: int) -> None:
         """`whole_bytes`: a JSON body up to this size is read, to see which model it names."""
-        self._upstreams = upstreams
+        self._passthrough = passthrough
         self._whole_bytes = whole_bytes
         self._ownership = ownership
-        self._admission = Admission(upstreams, ownership, whole_bytes)
-        self._lists = OwnLists(upstreams, ownership)
+        self._admission = Admission(passthrough, ownership, whole_bytes)
+        self._lists = OwnLists(passthrough, ownership)
 
     async def embed(self, exchange: Exchange) -> None:
         """Pass on a request for embeddings; legacy paths name the model themselves."""
@@ -60,7 +60,7 @@ class Passthrough:
         if self._may_name_a_model(exchange):
             body = await exchange.read()
             model = _model_in(body)
-        if self._upstreams.first(model).local:
+        if self._passthrough.first(model).local:
             raise unknown_url(exchange.method, f"/v1{exchange.path}")
         call = exchange.call(exchange.raw_path, body, model=model)
         rule, path_ids = rule_of(exchange.method, exchange.path) or (None, {})
@@ -75,7 +75,9 @@ class Passthrough:
         except UnavailableError:
             return None
         homes = {one.upstream for one in mine.values()}
-        return next((home for home in homes if len(homes) == 1 and self._upstreams.has(home)), None)
+        if len(homes) == 1 and self._passthrough.has(home := homes.pop()):
+            return home
+        return None
 
     async def _relay(
         self,
@@ -86,13 +88,13 @@ class Passthrough:
         *,
         adopt: bool = False,
     ) -> None:
-        async with self._upstreams.call(call) as reply:
+        async with self._passthrough.call(call) as reply:
             if rule is not None:
                 reply = await self._ownership.heard(exchange, rule, path_ids, reply, adopt=adopt)
             await exchange.relay(reply)
 
     async def _pass(self, exchange: Exchange, path: str, body: bytes, model: str | None) -> None:
-        async with self._upstreams.call(
+        async with self._passthrough.call(
             exchange.call(path, body, model=model, stream=False)
         ) as reply:
             await exchange.relay(reply)

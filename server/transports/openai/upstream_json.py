@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from server.config.limits import ReplyLimits
+from server.core.passthrough import Passthrough
 from server.openai_protocol.codec import parse
 from server.transports.openai.errors import PassedOnError
 from server.upstream.bodies import start_of, whole
-from server.upstream.pool import UpstreamPool
 from server.upstream.port import Call, Reply
 
 _REFUSAL_BYTES = ReplyLimits().refusal_bytes
@@ -16,17 +16,17 @@ _ANSWER_BYTES = ReplyLimits().answer_bytes
 _OF_THE_BODY = ("content-length", "content-type")
 
 
-async def ask(upstreams: UpstreamPool, call: Call) -> dict[str, Any]:
+async def ask(passthrough: Passthrough, call: Call) -> dict[str, Any]:
     """Return an upstream's answer. Raises PassedOnError for its refusal."""
-    return (await hear(upstreams, call))[0]
+    return (await hear(passthrough, call))[0]
 
 
-async def hear(upstreams: UpstreamPool, call: Call) -> tuple[dict[str, Any], dict[str, str]]:
+async def hear(passthrough: Passthrough, call: Call) -> tuple[dict[str, Any], dict[str, str]]:
     """Return an upstream's answer, and its headers that are fit to go with what is made of it.
 
     Raises PassedOnError for its refusal.
     """
-    async with upstreams.call(call) as reply:
+    async with passthrough.call(call) as reply:
         await refuse_bad(reply)
         return parse(await whole(reply.body, _ANSWER_BYTES))[0], beside(reply)
 

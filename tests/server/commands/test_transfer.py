@@ -17,6 +17,7 @@ import pytest
 import structlog
 
 from server.__main__ import main
+from server.app.core import core_of
 from server.core.access.auth import EVERYONE, Auth, configured
 from server.core.clock import microseconds
 from server.core.conversations import (
@@ -107,7 +108,7 @@ async def filled(path: Path) -> None:
     """Keep conversations with branches, usage, metadata, parts and a moved head."""
     async with (
         SQLiteStore(path) as store,
-        Conversations(store, Parrot(), Defaults("gpt-4o")) as core,
+        core_of(store, Parrot(), Defaults("gpt-4o")) as core,
     ):
         await core.create(EVERYONE, id="c", metadata={"a": [1, None, "日本"]}, system_prompt="Be.")
         first = await told(core, await core.ask(EVERYONE, "c", Ask("one 日本 two")))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from server.app.core import core_of
 from server.core.conversations import Conversations
 from server.core.turns.plan import Defaults
 from storage.sqlite.store import SQLiteStore
@@ -21,5 +22,5 @@ def parrot() -> Parrot:
 @pytest.fixture
 async def parroted(store: SQLiteStore, parrot: Parrot) -> AsyncIterator[Conversations]:
     """Conversations whose every question is answered with its own words, at once."""
-    async with Conversations(store, parrot, Defaults(MODEL)) as opened:
+    async with core_of(store, parrot, Defaults(MODEL)) as opened:
         yield opened

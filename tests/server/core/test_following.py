@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
+from server.app.core import core_of
 from server.core.conversations import Ask, Conversations, OnDisconnect, Regenerate
 from server.core.errors import InvalidRequestError
 from server.core.turns.plan import Defaults
@@ -205,7 +206,7 @@ class Watcher:
 
 async def until_heard_by(conversations: Conversations, watchers: int) -> None:
     """Wait until so many listen for the next turn of the conversation."""
-    while len(conversations._notifier._listening.get((ADA, "c"), ())) < watchers:
+    while conversations._following._live.listening((ADA, "c")) < watchers:
         await asyncio.sleep(0.001)
 
 
@@ -319,7 +320,7 @@ async def test_a_watcher_of_a_deleted_conversation_hears_that(parroted: Conversa
 
 
 async def test_a_watcher_s_watching_ends_with_the_drain(store: SQLiteStore) -> None:
-    async with Conversations(store, Parrot(), Defaults(MODEL)) as conversations:
+    async with core_of(store, Parrot(), Defaults(MODEL)) as conversations:
         await asked(conversations, "Hello")
         watcher = Watcher(conversations)
         await settled()
@@ -333,4 +334,4 @@ async def test_watchers_leave_nothing_behind(parroted: Conversations) -> None:
     await until_heard_by(parroted, 5)
     for watcher in watchers:
         await watcher.leave()
-    assert not parroted._notifier._listening
+    assert not parroted._following._live.listening((ADA, "c"))

@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 from pydantic import BaseModel
 
+from server.app.core import core_of
 from server.config.limits import HttpLimits as Limits
 from server.config.settings import load
 from server.core.access.auth import Auth, configured
@@ -84,7 +85,7 @@ async def serving_anew(
     """Serve a history of its own, for the tests of a whole module."""
     async with (
         SQLiteStore(folder / "trialogue.db") as store,
-        Conversations(store, upstream, Defaults("gpt-4o")) as conversations,
+        core_of(store, upstream, Defaults("gpt-4o")) as conversations,
         serving(conversations, auth) as server,
     ):
         yield server

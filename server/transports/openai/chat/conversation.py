@@ -16,6 +16,7 @@ from server.core.errors import (
     DrainingError,
     InvalidRequestError,
 )
+from server.core.passthrough import Passthrough
 from server.live.turn import Ended
 from server.openai_protocol.codec import encode
 from server.openai_protocol.errors import ApiError
@@ -28,7 +29,6 @@ from server.transports.openai.chat.turn_writer import Writer
 from server.transports.openai.errors import PassedOnError
 from server.transports.openai.exchange import Exchange
 from server.upstream.bodies import EVENTS, after
-from server.upstream.pool import UpstreamPool
 from server.upstream.port import Reply, UpstreamFailedError
 from storage.model import Role, Status, Turn
 
@@ -49,9 +49,9 @@ class Joined:
     """Asks in a conversation with all that a client's request says, and answers the client."""
 
     def __init__(
-        self, upstreams: UpstreamPool, conversations: Conversations, stored: Stored
+        self, passthrough: Passthrough, conversations: Conversations, stored: Stored
     ) -> None:
-        self._upstreams = upstreams
+        self._passthrough = passthrough
         self._conversations = conversations
         self._stored = stored
 
@@ -66,7 +66,7 @@ class Joined:
             question = replace(question, digest=_digest(asked))
         if asked.flag("store"):
             metadata_of(asked)
-        writer = Writer(self._upstreams, exchange, asked)
+        writer = Writer(self._passthrough, exchange, asked)
         turn = await self._begun(exchange, question, writer)
         ending = asyncio.create_task(self._end(exchange.owner, turn, writer))
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from server.core.passthrough import Passthrough
 from server.openai_protocol.codec import encode
 from server.openai_protocol.fields import Fields
 from server.transports.openai import validation
@@ -9,16 +10,15 @@ from server.transports.openai.chat.conversation import HEADER, Joined
 from server.transports.openai.chat.stored import Stored
 from server.transports.openai.chat.templates import Shaped, concerns
 from server.transports.openai.exchange import Exchange, read_json
-from server.upstream.pool import UpstreamPool
 
 
 class ChatRoutes:
     """The routes of chat completions."""
 
     def __init__(
-        self, upstreams: UpstreamPool, stored: Stored, shaped: Shaped, joined: Joined
+        self, passthrough: Passthrough, stored: Stored, shaped: Shaped, joined: Joined
     ) -> None:
-        self._upstreams = upstreams
+        self._passthrough = passthrough
         self._joined = joined
         self._shaped = shaped
         self._stored = stored
@@ -48,5 +48,5 @@ class ChatRoutes:
             await self._stored.create(exchange, asked, model)
             return
         call = exchange.call("/chat/completions", body, model=model, stream=asked.flag("stream"))
-        async with self._upstreams.call(call) as reply:
+        async with self._passthrough.call(call) as reply:
             await exchange.relay(reply, spoken=True)

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 from server.config.limits import ReplyLimits
 from server.core.completions import StoredCompletions, labels
+from server.core.passthrough import Passthrough
 from server.openai_protocol.assemble import Assembler
 from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.errors import ApiError, missing, quote, unknown_value
@@ -18,7 +19,6 @@ from server.openai_protocol.fields import Fields
 from server.transports.openai.exchange import Exchange, read_json
 from server.transports.openai.upstream_json import beside, refuse_bad
 from server.upstream.bodies import whole
-from server.upstream.pool import UpstreamPool
 from storage.model import Completion, CompletionQuery
 from storage.port import NotFoundError
 
@@ -30,8 +30,8 @@ OURS = ("store", "metadata")
 class Stored:
     """Asks for completions that are kept, and shows them."""
 
-    def __init__(self, upstreams: UpstreamPool, completions: StoredCompletions) -> None:
-        self._upstreams = upstreams
+    def __init__(self, passthrough: Passthrough, completions: StoredCompletions) -> None:
+        self._passthrough = passthrough
         self._completions = completions
 
     async def create(self, exchange: Exchange, asked: Fields, model: str) -> None:
@@ -43,7 +43,7 @@ class Stored:
             options = asked.raw("stream_options") or {}
             body["stream_options"] = {**options, "include_usage": True}
         call = exchange.call("/chat/completions", encode(body), model=model, stream=stream)
-        async with self._upstreams.call(call) as reply:
+        async with self._passthrough.call(call) as reply:
             await refuse_bad(reply)
             headers = beside(reply)
             if stream:

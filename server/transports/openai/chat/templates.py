@@ -10,6 +10,7 @@ from typing import Any
 
 from server.core.conversations import Conversations
 from server.core.errors import InvalidRequestError
+from server.core.passthrough import Passthrough
 from server.core.prompt.characters import Character, Mode
 from server.openai_protocol.fields import Fields
 from server.templates.template import Template, TemplateError, stops
@@ -18,7 +19,6 @@ from server.transports.openai.chat import from_completion
 from server.transports.openai.exchange import Exchange
 from server.transports.openai.upstream_json import ask, refuse_bad
 from server.upstream.bodies import EVENTS, after
-from server.upstream.pool import UpstreamPool
 from server.upstream.port import Reply
 from storage.model import PromptMessage, Role
 
@@ -64,8 +64,8 @@ def concerns(asked: Fields) -> bool:
 class Shaped:
     """Turns requests that have fields of ours into such as upstreams understand."""
 
-    def __init__(self, upstreams: UpstreamPool, conversations: Conversations) -> None:
-        self._upstreams = upstreams
+    def __init__(self, passthrough: Passthrough, conversations: Conversations) -> None:
+        self._passthrough = passthrough
         self._characters = conversations.characters
         self._counting = conversations.counting
 
@@ -90,7 +90,7 @@ class Shaped:
                 "Templates cannot be used with X-Conversation-Id.", template.param or "mode"
             )
         text = await _rendered(template, _messages(asked))
-        if self._upstreams.first(model).local:
+        if self._passthrough.first(model).local:
             return asked  # Eliza hears words, and needs no template to tell whose they are
         await self._complete(exchange, await self._completion(asked, model, text, template))
         return None
@@ -112,7 +112,7 @@ class Shaped:
             await _rendered(template, [*said, PromptMessage(Role.USER, prompt)])
             for prompt in _prompts(asked)
         ]
-        if self._upstreams.first(model).local:
+        if self._passthrough.first(model).local:
             return asked
         prompt = texts if isinstance(asked.raw("prompt"), list) else texts[0]
         return Fields({**asked.values, "prompt": prompt, **_stops(asked, template)})
@@ -132,7 +132,7 @@ class Shaped:
 
     async def _complete(self, exchange: Exchange, body: dict[str, Any]) -> None:
         if not body.get("stream"):
-            answer = await ask(self._upstreams, exchange.made("/completions", body))
+            answer = await ask(self._passthrough, exchange.made("/completions", body))
             await exchange.answer(from_completion.whole(answer))
             return
         async with aclosing(self._events(exchange, body)) as events:
@@ -144,7 +144,7 @@ class Shaped:
         self, exchange: Exchange, body: dict[str, Any]
     ) -> AsyncGenerator[bytes, None]:
         call = exchange.made("/completions", body, stream=True)
-        async with self._upstreams.call(call) as reply:
+        async with self._passthrough.call(call) as reply:
             await refuse_bad(reply)
             async for event in from_completion.Retold().events(reply.body):
                 yield event

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 from server.core.errors import problem_of
+from server.core.passthrough import Passthrough
 from server.openai_protocol.assemble import Assembler
 from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.errors import complaint_of
@@ -23,7 +23,6 @@ from server.transports.openai.exchange import Exchange
 from server.transports.openai.upstream_json import beside, refuse_bad
 from server.transports.status import http_status
 from server.upstream.errors import refused, stream_error
-from server.upstream.pool import UpstreamPool
 from server.upstream.port import Finish, Prompt, UpstreamError
 from storage.model import Role
 
@@ -38,8 +37,8 @@ class Writer:
 
     name = "joined"
 
-    def __init__(self, upstreams: UpstreamPool, exchange: Exchange, asked: Fields) -> None:
-        self._upstreams = upstreams
+    def __init__(self, passthrough: Passthrough, exchange: Exchange, asked: Fields) -> None:
+        self._passthrough = passthrough
         self._visit = exchange
         self._asked = asked
         self.heard = Assembler()
@@ -94,8 +93,8 @@ class Writer:
     async def _heard(self, prompt: Prompt) -> AsyncIterator[str]:
         made = self._visit.made("/chat/completions", self._body(prompt), stream=True)
         # What it uses is counted with the end of its turn, which has a place of its own.
-        call = replace(made, meter=None, place=nullcontext)
-        async with self._upstreams.call(call) as reply:
+        call = replace(made, owner=None)
+        async with self._passthrough.call(call) as reply:
             await refuse_bad(reply)
             self.headers = beside(reply)
             async for event in reply.body:

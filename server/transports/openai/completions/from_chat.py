@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+from server.core.passthrough import Passthrough
 from server.openai_protocol import errors
 from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.fields import Fields
@@ -21,7 +22,6 @@ from server.transports.openai.chat.stored import OURS
 from server.transports.openai.exchange import Exchange
 from server.transports.openai.upstream_json import beside, hear, refuse_bad
 from server.upstream.bodies import EVENTS, after
-from server.upstream.pool import UpstreamPool
 from server.upstream.port import Reply
 
 #: what has no meaning in a chat, or another one, and what is ours to say; all else is passed on
@@ -105,8 +105,8 @@ class _Made:
 class FromChat:
     """Asks one chat completion for each prompt of a completion."""
 
-    def __init__(self, upstreams: UpstreamPool) -> None:
-        self._upstreams = upstreams
+    def __init__(self, passthrough: Passthrough) -> None:
+        self._passthrough = passthrough
 
     async def ask(
         self, exchange: Exchange, asked: Fields
@@ -121,7 +121,7 @@ class FromChat:
         async def answer(prompt: str) -> tuple[dict[str, Any], dict[str, str]]:
             async with places:
                 body = self._chat(asked, made, prompt)
-                return await hear(self._upstreams, exchange.made("/chat/completions", body))
+                return await hear(self._passthrough, exchange.made("/chat/completions", body))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -158,7 +158,7 @@ class FromChat:
             if made.tells_usage:
                 body["stream_options"] = {"include_usage": True}
             call = exchange.made("/chat/completions", body, stream=True)
-            async with self._upstreams.call(call) as reply:
+            async with self._passthrough.call(call) as reply:
                 await refuse_bad(reply)
                 made.headers = made.headers or beside(reply)
                 async for event in _retold(reply.body, made, number):
@@ -178,7 +178,7 @@ class FromChat:
         body = {name: value for name, value in said if name not in _OWN and value is not None}
         body |= {"model": made.model, "messages": messages}
         if (most := asked.integer("max_tokens")) is not None:
-            body[self._upstreams.first(made.model).limit_name] = most
+            body[self._passthrough.first(made.model).limit_name] = most
         if (logprobs := asked.integer("logprobs")) is not None:
             body |= {"logprobs": True, "top_logprobs": logprobs}
         return body

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from server.core.passthrough import Passthrough
 from server.openai_protocol.codec import encode
 from server.openai_protocol.fields import Fields
 from server.transports.openai import validation
@@ -14,7 +15,6 @@ from server.transports.openai.completions.from_chat import FromChat
 from server.transports.openai.errors import PassedOnError
 from server.transports.openai.exchange import Exchange, read_json
 from server.upstream.bodies import start_of
-from server.upstream.pool import UpstreamPool
 
 _REFUSAL_BYTES = 64 << 10
 #: so many models are remembered to take messages only
@@ -24,10 +24,10 @@ _REMEMBERED = 1_000
 class CompletionRoutes:
     """The routes of text completions, today's and the legacy ones."""
 
-    def __init__(self, upstreams: UpstreamPool, default_model: str, shaped: Shaped) -> None:
+    def __init__(self, passthrough: Passthrough, default_model: str, shaped: Shaped) -> None:
         self._shaped = shaped
-        self._upstreams = upstreams
-        self._from_chat = FromChat(upstreams)
+        self._passthrough = passthrough
+        self._from_chat = FromChat(passthrough)
         self._default_model = default_model
         self._chat_only: set[str] = set()
 
@@ -56,7 +56,7 @@ class CompletionRoutes:
         """Return a whole completion. Raises PassedOnError for the upstream's refusal."""
         if asked["model"] not in self._chat_only:
             call = exchange.made("/completions", asked)
-            async with self._upstreams.call(call) as reply:
+            async with self._passthrough.call(call) as reply:
                 body = b"".join([piece async for piece in reply.body])
             if reply.status < 400:
                 answer: dict[str, Any] = orjson.loads(body)
@@ -74,7 +74,7 @@ class CompletionRoutes:
         model = validation.completion(asked)
         if model not in self._chat_only:
             call = exchange.call("/completions", body, model=model, stream=asked.flag("stream"))
-            async with self._upstreams.call(call) as reply:
+            async with self._passthrough.call(call) as reply:
                 if reply.status < 400:
                     await exchange.relay(reply, spoken=True)
                     return

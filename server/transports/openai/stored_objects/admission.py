@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from server.core.errors import RequestTooLargeError
+from server.core.passthrough import Passthrough
 from server.openai_protocol.codec import encode
 from server.openai_protocol.errors import ApiError
 from server.transports.openai.errors import unknown_url
@@ -25,7 +26,6 @@ from server.transports.openai.stored_objects.references import (
 )
 from server.transports.openai.stored_objects.resources import STATELESS, Does, Rule, rule_of
 from server.upstream.bodies import JSON
-from server.upstream.pool import UpstreamPool
 from server.upstream.port import Call
 from storage.model import UpstreamObject
 
@@ -49,12 +49,12 @@ class Admitted:
 class Admission:
     """Lets a request through that names nothing but its caller's own things."""
 
-    def __init__(self, upstreams: UpstreamPool, ownership: Ownership, whole_bytes: int) -> None:
+    def __init__(self, passthrough: Passthrough, ownership: Ownership, whole_bytes: int) -> None:
         """`whole_bytes`: how long a JSON body may be, which is read whole."""
-        self._upstreams = upstreams
+        self._passthrough = passthrough
         self._ownership = ownership
         self._whole_bytes = whole_bytes
-        self._batches = BatchFiles(upstreams, ownership)
+        self._batches = BatchFiles(passthrough, ownership)
 
     async def admit(self, exchange: Exchange) -> Admitted:
         """Return the call that a request is. Raises RefusedError.
@@ -68,7 +68,7 @@ class Admission:
         homes: list[str] = []  # of the call, as soon as that is known
         body, values, kind = await self._body(exchange, homes, strict=strict)
         model = values.get("model")
-        if self._upstreams.first(model if isinstance(model, str) and model else None).local:
+        if self._passthrough.first(model if isinstance(model, str) and model else None).local:
             raise unknown_url(exchange.method, f"/v1{exchange.path}")
         if found is None:
             raise _inseparable(exchange)
@@ -80,7 +80,7 @@ class Admission:
         mine = await self._ownership.own(exchange, named)
         headers = {**call.headers, "content-type": kind} if exchange.has_body else call.headers
         upstream = self._home_of(mine.values())
-        homes.append(upstream or self._upstreams.first(call.model).name)
+        homes.append(upstream or self._passthrough.first(call.model).name)
         call = replace(call, query=urlencode(query), headers=headers, upstream=upstream)
         if rule.made == "batches" and rule.does is Does.MAKES:
             await self._batches.check(exchange, values, upstream)
@@ -132,7 +132,7 @@ class Admission:
         """Return the one upstream that has all of these. Raises RefusedError."""
         homes: dict[str, UpstreamObject] = {one.upstream: one for one in things}
         for home, one in homes.items():
-            if len(homes) > 1 or not self._upstreams.has(home):
+            if len(homes) > 1 or not self._passthrough.has(home):
                 raise no_such(one.id, "")
         return next(iter(homes), None)
 

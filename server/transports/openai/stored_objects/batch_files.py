@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
+from server.core.passthrough import Passthrough
 from server.openai_protocol.errors import ApiError, missing
 from server.transports.openai.exchange import Exchange
 from server.transports.openai.stored_objects.ownership import Ownership
 from server.transports.openai.stored_objects.references import may_name, read_once, references
 from server.transports.openai.stored_objects.resources import ELSEWHERE, STATELESS
 from server.transports.openai.upstream_json import refuse_bad
-from server.upstream.pool import UpstreamPool
 from server.upstream.port import Call
 
 _LONGEST_LINE: Final = 16 << 20
@@ -22,8 +22,8 @@ _URLS = frozenset((*ELSEWHERE, "/responses", "/videos", *(rule.path for rule in 
 class BatchFiles:
     """Reads a batch's file from the upstream, line by line, and never holds more than a line."""
 
-    def __init__(self, upstreams: UpstreamPool, ownership: Ownership) -> None:
-        self._upstreams = upstreams
+    def __init__(self, passthrough: Passthrough, ownership: Ownership) -> None:
+        self._passthrough = passthrough
         self._ownership = ownership
 
     async def check(
@@ -37,7 +37,7 @@ class BatchFiles:
         if not isinstance(file, str) or not file:
             raise missing("input_file_id")
         call = Call("GET", f"/files/{file}/content", upstream=upstream)
-        async with self._upstreams.call(call) as reply:
+        async with self._passthrough.call(call) as reply:
             await refuse_bad(reply)
             async for line in _lines(reply.body):
                 if named := _named(line):

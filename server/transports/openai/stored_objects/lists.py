@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from server.core.passthrough import Passthrough
 from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.errors import ApiError, quote, unsupported
 from server.transports.openai.exchange import Exchange
@@ -13,7 +14,6 @@ from server.transports.openai.stored_objects.ownership import Ownership
 from server.transports.openai.stored_objects.resources import Rule
 from server.transports.openai.upstream_json import refuse_bad
 from server.upstream.bodies import whole
-from server.upstream.pool import UpstreamPool
 from server.upstream.port import Call, UpstreamFailedError
 
 _ANSWER_BYTES = 64 << 20
@@ -31,8 +31,8 @@ _DEFAULT = 20
 class OwnLists:
     """Shows pages of a caller's own things, filled from as many of the upstream's as it takes."""
 
-    def __init__(self, upstreams: UpstreamPool, ownership: Ownership) -> None:
-        self._upstreams = upstreams
+    def __init__(self, passthrough: Passthrough, ownership: Ownership) -> None:
+        self._passthrough = passthrough
         self._ownership = ownership
 
     async def page(self, exchange: Exchange, rule: Rule, call: Call) -> None:
@@ -57,7 +57,7 @@ class OwnLists:
         self, exchange: Exchange, rule: Rule, call: Call
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Return the caller's own of a page of the upstream's, and behind what the next begins."""
-        async with self._upstreams.call(call) as reply:
+        async with self._passthrough.call(call) as reply:
             await refuse_bad(reply)
             answer, _ = parse(await whole(reply.body, _ANSWER_BYTES))
         listed = answer.get("data")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from server.app.core import core_of
 from server.config.quantities import Budget, budget
 from server.core.access.token_budget import TokenBudget
 from server.core.conversations import Conversations
@@ -51,7 +52,7 @@ async def limited(
     store: SQLiteStore, upstream: Puppet, clock: Clock, most: str = "100/day"
 ) -> AsyncIterator[Conversations]:
     defaults = Defaults("gpt-4o", budget=budget(most))
-    async with Conversations(store, upstream, defaults, now=clock) as opened:
+    async with core_of(store, upstream, defaults, now=clock) as opened:
         yield opened
 
 
@@ -162,10 +163,10 @@ async def test_what_waits_is_refused_when_what_runs_has_spent_all(
 
 
 async def test_an_answer_is_not_interrupted_by_who_may_not_ask(
-    core: Conversations, upstream: Puppet
+    core: Conversations, upstream: Puppet, store: SQLiteStore, clock: Clock
 ) -> None:
     running = await core.ask(ADA, "c", Ask("One"))
-    await core.token_budget.spend(ADA, 100)
+    await store.spend(ADA, 100, clock())
     with pytest.raises(QuotaSpentError):
         await core.ask(ADA, "c", Ask("Two", if_busy=IfBusy.INTERRUPT))
     assert (await core.turn(ADA, running.id)).status is Status.RUNNING

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from server.app.core import core_of
 from server.core.conversations import Ask, Conversations, Defaults, IfBusy, Mode, Regenerate
 from server.core.errors import InvalidRequestError
 from server.core.prompt.characters import Character, Characters
@@ -27,7 +28,7 @@ CAST = {
 @pytest.fixture
 async def core(store: SQLiteStore, parrot: Parrot) -> AsyncIterator[Conversations]:
     defaults = Defaults("gpt-4o", "Be kind.", characters=Characters(CAST))
-    async with Conversations(store, parrot, defaults) as opened:
+    async with core_of(store, parrot, defaults) as opened:
         yield opened
 
 
@@ -115,7 +116,7 @@ async def test_a_greeting_that_does_not_fit_is_kept_and_not_sent(
     cast = {"long": Character("Be.", "word " * 60)}
     counting = CountingSettings(window=50, max_tokens=10)
     defaults = Defaults("gpt-4o", None, counting, characters=Characters(cast))
-    async with Conversations(store, parrot, defaults) as core:
+    async with core_of(store, parrot, defaults) as core:
         await core.create(ADA, id="c")
         shown = await core.preview(ADA, "c", Ask("Hi", character="long"))
         assert [one.kept for one in shown.lines] == [True, False, True]
@@ -155,13 +156,13 @@ async def test_what_there_is_not_is_refused_by_its_field(
 
 
 async def test_where_there_are_none_that_is_said(store: SQLiteStore, parrot: Parrot) -> None:
-    async with Conversations(store, parrot, Defaults("gpt-4o")) as core:
+    async with core_of(store, parrot, Defaults("gpt-4o")) as core:
         with pytest.raises(InvalidRequestError, match="there is none at all"):
             await core.ask(ADA, "c", Ask("Hi", character="x"))
 
 
 async def test_a_wrong_wish_interrupts_nobody(store: SQLiteStore, upstream: Puppet) -> None:
-    async with Conversations(store, upstream, Defaults("gpt-4o")) as core:
+    async with core_of(store, upstream, Defaults("gpt-4o")) as core:
         turn = await core.ask(ADA, "c", Ask("Hi"))
         with pytest.raises(InvalidRequestError):
             await core.ask(ADA, "c", Ask("Hi", character="x", if_busy=IfBusy.INTERRUPT))

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from server.app.core import core_of
 from server.config.limits import UpstreamLimits
 from server.core.conversations import Ask, Conversations, Defaults
 from server.core.prompt.compaction import INSTRUCTION, Compaction
@@ -46,7 +47,7 @@ async def upstream() -> Summariser:
 
 @pytest.fixture
 async def core(store: SQLiteStore, upstream: Summariser) -> AsyncIterator[Conversations]:
-    async with Conversations(store, upstream, Defaults("gpt-4o", None, WINDOW)) as opened:
+    async with core_of(store, upstream, Defaults("gpt-4o", None, WINDOW)) as opened:
         yield opened
 
 
@@ -59,7 +60,7 @@ async def ask(core: Conversations, words: str) -> Turn:
 
 
 def _compaction(core: Conversations) -> Compaction:
-    return core._compaction
+    return core._asking._compaction
 
 
 async def test_nothing_is_summarised_unless_somebody_asks(
@@ -150,7 +151,7 @@ async def test_few_are_written_at_once_and_no_ask_waits_for_them(store: SQLiteSt
     upstream = Held()
     defaults = Defaults("gpt-4o", None, WINDOW, upstreams=UpstreamLimits(answers=1, summaries=2))
     names = [f"c{number}" for number in range(5)]
-    async with Conversations(store, upstream, defaults) as core:
+    async with core_of(store, upstream, defaults) as core:
         for name in names:
             await core.create(OWNER, id=name)
             await core.update(OWNER, name, {"truncation": "summarize"})

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from server.app.core import core_of
 from server.core.conversations import Ask, Conversations, Regenerate
 from server.core.errors import ContextLengthError
 from server.core.prompt.compose import CountingSettings
@@ -171,7 +172,7 @@ async def test_what_is_sent_is_within_the_budget_whatever_was_said(
     defaults = Defaults(
         case.model, counting=CountingSettings(window=case.window, max_tokens=case.reserved)
     )
-    async with Conversations(store, parrot, defaults) as conversations:
+    async with core_of(store, parrot, defaults) as conversations:
         try:
             turn = await conversations.ask(ADA, name, Ask(case.content))
         except ContextLengthError:
@@ -236,7 +237,7 @@ async def test_the_limit_is_exact(store: SQLiteStore, of: str) -> None:
     question = "How many 🙂 fit?"
     alone = cost(of, [PromptMessage(Role.SYSTEM, "Be."), PromptMessage(Role.USER, question)])
     for window, fits in ((alone + 10, True), (alone + 9, False)):
-        async with Conversations(store, Parrot(), counted(window, 10, of)) as conversations:
+        async with core_of(store, Parrot(), counted(window, 10, of)) as conversations:
             asking = conversations.ask(ADA, f"c{fits}", Ask(question, system_prompt="Be."))
             if fits:
                 assert (await ended(conversations, await asking)).context.prompt_tokens == alone
@@ -248,7 +249,7 @@ async def test_the_limit_is_exact(store: SQLiteStore, of: str) -> None:
 
 
 async def test_a_caller_s_max_tokens_is_reserved(store: SQLiteStore, parrot: Parrot) -> None:
-    async with Conversations(store, parrot, counted(200, 10)) as conversations:
+    async with core_of(store, parrot, counted(200, 10)) as conversations:
         first = await asked(conversations, Ask("word " * 50, max_tokens=20))
         assert first.context.budget == 180
         second = await asked(conversations, Ask("word " * 50, max_tokens=100))
@@ -261,7 +262,7 @@ async def test_a_caller_s_max_tokens_is_reserved(store: SQLiteStore, parrot: Par
 async def test_every_model_counts_for_itself(store: SQLiteStore, parrot: Parrot) -> None:
     """A history that was counted for one model is sent to others, each with its own encoding."""
     words = "naïve 漢字 👩\u200d👧 <|endoftext|> مرحبا "
-    async with Conversations(store, parrot, counted()) as conversations:
+    async with core_of(store, parrot, counted()) as conversations:
         for number, of in enumerate(("gpt-4o", "gpt-4", "gpt-3.5-turbo-instruct", "gpt-4o")):
             done = await asked(conversations, Ask(words * (number + 1), model=of))
             prompt = parrot.prompts[-1]
@@ -275,7 +276,7 @@ async def test_a_configured_encoding_counts_for_every_model(
 ) -> None:
     defaults = Defaults(MODEL, counting=CountingSettings(encoding=name))
     words = "naïve 漢字 👩\u200d👧 "
-    async with Conversations(store, parrot, defaults) as conversations:
+    async with core_of(store, parrot, defaults) as conversations:
         done = await asked(conversations, words)
         messages = parrot.prompts[0].messages
         assert done.context.prompt_tokens == counting.prompt_cost(
@@ -288,7 +289,7 @@ async def test_a_configured_encoding_counts_for_every_model(
 async def test_the_oldest_turns_leave_first_and_the_system_prompt_never(
     store: SQLiteStore, parrot: Parrot
 ) -> None:
-    async with Conversations(store, parrot, counted(120, 20)) as conversations:
+    async with core_of(store, parrot, counted(120, 20)) as conversations:
         for number in range(12):
             done = await asked(conversations, Ask(f"number {number}", system_prompt="Be brief."))
             messages = parrot.prompts[-1].messages
@@ -303,7 +304,7 @@ async def test_the_oldest_turns_leave_first_and_the_system_prompt_never(
 async def test_another_answer_is_asked_for_within_the_budget(
     store: SQLiteStore, parrot: Parrot
 ) -> None:
-    async with Conversations(store, parrot, counted(60, 10)) as conversations:
+    async with core_of(store, parrot, counted(60, 10)) as conversations:
         for number in range(6):
             await asked(conversations, f"number {number}")
         again = await ended(conversations, await conversations.regenerate(ADA, "c", Regenerate()))
@@ -314,7 +315,7 @@ async def test_another_answer_is_asked_for_within_the_budget(
 
 
 async def test_a_preview_is_what_would_be_sent(store: SQLiteStore, parrot: Parrot) -> None:
-    async with Conversations(store, parrot, counted(80, 10)) as conversations:
+    async with core_of(store, parrot, counted(80, 10)) as conversations:
         for number in range(8):
             await asked(conversations, Ask(f"number {number}", system_prompt="Be."))
         shown = await conversations.preview(ADA, "c", Ask("And now?"))
@@ -330,13 +331,13 @@ async def test_a_preview_is_what_would_be_sent(store: SQLiteStore, parrot: Parro
 
 
 async def test_summaries_keep_within_the_budget_too(store: SQLiteStore, parrot: Parrot) -> None:
-    async with Conversations(store, parrot, counted(1_200, 50)) as conversations:
+    async with core_of(store, parrot, counted(1_200, 50)) as conversations:
         await conversations.create(ADA, id="c", system_prompt="Be.")
         await conversations.update(ADA, "c", {"truncation": "summarize"})
         for number in range(12):
             done = await asked(conversations, f"number {number} " + "word " * 100)
             assert done.context.prompt_tokens <= 1_150
-            await conversations._compaction.idle()
+            await conversations._asking._compaction.idle()
     assert any("Summary" in str(m.content) for p in parrot.prompts for m in p.messages)
     assert all(cost(MODEL, prompt.messages) <= 1_150 for prompt in parrot.prompts)
 
@@ -361,7 +362,7 @@ async def test_a_long_history_is_read_no_further_than_it_fits(tmp_path: Path) ->
             for n in range(5_000)
         ]
         await opened.put(ADA, conversation(head_id="m4999"), line, [])
-        async with Conversations(opened, Parrot(), counted(200, 50)) as conversations:
+        async with core_of(opened, Parrot(), counted(200, 50)) as conversations:
             turn = await conversations.ask(ADA, "c", Ask("Hi"))
             assert opened.read <= 200
             assert turn.context.messages_included + turn.context.messages_trimmed == 5_001

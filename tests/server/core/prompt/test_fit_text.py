@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from server.core.conversations import Ask, Conversations, Mode
+from server.app.core import core_of
+from server.core.conversations import Ask, Mode
 from server.core.errors import ContextLengthError, InvalidRequestError
 from server.core.prompt.characters import Characters
 from server.core.prompt.compose import CountingSettings
@@ -70,7 +71,7 @@ async def test_as_many_turns_as_fit_by_the_count_of_the_text(
     history, template = line(120), TEMPLATES[name]
     await store.put(ADA, conversation(head_id="m119"), history, [])
     parrot = Parrot(("ok",))
-    async with Conversations(store, parrot, shaped(window, template)) as core:
+    async with core_of(store, parrot, shaped(window, template)) as core:
         done = await asked(core, Ask("And now?", instruction_template="it"))
     (prompt,) = parrot.prompts
     count = encoding("cl100k_base").count
@@ -92,7 +93,7 @@ async def test_what_fits_as_a_text_is_not_trimmed(store: SQLiteStore) -> None:
     tokens = encoding("cl100k_base").count(PLAIN.render([*messages, question]))
     await store.put(ADA, conversation(head_id="m39"), history, [])
     parrot = Parrot(("ok",))
-    async with Conversations(store, parrot, shaped(tokens + 20)) as core:
+    async with core_of(store, parrot, shaped(tokens + 20)) as core:
         done = await asked(core, "So")
     assert done.context.prompt_tokens == tokens == done.context.budget
     assert (done.context.messages_included, done.context.messages_trimmed) == (41, 0)
@@ -106,7 +107,7 @@ async def test_reading_stops_with_what_fits(tmp_path: Path, template: Template) 
     opened = CountingStore(tmp_path / "long.db")
     async with opened:
         await opened.put(ADA, conversation(head_id="m4999"), line(5_000), [])
-        async with Conversations(opened, Parrot(), shaped(300, template)) as core:
+        async with core_of(opened, Parrot(), shaped(300, template)) as core:
             turn = await core.ask(ADA, "c", Ask("Hi", instruction_template="it"))
         assert opened.read <= 1_000
         assert turn.context.messages_included + turn.context.messages_trimmed == 5_001
@@ -115,7 +116,7 @@ async def test_reading_stops_with_what_fits(tmp_path: Path, template: Template) 
 async def test_a_chat_model_is_sent_text_where_that_is_asked_for(
     store: SQLiteStore, parrot: Parrot
 ) -> None:
-    async with Conversations(store, parrot, Defaults("gpt-4o")) as core:
+    async with core_of(store, parrot, Defaults("gpt-4o")) as core:
         await asked(core, Ask("One", mode=Mode.INSTRUCT, stop=("END",)))
         await asked(core, Ask("Two", instruction_template="ChatML"))
         await asked(core, Ask("Three", instruction_template="chatml", mode=Mode.CHAT))
@@ -138,7 +139,7 @@ async def test_a_configured_default_is_taken_where_none_is_named(
     store: SQLiteStore, parrot: Parrot
 ) -> None:
     characters = Characters(templates={"default": read("Ask %1 Answer")})
-    async with Conversations(store, parrot, Defaults(TEXT_MODEL, characters=characters)) as core:
+    async with core_of(store, parrot, Defaults(TEXT_MODEL, characters=characters)) as core:
         await asked(core, "why")
     assert parrot.prompts[0].text == "Ask why Answer"
 
@@ -147,7 +148,7 @@ async def test_who_takes_text_only_is_for_the_upstreams_to_say(
     store: SQLiteStore, parrot: Parrot
 ) -> None:
     characters = Characters(completes_only=lambda name: name == "base")
-    async with Conversations(store, parrot, Defaults("gpt-4o", characters=characters)) as core:
+    async with core_of(store, parrot, Defaults("gpt-4o", characters=characters)) as core:
         await asked(core, Ask("why", model="base"))
     assert parrot.prompts[0].text == "User: why\nAssistant:"
 
@@ -158,7 +159,7 @@ async def test_a_summary_stands_in_the_text_for_what_does_not_fit(
     await store.put(ADA, conversation(head_id="m59", truncation="summarize"), line(60), [])
     summary = message("s", "m49", Role.SYSTEM, "They greeted.", 5, stands_for=50)
     await store.summarise(ADA, summary)
-    async with Conversations(store, parrot, shaped(200)) as core:
+    async with core_of(store, parrot, shaped(200)) as core:
         done = await asked(core, "And?")
     (prompt,) = parrot.prompts[:1]
     assert prompt.messages[0].role is Role.SYSTEM
@@ -169,7 +170,7 @@ async def test_a_summary_stands_in_the_text_for_what_does_not_fit(
 async def test_a_preview_adds_up(store: SQLiteStore, parrot: Parrot) -> None:
     await store.put(ADA, conversation(head_id="m59"), line(60), [])
     question = Ask("And now?", instruction_template="alpaca")
-    async with Conversations(store, parrot, shaped(200)) as core:
+    async with core_of(store, parrot, shaped(200)) as core:
         shown = await core.preview(ADA, "c", question)
         assert parrot.prompts == []
         done = await asked(core, question)
@@ -182,7 +183,7 @@ async def test_a_preview_adds_up(store: SQLiteStore, parrot: Parrot) -> None:
 async def test_a_question_that_does_not_fit_alone_is_refused(
     store: SQLiteStore, parrot: Parrot
 ) -> None:
-    async with Conversations(store, parrot, shaped(45)) as core:
+    async with core_of(store, parrot, shaped(45)) as core:
         await asked(core, "Hello")
         with pytest.raises(ContextLengthError):
             await core.ask(ADA, "c", Ask("Hello", instruction_template="alpaca"))
@@ -193,7 +194,7 @@ async def test_a_template_that_fails_is_a_wrong_request_and_leaves_nothing(
     store: SQLiteStore, parrot: Parrot
 ) -> None:
     failing = "{{ prompt }}{% if messages|length > 2 %}{{ raise_exception('No.') }}{% endif %}"
-    async with Conversations(store, parrot, Defaults("gpt-4o")) as core:
+    async with core_of(store, parrot, Defaults("gpt-4o")) as core:
         await asked(core, Ask("One", prompt_template=failing))
         with pytest.raises(InvalidRequestError, match=r"No\.") as refused:
             await core.ask(ADA, "c", Ask("Two", prompt_template=failing))

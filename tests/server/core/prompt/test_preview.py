@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 
+from server.app.core import core_of
 from server.core.conversations import Ask, Conversations, Defaults
 from server.core.errors import ContextLengthError
 from server.core.ids import Ids
@@ -31,7 +32,7 @@ async def test_a_thousand_previews_are_what_is_sent(store: SQLiteStore) -> None:
     parrot = Parrot(("Fine.",))
     defaults = Defaults(MODEL, None, CountingSettings(window=WINDOW))
     refused = 0
-    async with Conversations(store, parrot, defaults) as core:
+    async with core_of(store, parrot, defaults) as core:
         for number in range(HISTORIES):
             history = random_history(dice, ids, f"c{number}")
             await keep(store, history)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from server.app.core import core_of
 from server.config.limits import TurnLimits
 from server.core.conversations import Ask, Conversations, IfBusy, OnDisconnect
 from server.core.turns.plan import Defaults
@@ -72,7 +73,7 @@ async def test_rejecting_lets_one_in_and_keeps_nothing_of_the_others(
 
 async def test_too_many_who_wait_are_refused(store: SQLiteStore, upstream: Puppet) -> None:
     defaults = Defaults(MODEL, limits=TurnLimits(waiting=3))
-    async with Conversations(store, upstream, defaults) as conversations:
+    async with core_of(store, upstream, defaults) as conversations:
         first = await conversations.ask(ADA, "c", Ask("first"))
         waiting = [await in_line(conversations, str(n)) for n in range(3)]
         with pytest.raises(BusyError):
@@ -124,7 +125,7 @@ async def test_an_asker_who_leaves_while_it_is_stored_has_asked(
     tmp_path: Path, upstream: Puppet
 ) -> None:
     store = SlowStore(tmp_path / "slow.db")
-    async with store, Conversations(store, upstream, Defaults(MODEL)) as conversations:
+    async with store, core_of(store, upstream, Defaults(MODEL)) as conversations:
         task = asking(conversations, "leaving")
         await store.beginning.wait()
         task.cancel()
@@ -145,7 +146,7 @@ async def test_one_who_leaves_then_and_wants_no_answer_gets_none(
     tmp_path: Path, upstream: Puppet
 ) -> None:
     store = SlowStore(tmp_path / "slow.db")
-    async with store, Conversations(store, upstream, Defaults(MODEL)) as conversations:
+    async with store, core_of(store, upstream, Defaults(MODEL)) as conversations:
         leave = OnDisconnect.CANCEL
         ask = conversations.ask(ADA, "c", Ask("leaving"), on_leave=leave)
         task = asyncio.create_task(ask)
@@ -166,7 +167,7 @@ async def test_a_drain_does_not_wait_for_one_who_joins_the_line_late(
 ) -> None:
     """They had asked before, and looked for their key while the others were sent away."""
     store = SlowStore(tmp_path / "slow.db")
-    async with store, Conversations(store, upstream, Defaults(MODEL)) as conversations:
+    async with store, core_of(store, upstream, Defaults(MODEL)) as conversations:
         store.go_on.set()
         running = await conversations.ask(ADA, "c", Ask("running"))
         store.go_on.clear()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from server.app.core import core_of
 from server.core.conversations import ROOT, Ask, Conversations, Defaults, Regenerate
 from server.core.errors import InvalidRequestError
 from storage.model import Status, Turn
@@ -30,7 +31,7 @@ TABLES = (
 
 @pytest.fixture
 async def core(store: SQLiteStore) -> Conversations:
-    return Conversations(store, Parrot(), Defaults("gpt-4o"))
+    return core_of(store, Parrot(), Defaults("gpt-4o"))
 
 
 async def ended(core: Conversations, turn: Turn) -> Turn:

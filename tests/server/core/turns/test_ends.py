@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from server.app.core import core_of
 from server.core.conversations import Ask, Conversations
 from server.core.errors import DrainingError
 from server.core.turns.plan import Defaults
@@ -97,7 +98,7 @@ async def test_an_answer_that_stops_without_an_end_is_cut_off(store: SQLiteStore
         async def complete(self, prompt: Any) -> Any:
             yield "Half"
 
-    async with Conversations(store, Mumbling(), Defaults(MODEL)) as conversations:
+    async with core_of(store, Mumbling(), Defaults(MODEL)) as conversations:
         done = await asked(conversations, "Hi")
     assert done.status is Status.FAILED
     assert done.error is not None
@@ -208,7 +209,7 @@ async def test_what_a_crash_left_running_is_interrupted_with_its_text(store: SQL
     for owner, text in ((ADA, "Half 🙂 an"), (BOB, "")):
         await begin(store, owner=owner)
         await store.checkpoint([Piece(owner, "turn_1", 0, text)] if text else [])
-    async with Conversations(store, Parrot(), Defaults(MODEL)) as conversations:
+    async with core_of(store, Parrot(), Defaults(MODEL)) as conversations:
         mine = await ended(conversations, await conversations.turn(ADA, "turn_1"))
         theirs = await conversations.turn(BOB, "turn_1")
         assert (mine.status, mine.answer) == (Status.INTERRUPTED, "Half 🙂 an")

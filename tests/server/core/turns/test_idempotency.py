@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from server.app.core import core_of
 from server.core.conversations import ROOT, Ask, Conversations, IfBusy
 from server.core.errors import ContextLengthError
 from server.core.turns.plan import Defaults
@@ -98,7 +99,7 @@ async def test_a_key_outlives_the_server(store: SQLiteStore) -> None:
     question = Ask("Hello", idempotency_key="k")
     turns = []
     for _ in range(2):
-        async with Conversations(store, Parrot(), Defaults(MODEL)) as conversations:
+        async with core_of(store, Parrot(), Defaults(MODEL)) as conversations:
             turns.append(await asked(conversations, question))
     assert turns[0] == turns[1]
 
@@ -135,7 +136,7 @@ async def test_an_asker_with_a_key_can_come_back_to_a_place_in_line(
 async def interrupted(store: SQLiteStore, question: Ask, into: str = "c") -> Turn:
     """Ask, and stop the server when half of the answer was said."""
     upstream = Puppet()
-    async with Conversations(store, upstream, Defaults(MODEL)) as conversations:
+    async with core_of(store, upstream, Defaults(MODEL)) as conversations:
         turn = await conversations.ask(ADA, into, question)
         upstream.say("Half")
         await until_text(conversations, turn, "Half")
@@ -150,7 +151,7 @@ async def test_a_key_of_an_interrupted_turn_has_its_question_answered_anew(
     left = await interrupted(store, question)
     assert (left.status, left.answer) == (Status.INTERRUPTED, "Half")
     upstream = Puppet()
-    async with Conversations(store, upstream, Defaults(MODEL)) as conversations:
+    async with core_of(store, upstream, Defaults(MODEL)) as conversations:
         await conversations.update(ADA, "c", {"system_prompt": "Be kind."})
         many = [conversations.ask(ADA, "c", question) for _ in range(9)]
         (again, *others) = await asyncio.gather(*many)
@@ -171,7 +172,7 @@ async def test_a_key_of_an_interrupted_turn_has_its_question_answered_anew(
 async def test_it_is_begun_anew_where_it_was_begun(store: SQLiteStore) -> None:
     question = Ask("Hello", idempotency_key="k")
     left = await interrupted(store, question, into="new")
-    async with Conversations(store, Parrot(), Defaults(MODEL)) as conversations:
+    async with core_of(store, Parrot(), Defaults(MODEL)) as conversations:
         done = await asked(conversations, question, into="new")
         assert done.conversation_id == left.conversation_id
         assert done.status is Status.COMPLETED
@@ -184,7 +185,7 @@ async def test_it_may_be_interrupted_again_and_waits_for_who_came_first(
     first, second = [await interrupted(store, question) for _ in range(2)]
     assert (second.status, second.question_id) == (Status.INTERRUPTED, first.question_id)
     upstream = Puppet()
-    async with Conversations(store, upstream, Defaults(MODEL)) as conversations:
+    async with core_of(store, upstream, Defaults(MODEL)) as conversations:
         other = await conversations.ask(ADA, "c", Ask("Other"))
         with pytest.raises(IdempotencyMismatchError):
             await conversations.ask(ADA, "c", replace(question, if_busy=IfBusy.REJECT))
@@ -199,7 +200,7 @@ async def test_it_may_be_interrupted_again_and_waits_for_who_came_first(
 async def test_a_key_of_a_deleted_conversation_is_free(store: SQLiteStore) -> None:
     question = Ask("Hello", idempotency_key="k")
     left = await interrupted(store, question)
-    async with Conversations(store, Parrot(), Defaults(MODEL)) as conversations:
+    async with core_of(store, Parrot(), Defaults(MODEL)) as conversations:
         await conversations.delete(ADA, "c")
         done = await asked(conversations, question)
         assert (done.status, done.question_id == left.question_id) == (Status.COMPLETED, False)

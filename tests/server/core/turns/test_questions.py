@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from server.app.core import core_of
 from server.core.conversations import ROOT, Ask, Conversations, Regenerate
 from server.core.errors import InvalidRequestError
 from server.core.turns.plan import Defaults
@@ -51,7 +52,7 @@ async def test_conversations_that_name_nothing_use_the_defaults(
     store: SQLiteStore, upstream: Puppet
 ) -> None:
     defaults = Defaults("gpt-4", system_prompt="Default.")
-    async with Conversations(store, upstream, defaults) as conversations:
+    async with core_of(store, upstream, defaults) as conversations:
         upstream.answer("Hi").answer("Hi").answer("Hi")
         await asked(conversations, "Hello", into="plain")
         await asked(conversations, Ask("Hello", model="gpt-4o", system_prompt="Own."), into="own")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from server.app.core import core_of
 from server.config.limits import UpstreamLimits
 from server.core.conversations import Ask, Conversations, Defaults, IfBusy, Regenerate
 from server.core.errors import ContextLengthError, CrowdedError
@@ -28,7 +29,7 @@ DEFAULTS = Defaults(
 
 @pytest.fixture
 async def core(store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Conversations]:
-    async with Conversations(store, upstream, DEFAULTS) as opened:
+    async with core_of(store, upstream, DEFAULTS) as opened:
         yield opened
 
 
@@ -99,7 +100,7 @@ class SlowStore(SQLiteStore):
 
 async def test_a_deletion_needs_no_place_and_leaves_none(tmp_path: Path, upstream: Puppet) -> None:
     store = SlowStore(tmp_path / "slow.db")
-    async with store, Conversations(store, upstream, DEFAULTS) as core:
+    async with store, core_of(store, upstream, DEFAULTS) as core:
         await core.create(ADA, id="old")
         await core.ask(BOB, "b", Ask("Hello"))
         running = await core.ask(ADA, "a", Ask("Hello"))
@@ -117,7 +118,7 @@ async def test_a_deletion_needs_no_place_and_leaves_none(tmp_path: Path, upstrea
 
 
 async def test_one_alone_may_have_all(store: SQLiteStore, upstream: Puppet) -> None:
-    async with Conversations(store, upstream, DEFAULTS, shared=lambda: False) as core:
+    async with core_of(store, upstream, DEFAULTS, shared=lambda: False) as core:
         for name in "ab":
             turn = await core.ask(ADA, name, Ask("Hello"))
             assert turn.status is Status.RUNNING

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from server.app.core import core_of
 from server.core.conversations import Ask, Conversations
 from server.core.errors import problem_of
-from server.core.turns import run
+from server.core.turns.checkpoint import CHECKPOINT_SECONDS
 from server.core.turns.plan import Defaults
 from server.live.turn import Ended
 from storage.model import Status, Turn
@@ -114,7 +115,7 @@ async def test_a_drain_gives_up_on_a_database_that_stays_away(
     assert on_disk(store, "SELECT status FROM turns") == [("running",)]
 
     store.away["end"] = 0
-    async with Conversations(store, Puppet(), Defaults(MODEL)) as next_start:
+    async with core_of(store, Puppet(), Defaults(MODEL)) as next_start:
         assert (await next_start.turn(ADA, turn.id)).status is Status.INTERRUPTED
 
 
@@ -134,7 +135,7 @@ async def test_an_ask_while_the_database_is_away_is_refused_and_harms_no_later_o
 async def test_a_running_answer_is_kept_within_a_second(
     conversations: Conversations, upstream: Puppet, store: Unreliable
 ) -> None:
-    assert run.CHECKPOINT_SECONDS < 1
+    assert CHECKPOINT_SECONDS < 1
     turn = await conversations.ask(ADA, "c", Ask("Hi"))
     for said in ("Hello 🙂 ", "world"):
         upstream.say(said)
@@ -186,7 +187,7 @@ async def test_an_upstream_that_breaks_while_it_is_stopped_still_ends(store: Unr
                 raise OSError("connection lost while closing")
 
     upstream = Stubborn()
-    async with Conversations(store, upstream, Defaults(MODEL)) as conversations:
+    async with core_of(store, upstream, Defaults(MODEL)) as conversations:
         turn = await conversations.ask(ADA, "c", Ask("Hi"))
         upstream.say("Half")
         await until_text(conversations, turn, "Half")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from server.app.core import core_of
 from server.core.conversations import Ask, Conversations, IfBusy
 from server.core.observability.traces import NoTraces
 from server.core.turns.plan import Defaults
@@ -90,7 +91,7 @@ async def test_it_is_kept_when_a_database_that_was_away_too_long_is_back(
     await store.close()
     away = Away(store.path)
     async with away:
-        async with Conversations(away, upstream, Defaults(MODEL), patience=0) as conversations:
+        async with core_of(away, upstream, Defaults(MODEL), patience=0) as conversations:
             upstream.say("Half").finish(usage=HUGE)
             turn = await conversations.ask(ADA, "c", Ask("Hi"))
             await gathered(conversations.follow(ADA, turn.id))
@@ -118,7 +119,7 @@ class Loud(NoTraces):
 
 @pytest.mark.parametrize("when", ["beginning", "end"])
 async def test_what_watches_turns_cannot_hold_one(store: SQLiteStore, when: str) -> None:
-    async with Conversations(store, Parrot(), Defaults(MODEL), traces=Loud(when)) as conversations:
+    async with core_of(store, Parrot(), Defaults(MODEL), traces=Loud(when)) as conversations:
         for _ in range(2):
             done = await asked(conversations, "Hi")
             assert done.status is (Status.FAILED if when == "beginning" else Status.COMPLETED)
@@ -139,7 +140,7 @@ async def test_an_upstream_that_breaks_when_it_is_called(store: SQLiteStore) -> 
         def complete(self, prompt: Prompt) -> Any:
             raise ValueError("a bug")
 
-    async with Conversations(store, Bad(), Defaults(MODEL)) as conversations:
+    async with core_of(store, Bad(), Defaults(MODEL)) as conversations:
         for _ in range(2):
             done = await asked(conversations, "Hi")
             assert (done.status, done.error) == (Status.FAILED, BROKE)
@@ -160,7 +161,7 @@ async def test_one_checkpoint_that_breaks_is_not_the_last(
     await store.close()
     async with (
         Odd(store.path) as odd,
-        Conversations(odd, upstream, Defaults(MODEL), checkpoint_seconds=0.01) as conversations,
+        core_of(odd, upstream, Defaults(MODEL), checkpoint_seconds=0.01) as conversations,
     ):
         turn = await conversations.ask(ADA, "c", Ask("Hi"))
         upstream.say("Half")

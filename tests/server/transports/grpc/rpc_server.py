@@ -18,6 +18,7 @@ from google.rpc.status_pb2 import Status
 from trialogue.v1 import conversation_pb2 as pb
 from trialogue.v1.conversation_pb2_grpc import ConversationServiceStub
 
+from server.app.core import core_of
 from server.config.limits import RpcLimits
 from server.config.settings import load
 from server.core.access.auth import Auth, configured
@@ -66,7 +67,7 @@ async def serving(
     read = load({"grpc_port": 0, **settings})
     async with (
         SQLiteStore(folder / "history.db") as store,
-        Conversations(store, upstream, Defaults(model="eliza")) as conversations,
+        core_of(store, upstream, Defaults(model="eliza")) as conversations,
         RpcListener(conversations, auth, read, limits=limits) as listener,
     ):
         yield Served(conversations, listener)

@@ -13,11 +13,13 @@ from typing import Any
 import httpx2
 import openai
 
+from server.app.core import core_of
 from server.config.limits import HttpLimits, UpstreamLimits
 from server.config.quantities import budget
 from server.config.settings import load
 from server.core.access.auth import Auth
 from server.core.clock import microseconds
+from server.core.completions import StoredCompletions, UpstreamObjects
 from server.core.conversations import Conversations
 from server.core.prompt.characters import Characters
 from server.core.turns.plan import Defaults
@@ -53,6 +55,7 @@ class Served:
     conversations: Conversations
     store: SQLiteStore
     facade: Facade
+    objects: UpstreamObjects
 
     @property
     def base_url(self) -> str:
@@ -92,8 +95,15 @@ async def serving(
         )
         stack.push_async_callback(upstreams.close)
         store = await stack.enter_async_context(SQLiteStore(folder / "trialogue.db"))
-        core = await stack.enter_async_context(Conversations(store, upstreams, defaults))
-        facade = Facade(upstreams, core, default_model=MODEL, whole_bytes=settings.max_body_bytes)
+        core = await stack.enter_async_context(core_of(store, upstreams, defaults))
+        objects = UpstreamObjects(store, microseconds)
+        facade = Facade(
+            core,
+            StoredCompletions(store),
+            objects,
+            default_model=MODEL,
+            whole_bytes=settings.max_body_bytes,
+        )
         bound = listening_socket("127.0.0.1", 0)
         mounts = [facade.mount(), rest.mount(RestState(core, 9001))]
         listener = HttpListener(mounts, core.requests, auth, settings, bound=bound, limits=limits)
@@ -104,7 +114,7 @@ async def serving(
             api_key="a", base_url=f"{url}/v1", max_retries=0, http_client=_client()
         )
         await stack.enter_async_context(speaking)
-        yield Served(listener.port, client, speaking, upstreams, core, store, facade)
+        yield Served(listener.port, client, speaking, upstreams, core, store, facade, objects)
 
 
 def _client(**options: Any) -> httpx2.AsyncClient:

@@ -86,3 +86,37 @@ async def test_a_client_that_leaves_meanwhile_is_no_fault(
     await closing
     assert not served.facade.exchanges
     assert "rror" not in capsys.readouterr().out
+
+
+async def test_a_drain_waits_for_what_is_being_answered(pair: Pair) -> None:
+    served, upstream = pair
+    go_on = asyncio.Event()
+    upstream.script(say("Hel", go_on, "lo"))
+    asking = asyncio.create_task(served.client.post("/v1/chat/completions", json=STREAM))
+    await upstream.request()
+    draining = asyncio.create_task(served.conversations.drain(600))
+    await settled()
+    assert not draining.done()
+    go_on.set()
+    await draining
+    assert events_of((await asking).content)[-1] == "[DONE]"
+
+
+async def test_a_second_drain_cuts_the_wait_of_the_first_short(pair: Pair) -> None:
+    served, upstream = pair
+    upstream.script(hang())
+    asking = asyncio.create_task(served.client.post("/v1/chat/completions", json=CHAT))
+    await upstream.request()
+    draining = asyncio.create_task(served.conversations.drain(600))
+    await settled()
+    assert not draining.done()
+    await served.conversations.drain(0)
+    await draining
+    await served.facade.close()
+    error_of(await asking, 503)
+
+
+async def settled() -> None:
+    """Let everybody go on who can."""
+    for _ in range(10):
+        await asyncio.sleep(0)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from server.core.conversations import Conversations
+from server.app.core import core_of
 from server.core.turns.plan import Defaults
 from storage.sqlite.store import SQLiteStore
 from tests.server.transports.websocket.websocket_server import Served, serving
@@ -40,7 +40,7 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
     path = tmp_path_factory.mktemp("protocol") / "trialogue.db"
     async with (
         SQLiteStore(path) as store,
-        Conversations(store, Parrot(), Defaults("gpt-4o")) as conversations,
+        core_of(store, Parrot(), Defaults("gpt-4o")) as conversations,
         serving(conversations) as served,
     ):
         yield served

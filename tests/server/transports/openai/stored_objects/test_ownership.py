@@ -157,7 +157,7 @@ class TestAnswers:
         assert (await house.send(ANN, method, tried, json=body)).status_code == 200
         fresh = set(house.upstream.things) - before
         assert fresh
-        objects = house.served.conversations.objects
+        objects = house.served.objects
         assert set(await objects.own("ann", fresh)) == fresh
         assert not await objects.own("bob", fresh)
 

@@ -47,7 +47,7 @@ class Wired:
     upstream: ScriptedUpstream
 
     async def own(self, owner: str, *ids: str) -> set[str]:
-        return set(await self.served.conversations.objects.own(owner, ids))
+        return set(await self.served.objects.own(owner, ids))
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ class TestStreams:
                     await asyncio.sleep(0)
                 gate.set()
                 await asyncio.wait([task])
-                assert set(await served.conversations.objects.own("ann", {"resp_1"})) == {"resp_1"}
+                assert set(await served.objects.own("ann", {"resp_1"})) == {"resp_1"}
 
 
 class Heard(UpstreamClient):

@@ -1,17 +1,22 @@
-"""Counts what a call of `/v1` used, as the upstream's answer tells it, for its owner's budget."""
+"""The one way to the upstreams for calls of OpenAI's API that are answered as they are."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 from server.config.limits import ReplyLimits
+from server.core.access.capacity import Capacity
 from server.core.access.token_budget import TokenBudget
+from server.live.notify import Listeners
 from server.openai_protocol.codec import MalformedError, encode, parse
 from server.openai_protocol.sse import EventStream, OversizedEventError, data_of
 from server.openai_protocol.usage_fields import total_of
 from server.upstream.bodies import EVENTS, JSON
+from server.upstream.pool import PoolMember, UpstreamPool
 from server.upstream.port import Call, Reply
 
 #: Streams of these tell their usage only where they are asked to.
@@ -21,8 +26,72 @@ _ANSWER_BYTES = ReplyLimits().answer_bytes
 _EVENT_BYTES = ReplyLimits().event_bytes
 
 
+class Passthrough:
+    """Gives each call a place, counts what it uses for its owner, and knows when all have ended."""
+
+    def __init__(self, upstreams: UpstreamPool, capacity: Capacity) -> None:
+        self._upstreams = upstreams
+        self._capacity = capacity
+        self._ends = Listeners()
+        #: how many calls are being answered
+        self.running = 0
+
+    @asynccontextmanager
+    async def call(self, call: Call) -> AsyncIterator[Reply]:
+        """Send a call and yield its reply as soon as its head is there; see OpenAISpeaker.
+
+        Raises CrowdedError where there is no place for it, QuotaSpentError where its owner's
+        tokens are spent and it would cost some.
+        """
+        self.running += 1
+        try:
+            if call.owner is None:
+                async with self._upstreams.call(call) as reply:
+                    yield reply
+                return
+            with self._capacity.room.within(call.owner):
+                if not self._capacity.token_budget.limited:
+                    async with self._upstreams.call(call) as reply:
+                        yield reply
+                    return
+                meter = Meter(self._capacity.token_budget, call.owner)
+                try:
+                    asked = await meter.begin(call)
+                    async with self._upstreams.call(asked) as reply:
+                        yield meter.hear(reply)
+                finally:
+                    await meter.end()
+        finally:
+            self.running -= 1
+            if not self.running:
+                self._ends.wake()
+
+    async def idle(self, seconds: float) -> None:
+        """Wait until no call is being answered, so long at most; nobody waits longer than that."""
+        if self.running:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._ends.listen()
+            self._ends.wake()
+
+    async def models(self) -> Sequence[Mapping[str, Any]]:
+        """Return the models of all upstreams, aliases included, as OpenAI's model objects."""
+        return await self._upstreams.models()
+
+    def first(self, model: str | None) -> PoolMember:
+        """Return who is asked first. Raises UpstreamRejectedError where nobody serves the model."""
+        return self._upstreams.first(model)
+
+    def has(self, name: str) -> bool:
+        """Say whether there is an upstream of this name."""
+        return self._upstreams.has(name)
+
+
 class Meter:
-    """One call, from before it is sent until its answer was read or given up."""
+    """Counts what one call uses, as its answer tells it, for the budget of its owner.
+
+    It lives from before the call is sent until its answer was read or given up.
+    """
 
     def __init__(self, token_budget: TokenBudget, owner: str) -> None:
         self._token_budget = token_budget

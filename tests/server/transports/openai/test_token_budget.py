@@ -11,10 +11,8 @@ import openai
 import pytest
 
 from server.core.access.auth import EVERYONE
+from server.core.clock import microseconds
 from server.tokens.request import prompt_tokens, text_tokens
-from server.transports.openai.meter import Meter
-from server.upstream.bodies import one, whole
-from server.upstream.port import Call, Reply
 from tests.server.transports.openai.facade_server import (
     CHAT,
     MESSAGES,
@@ -134,15 +132,8 @@ class TestCounting:
         await post(served, "responses", {"model": MODEL, "input": "Hi", "stream": True})
         assert await spent(served) == 14
 
-    async def test_what_is_only_looked_at_costs_nothing(self, pair: Pair) -> None:
+    async def test_what_is_refused_or_says_no_usage_costs_nothing(self, pair: Pair) -> None:
         served, upstream = pair
-        meter = Meter(served.conversations.token_budget, EVERYONE)
-        asked = await meter.begin(Call("GET", "/responses/resp_1"))
-        told = one(b'{"usage": {"total_tokens": 9}}')
-        heard = meter.hear(Reply(200, {"content-type": "application/json"}, told))
-        assert await whole(heard.body, 99)
-        await meter.end()
-        assert asked.method == "GET"
         upstream.script(fail(400, "No"))
         await post(served, "chat/completions", CHAT)
         upstream.script(document([{"usage": {"total_tokens": 9}}]), document(b'{"usage": '))
@@ -179,7 +170,7 @@ class TestRefusing:
     @pytest.fixture(autouse=True)
     async def _spent(self, pair: Pair) -> None:
         served, _ = pair
-        await served.conversations.token_budget.spend(EVERYONE, 100)
+        await served.store.spend(EVERYONE, 100, microseconds())
 
     async def test_what_would_reach_an_upstream_is_refused(self, pair: Pair) -> None:
         served, upstream = pair

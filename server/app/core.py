@@ -1,0 +1,107 @@
+"""Makes the core: what begins, runs, follows and records turns, each with what it works on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from server.core.access.capacity import Capacity
+from server.core.access.concurrency import Room
+from server.core.access.token_budget import TokenBudget
+from server.core.clock import microseconds
+from server.core.conversations import Conversations
+from server.core.ids import Ids
+from server.core.observability.observed import Observed
+from server.core.observability.request_log import Requests
+from server.core.observability.traces import NoTraces, Traces
+from server.core.passthrough import Passthrough
+from server.core.prompt.compaction import Compaction
+from server.core.prompt.compose import Composer
+from server.core.turns.begin import Asking
+from server.core.turns.checkpoint import CHECKPOINT_SECONDS, Checkpoints
+from server.core.turns.follow import Following
+from server.core.turns.outcome import Outcomes
+from server.core.turns.plan import Defaults, Planner
+from server.core.turns.record import PATIENCE, Keeping
+from server.core.turns.run import Running
+from server.live.memory import MemoryLiveTurns
+from server.live.port import LiveTurns
+from server.upstream.pool import UpstreamPool
+from server.upstream.port import Upstream
+from storage.port import Store
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What all parts of one core share."""
+
+    store: Store
+    upstream: Upstream
+    planner: Planner
+    live: LiveTurns
+    observed: Observed
+
+
+def core_of(
+    store: Store,
+    upstream: Upstream,
+    defaults: Defaults,
+    *,
+    now: Callable[[], int] = microseconds,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    patience: float = PATIENCE,
+    traces: Traces | None = None,
+    shared: Callable[[], bool] = lambda: True,
+) -> Conversations:
+    """Return conversations over a store, written by an upstream; a pool answers calls as well.
+
+    `patience` is in seconds, for ends that cannot be kept; for `shared` see Room.
+    """
+    ids, composer = Ids(now), Composer(store, defaults.counting)
+    made = _Made(
+        store,
+        upstream,
+        Planner(store, composer, defaults, ids),
+        MemoryLiveTurns(defaults.limits.waiting),
+        Observed(traces=traces or NoTraces()),
+    )
+    capacity = Capacity(
+        TokenBudget(store, defaults.budget, now),
+        Room(defaults.upstreams.answers, "turns and calls", shared),
+        defaults.limits,
+    )
+    running = _running(made, checkpoint_seconds, patience)
+    compaction = Compaction(store, upstream, composer, ids, defaults.upstreams)
+    pool = upstream if isinstance(upstream, UpstreamPool) else UpstreamPool(())
+    passthrough = Passthrough(pool, capacity)
+    _show(made, passthrough)
+    return Conversations(
+        store,
+        made.planner,
+        Asking(store, made.planner, made.live, capacity, running, compaction),
+        Following(store, made.live),
+        passthrough,
+        Requests(made.observed),
+    )
+
+
+def _running(made: _Made, checkpoint_seconds: float, patience: float) -> Running:
+    keeping = Keeping(made.store, made.live, patience)
+    return Running(
+        made.upstream,
+        made.live,
+        keeping,
+        Checkpoints(made.store, made.live, keeping, checkpoint_seconds),
+        Outcomes(made.planner.composer, made.planner.ids),
+        made.observed,
+    )
+
+
+def _show(made: _Made, passthrough: Passthrough) -> None:
+    """Let the metrics show how busy it is."""
+    metrics, live = made.observed.metrics, made.live
+    metrics.show("turns_running", lambda: len(live.running()))
+    metrics.show("turns_waiting", lambda: live.waiting)
+    metrics.show("followers", lambda: live.followers)
+    metrics.show("database_queue", lambda: made.store.waiting)
+    metrics.show("upstream_calls", lambda: passthrough.running)

@@ -1,0 +1,75 @@
+"""How turns end: what is kept of a turn that was read, that broke, or that a crash left running."""
+
+from __future__ import annotations
+
+from server.core.errors import Problem
+from server.core.ids import Ids
+from server.core.prompt.compose import Composer
+from server.core.turns.record import failure_of
+from server.live.turn import LiveTurn
+from server.upstream.port import Finish
+from storage.model import Failure, Status, Turn, Usage
+from storage.port import Outcome
+
+#: The encoding in which the text of a turn is counted that broke while it was counted, maybe.
+_BYTES = "utf-8"
+
+
+class Outcomes:
+    """Counts the text of what ended, in the encoding of its model."""
+
+    def __init__(self, composer: Composer, ids: Ids) -> None:
+        self._composer = composer
+        self._ids = ids
+
+    async def of(
+        self, live: LiveTurn, answer_id: str, finish: Finish | None, problem: Problem | None
+    ) -> Outcome:
+        """Return the end of a turn that was read: to its finish, to a problem, or stopped."""
+        text = live.text()
+        tokens = await self._composer.count(live.turn.model, text)
+        status, error = live.stopped_as or Status.INTERRUPTED, None
+        if finish is not None:
+            status = Status.COMPLETED
+        elif problem is not None and live.stopped_as is None:
+            status = Status.FAILED
+            error = failure_of(problem)
+        counted = Usage(live.turn.context.prompt_tokens, tokens)
+        told = finish.usage if finish else None
+        return Outcome(
+            status=status,
+            text=text,
+            answer_id=answer_id,
+            tokens=tokens,
+            encoding=self._composer.encoding_of(live.turn.model).name,
+            ended_at=self._ids.now(),
+            finish_reason=finish.reason if finish else None,
+            usage=told or counted,
+            error=error,
+            content=finish.content if finish else None,
+            drift=told.prompt_tokens - counted.prompt_tokens if told else None,
+        )
+
+    def broken(self, live: LiveTurn, answer_id: str, error: Failure) -> Outcome:
+        """Return an end that tells nothing but the text, and that the turn failed."""
+        text = live.text()
+        return Outcome(
+            status=Status.FAILED,
+            text=text,
+            answer_id=answer_id,
+            tokens=len(text.encode()),  # no more are in it; weighed anew where it is read
+            encoding=_BYTES,
+            ended_at=self._ids.now(),
+            error=error,
+        )
+
+    async def left(self, turn: Turn) -> Outcome:
+        """Return the end of a turn that a crash left running, with the text checkpointed."""
+        return Outcome(
+            status=Status.INTERRUPTED,
+            text=turn.answer,
+            answer_id=self._ids.new("msg"),
+            tokens=await self._composer.count(turn.model, turn.answer),
+            encoding=self._composer.encoding_of(turn.model).name,
+            ended_at=self._ids.now(),
+        )

@@ -1,0 +1,88 @@
+"""Who is live, kept in this process's memory: for one node, which runs all turns itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from server.live.notify import Notifier
+from server.live.port import Place
+from server.live.turn import LiveTurn
+from server.live.turn_queue import TurnQueue
+from storage.model import Turn
+
+
+class MemoryLiveTurns:
+    """Implements LiveTurns; ends with the process, as do the tasks that write the turns."""
+
+    def __init__(self, most_waiting: int) -> None:
+        """`most_waiting`: how many may wait for one place."""
+        self._turns: dict[tuple[str, str], LiveTurn] = {}
+        self._in_place: dict[Place, LiveTurn] = {}
+        self._lingering: dict[tuple[str, str], LiveTurn] = {}
+        self._queue = TurnQueue(most_waiting)
+        self._notifier = Notifier()
+
+    def admit(self, owner: str, turn: Turn) -> LiveTurn:
+        live = LiveTurn(owner, turn)
+        self._turns[owner, turn.id] = live
+        self._in_place[owner, turn.conversation_id] = live
+        return live
+
+    def forget(self, live: LiveTurn) -> None:
+        del self._turns[live.owner, live.turn.id]
+        del self._in_place[live.owner, live.turn.conversation_id]
+
+    def linger(self, live: LiveTurn) -> None:
+        self._lingering[live.owner, live.turn.id] = live
+
+    def release(self, live: LiveTurn) -> None:
+        del self._lingering[live.owner, live.turn.id]
+
+    def find(self, owner: str, turn_id: str) -> LiveTurn | None:
+        key = owner, turn_id
+        return self._turns.get(key) or self._lingering.get(key)
+
+    def in_conversation(self, owner: str, conversation_id: str) -> LiveTurn | None:
+        return self._in_place.get((owner, conversation_id))
+
+    def running(self) -> Collection[LiveTurn]:
+        return self._turns.values()
+
+    @property
+    def followers(self) -> int:
+        return sum(live.followers for live in self._turns.values())
+
+    async def take(self, place: Place, *, first: bool = False) -> None:
+        await self._queue.take(place, first=first)
+
+    def give_back(self, place: Place) -> None:
+        self._queue.give_back(place)
+
+    def taken(self, place: Place) -> bool:
+        return self._queue.taken(place)
+
+    def taken_by(self, owner: str | None = None) -> int:
+        return len(self._queue) if owner is None else self._queue.of(owner)
+
+    @property
+    def waiting(self) -> int:
+        return self._queue.waiting
+
+    def refuse_all(self, error: Exception) -> None:
+        self._queue.refuse_all(error)
+
+    def listen(self, place: Place) -> asyncio.Future[None]:
+        return self._notifier.listen(place)
+
+    def leave(self, place: Place, heard: asyncio.Future[None]) -> None:
+        self._notifier.leave(place, heard)
+
+    def listening(self, place: Place) -> int:
+        return self._notifier.listening(place)
+
+    def notify(self, place: Place) -> None:
+        self._notifier.notify(place)
+
+    def notify_all(self) -> None:
+        self._notifier.notify_all()

@@ -1,0 +1,114 @@
+"""The port of who is live: turns that are written now, the queue of each place, and who listens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Protocol
+
+from server.live.turn import LiveTurn
+from storage.model import Turn
+
+#: Whose it is, and the conversation: where one turn runs at a time.
+Place = tuple[str, str]
+
+
+class LiveTurns(Protocol):
+    """Every promise here is one to callers in one event loop; what is not `async` does not wait.
+
+    Whoever looks for a turn looks here first and then in the store: it is here before it is there
+    as running, and there as ended before it is gone from here.
+    """
+
+    # Who is live
+
+    def admit(self, owner: str, turn: Turn) -> LiveTurn:
+        """Make a turn live, to be found at once; done before it is stored."""
+        ...
+
+    def forget(self, live: LiveTurn) -> None:
+        """Let a turn be live no more, whose end is kept or which was never begun."""
+        ...
+
+    def linger(self, live: LiveTurn) -> None:
+        """Let a turn be found by its id until it is `released`: its end is told and not kept."""
+        ...
+
+    def release(self, live: LiveTurn) -> None:
+        """Let a turn that lingers be found no more."""
+        ...
+
+    def find(self, owner: str, turn_id: str) -> LiveTurn | None:
+        """Return a turn that is live or lingers; another owner's is not found."""
+        ...
+
+    def in_conversation(self, owner: str, conversation_id: str) -> LiveTurn | None:
+        """Return the turn that is live in a conversation."""
+        ...
+
+    def running(self) -> Collection[LiveTurn]:
+        """Return the turns that are live; those that linger are not among them."""
+        ...
+
+    @property
+    def followers(self) -> int:
+        """How many follow turns that are live."""
+        ...
+
+    # The queue of each place
+
+    async def take(self, place: Place, *, first: bool = False) -> None:
+        """Wait for a place and have it until it is given back.
+
+        Places go on in order of arrival, to those who are `first` before all others; a newcomer
+        never overtakes one that was called. Who is cancelled while waiting has left the queue, and
+        one that was called in that moment has handed the place on. Raises BusyError when too many
+        wait there, and what they are refused with.
+        """
+        ...
+
+    def give_back(self, place: Place) -> None:
+        """Call the next in the queue; where nobody waits, the place is free."""
+        ...
+
+    def taken(self, place: Place) -> bool:
+        """Say whether somebody has a place, or was called to it."""
+        ...
+
+    def taken_by(self, owner: str | None = None) -> int:
+        """Return how many places an owner has taken; None for all owners."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """How many wait, in all queues."""
+        ...
+
+    def refuse_all(self, error: Exception) -> None:
+        """Send away everyone who waits; who has a place keeps it."""
+        ...
+
+    # Who listens
+
+    def listen(self, place: Place) -> asyncio.Future[None]:
+        """Return a future that is done at the next notice; `leave` it when it is not awaited.
+
+        Listen first, then look, then wait: so nothing is missed between looking and waiting.
+        """
+        ...
+
+    def leave(self, place: Place, heard: asyncio.Future[None]) -> None:
+        """Listen no more; to leave twice, or after a notice, does nothing."""
+        ...
+
+    def listening(self, place: Place) -> int:
+        """Return how many listen there."""
+        ...
+
+    def notify(self, place: Place) -> None:
+        """Wake all who listen there: a turn began, or the conversation is deleted."""
+        ...
+
+    def notify_all(self) -> None:
+        """Wake everybody who listens: the server ends."""
+        ...

@@ -1,0 +1,23 @@
+"""Runs the contract of live turns on every adapter that there is."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.live.memory import MemoryLiveTurns
+from tests.server.live import contract
+
+
+@pytest.fixture(params=[MemoryLiveTurns])
+def make(request: pytest.FixtureRequest) -> contract.Make:
+    adapter: contract.Make = request.param
+    return adapter
+
+
+class TestWhoIsLive(contract.WhoIsLive): ...
+
+
+class TestQueue(contract.Queue): ...
+
+
+class TestListening(contract.Listening): ...
