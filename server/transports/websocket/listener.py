@@ -34,7 +34,8 @@ from server.transports.websocket.auth import (
     select_subprotocol,
 )
 from server.transports.websocket.connection import GuardedConnection, name_request, wire_logger
-from server.transports.websocket.session import OK, Session, Shared, report
+from server.transports.websocket.errors import report
+from server.transports.websocket.session import OK, Session, Shared
 
 BACKLOG = 1024
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from contextvars import copy_context
@@ -12,26 +11,26 @@ from functools import partial
 from typing import Any, TypeVar
 
 import orjson
-import structlog
 
 from server.config.limits import WebsocketLimits
 from server.core.access.auth import Auth
 from server.core.conversations import Conversations
 from server.core.errors import (
-    Code,
     InvalidApiKeyError,
     InvalidRequestError,
     RateLimitedError,
     problem_of,
 )
-from server.core.ids import NEW
-from server.core.observability.request import Request, broke
+from server.core.observability.request import Request
 from server.core.turns.questions import Ask, OnDisconnect
-from server.live.turn import Delta, Ended, Started, TurnEvent
+from server.live.turn import Ended, TurnEvent
+from server.transports.websocket import easybackend
 from server.transports.websocket import replies as answers
 from server.transports.websocket.auth import Client, UnauthorizedError, whose
 from server.transports.websocket.calls import CallFrame
 from server.transports.websocket.connection import GuardedConnection
+from server.transports.websocket.easybackend import EasyBackend
+from server.transports.websocket.errors import report
 from server.transports.websocket.frames import (
     AskFrame,
     AuthenticateFrame,
@@ -48,16 +47,11 @@ from server.transports.websocket.frames import (
     parse,
 )
 from server.transports.websocket.replies import RequestId
-from storage.model import Status, Turn
-from storage.port import NotFoundError
-
-log = structlog.get_logger("trialogue.websocket")
+from storage.model import Turn
 
 T = TypeVar("T")
 Telling = Callable[[], Awaitable[None]]
 
-EASY_END = "<|end|>"
-EASY_ERROR = b"<|err|>"
 #: What a request that went well ends with.
 OK = "ok"
 _NAMES: dict[type[Frame], str] = {
@@ -110,7 +104,6 @@ class Session:
         self, shared: Shared, connection: GuardedConnection, guest: Client, conversation_id: str
     ) -> None:
         self._shared = shared
-        self._conversations = shared.conversations
         self._connection = connection
         self._guest = guest
         self._conversation_id = conversation_id
@@ -119,10 +112,7 @@ class Session:
         self._watches: dict[str, asyncio.Task[None]] = {}
         #: turns to be cancelled with the connection that are begun and not yet followed
         self._beginning: set[asyncio.Task[Turn]] = set()
-        # Bare text has no address: in EasyBackend's dialect one answer ends before the next.
-        self._easy_turn = asyncio.Lock()
-        # They are asked in the order in which they came, though one has to be looked up first.
-        self._easy_asks = asyncio.Lock()
+        self._easybackend = EasyBackend(shared.conversations, connection)
         # One call sees what the one before it did, and one answer at a time waits to be read.
         self._call_turn = asyncio.Lock()
 
@@ -171,7 +161,7 @@ class Session:
         self, error: Exception, request_id: RequestId | None, frame: Frame | None = None
     ) -> None:
         """Refuse a frame for which nothing is begun."""
-        with self._conversations.requests.within("websocket", _said(request_id)) as seen:
+        with self._shared.conversations.requests.within("websocket", _said(request_id)) as seen:
             seen.owner = self._guest.owner
             seen.name = None if frame is None else _name(frame)
             await self._refuse(error, request_id, easily=isinstance(frame, EasyAsk))
@@ -191,12 +181,12 @@ class Session:
         return 2 * most if isinstance(beside, CancelFrame) else most
 
     def _begin(self, frame: Frame, request_id: RequestId | None) -> None:
-        seen = self._conversations.requests.begin("websocket", _said(request_id))
+        seen = self._shared.conversations.requests.begin("websocket", _said(request_id))
         seen.name, seen.owner = _name(frame), self._guest.owner
         task = asyncio.create_task(self._stream(self._telling(frame, request_id), request_id, seen))
         self.streams.add(task)
         task.add_done_callback(self.streams.discard)
-        task.add_done_callback(lambda _: self._conversations.requests.end(seen))
+        task.add_done_callback(lambda _: self._shared.conversations.requests.end(seen))
         if isinstance(frame, WatchFrame):
             self._unwatch(frame.conversation_id)
             self._watches[frame.conversation_id] = task
@@ -204,7 +194,7 @@ class Session:
 
     def _telling(self, frame: Frame, request_id: RequestId | None) -> Telling:
         """Begin what a frame asks for, and return what tells of it."""
-        calls, owner = self._conversations, self._guest.owner
+        calls, owner = self._shared.conversations, self._guest.owner
         match frame:
             case PromptFrame(text):
                 asking = calls.ask(owner, self._conversation_id, Ask(text))
@@ -216,8 +206,8 @@ class Session:
                 asking = calls.regenerate(owner, self._or_own(conversation_id), again)
                 return self._answering(asking, on_disconnect, request_id)
             case EasyAsk():
-                begun = self._shared.background.begin(self._ask_easily(frame))
-                return partial(self._follow_easily, begun)
+                begun = self._shared.background.begin(self._easybackend.ask(owner, frame))
+                return partial(self._easybackend.follow, owner, begun)
             case FollowFrame(turn_id, after):
                 return partial(self._tell, calls.follow(owner, turn_id, after=after), request_id)
             case WatchFrame(conversation_id, position):
@@ -272,7 +262,9 @@ class Session:
             self._beginning.discard(begun)
             raise
         self._beginning.discard(begun)
-        events = self._conversations.follow(self._guest.owner, turn.id, on_leave=on_disconnect)
+        events = self._shared.conversations.follow(
+            self._guest.owner, turn.id, on_leave=on_disconnect
+        )
         await self._tell(events, request_id)
 
     async def _tell(
@@ -290,63 +282,21 @@ class Session:
 
     async def _call(self, frame: CallFrame, request_id: RequestId | None) -> None:
         async with self._call_turn:
-            told = await frame.answer(self._conversations, self._guest.owner, self._conversation_id)
+            told = await frame.answer(
+                self._shared.conversations, self._guest.owner, self._conversation_id
+            )
             await self._connection.push(answers.addressed(orjson.dumps(told), request_id))
-
-    async def _ask_easily(self, asked: EasyAsk) -> tuple[Turn, bool]:
-        """Ask what EasyBackend's dialect says; return the turn, and whether a parent was named."""
-        async with self._easy_asks:
-            if asked.perhaps is not None and await self._is_there(asked.perhaps):
-                asked = asked.perhaps
-        parent = None if asked.parent in ("", NEW) else asked.parent
-        question = Ask(asked.prompt, parent_id=parent)
-        turn = await self._conversations.ask(self._guest.owner, asked.conversation_id, question)
-        return turn, asked.parent is not None
-
-    async def _is_there(self, asked: EasyAsk) -> bool:
-        """Say whether what may be a parent is a message of that conversation."""
-        owner, there = self._guest.owner, asked.conversation_id
-        try:
-            await self._conversations.messages(owner, there, leaf=asked.parent, limit=1)
-        except (NotFoundError, InvalidRequestError):
-            return False
-        return True
-
-    async def _follow_easily(self, begun: asyncio.Task[tuple[Turn, bool]]) -> None:
-        """Tell an answer as bare text, and with its end the ids where a parent was named."""
-        async with self._easy_turn:
-            try:
-                turn, named = await asyncio.shield(begun)
-                events = self._conversations.follow(self._guest.owner, turn.id)
-                async with aclosing(events):
-                    async for event in events:
-                        if (text := _easily(event, named=named)) is not None:
-                            await self._connection.push(text)
-            except Exception as error:  # noqa: BLE001 - whatever broke, the peer is told
-                report(error)
-                await self._connection.push(EASY_ERROR)
 
     async def _cancel(self, begun: asyncio.Task[Turn]) -> None:
         turn = await begun
-        await self._conversations.cancel(self._guest.owner, turn.id)
+        await self._shared.conversations.cancel(self._guest.owner, turn.id)
 
     async def _refuse(
         self, error: Exception, request_id: RequestId | None, *, easily: bool = False
     ) -> None:
         report(error)
-        told = EASY_ERROR if easily else answers.refusal(problem_of(error), request_id)
+        told = easybackend.ERROR if easily else answers.refusal(problem_of(error), request_id)
         await self._connection.push(told)
-
-
-def report(error: Exception) -> None:
-    """Note what went wrong, and log what is our fault.
-
-    An exception's own text may quote a prompt, so it stays out.
-    """
-    broke(error)
-    if problem_of(error).code is Code.INTERNAL:
-        trace = "".join(traceback.format_tb(error.__traceback__))
-        log.error("websocket broke", error=type(error).__name__, traceback=trace)
 
 
 def _said(request_id: RequestId | None) -> str | None:
@@ -359,20 +309,6 @@ def _name(frame: Frame) -> str:
     if isinstance(frame, CallFrame):
         return frame.kind
     return _NAMES[type(frame)]
-
-
-def _easily(event: TurnEvent, *, named: bool) -> bytes | None:
-    """Return an event in EasyBackend's dialect, which has no word for a beginning."""
-    match event:
-        case Started():
-            return None
-        case Delta():
-            return event.text.encode()
-        case Ended(Turn(status=Status.FAILED | Status.INTERRUPTED)):
-            return EASY_ERROR
-        case Ended(turn):
-            ids = f"${turn.conversation_id}${turn.answer_id or ''}" if named else ""
-            return f"{EASY_END}{ids}".encode()
 
 
 async def _stop(tasks: set[asyncio.Task[Any]]) -> None:
