@@ -116,25 +116,25 @@ class Facade:
             raise DrainingError(_DRAINING)
         scope["route"], endpoint = self._find(exchange)
         if endpoint != self._pass:
-            exchange.guard = partial(self._ownership.guarded, exchange)
+            exchange.body.guard = partial(self._ownership.guarded, exchange)
         await endpoint(exchange)
 
     def _find(self, exchange: Exchange) -> tuple[Route, Endpoint]:
-        route = self._fixed.get(exchange.path) or self._patterned(exchange)
+        route = self._fixed.get(exchange.request.path) or self._patterned(exchange)
         if route is None:
-            if not exchange.path or {".", ".."} & set(exchange.path.split("/")):
-                raise unknown_url(exchange.method, f"{PREFIX}{exchange.path}")
+            if not exchange.request.path or {".", ".."} & set(exchange.request.path.split("/")):
+                raise unknown_url(exchange.request.method, f"{PREFIX}{exchange.request.path}")
             return self._anything, self._pass
-        method = "GET" if exchange.method == "HEAD" else exchange.method
+        method = "GET" if exchange.request.method == "HEAD" else exchange.request.method
         if method not in route.endpoints:
             allowed = ", ".join(route.endpoints)
-            raise wrong_method(exchange.method, f"{PREFIX}{exchange.path}", allowed)
+            raise wrong_method(exchange.request.method, f"{PREFIX}{exchange.request.path}", allowed)
         return route, route.endpoints[method]
 
     def _patterned(self, exchange: Exchange) -> Route | None:
         for pattern, route in self._patterns:
-            if (match := pattern.fullmatch(exchange.path)) is not None:
-                exchange.names = match.groupdict()
+            if (match := pattern.fullmatch(exchange.request.path)) is not None:
+                exchange.request.names = match.groupdict()
                 return route
         return None
 

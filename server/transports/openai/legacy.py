@@ -10,9 +10,10 @@ from server.core.passthrough import Passthrough
 from server.openai_protocol.errors import ApiError
 from server.openai_protocol.fields import Fields
 from server.transports.openai import validation
+from server.transports.openai.body import read_json
 from server.transports.openai.completions.routes import CompletionRoutes
 from server.transports.openai.errors import PassedOnError
-from server.transports.openai.exchange import Exchange, read_json
+from server.transports.openai.exchange import Exchange
 from server.transports.openai.upstream_json import ask
 
 _EDIT = "Edit the text as the instruction says. Answer with the edited text alone."
@@ -34,7 +35,7 @@ class Legacy:
 
     async def edit(self, exchange: Exchange) -> None:
         """Edit a text as an instruction says."""
-        asked = read_json(await exchange.read())
+        asked = read_json(await exchange.body.read())
         asked.required("instruction")
         texts = (asked.text("input") or "", asked.text("instruction") or "")
         asked.integer("n")
@@ -46,7 +47,7 @@ class Legacy:
             ],
             **{name: asked.raw(name) for name in _SAME if asked.raw(name) is not None},
         }
-        answer = await ask(self._passthrough, exchange.made("/chat/completions", body))
+        answer = await ask(self._passthrough, exchange.request.made("/chat/completions", body))
         choices = [
             {"index": said["index"], "text": said["message"].get("content") or ""}
             for said in answer["choices"]
@@ -56,7 +57,7 @@ class Legacy:
 
     async def logits(self, exchange: Exchange) -> None:
         """Answer with the probabilities of what may follow a text, the likeliest first."""
-        asked = read_json(await exchange.read())
+        asked = read_json(await exchange.body.read())
         asked.required("prompt")
         prompt, model = asked.text("prompt"), asked.text("model") or self._default_model
         top = asked.integer("top_logits", 1) or _TOP

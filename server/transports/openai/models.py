@@ -25,7 +25,7 @@ class Models:
 
     async def read(self, exchange: Exchange) -> None:
         """Show a model; one that no list has may still be known to its upstream."""
-        name = exchange.names["id"]
+        name = exchange.request.names["id"]
         if (found := await self._find(name)) is not None:
             await exchange.answer(found)
             return
@@ -39,7 +39,7 @@ class Models:
 
     async def read_engine(self, exchange: Exchange) -> None:
         """Show a model as an engine; one that no list has may still be known to its upstream."""
-        name = exchange.names["id"]
+        name = exchange.request.names["id"]
         found = await self._find(name)
         if found is None:
             call = replace(self._call(exchange, name), method="GET")
@@ -50,7 +50,7 @@ class Models:
         await exchange.answer(_engine({**found, "id": name}))
 
     def _call(self, exchange: Exchange, name: str) -> Call:
-        return exchange.call(f"/models/{quote(name, safe='')}", model=name)
+        return exchange.request.call(f"/models/{quote(name, safe='')}", model=name)
 
     async def _find(self, name: str) -> Mapping[str, Any] | None:
         return next((one for one in await self._passthrough.models() if one["id"] == name), None)

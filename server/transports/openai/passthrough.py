@@ -9,8 +9,9 @@ from server.core.passthrough import Passthrough
 from server.openai_protocol.codec import encode
 from server.openai_protocol.errors import ApiError
 from server.transports.openai import validation
+from server.transports.openai.body import read_json
 from server.transports.openai.errors import unknown_url
-from server.transports.openai.exchange import Exchange, read_json
+from server.transports.openai.exchange import Exchange
 from server.transports.openai.stored_objects.admission import Admission
 from server.transports.openai.stored_objects.lists import OwnLists
 from server.transports.openai.stored_objects.ownership import Ownership
@@ -32,16 +33,16 @@ class PassthroughRoutes:
 
     async def embed(self, exchange: Exchange) -> None:
         """Pass on a request for embeddings; legacy paths name the model themselves."""
-        body = await exchange.read()
+        body = await exchange.body.read()
         asked = read_json(body)
-        if "id" in exchange.names:
-            body = encode({**asked.values, "model": exchange.names["id"]})
+        if "id" in exchange.request.names:
+            body = encode({**asked.values, "model": exchange.request.names["id"]})
             asked = read_json(body)
         await self._pass(exchange, "/embeddings", body, validation.embedding(asked))
 
     async def moderate(self, exchange: Exchange) -> None:
         """Pass on a request for a moderation."""
-        body = await exchange.read()
+        body = await exchange.body.read()
         await self._pass(exchange, "/moderations", body, validation.moderation(read_json(body)))
 
     async def anything(self, exchange: Exchange) -> None:
@@ -55,15 +56,17 @@ class PassthroughRoutes:
             else:
                 await self._relay(exchange, asked.call, asked.rule, asked.path_ids)
             return
-        body: bytes | AsyncIterator[bytes] = exchange.pieces() if exchange.has_body else b""
+        body: bytes | AsyncIterator[bytes] = (
+            exchange.body.pieces() if exchange.request.has_body else b""
+        )
         model = None
         if self._may_name_a_model(exchange):
-            body = await exchange.read()
+            body = await exchange.body.read()
             model = _model_in(body)
         if self._passthrough.first(model).local:
-            raise unknown_url(exchange.method, f"/v1{exchange.path}")
-        call = exchange.call(exchange.raw_path, body, model=model)
-        rule, path_ids = rule_of(exchange.method, exchange.path) or (None, {})
+            raise unknown_url(exchange.request.method, f"/v1{exchange.request.path}")
+        call = exchange.request.call(exchange.request.raw_path, body, model=model)
+        rule, path_ids = rule_of(exchange.request.method, exchange.request.path) or (None, {})
         if path_ids and (home := await self._home_of(exchange, path_ids)) is not None:
             call = replace(call, upstream=home)
         await self._relay(exchange, call, rule, path_ids, adopt=True)
@@ -95,13 +98,13 @@ class PassthroughRoutes:
 
     async def _pass(self, exchange: Exchange, path: str, body: bytes, model: str | None) -> None:
         async with self._passthrough.call(
-            exchange.call(path, body, model=model, stream=False)
+            exchange.request.call(path, body, model=model, stream=False)
         ) as reply:
             await exchange.relay(reply)
 
     def _may_name_a_model(self, exchange: Exchange) -> bool:
-        kind = exchange.headers.get("content-type", "").partition(";")[0].strip().lower()
-        length = exchange.headers.get("content-length", "")
+        kind = exchange.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        length = exchange.request.headers.get("content-length", "")
         return kind == "application/json" and length.isdigit() and int(length) <= self._whole_bytes
 
 

@@ -60,7 +60,7 @@ class Joined:
 
         The turn outlives its asker, as every turn does, and ends where anybody cancels it.
         """
-        key = exchange.headers.get("idempotency-key") or None
+        key = exchange.request.headers.get("idempotency-key") or None
         question = replace(_question(asked, model), idempotency_key=key)
         if key is not None:
             question = replace(question, digest=_digest(asked))
@@ -68,7 +68,7 @@ class Joined:
             metadata_of(asked)
         writer = Writer(self._passthrough, exchange, asked)
         turn = await self._begun(exchange, question, writer)
-        ending = asyncio.create_task(self._end(exchange.owner, turn, writer))
+        ending = asyncio.create_task(self._end(exchange.request.owner, turn, writer))
         try:
             await self._answer(exchange, asked, turn, writer, ending)
         finally:
@@ -78,7 +78,7 @@ class Joined:
         """Begin a turn; what is wrong is named as the client knows it."""
         try:
             return await self._conversations.ask(
-                exchange.owner, exchange.headers[HEADER], question, writer=writer
+                exchange.request.owner, exchange.request.headers[HEADER], question, writer=writer
             )
         except ContextLengthError as error:
             error.param = "messages"

@@ -6,10 +6,11 @@ from server.core.passthrough import Passthrough
 from server.openai_protocol.codec import encode
 from server.openai_protocol.fields import Fields
 from server.transports.openai import validation
+from server.transports.openai.body import read_json
 from server.transports.openai.chat.conversation import HEADER, Joined
 from server.transports.openai.chat.stored import Stored
 from server.transports.openai.chat.templates import Shaped, concerns
-from server.transports.openai.exchange import Exchange, read_json
+from server.transports.openai.exchange import Exchange
 
 
 class ChatRoutes:
@@ -25,17 +26,17 @@ class ChatRoutes:
 
     async def create(self, exchange: Exchange) -> None:
         """Pass a chat completion through; what was sent is what the upstream gets."""
-        body = await exchange.read()
+        body = await exchange.body.read()
         await self._complete(exchange, body, read_json(body))
 
     async def create_of_old(self, exchange: Exchange) -> None:
         """Answer a client that names the model in the path."""
-        asked = dict(read_json(await exchange.read()).values)
-        asked["model"] = asked.get("model") or exchange.names["id"]
+        asked = dict(read_json(await exchange.body.read()).values)
+        asked["model"] = asked.get("model") or exchange.request.names["id"]
         await self._complete(exchange, encode(asked), Fields(asked))
 
     async def _complete(self, exchange: Exchange, body: bytes, asked: Fields) -> None:
-        if HEADER in exchange.headers:
+        if HEADER in exchange.request.headers:
             await self._joined.create(exchange, asked, validation.chat(asked))
             return
         if concerns(asked):
@@ -47,6 +48,8 @@ class ChatRoutes:
         if asked.flag("store"):
             await self._stored.create(exchange, asked, model)
             return
-        call = exchange.call("/chat/completions", body, model=model, stream=asked.flag("stream"))
+        call = exchange.request.call(
+            "/chat/completions", body, model=model, stream=asked.flag("stream")
+        )
         async with self._passthrough.call(call) as reply:
             await exchange.relay(reply, spoken=True)

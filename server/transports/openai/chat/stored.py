@@ -16,7 +16,8 @@ from server.openai_protocol.assemble import Assembler
 from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.errors import ApiError, missing, quote, unknown_value
 from server.openai_protocol.fields import Fields
-from server.transports.openai.exchange import Exchange, read_json
+from server.transports.openai.body import read_json
+from server.transports.openai.exchange import Exchange
 from server.transports.openai.upstream_json import beside, refuse_bad
 from server.upstream.bodies import whole
 from storage.model import Completion, CompletionQuery
@@ -42,7 +43,7 @@ class Stored:
         if stream:
             options = asked.raw("stream_options") or {}
             body["stream_options"] = {**options, "include_usage": True}
-        call = exchange.call("/chat/completions", encode(body), model=model, stream=stream)
+        call = exchange.request.call("/chat/completions", encode(body), model=model, stream=stream)
         async with self._passthrough.call(call) as reply:
             await refuse_bad(reply)
             headers = beside(reply)
@@ -84,9 +85,11 @@ class Stored:
 
     async def list(self, exchange: Exchange) -> None:
         """Show a page of what was kept."""
-        wanted, limit, after = _asked(exchange.query)
+        wanted, limit, after = _asked(exchange.request.query)
         try:
-            page = await self._completions.page(exchange.owner, wanted, limit=limit, after=after)
+            page = await self._completions.page(
+                exchange.request.owner, wanted, limit=limit, after=after
+            )
         except NotFoundError as error:
             raise _no_such(error) from None
         await exchange.answer(_list([_shown(one) for one in page.items], more=page.has_more))
@@ -96,23 +99,25 @@ class Stored:
 
     async def change(self, exchange: Exchange) -> None:
         """Put metadata in the place of what there was; nothing else of a completion changes."""
-        asked = read_json(await exchange.read())
+        asked = read_json(await exchange.body.read())
         if (metadata := asked.part("metadata")) is None:
             raise missing("metadata")
-        id_ = exchange.names["id"]
-        changed = await self._completions.label(exchange.owner, id_, labels(metadata.values))
+        id_ = exchange.request.names["id"]
+        changed = await self._completions.label(
+            exchange.request.owner, id_, labels(metadata.values)
+        )
         await exchange.answer(_shown(changed))
 
     async def delete(self, exchange: Exchange) -> None:
-        id_ = exchange.names["id"]
-        await self._completions.delete(exchange.owner, id_)
+        id_ = exchange.request.names["id"]
+        await self._completions.delete(exchange.request.owner, id_)
         await exchange.answer({"object": "chat.completion.deleted", "id": id_, "deleted": True})
 
     async def messages(self, exchange: Exchange) -> None:
         """Show a page of the messages that a completion answered."""
         found = await self._found(exchange)
         said = [_message(found.id, n, one) for n, one in enumerate(found.messages)]
-        wanted, limit, after = _asked(exchange.query)
+        wanted, limit, after = _asked(exchange.request.query)
         if not wanted.oldest_first:
             said.reverse()
         places = {one["id"]: place for place, one in enumerate(said, start=1)}
@@ -122,7 +127,7 @@ class Stored:
         await exchange.answer(_list(behind[:limit], more=len(behind) > limit))
 
     async def _found(self, exchange: Exchange) -> Completion:
-        return await self._completions.get(exchange.owner, exchange.names["id"])
+        return await self._completions.get(exchange.request.owner, exchange.request.names["id"])
 
     async def _keep(
         self, exchange: Exchange, asked: Fields, answer: dict[str, Any]
@@ -135,7 +140,7 @@ class Stored:
             messages=asked.raw("messages"),
             metadata=metadata_of(asked),
         )
-        await self._completions.keep(exchange.owner, completion)
+        await self._completions.keep(exchange.request.owner, completion)
         return _shown(completion)
 
 

@@ -85,7 +85,7 @@ class Shaped:
         for name in _NEVER:
             if asked.raw(name):
                 raise InvalidRequestError(f"{name} cannot be had with a template.", name)
-        if "x-conversation-id" in exchange.headers:
+        if "x-conversation-id" in exchange.request.headers:
             raise InvalidRequestError(
                 "Templates cannot be used with X-Conversation-Id.", template.param or "mode"
             )
@@ -132,7 +132,7 @@ class Shaped:
 
     async def _complete(self, exchange: Exchange, body: dict[str, Any]) -> None:
         if not body.get("stream"):
-            answer = await ask(self._passthrough, exchange.made("/completions", body))
+            answer = await ask(self._passthrough, exchange.request.made("/completions", body))
             await exchange.answer(from_completion.whole(answer))
             return
         async with aclosing(self._events(exchange, body)) as events:
@@ -143,7 +143,7 @@ class Shaped:
     async def _events(
         self, exchange: Exchange, body: dict[str, Any]
     ) -> AsyncGenerator[bytes, None]:
-        call = exchange.made("/completions", body, stream=True)
+        call = exchange.request.made("/completions", body, stream=True)
         async with self._passthrough.call(call) as reply:
             await refuse_bad(reply)
             async for event in from_completion.Retold().events(reply.body):

@@ -91,7 +91,7 @@ class Writer:
             await self._news.wait()
 
     async def _heard(self, prompt: Prompt) -> AsyncIterator[str]:
-        made = self._visit.made("/chat/completions", self._body(prompt), stream=True)
+        made = self._visit.request.made("/chat/completions", self._body(prompt), stream=True)
         # What it uses is counted with the end of its turn, which has a place of its own.
         call = replace(made, owner=None)
         async with self._passthrough.call(call) as reply:

@@ -121,7 +121,9 @@ class FromChat:
         async def answer(prompt: str) -> tuple[dict[str, Any], dict[str, str]]:
             async with places:
                 body = self._chat(asked, made, prompt)
-                return await hear(self._passthrough, exchange.made("/chat/completions", body))
+                return await hear(
+                    self._passthrough, exchange.request.made("/chat/completions", body)
+                )
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -157,7 +159,7 @@ class FromChat:
             body = {**self._chat(asked, made, prompt), "stream": True}
             if made.tells_usage:
                 body["stream_options"] = {"include_usage": True}
-            call = exchange.made("/chat/completions", body, stream=True)
+            call = exchange.request.made("/chat/completions", body, stream=True)
             async with self._passthrough.call(call) as reply:
                 await refuse_bad(reply)
                 made.headers = made.headers or beside(reply)

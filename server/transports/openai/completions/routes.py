@@ -10,10 +10,11 @@ from server.core.passthrough import Passthrough
 from server.openai_protocol.codec import encode
 from server.openai_protocol.fields import Fields
 from server.transports.openai import validation
+from server.transports.openai.body import read_json
 from server.transports.openai.chat.templates import Shaped, concerns
 from server.transports.openai.completions.from_chat import FromChat
 from server.transports.openai.errors import PassedOnError
-from server.transports.openai.exchange import Exchange, read_json
+from server.transports.openai.exchange import Exchange
 from server.upstream.bodies import start_of
 
 _REFUSAL_BYTES = 64 << 10
@@ -33,21 +34,23 @@ class CompletionRoutes:
 
     async def create(self, exchange: Exchange) -> None:
         """Complete a text."""
-        body = await exchange.read()
+        body = await exchange.body.read()
         await self._complete(exchange, body, read_json(body))
 
     async def create_of_old(self, exchange: Exchange) -> None:
         """Complete a text for a client that names the model in the path, or not at all."""
-        asked = dict(read_json(await exchange.read()).values)
-        asked["model"] = exchange.names.get("id") or asked.get("model") or self._default_model
+        asked = dict(read_json(await exchange.body.read()).values)
+        asked["model"] = (
+            exchange.request.names.get("id") or asked.get("model") or self._default_model
+        )
         await self._complete(exchange, encode(asked), Fields(asked))
 
     async def generate(self, exchange: Exchange) -> None:
         """Complete a text as engines of old did: `context`, `length`, and the answer in `data`."""
-        said = dict(read_json(await exchange.read()).values)
+        said = dict(read_json(await exchange.body.read()).values)
         names = {"context": "prompt", "length": "max_tokens"}
         asked = {names.get(name, name): value for name, value in said.items()}
-        asked |= {"model": exchange.names["id"], "stream": False}
+        asked |= {"model": exchange.request.names["id"], "stream": False}
         validation.completion(Fields(asked))
         answer = await self.ask(exchange, asked)
         await exchange.answer({**answer, "data": answer["choices"]})
@@ -55,7 +58,7 @@ class CompletionRoutes:
     async def ask(self, exchange: Exchange, asked: dict[str, Any]) -> dict[str, Any]:
         """Return a whole completion. Raises PassedOnError for the upstream's refusal."""
         if asked["model"] not in self._chat_only:
-            call = exchange.made("/completions", asked)
+            call = exchange.request.made("/completions", asked)
             async with self._passthrough.call(call) as reply:
                 body = b"".join([piece async for piece in reply.body])
             if reply.status < 400:
@@ -73,7 +76,9 @@ class CompletionRoutes:
             body = encode(asked.values)
         model = validation.completion(asked)
         if model not in self._chat_only:
-            call = exchange.call("/completions", body, model=model, stream=asked.flag("stream"))
+            call = exchange.request.call(
+                "/completions", body, model=model, stream=asked.flag("stream")
+            )
             async with self._passthrough.call(call) as reply:
                 if reply.status < 400:
                     await exchange.relay(reply, spoken=True)

@@ -12,8 +12,10 @@ from server.core.errors import RequestTooLargeError
 from server.core.passthrough import Passthrough
 from server.openai_protocol.codec import encode
 from server.openai_protocol.errors import ApiError
+from server.transports.openai.body import read_json
 from server.transports.openai.errors import unknown_url
-from server.transports.openai.exchange import Exchange, read_json
+from server.transports.openai.exchange import Exchange
+from server.transports.openai.request import ClientRequest
 from server.transports.openai.stored_objects.batch_files import BatchFiles
 from server.transports.openai.stored_objects.multipart import Check, Form, boundary_of, content_type
 from server.transports.openai.stored_objects.ownership import Ownership, no_such
@@ -63,22 +65,26 @@ class Admission:
         understand otherwise does not get there.
         """
         path = _canonical(exchange)
-        found = rule_of(exchange.method, path)
+        found = rule_of(exchange.request.method, path)
         strict = found is not None and found[0] not in STATELESS
         homes: list[str] = []  # of the call, as soon as that is known
         body, values, kind = await self._body(exchange, homes, strict=strict)
         model = values.get("model")
         if self._passthrough.first(model if isinstance(model, str) and model else None).local:
-            raise unknown_url(exchange.method, f"/v1{exchange.path}")
+            raise unknown_url(exchange.request.method, f"/v1{exchange.request.path}")
         if found is None:
-            raise _inseparable(exchange)
+            raise _inseparable(exchange.request)
         rule, path_ids = found
         named = {**references(values, strict=strict), **dict.fromkeys(path_ids, "id")}
-        call = exchange.call(path, body, model=model if isinstance(model, str) and model else None)
+        call = exchange.request.call(
+            path, body, model=model if isinstance(model, str) and model else None
+        )
         query = parse_qsl(call.query, keep_blank_values=True)
         named |= _in_query(query, within=bool(path_ids) or rule.does is Does.LISTS)
         mine = await self._ownership.own(exchange, named)
-        headers = {**call.headers, "content-type": kind} if exchange.has_body else call.headers
+        headers = (
+            {**call.headers, "content-type": kind} if exchange.request.has_body else call.headers
+        )
         upstream = self._home_of(mine.values())
         homes.append(upstream or self._passthrough.first(call.model).name)
         call = replace(call, query=urlencode(query), headers=headers, upstream=upstream)
@@ -90,17 +96,17 @@ class Admission:
         self, exchange: Exchange, homes: list[str], *, strict: bool
     ) -> tuple[bytes | AsyncIterator[bytes], Mapping[str, Any], str]:
         """Return a body as it is sent on, what it says where that is JSON, and its kind."""
-        if not exchange.has_body:
+        if not exchange.request.has_body:
             return b"", {}, JSON
-        given = exchange.headers.get("content-type", "")
+        given = exchange.request.headers.get("content-type", "")
         kind = given.partition(";")[0].strip().lower()
         if kind == _FORM:
             boundary, check = boundary_of(given), self._checker(exchange, homes, strict=strict)
-            return aiter(Form(exchange.pieces(), boundary, check)), {}, content_type(boundary)
+            return aiter(Form(exchange.body.pieces(), boundary, check)), {}, content_type(boundary)
         if kind not in ("", JSON) and not kind.endswith("+json"):
             raise ApiError(f"Bodies must be {JSON} or {_FORM}.", status=415)
         data = bytearray()
-        async for piece in exchange.pieces():
+        async for piece in exchange.body.pieces():
             data += piece
             if len(data) > self._whole_bytes:
                 raise RequestTooLargeError(
@@ -139,9 +145,9 @@ class Admission:
 
 def _canonical(exchange: Exchange) -> str:
     """Return a path in the one way to write it. Raises RefusedError for one that has others."""
-    segments = [unquote(one) for one in exchange.raw_path.strip("/").split("/")]
+    segments = [unquote(one) for one in exchange.request.raw_path.strip("/").split("/")]
     if not all(_SEGMENT.fullmatch(one) and one.strip(".") for one in segments):
-        raise unknown_url(exchange.method, f"/v1{exchange.path}")
+        raise unknown_url(exchange.request.method, f"/v1{exchange.request.path}")
     return "/" + "/".join(segments)
 
 
@@ -166,9 +172,9 @@ def _in_query(query: list[tuple[str, str]], *, within: bool) -> dict[str, str]:
     return found
 
 
-def _inseparable(exchange: Exchange) -> ApiError:
+def _inseparable(asked: ClientRequest) -> ApiError:
     return ApiError(
-        f"{exchange.method} /v1{exchange.path} is refused: this server has several keys, and what "
+        f"{asked.method} /v1{asked.path} is refused: this server has several keys, and what "
         "this does or shows at the upstream, where all share one, cannot be told apart by them.",
         code="shared_upstream",
         status=403,

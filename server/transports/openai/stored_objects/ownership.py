@@ -12,7 +12,8 @@ from server.core.completions import UpstreamObjects
 from server.openai_protocol.codec import MalformedError, encode, parse
 from server.openai_protocol.errors import ApiError, quote
 from server.openai_protocol.sse import Cutter, OversizedEventError, data_of
-from server.transports.openai.exchange import Exchange, read_json
+from server.transports.openai.body import read_json
+from server.transports.openai.exchange import Exchange
 from server.transports.openai.stored_objects.references import may_name, references
 from server.transports.openai.stored_objects.resources import Does, Rule, told
 from server.upstream.bodies import EVENTS, JSON, one, whole
@@ -36,7 +37,7 @@ class Ownership:
 
     async def shared(self, exchange: Exchange) -> bool:
         """Say whether anybody but the caller has, or may have, things at the upstreams."""
-        return not (exchange.alone() and await self._objects.alone(exchange.owner))
+        return not (exchange.request.alone() and await self._objects.alone(exchange.request.owner))
 
     async def guarded(self, exchange: Exchange, body: bytes) -> bytes:
         """Return the JSON body of a completion, say, as it is to be sent on. Raises RefusedError.
@@ -57,7 +58,7 @@ class Ownership:
 
         Raises RefusedError where one is not the caller's, or is not there: it says the same.
         """
-        mine = await self._objects.own(exchange.owner, named)
+        mine = await self._objects.own(exchange.request.owner, named)
         for id_, field in named.items():
             if id_ not in mine:
                 raise no_such(id_, field)
@@ -65,10 +66,10 @@ class Ownership:
 
     async def mine(self, exchange: Exchange, ids: Iterable[str]) -> Mapping[str, UpstreamObject]:
         """Return what of this is the caller's."""
-        return await self._objects.own(exchange.owner, set(ids))
+        return await self._objects.own(exchange.request.owner, set(ids))
 
     async def has(self, exchange: Exchange, kind: str) -> bool:
-        return await self._objects.has(exchange.owner, kind)
+        return await self._objects.has(exchange.request.owner, kind)
 
     async def heard(
         self,
@@ -89,7 +90,7 @@ class Ownership:
             *_, (id_, kind) = path_ids.items()
             gone = UpstreamObject(id_, kind, reply.upstream)
             with suppress(UnavailableError):  # a name that stays names nothing
-                await to_its_end(self._objects.forget(exchange.owner, gone))
+                await to_its_end(self._objects.forget(exchange.request.owner, gone))
             return reply
         if adopt:
             with suppress(UnavailableError):  # it is adopted when it is asked for again
@@ -100,7 +101,7 @@ class Ownership:
             return replace(reply, body=self._events(exchange, rule, within, reply))
         if rule.places and kind == JSON:
             reading = self._read(exchange, rule, within, reply)
-            data = await (to_its_end(reading) if exchange.method == "POST" else reading)
+            data = await (to_its_end(reading) if exchange.request.method == "POST" else reading)
             return replace(reply, body=one(data))
         return reply
 
@@ -117,7 +118,7 @@ class Ownership:
         try:
             mine = await self._learn(exchange, reply, found, within)
         except UnavailableError:
-            if exchange.method == "POST":
+            if exchange.request.method == "POST":
                 raise
             return within  # it is learnt when it is read again
         if not made <= mine:
@@ -162,7 +163,7 @@ class Ownership:
                 if (kind in _WITHIN) == (under is not None)
             ]
             if named:
-                mine |= set(await self._objects.remember(exchange.owner, named, under))
+                mine |= set(await self._objects.remember(exchange.request.owner, named, under))
         return mine
 
 
