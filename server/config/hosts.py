@@ -1,4 +1,4 @@
-"""Which hosts are this machine itself, by their names and addresses."""
+"""Values of the Host header, and which of them can only mean this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 def is_here(host: str) -> bool:
     """Say whether a Host value, with a port or without, can only mean this machine itself."""
-    name = name_of(host)
+    name = host_name(host)
     address = address_of(name)
     if address is None:
         return name == "localhost" or name.endswith(".localhost")
@@ -16,14 +16,14 @@ def is_here(host: str) -> bool:
 
 
 def address_of(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the IP address that a name is, if it is one."""
+    """Return the address that a host's name is, if it is one."""
     try:
         return ipaddress.ip_address(name)
     except ValueError:
         return None
 
 
-def name_of(host: str) -> str:
+def host_name(host: str) -> str:
     """Return a Host value without its port, in lower case."""
     try:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")

@@ -6,14 +6,13 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Iterable
-from urllib.parse import urlsplit
 
 import structlog
 
-from server.config.hosts import address_of, is_here, name_of
 from server.core.access.concurrency import ConcurrencyLimit, Room
+from server.core.access.pages import PagePolicy
 from server.core.access.rate import Allowance, RateLimit
-from server.core.errors import InvalidApiKeyError, PermissionDeniedError
+from server.core.errors import InvalidApiKeyError
 from storage.keys import KeyFile
 from storage.model import ApiKey
 
@@ -21,8 +20,6 @@ log = structlog.get_logger("trialogue.doors")
 
 #: Whose conversations they are where nobody has to show a key.
 EVERYONE = "default"
-#: No host has these: in a URL they are where it begins or ends (RFC 3986, 3.2; `\` in browsers).
-_NOT_IN_A_HOST = frozenset("/?#@\\")
 
 
 def digest(key: str) -> bytes:
@@ -77,16 +74,17 @@ class Auth:
     ) -> None:
         """`open_to_all` asks nobody for a key, `until_keyed` nobody until there is one in the file.
 
-        `most_by_key` and `most_by_address`: connections and calls at once, on all wires.
+        `most_by_key` and `most_by_address`: connections and calls at once, on all wires. There is a
+        parameter for each setting of access, since none is a part of another.
         """
         self._configured = tuple(keys)
         self._key_file = key_file
         self._now = now
         self._open_to_all = open_to_all
         self._until_keyed = until_keyed
-        self._public = public
-        self._origins = frozenset(origins)
-        self._hosts = frozenset(hosts)
+        self._pages = PagePolicy(
+            frozenset(origins), frozenset(hosts), public=public, keyless=lambda: self.open
+        )
         self._rate = rate
         self.owners = ConcurrencyLimit(most_by_key, "key")
         self.addresses = ConcurrencyLimit(most_by_address, "address")
@@ -144,40 +142,8 @@ class Auth:
 
         No Origin is no page. Against DNS rebinding and cross-site websockets (CWE-1385).
         """
-        if not self._our_host(host):
-            raise PermissionDeniedError(
-                "This Host is not let in; TRIALOGUE_ALLOWED_HOSTS names those that are."
-            )
-        if origin is not None and not self._our_origin(origin.lower(), host, port):
-            raise PermissionDeniedError(
-                "This Origin is not let in; TRIALOGUE_ALLOWED_ORIGINS names those that are."
-            )
+        self._pages.check(origin, host, port)
 
     def _valid(self, key: ApiKey) -> bool:
         expired = key.expires_at is not None and key.expires_at <= self._now()
         return key.revoked_at is None and not expired
-
-    def _our_host(self, host: str | None) -> bool:
-        if host is not None and not _NOT_IN_A_HOST.isdisjoint(host):
-            return False
-        if host is None or "*" in self._hosts:
-            return True
-        name = name_of(host)
-        if host.lower() in self._hosts or name in self._hosts or is_here(host):
-            return True
-        if not self._public:
-            return False
-        # A name that we do not know can be rebound to us, which a key makes useless.
-        return address_of(name) is not None or not (self.open or self._hosts)
-
-    def _our_origin(self, origin: str, host: str | None, port: int) -> bool:
-        if "*" in self._origins or origin in self._origins:
-            return True
-        try:
-            page = urlsplit(origin)
-            page_port = page.port or (443 if page.scheme == "https" else 80)
-        except ValueError:  # no URL at all
-            return False
-        if host is None or page.scheme not in ("http", "https"):
-            return False
-        return page.netloc == host.lower() or (page.hostname == name_of(host) and page_port == port)
