@@ -32,7 +32,7 @@ from storage.port import Store
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class _Parts:
     """What all parts of one core share."""
 
     store: Store
@@ -58,50 +58,53 @@ def core_of(
     `patience` is in seconds, for ends that cannot be kept; for `shared` see Room.
     """
     ids, composer = Ids(now), Composer(store, defaults.counting)
-    made = _Made(
+    parts = _Parts(
         store,
         upstream,
         Planner(store, composer, defaults, ids),
         MemoryLiveTurns(defaults.limits.waiting),
         Observed(traces=traces or NoTraces()),
     )
-    capacity = Capacity(
-        TokenBudget(store, defaults.budget, now),
-        Room(defaults.upstreams.answers, "turns and calls", shared),
-        defaults.limits,
-    )
-    running = _running(made, checkpoint_seconds, patience)
+    capacity = _capacity(store, defaults, now, shared)
+    running = _running(parts, checkpoint_seconds, patience)
     compaction = Compaction(store, upstream, composer, ids, defaults.upstreams)
     pool = upstream if isinstance(upstream, UpstreamPool) else UpstreamPool(())
     passthrough = Passthrough(pool, capacity)
-    _show(made, passthrough)
+    _show(parts, passthrough)
     return Conversations(
         store,
-        made.planner,
-        Asking(store, made.planner, made.live, capacity, running, compaction),
-        Following(store, made.live),
+        parts.planner,
+        Asking(store, parts.planner, parts.live, capacity, running, compaction),
+        Following(store, parts.live),
         passthrough,
-        Requests(made.observed),
+        Requests(parts.observed),
     )
 
 
-def _running(made: _Made, checkpoint_seconds: float, patience: float) -> Running:
-    keeping = Keeping(made.store, made.live, patience)
+def _capacity(
+    store: Store, defaults: Defaults, now: Callable[[], int], shared: Callable[[], bool]
+) -> Capacity:
+    room = Room(defaults.upstreams.answers, "turns and calls", shared)
+    return Capacity(TokenBudget(store, defaults.budget, now), room, defaults.limits)
+
+
+def _running(parts: _Parts, checkpoint_seconds: float, patience: float) -> Running:
+    keeping = Keeping(parts.store, parts.live, patience)
     return Running(
-        made.upstream,
-        made.live,
+        parts.upstream,
+        parts.live,
         keeping,
-        Checkpoints(made.store, made.live, keeping, checkpoint_seconds),
-        Outcomes(made.planner.composer, made.planner.ids),
-        made.observed,
+        Checkpoints(parts.store, parts.live, keeping, checkpoint_seconds),
+        Outcomes(parts.planner.composer, parts.planner.ids),
+        parts.observed,
     )
 
 
-def _show(made: _Made, passthrough: Passthrough) -> None:
+def _show(parts: _Parts, passthrough: Passthrough) -> None:
     """Let the metrics show how busy it is."""
-    metrics, live = made.observed.metrics, made.live
+    metrics, live = parts.observed.metrics, parts.live
     metrics.show("turns_running", lambda: len(live.running()))
     metrics.show("turns_waiting", lambda: live.waiting)
     metrics.show("followers", lambda: live.followers)
-    metrics.show("database_queue", lambda: made.store.waiting)
+    metrics.show("database_queue", lambda: parts.store.waiting)
     metrics.show("upstream_calls", lambda: passthrough.running)

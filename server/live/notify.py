@@ -9,6 +9,8 @@ from collections.abc import Hashable
 class Listeners:
     """Those who wait for the next news of one thing; each wait hears once."""
 
+    __slots__ = ("_waiting",)
+
     def __init__(self) -> None:
         self._waiting: list[asyncio.Future[None]] = []
 

@@ -72,6 +72,6 @@ def _children(mapping: Mapping[str, Any], parents: Parents) -> dict[str | None, 
         children.setdefault(parent, []).append(id_)
     for parent, those in children.items():
         listed = children_of(mapping[parent]) if parent is not None else []
-        turn_queue = {child: place for place, child in enumerate(listed)}
-        those.sort(key=lambda child, of=turn_queue: of.get(child, len(of)))  # type: ignore[misc]
+        places = {child: place for place, child in enumerate(listed)}
+        those.sort(key=lambda child, of=places: of.get(child, len(of)))  # type: ignore[misc]
     return children

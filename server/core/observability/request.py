@@ -23,7 +23,10 @@ def request_id(given: str | None) -> str:
 
 
 class Request:
-    """What is known of a request so far; whoever learns more notes it here."""
+    """What is known of a request so far, a field for each of its log line's.
+
+    Whoever learns more notes it here.
+    """
 
     def __init__(self, wire: str, id: str, span: RequestSpan) -> None:  # noqa: A002
         self.wire = wire

@@ -151,11 +151,11 @@ class Composer:
         room: int,
     ) -> tuple[Sequence[Weighed], Weighed | None]:
         """Put the summary that reaches furthest in place of what it stands for, if one fits."""
-        turn_queue = {weighed.message.id: place for place, weighed in enumerate(history)}
+        places = {weighed.message.id: place for place, weighed in enumerate(history)}
         for found in await self._store.summaries(
             request.owner, request.conversation_id, limit=SUMMARIES
         ):
-            place = turn_queue.get(found.parent_id or "")
+            place = places.get(found.parent_id or "")
             if place is None:
                 continue
             summary = await scale.weigh(_headed(found))
@@ -167,11 +167,11 @@ class Composer:
         self, request: PromptRequest, bare: Composed, without: Composed
     ) -> Composed:
         """Do the same in a prompt that is sent as one text."""
-        turn_queue = {weighed.message.id: place for place, weighed in enumerate(without.history)}
+        places = {weighed.message.id: place for place, weighed in enumerate(without.history)}
         for found in await self._store.summaries(
             request.owner, request.conversation_id, limit=SUMMARIES
         ):
-            place = turn_queue.get(found.parent_id or "")
+            place = places.get(found.parent_id or "")
             if place is None:
                 continue
             summary = await bare.scale.weigh(_headed(found))

@@ -14,7 +14,9 @@ from storage.model import Content, ContextUse, PromptMessage, Role
 @dataclass(frozen=True, slots=True)
 class Composed:
     """What is sent, and what it comes to. `kept` is newest first, as is `history`, which has one
-    message more than fits where not all of them do."""
+    message more than fits where not all of them do.
+
+    A field for each number that the preview and a turn's context show."""
 
     scale: Scale
     window: Window

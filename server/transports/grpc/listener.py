@@ -42,7 +42,7 @@ class RpcListener:
 
     A request whose `:path` is not UTF-8 ends the accept loop of grpc.aio (seen up to 1.85), its
     port with it. So the server is watched, and another takes its place on the same port; calls
-    that run on the broken one go on.
+    that run on the broken one go on. So it holds all that a new server is made of, and the server.
     """
 
     def __init__(

@@ -42,7 +42,10 @@ class HttpListener:
         limits: HttpLimits | None = None,
         tls: Certificate | None = None,
     ) -> None:
-        """`bound` is the socket to serve on, from `listening_socket`; it is ours to close."""
+        """`bound` is the socket to serve on, from `listening_socket`; it is ours to close.
+
+        Seven parameters: `tls` is shared by all ports, and tests give `limits` of their own.
+        """
         self._settings = settings
         self._bound = bound
         self._limits = limits or HttpLimits()

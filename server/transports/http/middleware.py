@@ -58,7 +58,8 @@ class Middleware:
     ) -> None:
         """`max_upload_bytes` is for bodies that go by without being held.
 
-        `room` has the connections on which requests of owners are answered.
+        `room` has the connections on which requests of owners are answered. Eight parameters: each
+        is something that every request meets here.
         """
         self._room = room
         self._key_watch = key_watch

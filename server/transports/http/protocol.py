@@ -19,7 +19,10 @@ from server.transports.write_timeout import WriteTimeout
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One HTTP/1.1 connection."""
+    """One HTTP/1.1 connection.
+
+    What it counts is reset at different moments of one message, so it stands in a field each.
+    """
 
     def __init__(
         self, limits: HttpLimits, addresses: ConcurrencyLimit, *args: Any, **kwargs: Any

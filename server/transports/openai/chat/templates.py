@@ -196,8 +196,8 @@ def _prompts(asked: Fields) -> Sequence[str]:
             return [""]
         case str() as prompt:
             return [prompt]
-        case [str(), *_] as composer:
-            return [str(prompt) for prompt in composer]
+        case [str(), *_] as prompts:
+            return [str(prompt) for prompt in prompts]
     raise InvalidRequestError("A template takes text, not tokens.", "prompt")
 
 

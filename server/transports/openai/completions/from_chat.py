@@ -52,7 +52,7 @@ class _Made:
     """One completion in the making."""
 
     model: str
-    composer: list[str]
+    prompts: list[str]
     echo: bool
     choices_each: int
     id: str = field(default_factory=lambda: f"cmpl-{secrets.token_hex(12)}")
@@ -127,7 +127,7 @@ class FromChat:
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(answer(prompt)) for prompt in made.composer]
+                tasks = [group.create_task(answer(prompt)) for prompt in made.prompts]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         choices = []
@@ -135,7 +135,7 @@ class FromChat:
             told, _ = task.result()
             made.hear(told)
             made.spend(told.get("usage"))
-            prefix = made.composer[number] if made.echo else ""
+            prefix = made.prompts[number] if made.echo else ""
             for said in told["choices"]:
                 text = prefix + (said["message"].get("content") or "")
                 choices.append(made.choice(number, said, text, len(prefix)))
@@ -155,7 +155,7 @@ class FromChat:
     async def _events(
         self, exchange: Exchange, asked: Fields, made: _Made
     ) -> AsyncGenerator[bytes, None]:
-        for number, prompt in enumerate(made.composer):
+        for number, prompt in enumerate(made.prompts):
             body = {**self._chat(asked, made, prompt), "stream": True}
             if made.tells_usage:
                 body["stream_options"] = {"include_usage": True}
@@ -188,10 +188,10 @@ class FromChat:
 
 def _made(asked: Fields) -> _Made:
     named = str(asked.raw("model"))
-    composer = _prompts(asked.raw("prompt"), named)
-    if len(composer) > _MOST_PROMPTS:
-        raise errors.overlong("prompt", _MOST_PROMPTS, len(composer))
-    return _Made(named, composer, asked.flag("echo"), asked.integer("n") or 1)
+    prompts = _prompts(asked.raw("prompt"), named)
+    if len(prompts) > _MOST_PROMPTS:
+        raise errors.overlong("prompt", _MOST_PROMPTS, len(prompts))
+    return _Made(named, prompts, asked.flag("echo"), asked.integer("n") or 1)
 
 
 def _prompts(prompt: Any, named: str) -> list[str]:
@@ -217,7 +217,7 @@ def _text(tokens: list[int], named: str) -> str:
 async def _retold(body: AsyncIterator[bytes], made: _Made, number: int) -> AsyncIterator[bytes]:
     """Yield a chat's events as those of the completion of one prompt."""
     offsets: dict[int, int] = {}
-    prompt = made.composer[number] if made.echo else ""
+    prompt = made.prompts[number] if made.echo else ""
     usage: object = None
     async for event in body:
         data = data_of(event)

@@ -12,12 +12,12 @@ def room(most: int, *, shared: bool = True) -> Room:
     return Room(most, "turns", lambda: shared)
 
 
-def fill(turn_queue: Room, name: str) -> int:
+def fill(places: Room, name: str) -> int:
     """Take places until one is refused, and return how many were to be had."""
     taken = 0
     while True:
         try:
-            turn_queue.enter(name)
+            places.enter(name)
         except CrowdedError:
             return taken
         taken += 1
@@ -29,33 +29,33 @@ def test_one_has_half_at_most(most: int, half: int) -> None:
 
 
 def test_whoever_comes_next_finds_a_place() -> None:
-    turn_queue = room(100)
-    assert [fill(turn_queue, name) for name in ("ada", "bob", "cyd", "dan")] == [50, 25, 13, 6]
-    turn_queue.enter("eve")
+    places = room(100)
+    assert [fill(places, name) for name in ("ada", "bob", "cyd", "dan")] == [50, 25, 13, 6]
+    places.enter("eve")
 
 
 def test_several_who_come_and_go_end_with_the_same_share() -> None:
-    turn_queue = room(120)
-    held = {name: fill(turn_queue, name) for name in ("ada", "bob", "cyd")}
+    places = room(120)
+    held = {name: fill(places, name) for name in ("ada", "bob", "cyd")}
     for _ in range(200):
         for name in held:
-            turn_queue.leave(name)
-            held[name] += fill(turn_queue, name) - 1
+            places.leave(name)
+            held[name] += fill(places, name) - 1
     assert set(held.values()) == {30}
 
 
 def test_what_is_not_shared_one_may_take_whole() -> None:
-    turn_queue = room(10, shared=False)
-    assert fill(turn_queue, "ada") == 10
+    places = room(10, shared=False)
+    assert fill(places, "ada") == 10
     with pytest.raises(CrowdedError, match="All places for turns are taken"):
-        turn_queue.enter("bob")
+        places.enter("bob")
 
 
 def test_a_place_in_a_context_is_given_back_and_a_refusal_takes_none() -> None:
-    turn_queue = room(2)
+    places = room(2)
     for _ in range(3):
-        with turn_queue.within("ada"):
-            with pytest.raises(CrowdedError, match="1 of 2 places"), turn_queue.within("ada"):
+        with places.within("ada"):
+            with pytest.raises(CrowdedError, match="1 of 2 places"), places.within("ada"):
                 raise AssertionError
-            with turn_queue.within("bob"):
-                assert fill(turn_queue, "cyd") == 0
+            with places.within("bob"):
+                assert fill(places, "cyd") == 0

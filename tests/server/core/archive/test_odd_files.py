@@ -29,7 +29,7 @@ ODD = st.recursive(
 )
 
 
-def turn_queue(value: Any) -> list[tuple[Any, Any]]:
+def places(value: Any) -> list[tuple[Any, Any]]:
     """Return every list or object in a value, with each of its keys."""
     found_: list[tuple[Any, Any]] = []
     waiting = [value]
@@ -48,7 +48,7 @@ def broken(draw: st.DrawFn, whole: dict[str, Any]) -> dict[str, Any]:
     """Return a conversation in which some values are others."""
     value = copy.deepcopy(whole)
     for _ in range(draw(st.integers(1, 3))):
-        holder, key = draw(st.sampled_from(turn_queue(value)))
+        holder, key = draw(st.sampled_from(places(value)))
         holder[key] = draw(ODD)
     return value
 
