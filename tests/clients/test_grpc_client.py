@@ -17,7 +17,7 @@ import pytest
 from server.upstream.port import UpstreamFailedError
 from storage.model import Turn
 from tests.clients.relay import Relay
-from tests.server.transports.grpc.rpc_server import Served, locked, serving
+from tests.server.transports.grpc.grpc_client import Served, locked, serving
 from tests.support.fakes import Parrot, Puppet
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from server.core.turns.questions import Ask
 from server.upstream.port import UpstreamFailedError
 from storage.model import Status, Turn
 from tests.clients.relay import Relay
-from tests.server.transports.websocket.websocket_server import OWNER, Served, locked, serving
+from tests.server.transports.websocket.websocket_client import OWNER, Served, locked, serving
 from tests.support.fakes import Puppet
 
 CHECKOUT = Path(__file__).resolve().parents[2]

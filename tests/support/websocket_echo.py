@@ -19,7 +19,7 @@ from server.core.turns.plan import Defaults
 from server.transports.websocket.connection import GuardedConnection
 from server.transports.websocket.listener import WebsocketListener
 from storage.sqlite.store import SQLiteStore
-from tests.server.transports.websocket.websocket_server import OPEN_HOUSE
+from tests.server.transports.websocket.websocket_client import OPEN_HOUSE
 from tests.support.fakes import Parrot
 
 #: The largest messages of the suites; what we take by default is smaller.

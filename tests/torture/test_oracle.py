@@ -22,7 +22,7 @@ from server.transports.grpc.listener import RpcListener
 from server.transports.websocket.listener import WebsocketListener
 from server.upstream.pool import PoolMember
 from server.upstream.remote.client import UpstreamClient
-from tests.server.transports.openai.facade_server import serving
+from tests.server.transports.openai.openai_client import serving
 from tests.server.upstream.remote.turn_helpers import asking
 from tests.support.live import FREE, Fork
 from tests.support.upstream_script import Exchange, complain, fail

@@ -11,8 +11,8 @@ import grpc
 import pytest
 from trialogue.v1 import conversation_pb2 as pb
 
-from tests.server.transports.grpc import rpc_server
-from tests.server.transports.http_server import refused, talking
+from tests.server.transports.grpc import grpc_client
+from tests.server.transports.rest.http_client import refused, talking
 from tests.support.live import Fork, Process
 from tests.support.wires import WIRES, RefusedError
 
@@ -44,7 +44,7 @@ async def test_what_is_spent_is_refused_on_every_wire(tmp_path: Path) -> None:
             refused(late, 429, "insufficient_quota")
         async with grpc.aio.insecure_channel(server.grpc) as channel:
             asked = pb.AskRequest(conversation_id="fresh", prompt="Hello")
-            told = await rpc_server.refusal(rpc_server.stub(channel).Ask(asked).read())
+            told = await grpc_client.refusal(grpc_client.stub(channel).Ask(asked).read())
         assert told.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert (told.reason, bool(told.retry_after)) == ("INSUFFICIENT_QUOTA", True)
 

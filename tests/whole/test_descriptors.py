@@ -16,9 +16,9 @@ import httpx2
 from trialogue.v1 import conversation_pb2 as pb
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.server.transports.grpc import rpc_server
-from tests.server.transports.http_server import Events, refused, running, talking
-from tests.server.transports.websocket.websocket_server import bearing
+from tests.server.transports.grpc import grpc_client
+from tests.server.transports.rest.http_client import Events, refused, running, talking
+from tests.server.transports.websocket.websocket_client import bearing
 from tests.support.live import Process
 from tests.support.upstream_script import Exchange, hang, say
 from tests.support.upstream_server import ScriptedUpstream
@@ -120,9 +120,9 @@ async def refused_by_status(ask: Any) -> int:
     """Ask over gRPC; return 1 where that was refused."""
     call = ask(
         pb.AskRequest(conversation_id="new", prompt="Hold"),
-        metadata=rpc_server.bearing("key-of-ada"),
+        metadata=grpc_client.bearing("key-of-ada"),
     )
-    told = await rpc_server.refusal(call.read())
+    told = await grpc_client.refusal(call.read())
     assert (told.code.name, told.reason) == ("RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED")
     return 1
 
@@ -165,7 +165,7 @@ async def test_2000_asks_of_one_key_leave_room_for_another(tmp_path: Path) -> No
             sockets = [await stack.enter_async_context(ada(server.websocket)) for _ in range(16)]
             late = await asyncio.gather(*(refused_by_frame(socket) for socket in sockets))
             assert sum(late) == 16 * ON_EACH_SOCKET - HALF
-            ask = rpc_server.stub(channel).Ask
+            ask = grpc_client.stub(channel).Ask
             await asyncio.gather(*(refused_by_status(ask) for _ in range(CALLS)))
             await asyncio.gather(*(refused_by_answer(server.http) for _ in range(REQUESTS)))
             for _ in range(3):

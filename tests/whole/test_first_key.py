@@ -14,10 +14,10 @@ from server.core.access.auth import EVERYONE, Auth, new_key
 from server.core.clock import microseconds
 from server.core.conversations import Conversations
 from storage.keys import KeyFile
-from tests.server.transports import http_server
-from tests.server.transports.grpc import rpc_server
-from tests.server.transports.openai import facade_server
-from tests.server.transports.websocket import websocket_server
+from tests.server.transports.grpc import grpc_client
+from tests.server.transports.openai import openai_client
+from tests.server.transports.rest import http_client
+from tests.server.transports.websocket import websocket_client
 from tests.support.fakes import Puppet
 from tests.support.upstream_script import stall
 from tests.support.upstream_server import ScriptedUpstream
@@ -57,7 +57,7 @@ async def test_over_rest(
 ) -> None:
     await conversations.create(EVERYONE, id="c")
     limits = HttpLimits(check_keys_every=EAGER)
-    async with http_server.serving(conversations, house.auth, limits=limits) as served:
+    async with http_client.serving(conversations, house.auth, limits=limits) as served:
         watching = served.client.stream("GET", "/conversations/c/events", headers=shown)
         async with watching as response:
             assert response.status_code == 200
@@ -65,18 +65,18 @@ async def test_over_rest(
             *_, data = [line async for line in response.aiter_lines() if line]
         assert json.loads(data.removeprefix("data: "))["error"]["code"] == "invalid_api_key"
         refused = await served.client.get("/conversations", headers=shown)
-        http_server.refused(refused, 401, "invalid_api_key")
+        http_client.refused(refused, 401, "invalid_api_key")
         bearing = {"authorization": f"Bearer {key}"}
         assert (await served.client.get("/conversations/c", headers=bearing)).status_code == 200
 
 
 async def test_over_v1(house: Closable, tmp_path: Path) -> None:
     limits = HttpLimits(check_keys_every=EAGER)
-    async with ScriptedUpstream(models=(facade_server.MODEL,)) as upstream:
-        members = [facade_server.member(facade_server.passage(upstream))]
+    async with ScriptedUpstream(models=(openai_client.MODEL,)) as upstream:
+        members = [openai_client.member(openai_client.passage(upstream))]
         upstream.script(stall("Well"))
-        async with facade_server.serving(tmp_path, members, house.auth, limits=limits) as served:
-            body = {**facade_server.CHAT, "stream": True}
+        async with openai_client.serving(tmp_path, members, house.auth, limits=limits) as served:
+            body = {**openai_client.CHAT, "stream": True}
             async with served.client.stream("POST", "/v1/chat/completions", json=body) as response:
                 lines = response.aiter_lines()
                 assert "delta" in await anext(lines)
@@ -85,33 +85,33 @@ async def test_over_v1(house: Closable, tmp_path: Path) -> None:
             error = json.loads(last.removeprefix("data: "))["error"]
             assert error["code"] == "invalid_api_key"
             refused = await served.client.get("/v1/models")
-            http_server.refused(refused, 401, "invalid_api_key")
+            http_client.refused(refused, 401, "invalid_api_key")
 
 
 async def test_over_grpc(house: Closable, tmp_path: Path) -> None:
     puppet, limits = Puppet(), RpcLimits(check_keys_every=EAGER)
     async with (
-        rpc_server.serving(tmp_path, puppet, house.auth, limits=limits) as server,
+        grpc_client.serving(tmp_path, puppet, house.auth, limits=limits) as server,
         server.channel() as channel,
     ):
-        client = rpc_server.stub(channel)
+        client = grpc_client.stub(channel)
         await server.conversations.create(EVERYONE, id="c")
         events = client.WatchConversation(pb.WatchConversationRequest(conversation_id="c"))
         await events.initial_metadata()
         key = house.close()
         for call in (events.read(), client.ListConversations(pb.ListConversationsRequest())):
-            refused = await rpc_server.refusal(call)
+            refused = await grpc_client.refusal(call)
             assert refused.code is grpc.StatusCode.UNAUTHENTICATED
         asked = pb.GetConversationRequest(conversation_id="c")
-        found = await client.GetConversation(asked, metadata=rpc_server.bearing(key))
+        found = await client.GetConversation(asked, metadata=grpc_client.bearing(key))
         assert found.id == "c"
 
 
 async def test_over_the_websocket(house: Closable, conversations: Conversations) -> None:
     eager, never = WebsocketLimits(check_keys_every=EAGER), WebsocketLimits(check_keys_every=3600)
     async with (
-        websocket_server.serving(conversations, house.auth, limits=eager) as watched,
-        websocket_server.serving(conversations, house.auth, limits=never) as unwatched,
+        websocket_client.serving(conversations, house.auth, limits=eager) as watched,
+        websocket_client.serving(conversations, house.auth, limits=never) as unwatched,
         watched.peer() as idle,
         unwatched.peer() as asking,
     ):

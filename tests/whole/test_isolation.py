@@ -31,7 +31,7 @@ from server.transports.openai.app import Facade
 from server.transports.websocket import calls, frames
 from server.transports.websocket.listener import WebsocketListener
 from server.upstream.pool import PoolMember
-from tests.server.transports.openai.facade_server import MODEL, passage, serving
+from tests.server.transports.openai.openai_client import MODEL, passage, serving
 from tests.support.fakes import Parrot
 from tests.support.live import FREE
 from tests.support.upstream_server import ScriptedUpstream

@@ -24,8 +24,9 @@ from server.core.turns.questions import Ask, IfBusy
 from server.upstream.port import Upstream
 from storage.port import NotFoundError
 from storage.sqlite.store import SQLiteStore
-from tests.server.transports.grpc import rpc_server
-from tests.server.transports.http_server import (
+from tests.server.transports.grpc import grpc_client
+from tests.server.transports.openai.openai_client import error_of, passing
+from tests.server.transports.rest.http_client import (
     connected,
     refused,
     request,
@@ -33,8 +34,7 @@ from tests.server.transports.http_server import (
     serving_anew,
     talking,
 )
-from tests.server.transports.openai.facade_server import error_of, passing
-from tests.server.transports.websocket.websocket_server import bearing
+from tests.server.transports.websocket.websocket_client import bearing
 from tests.storage.nouns import ADA, BOB
 from tests.support.fakes import Parrot, Puppet
 from tests.support.live import Served, serve
@@ -52,8 +52,8 @@ async def watching(served: Served, key: str, conversation_id: str = "c1") -> Asy
     """Hold a gRPC call open."""
     async with grpc.aio.insecure_channel(served.grpc) as channel:
         asked = pb.WatchConversationRequest(conversation_id=conversation_id)
-        metadata = rpc_server.bearing(key)
-        call = rpc_server.stub(channel).WatchConversation(asked, metadata=metadata)
+        metadata = grpc_client.bearing(key)
+        call = grpc_client.stub(channel).WatchConversation(asked, metadata=metadata)
         await call.initial_metadata()
         yield call
         call.cancel()
@@ -96,10 +96,10 @@ class TestByKey:
             async with socket(served) as second:
                 assert await ends_with(second) == TRY_LATER
             async with grpc.aio.insecure_channel(served.grpc) as channel:
-                call = rpc_server.stub(channel).ListConversations(
-                    pb.ListConversationsRequest(), metadata=rpc_server.bearing("key-of-ada")
+                call = grpc_client.stub(channel).ListConversations(
+                    pb.ListConversationsRequest(), metadata=grpc_client.bearing("key-of-ada")
                 )
-                told = await rpc_server.refusal(call)
+                told = await grpc_client.refusal(call)
             assert (told.reason, told.code.name) == ("RATE_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED")
             bobs = await client.get("/conversations", headers=bearing("key-of-bob"))
             assert bobs.status_code == 200
@@ -149,10 +149,10 @@ class TestByAddress:
             async with socket(served) as fourth:
                 assert await ends_with(fourth) == TRY_LATER
             async with grpc.aio.insecure_channel(served.grpc) as channel:
-                call = rpc_server.stub(channel).ListConversations(
-                    pb.ListConversationsRequest(), metadata=rpc_server.bearing("key-of-ada")
+                call = grpc_client.stub(channel).ListConversations(
+                    pb.ListConversationsRequest(), metadata=grpc_client.bearing("key-of-ada")
                 )
-                assert (await rpc_server.refusal(call)).reason == "RATE_LIMIT_EXCEEDED"
+                assert (await grpc_client.refusal(call)).reason == "RATE_LIMIT_EXCEEDED"
             await silent.send(request("GET", "/healthz"))
             assert (await silent.reply()).status == 200
 
@@ -194,33 +194,33 @@ class TestInAll:
 
     async def test_grpc_connections(self, tmp_path: Path) -> None:
         async with (
-            rpc_server.serving(tmp_path, Parrot(), limits=RpcLimits(connections=1)) as served,
+            grpc_client.serving(tmp_path, Parrot(), limits=RpcLimits(connections=1)) as served,
             served.channel() as channel,
         ):
             asked = pb.ListConversationsRequest()
-            await rpc_server.stub(channel).ListConversations(asked)
-            with rpc_server.RawPeer(served.listener.port) as second:
+            await grpc_client.stub(channel).ListConversations(asked)
+            with grpc_client.RawPeer(served.listener.port) as second:
                 second.read_goaway()
-            await rpc_server.stub(channel).ListConversations(asked)
+            await grpc_client.stub(channel).ListConversations(asked)
 
     async def test_grpc_calls(self, tmp_path: Path) -> None:
         limits = RpcLimits(calls=1)
         async with (
-            rpc_server.serving(tmp_path, Puppet(), limits=limits) as served,
+            grpc_client.serving(tmp_path, Puppet(), limits=limits) as served,
             served.channel() as channel,
         ):
-            stub = rpc_server.stub(channel)
+            stub = grpc_client.stub(channel)
             running = stub.Ask(pb.AskRequest(conversation_id="c", prompt="Hello"))
             await running.read()
-            refused = await rpc_server.refusal(
+            refused = await grpc_client.refusal(
                 stub.ListConversations(pb.ListConversationsRequest())
             )
             assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
     async def test_a_grpc_connection_without_calls_is_closed(self, tmp_path: Path) -> None:
         limits = RpcLimits(idle_seconds=0.1)
-        async with rpc_server.serving(tmp_path, Parrot(), limits=limits) as served:
-            with rpc_server.RawPeer(served.listener.port) as idle:
+        async with grpc_client.serving(tmp_path, Parrot(), limits=limits) as served:
+            with grpc_client.RawPeer(served.listener.port) as idle:
                 await asyncio.to_thread(idle.read_goaway)
 
 
@@ -293,14 +293,14 @@ class TestSlowReaders:
         puppet = Puppet()
         limits = RpcLimits(patience=0.1)
         async with (
-            rpc_server.serving(tmp_path, puppet, limits=limits) as served,
+            grpc_client.serving(tmp_path, puppet, limits=limits) as served,
             # Else its window would grow with what it is sent.
             grpc.aio.insecure_channel(
                 served.address, options=[("grpc.http2.bdp_probe", 0)]
             ) as channel,
         ):
             asked = pb.AskRequest(conversation_id="c1", prompt="x")
-            call = rpc_server.stub(channel).Ask(asked)
+            call = grpc_client.stub(channel).Ask(asked)
             await call.read()
             while followers(served.conversations):
                 puppet.say("word " * 20_000)

@@ -17,10 +17,10 @@ from server.core.access.auth import Auth, configured
 from server.core.access.rate import RateLimit
 from server.core.clock import microseconds
 from storage.sqlite.store import SQLiteStore
-from tests.server.transports.grpc import rpc_server
-from tests.server.transports.http_server import refused, talking
-from tests.server.transports.openai.facade_server import error_of, passing
-from tests.server.transports.websocket.websocket_server import Peer
+from tests.server.transports.grpc import grpc_client
+from tests.server.transports.openai.openai_client import error_of, passing
+from tests.server.transports.rest.http_client import refused, talking
+from tests.server.transports.websocket.websocket_client import Peer
 from tests.support.fakes import Parrot
 from tests.support.live import Served, serve
 from tests.support.upstream_script import say
@@ -126,8 +126,8 @@ async def test_what_is_left_is_told_on_every_answer(served: Served) -> None:
 
 async def test_grpc_tells_when_to_try_again(served: Served) -> None:
     async with grpc.aio.insecure_channel(served.grpc) as channel:
-        stub = rpc_server.stub(channel)
-        metadata = rpc_server.bearing("key-of-ada")
+        stub = grpc_client.stub(channel)
+        metadata = grpc_client.bearing("key-of-ada")
         call = stub.ListConversations(pb.ListConversationsRequest(), metadata=metadata)
         await call
         trailers = dict(await call.trailing_metadata())
@@ -135,7 +135,7 @@ async def test_grpc_tells_when_to_try_again(served: Served) -> None:
         for _ in range(MOST - 1):
             await stub.ListConversations(pb.ListConversationsRequest(), metadata=metadata)
         late = stub.ListConversations(pb.ListConversationsRequest(), metadata=metadata)
-        told = await rpc_server.refusal(late)
+        told = await grpc_client.refusal(late)
     assert told.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert (told.reason, told.retry_after) == ("RATE_LIMIT_EXCEEDED", 600)
     assert told.trailers["x-ratelimit-reset-requests"] == "1h0m0s"

@@ -25,9 +25,9 @@ from server.core.turns.questions import Ask
 from server.live.turn import Ended
 from storage.keys import KeyFile
 from storage.model import Status
-from tests.server.transports import http_server
-from tests.server.transports.grpc import rpc_server
-from tests.server.transports.openai import facade_server
+from tests.server.transports.grpc import grpc_client
+from tests.server.transports.openai import openai_client
+from tests.server.transports.rest import http_client
 from tests.support.fakes import Puppet
 from tests.support.upstream_script import hang, stall
 from tests.support.upstream_server import ScriptedUpstream
@@ -59,7 +59,7 @@ async def test_over_sse(
     ann: Revocable, conversations: Conversations, upstream: Puppet, *, watched: bool
 ) -> None:
     limits = HttpLimits(check_keys_every=EAGER)
-    async with http_server.serving(conversations, ann.auth, limits=limits) as served:
+    async with http_client.serving(conversations, ann.auth, limits=limits) as served:
         asked: dict[str, Any] = {"json": {"prompt": "Hello", "stream": True}}
         upstream.say("Well")
         url, how = ("/conversations/c/events", {}) if watched else ("/ask/c", asked)
@@ -78,11 +78,11 @@ async def test_over_sse(
 
 async def test_over_v1(ann: Revocable, tmp_path: Path) -> None:
     limits = HttpLimits(check_keys_every=EAGER)
-    async with ScriptedUpstream(models=(facade_server.MODEL,)) as upstream:
-        members = [facade_server.member(facade_server.passage(upstream))]
+    async with ScriptedUpstream(models=(openai_client.MODEL,)) as upstream:
+        members = [openai_client.member(openai_client.passage(upstream))]
         upstream.script(stall("Well"))
-        async with facade_server.serving(tmp_path, members, ann.auth, limits=limits) as served:
-            body = {**facade_server.CHAT, "stream": True}
+        async with openai_client.serving(tmp_path, members, ann.auth, limits=limits) as served:
+            body = {**openai_client.CHAT, "stream": True}
             post = served.client.stream(
                 "POST", "/v1/chat/completions", json=body, headers=ann.headers
             )
@@ -100,10 +100,10 @@ async def test_over_v1(ann: Revocable, tmp_path: Path) -> None:
 async def test_over_grpc(ann: Revocable, tmp_path: Path, *, watched: bool) -> None:
     puppet, limits = Puppet(), RpcLimits(check_keys_every=EAGER)
     async with (
-        rpc_server.serving(tmp_path, puppet, ann.auth, limits=limits) as server,
+        grpc_client.serving(tmp_path, puppet, ann.auth, limits=limits) as server,
         server.channel() as channel,
     ):
-        client, told = rpc_server.stub(channel), rpc_server.bearing(ann.key)
+        client, told = grpc_client.stub(channel), grpc_client.bearing(ann.key)
         if watched:
             await server.conversations.create("ann", id="c")
             asked = pb.WatchConversationRequest(conversation_id="c")
@@ -114,7 +114,7 @@ async def test_over_grpc(ann: Revocable, tmp_path: Path, *, watched: bool) -> No
             events = client.Ask(pb.AskRequest(prompt="x"), metadata=told)
             await events.read()
         ann.revoke()
-        refused = await rpc_server.refusal(to_the_end(events))
+        refused = await grpc_client.refusal(to_the_end(events))
         assert refused.code is grpc.StatusCode.UNAUTHENTICATED
 
 
@@ -122,12 +122,12 @@ async def test_a_plain_ask_is_refused_and_its_turn_goes_on(
     ann: Revocable, conversations: Conversations, upstream: Puppet
 ) -> None:
     limits = HttpLimits(check_keys_every=EAGER)
-    async with http_server.serving(conversations, ann.auth, limits=limits) as served:
+    async with http_client.serving(conversations, ann.auth, limits=limits) as served:
         post = served.client.post("/ask/c", json={"prompt": "Hello"}, headers=ann.headers)
         asked = asyncio.create_task(post)
         await upstream.asked(1)
         ann.revoke()
-        http_server.refused(await asked, 401, "invalid_api_key")
+        http_client.refused(await asked, 401, "invalid_api_key")
         upstream.answer("Well")
         ends = (one async for one in conversations.watch("ann", "c") if isinstance(one, Ended))
         turn = (await anext(ends)).turn
@@ -137,15 +137,15 @@ async def test_a_plain_ask_is_refused_and_its_turn_goes_on(
 async def test_an_ask_in_line_is_refused_over_grpc(ann: Revocable, tmp_path: Path) -> None:
     puppet, limits = Puppet(), RpcLimits(check_keys_every=EAGER)
     async with (
-        rpc_server.serving(tmp_path, puppet, ann.auth, limits=limits) as server,
+        grpc_client.serving(tmp_path, puppet, ann.auth, limits=limits) as server,
         server.channel() as channel,
     ):
         await server.conversations.ask("ann", "c", Ask("First"))
         asked = pb.AskRequest(conversation_id="c", prompt="Second")
-        waiting = rpc_server.stub(channel).Ask(asked, metadata=rpc_server.bearing(ann.key))
+        waiting = grpc_client.stub(channel).Ask(asked, metadata=grpc_client.bearing(ann.key))
         await queued(server.conversations)
         ann.revoke()
-        refused = await rpc_server.refusal(to_the_end(waiting))
+        refused = await grpc_client.refusal(to_the_end(waiting))
         assert refused.code is grpc.StatusCode.UNAUTHENTICATED
         puppet.answer("Well")
 
@@ -154,17 +154,17 @@ async def test_a_unary_call_is_refused_over_grpc(tmp_path: Path) -> None:
     puppet, limits = Puppet(), RpcLimits(check_keys_every=EAGER)
     ann = Revocable(tmp_path, most_by_key=1)
     async with (
-        rpc_server.serving(tmp_path, puppet, ann.auth, limits=limits) as server,
+        grpc_client.serving(tmp_path, puppet, ann.auth, limits=limits) as server,
         server.channel() as channel,
     ):
         with closing(sqlite3.connect(tmp_path / "history.db")) as another:
             another.execute("BEGIN IMMEDIATE")  # the database lets nobody write
             asked = pb.CreateConversationRequest(id="c")
-            told = rpc_server.bearing(ann.key)
-            making = rpc_server.stub(channel).CreateConversation(asked, metadata=told)
-            await until_another_is_one_too_many(rpc_server.stub(channel), told)
+            told = grpc_client.bearing(ann.key)
+            making = grpc_client.stub(channel).CreateConversation(asked, metadata=told)
+            await until_another_is_one_too_many(grpc_client.stub(channel), told)
             ann.revoke()
-            refused = await rpc_server.refusal(making)
+            refused = await grpc_client.refusal(making)
             assert refused.code is grpc.StatusCode.UNAUTHENTICATED
 
 
@@ -173,18 +173,18 @@ async def test_a_whole_answer_is_refused_over_v1(
     ann: Revocable, tmp_path: Path, *, joined: bool
 ) -> None:
     limits = HttpLimits(check_keys_every=EAGER)
-    async with ScriptedUpstream(models=(facade_server.MODEL,)) as upstream:
-        members = [facade_server.member(facade_server.passage(upstream))]
+    async with ScriptedUpstream(models=(openai_client.MODEL,)) as upstream:
+        members = [openai_client.member(openai_client.passage(upstream))]
         upstream.script(hang())
         headers = {**ann.headers, **({"x-conversation-id": "c"} if joined else {})}
-        async with facade_server.serving(tmp_path, members, ann.auth, limits=limits) as served:
+        async with openai_client.serving(tmp_path, members, ann.auth, limits=limits) as served:
             post = served.client.post(
-                "/v1/chat/completions", json=facade_server.CHAT, headers=headers
+                "/v1/chat/completions", json=openai_client.CHAT, headers=headers
             )
             asked = asyncio.create_task(post)
             request = await upstream.request()
             ann.revoke()
-            http_server.refused(await asked, 401, "invalid_api_key")
+            http_client.refused(await asked, 401, "invalid_api_key")
             if not joined:  # that is a turn, and outlives its asker
                 await request.gone.wait()
 
@@ -194,7 +194,7 @@ async def test_an_export_is_cut(ann: Revocable, conversations: Conversations) ->
     limits = HttpLimits(check_keys_every=EAGER)
     for number in range(12):
         await conversations.create("ann", id=f"c{number}", system_prompt="word " * 200_000)
-    async with http_server.serving(conversations, ann.auth, limits=limits) as served:
+    async with http_client.serving(conversations, ann.auth, limits=limits) as served:
         beside = served.client.stream("GET", "/conversations/c1/events", headers=ann.headers)
         export = served.client.stream("GET", "/export", headers=ann.headers)
         async with beside as watched, export as response:
@@ -210,7 +210,7 @@ async def until_another_is_one_too_many(client: Any, told: Any) -> None:
     code = None
     while code is not grpc.StatusCode.RESOURCE_EXHAUSTED:
         asked = pb.GetConversationRequest(conversation_id="none")
-        code = (await rpc_server.refusal(client.GetConversation(asked, metadata=told))).code
+        code = (await grpc_client.refusal(client.GetConversation(asked, metadata=told))).code
 
 
 async def queued(conversations: Conversations) -> None:

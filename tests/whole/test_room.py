@@ -17,13 +17,13 @@ from websockets.asyncio.client import connect
 from server.config.limits import HttpLimits, RpcLimits, UpstreamLimits, WebsocketLimits
 from server.core.conversations import Ask, Conversations
 from storage.sqlite.store import SQLiteStore
-from tests.server.transports import http_server
-from tests.server.transports.grpc import rpc_server
-from tests.server.transports.http_server import connected, locked, refused, request, talking
-from tests.server.transports.openai.facade_server import Served as Facade
-from tests.server.transports.openai.facade_server import error_of, passing
-from tests.server.transports.websocket import websocket_server
-from tests.server.transports.websocket.websocket_server import Peer, bearing
+from tests.server.transports.grpc import grpc_client
+from tests.server.transports.openai.openai_client import Served as Facade
+from tests.server.transports.openai.openai_client import error_of, passing
+from tests.server.transports.rest import http_client
+from tests.server.transports.rest.http_client import connected, locked, refused, request, talking
+from tests.server.transports.websocket import websocket_client
+from tests.server.transports.websocket.websocket_client import Peer, bearing
 from tests.support.fakes import Puppet
 from tests.support.live import Served, serve
 from tests.support.upstream_script import hang
@@ -77,21 +77,21 @@ class TestAsks:
             await bob.say("ask", **asked)
             await upstream.asked(2)
             upstream.answer("to bob")
-            assert websocket_server.said(await bob.hear_to_the_end()) == "to bob"
+            assert websocket_client.said(await bob.hear_to_the_end()) == "to bob"
 
     async def test_over_grpc(self, served: Served, upstream: Puppet) -> None:
         asked = pb.AskRequest(conversation_id="late", prompt="Hello")
         async with grpc.aio.insecure_channel(served.grpc) as channel:
-            ask = rpc_server.stub(channel).Ask
-            told = await rpc_server.refusal(
-                ask(asked, metadata=rpc_server.bearing("key-of-ada")).read()
+            ask = grpc_client.stub(channel).Ask
+            told = await grpc_client.refusal(
+                ask(asked, metadata=grpc_client.bearing("key-of-ada")).read()
             )
             assert told.code is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert (told.reason, told.retry_after) == (CODE.upper(), 1)
-            call = ask(asked, metadata=rpc_server.bearing("key-of-bob"))
+            call = ask(asked, metadata=grpc_client.bearing("key-of-bob"))
             await upstream.asked(2)
             upstream.answer("to bob")
-            assert rpc_server.text(await rpc_server.heard(call)) == "to bob"
+            assert grpc_client.text(await grpc_client.heard(call)) == "to bob"
 
 
 class TestCalls:
@@ -159,8 +159,8 @@ class TestConnections:
     async def test_over_http(self, tmp_path: Path) -> None:
         puppet = Puppet()
         async with (
-            http_server.serving_anew(tmp_path, puppet) as anew,
-            http_server.serving(anew.conversations, DOORS, limits=HttpLimits(connections=3)) as at,
+            http_client.serving_anew(tmp_path, puppet) as anew,
+            http_client.serving(anew.conversations, DOORS, limits=HttpLimits(connections=3)) as at,
             talking(f"http://127.0.0.1:{at.port}", headers=ADA) as ada,
             connected(at.port) as wire,
         ):
@@ -185,7 +185,7 @@ class TestConnections:
     async def test_over_the_websocket(self, conversations: Conversations) -> None:
         limits = WebsocketLimits(connections=2)
         async with (
-            websocket_server.serving(conversations, DOORS, limits=limits) as served,
+            websocket_client.serving(conversations, DOORS, limits=limits) as served,
             served.peer(additional_headers=ADA),
             served.stranger(additional_headers=ADA) as second,
             served.peer(additional_headers=BOB) as bob,
@@ -197,11 +197,11 @@ class TestConnections:
     async def test_over_grpc(self, tmp_path: Path) -> None:
         limits = RpcLimits(calls=3)
         async with (
-            rpc_server.serving(tmp_path, Puppet(), DOORS, limits=limits) as served,
+            grpc_client.serving(tmp_path, Puppet(), DOORS, limits=limits) as served,
             served.channel() as channel,
         ):
-            stub = rpc_server.stub(channel)
-            metadata = rpc_server.bearing("key-of-ada")
+            stub = grpc_client.stub(channel)
+            metadata = grpc_client.bearing("key-of-ada")
             held = [
                 stub.Ask(pb.AskRequest(conversation_id=name, prompt="Hello"), metadata=metadata)
                 for name in ("a", "b")
@@ -209,9 +209,9 @@ class TestConnections:
             for call in held:
                 await call.read()
             asked = pb.ListConversationsRequest()
-            told = await rpc_server.refusal(stub.ListConversations(asked, metadata=metadata))
+            told = await grpc_client.refusal(stub.ListConversations(asked, metadata=metadata))
             assert (told.code, told.reason) == (
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 CODE.upper(),
             )
-            await stub.ListConversations(asked, metadata=rpc_server.bearing("key-of-bob"))
+            await stub.ListConversations(asked, metadata=grpc_client.bearing("key-of-bob"))

@@ -13,7 +13,7 @@ import pytest
 from server.upstream.pool import PoolMember
 from server.upstream.remote.bounds import Bounds
 from server.upstream.remote.client import UpstreamClient
-from tests.server.transports.openai.facade_server import CHAT, Served, serving
+from tests.server.transports.openai.openai_client import CHAT, Served, serving
 from tests.server.upstream.remote.turn_helpers import asking
 from tests.support.upstream_script import Behaviour, cut, document, event, reset, say, truncated
 from tests.support.upstream_server import ScriptedUpstream

@@ -18,8 +18,8 @@ from websockets.asyncio.client import connect
 from server.config.settings import load
 from server.transports.tls import Certificate, CertificateError, certificate_of
 from storage.sqlite.store import SQLiteStore
-from tests.server.transports.grpc import rpc_server
-from tests.server.transports.http_server import talking
+from tests.server.transports.grpc import grpc_client
+from tests.server.transports.rest.http_client import talking
 from tests.server.transports.websocket.test_auth import make_certificate
 from tests.support.fakes import Parrot
 from tests.support.live import Served, serve
@@ -98,7 +98,7 @@ async def speaks(served: Served, pair: Pair) -> None:
     port = served.grpc.rpartition(":")[2]
     credentials = grpc.ssl_channel_credentials(pair.cert.read_bytes())
     async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
-        await rpc_server.stub(channel).ListConversations(pb.ListConversationsRequest())
+        await grpc_client.stub(channel).ListConversations(pb.ListConversationsRequest())
 
 
 async def test_a_new_pair_is_shown_without_a_restart(served: Served, pairs: list[Pair]) -> None:

@@ -13,7 +13,7 @@ from server.core.observability.metrics import ROWS, Metrics
 from server.upstream.pool import UpstreamPool
 from server.upstream.port import UpstreamFailedError
 from storage.model import Usage
-from tests.server.transports.openai.facade_server import CHAT, member, passage, serving
+from tests.server.transports.openai.openai_client import CHAT, member, passage, serving
 from tests.storage.nouns import ADA
 from tests.support.fakes import Puppet
 from tests.support.upstream_script import fail, say

@@ -18,7 +18,7 @@ from server.core import rendering
 from server.core.access.auth import EVERYONE
 from server.core.turns.questions import Ask
 from server.upstream.port import UpstreamFailedError
-from tests.server.transports.grpc.rpc_server import Served, heard, refusal, serving, stub, text
+from tests.server.transports.grpc.grpc_client import Served, heard, refusal, serving, stub, text
 from tests.support.fakes import Parrot, Puppet
 
 

@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
 )
 from trialogue.v1 import conversation_pb2 as pb
 
-from tests.server.transports.grpc.rpc_server import (
+from tests.server.transports.grpc.grpc_client import (
     RawPeer,
     Served,
     heard,

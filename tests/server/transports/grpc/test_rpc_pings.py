@@ -13,7 +13,7 @@ import pytest
 from trialogue.v1 import conversation_pb2 as pb
 
 from server.config.limits import RpcLimits
-from tests.server.transports.grpc.rpc_server import serving
+from tests.server.transports.grpc.grpc_client import serving
 from tests.support.fakes import Puppet
 from tests.support.http2 import HEADERS, PREFACE, SETTINGS, call, frame, greeting
 

@@ -23,7 +23,7 @@ from trialogue.v1 import conversation_pb2 as pb
 from server.core.access.auth import Auth
 from server.core.clock import microseconds
 from server.core.errors import Code, InvalidRequestError
-from tests.server.transports.grpc.rpc_server import (
+from tests.server.transports.grpc.grpc_client import (
     Served,
     bearing,
     heard,

@@ -20,7 +20,7 @@ from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
 from server.transports.rest.app import PUBLIC
 from storage.port import NotFoundError
-from tests.server.transports.http_server import (
+from tests.server.transports.rest.http_client import (
     Reply,
     Served,
     connected,

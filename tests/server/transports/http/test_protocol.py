@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from server.config.limits import HttpLimits as Limits
-from tests.server.transports.http_server import (
+from tests.server.transports.rest.http_client import (
     Reply,
     Served,
     Wire,

@@ -10,7 +10,7 @@ import pytest
 
 from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
-from tests.server.transports.openai.facade_server import (
+from tests.server.transports.openai.openai_client import (
     CHAT,
     MESSAGES,
     MODEL,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.transports.openai.facade_server import (
+from tests.server.transports.openai.openai_client import (
     CHAT,
     Served,
     connected,

@@ -10,7 +10,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from tests.server.transports.openai.facade_server import (
+from tests.server.transports.openai.openai_client import (
     CHAT,
     KEY,
     MESSAGES,

@@ -12,7 +12,7 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from tests.server.transports.openai.completions.test_routes import CHAT_ONLY, chat, checked
-from tests.server.transports.openai.facade_server import (
+from tests.server.transports.openai.openai_client import (
     MESSAGES,
     MODEL,
     Served,

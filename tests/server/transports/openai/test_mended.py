@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.server.transports.openai.facade_server import MESSAGES, MODEL, Served, passing
+from tests.server.transports.openai.openai_client import MESSAGES, MODEL, Served, passing
 from tests.support.upstream_script import event, reset, say
 from tests.support.upstream_server import ScriptedUpstream
 

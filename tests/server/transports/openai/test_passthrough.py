@@ -17,7 +17,7 @@ import pytest
 from openai.types import CreateEmbeddingResponse, Model, ModerationCreateResponse
 
 from server.upstream.remote.client import UpstreamClient
-from tests.server.transports.openai.facade_server import (
+from tests.server.transports.openai.openai_client import (
     KEY,
     MODEL,
     Served,

@@ -13,7 +13,7 @@ import pytest
 from server.core.access.auth import EVERYONE
 from server.core.clock import microseconds
 from server.tokens.request import prompt_tokens, text_tokens
-from tests.server.transports.openai.facade_server import (
+from tests.server.transports.openai.openai_client import (
     CHAT,
     MESSAGES,
     MODEL,

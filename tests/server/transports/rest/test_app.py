@@ -18,7 +18,7 @@ from server.upstream.port import (
     UpstreamRejectedError,
     UpstreamTimeoutError,
 )
-from tests.server.transports.http_server import (
+from tests.server.transports.rest.http_client import (
     Served,
     ask,
     asking,

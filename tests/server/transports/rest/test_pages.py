@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.server.transports.http_server import Served, refused, serving_anew
+from tests.server.transports.rest.http_client import Served, refused, serving_anew
 from tests.support.fakes import Parrot
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -13,7 +13,7 @@ from server.transports.rest import app as rest
 from server.transports.rest.state import RestState
 from server.transports.sockets import listening_socket
 from server.upstream.health import State
-from tests.server.transports.http_server import OPEN_HOUSE
+from tests.server.transports.rest.http_client import OPEN_HOUSE
 
 STATES = (
     State("local", calls=9, failures=3, failures_in_a_row=3, resting=4.25),

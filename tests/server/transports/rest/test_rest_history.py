@@ -16,7 +16,7 @@ from server.transports.rest.schemas import (
     PreviewShape,
     TurnShape,
 )
-from tests.server.transports.http_server import (
+from tests.server.transports.rest.http_client import (
     Served,
     ask,
     asking,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from tests.server.transports.http_server import ask, connected, request, serving_anew
+from tests.server.transports.rest.http_client import ask, connected, request, serving_anew
 from tests.support.fakes import Parrot
 
 #: DELETE is the last: until then there is something behind each route.

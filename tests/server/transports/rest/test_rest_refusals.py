@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 import structlog
 
-from tests.server.transports.http_server import (
+from tests.server.transports.rest.http_client import (
     Reply,
     Served,
     connected,

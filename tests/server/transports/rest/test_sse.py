@@ -14,7 +14,7 @@ from server.core.conversations import Conversations
 from server.transports.rest.schemas import TurnShape
 from server.transports.rest.sse import KEEP_ALIVE_SECONDS
 from server.upstream.port import UpstreamFailedError
-from tests.server.transports.http_server import (
+from tests.server.transports.rest.http_client import (
     Events,
     Served,
     Told,

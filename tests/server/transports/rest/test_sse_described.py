@@ -10,7 +10,7 @@ import pytest
 
 from server.config.limits import HttpLimits
 from server.core.conversations import Conversations
-from tests.server.transports import http_server
+from tests.server.transports.rest import http_client
 from tests.support.fakes import Puppet
 from tests.whole.test_first_key import EAGER, Closable
 
@@ -29,9 +29,9 @@ def at(described: dict[str, Any], reference: str) -> Any:
 async def test_where_to_go_on_is_described_and_so_is_its_refusal(
     conversations: Conversations, upstream: Puppet, path: str
 ) -> None:
-    async with http_server.serving(conversations) as served:
+    async with http_client.serving(conversations) as served:
         upstream.answer("Well")
-        turn = await http_server.ask(served.client, "c")
+        turn = await http_client.ask(served.client, "c")
         described = (await served.client.get("/openapi.json")).json()["paths"][path]["get"]
         (header,) = [one for one in described["parameters"] if one["in"] == "header"]
         assert (header["name"], header["required"]) == ("Last-Event-ID", False)
@@ -39,7 +39,7 @@ async def test_where_to_go_on_is_described_and_so_is_its_refusal(
         assert "Last-Event-ID" in described["responses"]["400"]["description"]
         url = path.format(turn_id=turn["id"], conversation_id="c")
         refused = await served.client.get(url, headers={header["name"]: "no position"})
-        http_server.refused(refused, 400, "invalid_request")
+        http_client.refused(refused, 400, "invalid_request")
 
 
 async def test_the_event_of_an_error_is_described(
@@ -47,7 +47,7 @@ async def test_the_event_of_an_error_is_described(
 ) -> None:
     await conversations.create("default", id="c")
     house, limits = Closable(tmp_path), HttpLimits(check_keys_every=EAGER)
-    async with http_server.serving(conversations, house.auth, limits=limits) as served:
+    async with http_client.serving(conversations, house.auth, limits=limits) as served:
         described = (await served.client.get("/openapi.json")).json()
         async with served.client.stream("GET", "/conversations/c/events") as response:
             house.close()

@@ -14,7 +14,7 @@ from server.core.access.auth import EVERYONE
 from server.core.conversations import Ask, Conversations
 from storage.port import NotFoundError
 from tests.server.core.archive.chatgpt_sample import WHOLE, conversation, node
-from tests.server.transports.http_server import (
+from tests.server.transports.rest.http_client import (
     Served,
     connected,
     locked,

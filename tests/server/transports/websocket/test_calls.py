@@ -19,8 +19,8 @@ from server.transports.rest.schemas import (
 )
 from storage.model import Turn
 from storage.port import NotFoundError
-from tests.server.transports.http_server import exact
-from tests.server.transports.websocket.websocket_server import (
+from tests.server.transports.rest.http_client import exact
+from tests.server.transports.websocket.websocket_client import (
     OWNER,
     Peer,
     Served,

@@ -13,7 +13,7 @@ import structlog
 from server.core.conversations import Conversations
 from server.upstream.port import UpstreamFailedError
 from storage.sqlite.store import SQLiteStore
-from tests.server.transports.websocket.websocket_server import OWNER, Peer, Served, locked, serving
+from tests.server.transports.websocket.websocket_client import OWNER, Peer, Served, locked, serving
 from tests.support.fakes import Puppet
 
 

@@ -15,8 +15,8 @@ from websockets.http11 import Response
 
 from server.core.conversations import Conversations
 from server.transports.websocket.handshake import complete
-from tests.server.transports.http_server import refused, talking
-from tests.server.transports.websocket.websocket_server import Served, serving
+from tests.server.transports.rest.http_client import refused, talking
+from tests.server.transports.websocket.websocket_client import Served, serving
 
 UPGRADE = {
     "Connection": "Upgrade",

@@ -15,7 +15,7 @@ from server.live.turn import Started
 from server.upstream.port import Finish, Prompt, UpstreamFailedError
 from storage.model import Status, Turn
 from storage.port import NotFoundError
-from tests.server.transports.websocket.websocket_server import OWNER, Peer, Served, said, serving
+from tests.server.transports.websocket.websocket_client import OWNER, Peer, Served, said, serving
 from tests.support.fakes import Puppet
 
 

@@ -14,7 +14,7 @@ import pytest_asyncio
 from server.app.core import core_of
 from server.core.turns.plan import Defaults
 from storage.sqlite.store import SQLiteStore
-from tests.server.transports.websocket.websocket_server import Served, serving
+from tests.server.transports.websocket.websocket_client import Served, serving
 from tests.support.fakes import Parrot
 from tests.support.raw_websocket import (
     BINARY,

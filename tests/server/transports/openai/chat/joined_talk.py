@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from server.core.access.auth import EVERYONE
-from tests.server.transports.openai.facade_server import MODEL, Served
+from tests.server.transports.openai.openai_client import MODEL, Served
 from tests.support.upstream_script import Behaviour, say
 from tests.support.upstream_server import ScriptedUpstream
 

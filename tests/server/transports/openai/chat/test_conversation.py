@@ -28,7 +28,7 @@ from tests.server.transports.openai.chat.joined_talk import (
     sent,
     user,
 )
-from tests.server.transports.openai.facade_server import (
+from tests.server.transports.openai.openai_client import (
     MESSAGES,
     MODEL,
     connected,

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from tests.server.transports.openai.chat.joined_talk import IN, Pair, asked, kept, sent, user
-from tests.server.transports.openai.facade_server import MODEL, error_of, events_of, passing
+from tests.server.transports.openai.openai_client import MODEL, error_of, events_of, passing
 from tests.support.upstream_script import event, fail, say
 
 KEYED = {**IN, "idempotency-key": "k"}

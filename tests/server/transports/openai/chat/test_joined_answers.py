@@ -11,7 +11,7 @@ import pytest
 
 from server.core.access.auth import EVERYONE
 from tests.server.transports.openai.chat.joined_talk import IN, Pair, asked, kept, user
-from tests.server.transports.openai.facade_server import MODEL, error_of, events_of, passing
+from tests.server.transports.openai.openai_client import MODEL, error_of, events_of, passing
 from tests.support.upstream_script import SSE, Behaviour, Exchange, complain, event, say
 
 LIMITED = {

@@ -19,7 +19,7 @@ from tests.server.transports.openai.chat.joined_talk import (
     sent,
     user,
 )
-from tests.server.transports.openai.facade_server import MODEL, passing
+from tests.server.transports.openai.openai_client import MODEL, passing
 from tests.support.upstream_script import event, say
 
 SYSTEM = {"role": "system", "content": "Be brief."}

@@ -14,7 +14,7 @@ from openai.types.chat import ChatCompletion
 from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
 from server.tokens.request import prompt_tokens, text_tokens
-from tests.server.transports.openai.facade_server import (
+from tests.server.transports.openai.openai_client import (
     CHAT,
     MESSAGES,
     MODEL,

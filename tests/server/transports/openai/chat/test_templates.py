@@ -16,7 +16,7 @@ from server.upstream.local.eliza.eliza import Eliza
 from server.upstream.local.embeddings.embedder import Embedder
 from server.upstream.local.service import ElizaApi
 from server.upstream.pool import PoolMember
-from tests.server.transports.openai.facade_server import (
+from tests.server.transports.openai.openai_client import (
     CHAT,
     MESSAGES,
     MODEL,

@@ -12,7 +12,7 @@ import pytest
 from openai.types import Completion
 
 from server.tokens.encoding import encoding
-from tests.server.transports.openai.facade_server import (
+from tests.server.transports.openai.openai_client import (
     MODEL,
     Served,
     error_of,

@@ -15,7 +15,7 @@ from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
 from server.transports.openai.stored_objects.resources import STORING, Does
 from server.upstream.remote.client import UpstreamClient
-from tests.server.transports.openai.facade_server import KEY, Served, member, serving
+from tests.server.transports.openai.openai_client import KEY, Served, member, serving
 from tests.support.storing_upstream import StoringUpstream
 
 SECRET = "wheelbarrow"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from server.transports.openai.stored_objects.resources import STATELESS, STORING, Does, Rule
-from tests.server.transports.openai.facade_server import MODEL, connected, error_of
+from tests.server.transports.openai.openai_client import MODEL, connected, error_of
 from tests.server.transports.openai.stored_objects.shared_house import (
     ANN,
     BOB,

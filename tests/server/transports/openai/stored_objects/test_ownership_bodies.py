@@ -12,7 +12,7 @@ import pytest
 
 from server.transports.openai.stored_objects.references import NAMING
 from server.transports.openai.stored_objects.resources import STORING
-from tests.server.transports.openai.facade_server import MODEL, error_of
+from tests.server.transports.openai.openai_client import MODEL, error_of
 from tests.server.transports.openai.stored_objects.shared_house import (
     BOB,
     UNKNOWN,

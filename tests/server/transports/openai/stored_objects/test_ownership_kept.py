@@ -17,7 +17,7 @@ from server.core.clock import microseconds
 from server.upstream.port import Call, Reply
 from server.upstream.remote.client import UpstreamClient
 from storage.keys import KeyFile
-from tests.server.transports.openai.facade_server import (
+from tests.server.transports.openai.openai_client import (
     KEY,
     Served,
     connected,
