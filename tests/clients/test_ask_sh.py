@@ -15,7 +15,7 @@ import pytest
 
 from server.upstream.port import UpstreamFailedError
 from storage.sqlite.store import SQLiteStore
-from tests.server.transports.websocket.websocket_client import locked
+from tests.support.access import locked
 from tests.support.fakes import Puppet
 from tests.support.live import Served, serve
 

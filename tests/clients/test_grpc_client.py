@@ -17,7 +17,8 @@ import pytest
 from server.upstream.port import UpstreamFailedError
 from storage.model import Turn
 from tests.clients.relay import Relay
-from tests.server.transports.grpc.grpc_client import Served, locked, serving
+from tests.server.transports.grpc.grpc_client import Served, serving
+from tests.support.access import locked
 from tests.support.fakes import Parrot, Puppet
 
 CHECKOUT = Path(__file__).resolve().parents[2]

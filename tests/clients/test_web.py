@@ -25,7 +25,7 @@ from server.core.turns.questions import Ask
 from server.upstream.port import UpstreamFailedError
 from storage.model import Status
 from storage.sqlite.store import SQLiteStore
-from tests.server.transports.websocket.websocket_client import locked
+from tests.support.access import locked
 from tests.support.fakes import Puppet
 from tests.support.live import Served, serve
 

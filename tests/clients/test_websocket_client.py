@@ -19,7 +19,8 @@ from server.core.turns.questions import Ask
 from server.upstream.port import UpstreamFailedError
 from storage.model import Status, Turn
 from tests.clients.relay import Relay
-from tests.server.transports.websocket.websocket_client import OWNER, Served, locked, serving
+from tests.server.transports.websocket.websocket_client import OWNER, Served, serving
+from tests.support.access import locked
 from tests.support.fakes import Puppet
 
 CHECKOUT = Path(__file__).resolve().parents[2]

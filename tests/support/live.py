@@ -17,7 +17,6 @@ from server.app.core import core_of
 from server.config.limits import UpstreamLimits
 from server.config.settings import Settings, load
 from server.core.access.auth import Auth
-from server.core.clock import microseconds
 from server.core.conversations import Conversations
 from server.core.observability.traces import Traces
 from server.core.prompt.characters import Characters
@@ -31,6 +30,7 @@ from server.transports.tls import certificate_of
 from server.transports.websocket.listener import WebsocketListener
 from server.upstream.port import Upstream
 from storage.port import Store
+from tests.support.access import OPEN_ACCESS
 from tests.support.forked import Forked, fork
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ async def serve(
     """Serve on all three ports; `flags` are settings by field name."""
     settings: Settings = load({**FREE, **flags})
     tls = certificate_of(settings)
-    auth = auth or Auth([], None, microseconds, open_to_all=True, public=False)
+    auth = auth or OPEN_ACCESS
     characters, at_once = characters or Characters(), at_once or UpstreamLimits()
     defaults = Defaults(model, characters=characters, upstreams=at_once)
     async with AsyncExitStack() as stack:

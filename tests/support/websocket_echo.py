@@ -19,7 +19,7 @@ from server.core.turns.plan import Defaults
 from server.transports.websocket.connection import GuardedConnection
 from server.transports.websocket.listener import WebsocketListener
 from storage.sqlite.store import SQLiteStore
-from tests.server.transports.websocket.websocket_client import OPEN_HOUSE
+from tests.support.access import OPEN_ACCESS
 from tests.support.fakes import Parrot
 
 #: The largest messages of the suites; what we take by default is smaller.
@@ -45,7 +45,7 @@ async def main() -> None:
         async with (
             SQLiteStore(Path(folder) / "echo.db") as store,
             core_of(store, Parrot(), Defaults("eliza")) as core,
-            Echo(core, OPEN_HOUSE, settings) as listener,
+            Echo(core, OPEN_ACCESS, settings) as listener,
         ):
             print(f"ws://127.0.0.1:{listener.port}", flush=True)
             await asyncio.Event().wait()

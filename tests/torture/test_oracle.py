@@ -16,14 +16,13 @@ from trialogue.v1.conversation_pb2_grpc import ConversationServiceStub
 from websockets.asyncio.client import connect
 
 from server.config.settings import load
-from server.core.access.auth import Auth
-from server.core.clock import microseconds
 from server.transports.grpc.listener import RpcListener
 from server.transports.websocket.listener import WebsocketListener
 from server.upstream.pool import PoolMember
 from server.upstream.remote.client import UpstreamClient
 from tests.server.transports.openai.openai_client import serving
 from tests.server.upstream.remote.turn_helpers import asking
+from tests.support.access import OPEN_ACCESS
 from tests.support.live import FREE, Fork
 from tests.support.upstream_script import Exchange, complain, fail
 from tests.support.upstream_server import ScriptedUpstream
@@ -150,7 +149,6 @@ async def only_repeat(exchange: Exchange) -> None:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    auth = Auth([], None, microseconds, open_to_all=True, public=False)
     async with ScriptedUpstream() as upstream:
         upstream.otherwise = repeat
         member = PoolMember(
@@ -158,10 +156,10 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             asking(api_key=KEY, base_url=upstream.base_url),
             UpstreamClient(api_key=KEY, base_url=upstream.base_url),
         )
-        async with serving(tmp_path, [member], auth) as served:
+        async with serving(tmp_path, [member]) as served:
             settings, core = load(FREE), served.conversations
-            rpc = RpcListener(core, auth, settings)
-            websocket = WebsocketListener(core, auth, settings, page_port=served.port)
+            rpc = RpcListener(core, OPEN_ACCESS, settings)
+            websocket = WebsocketListener(core, OPEN_ACCESS, settings, page_port=served.port)
             async with rpc, websocket:
                 yield House(
                     upstream,

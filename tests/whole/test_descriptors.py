@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.server.transports.grpc import grpc_client
 from tests.server.transports.rest.http_client import Events, refused, running, talking
-from tests.server.transports.websocket.websocket_client import bearing
+from tests.support.access import bearing
 from tests.support.live import Process
 from tests.support.upstream_script import Exchange, hang, say
 from tests.support.upstream_server import ScriptedUpstream

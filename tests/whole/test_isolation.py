@@ -24,21 +24,19 @@ from trialogue.v1 import conversation_pb2 as pb
 from websockets.asyncio.client import connect
 
 from server.config.settings import load
-from server.core.access.auth import Auth, configured
-from server.core.clock import microseconds
 from server.transports.grpc.listener import RpcListener
 from server.transports.openai.app import Facade
 from server.transports.websocket import calls, frames
 from server.transports.websocket.listener import WebsocketListener
 from server.upstream.pool import PoolMember
 from tests.server.transports.openai.openai_client import MODEL, passage, serving
+from tests.support.access import ANN, BOB, two_keys
 from tests.support.fakes import Parrot
 from tests.support.live import FREE
 from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES, RefusedError, Wire
 
 SECRET = "wheelbarrow"
-ANN, BOB = ({"authorization": f"Bearer {key}"} for key in ("one", "two"))
 SERVICE = pb.DESCRIPTOR.services_by_name["ConversationService"]
 
 
@@ -67,7 +65,7 @@ class House:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    auth = Auth(configured("ann:one,bob:two"), None, microseconds, open_to_all=False, public=False)
+    auth = two_keys()
     async with ScriptedUpstream() as upstream:
         member = PoolMember("scripted", Parrot(), passage(upstream))
         async with serving(tmp_path, [member], auth) as served:

@@ -21,6 +21,7 @@ from tests.server.transports.grpc import grpc_client
 from tests.server.transports.openai.openai_client import error_of, passing
 from tests.server.transports.rest.http_client import refused, talking
 from tests.server.transports.websocket.websocket_client import Peer
+from tests.support.access import bearing
 from tests.support.fakes import Parrot
 from tests.support.live import Served, serve
 from tests.support.upstream_script import say
@@ -56,10 +57,6 @@ def auth(clock: Clock) -> Auth:
 async def served(store: SQLiteStore, auth: Auth) -> AsyncIterator[Served]:
     async with serve(store, Parrot(), auth=auth) as server:
         yield server
-
-
-def bearing(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
 
 
 async def ask(served: Served, wire: str, key: str = "key-of-ada") -> str:

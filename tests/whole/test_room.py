@@ -21,9 +21,10 @@ from tests.server.transports.grpc import grpc_client
 from tests.server.transports.openai.openai_client import Served as Facade
 from tests.server.transports.openai.openai_client import error_of, passing
 from tests.server.transports.rest import http_client
-from tests.server.transports.rest.http_client import connected, locked, refused, request, talking
+from tests.server.transports.rest.http_client import connected, refused, request, talking
 from tests.server.transports.websocket import websocket_client
-from tests.server.transports.websocket.websocket_client import Peer, bearing
+from tests.server.transports.websocket.websocket_client import Peer
+from tests.support.access import bearing, locked
 from tests.support.fakes import Puppet
 from tests.support.live import Served, serve
 from tests.support.upstream_script import hang

@@ -18,8 +18,7 @@ import structlog
 
 from server.__main__ import main
 from server.app.core import core_of
-from server.core.access.auth import EVERYONE, Auth, configured
-from server.core.clock import microseconds
+from server.core.access.auth import EVERYONE
 from server.core.conversations import (
     Ask,
     Conversations,
@@ -29,6 +28,7 @@ from server.core.conversations import (
 from storage.model import Turn
 from storage.sqlite.store import SQLiteStore
 from tests.server.core.archive.chatgpt_sample import IMAGE, WHOLE, conversation, node, text, uuid
+from tests.support.access import locked
 from tests.support.fakes import Parrot
 from tests.support.live import serve
 
@@ -376,7 +376,7 @@ class TestRefusals:
     async def test_a_server_wants_its_key_even_of_a_large_file(
         self, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        auth = Auth(configured("ada:k1"), None, microseconds, open_to_all=False, public=False)
+        auth = locked("ada:k1")
         file = tmp_path / "large.json"
         file.write_text(json.dumps([WHOLE, "x" * (8 << 20)]))
         async with (

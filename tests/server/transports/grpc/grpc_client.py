@@ -21,20 +21,13 @@ from trialogue.v1.conversation_pb2_grpc import ConversationServiceStub
 from server.app.core import core_of
 from server.config.limits import RpcLimits
 from server.config.settings import load
-from server.core.access.auth import Auth, configured
-from server.core.clock import microseconds
+from server.core.access.auth import Auth
 from server.core.conversations import Conversations
 from server.core.turns.plan import Defaults
 from server.transports.grpc.listener import RpcListener
 from server.upstream.port import Upstream
 from storage.sqlite.store import SQLiteStore
-
-OPEN_HOUSE = Auth((), None, microseconds, open_to_all=True, public=False)
-
-
-def locked(keys: str) -> Auth:
-    """Return doors that only these keys open: `owner:key,owner:key`."""
-    return Auth(configured(keys), None, microseconds, open_to_all=False, public=False)
+from tests.support.access import OPEN_ACCESS
 
 
 @dataclass(frozen=True)
@@ -59,7 +52,7 @@ class Served:
 async def serving(
     folder: Path,
     upstream: Upstream,
-    auth: Auth = OPEN_HOUSE,
+    auth: Auth = OPEN_ACCESS,
     *,
     limits: RpcLimits | None = None,
     **settings: Any,

@@ -16,7 +16,8 @@ from server.upstream.port import (
     UpstreamRateLimitedError,
     UpstreamRejectedError,
 )
-from tests.server.transports.grpc.grpc_client import Served, bearing, locked, refusal, serving
+from tests.server.transports.grpc.grpc_client import Served, bearing, refusal, serving
+from tests.support.access import locked
 from tests.support.fakes import Parrot, Puppet
 
 OWNER = "default"

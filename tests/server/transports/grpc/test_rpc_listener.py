@@ -24,12 +24,12 @@ from tests.server.transports.grpc.grpc_client import (
     RawPeer,
     Served,
     heard,
-    locked,
     refusal,
     serving,
     stub,
     text,
 )
+from tests.support.access import locked
 from tests.support.fakes import Parrot, Puppet
 
 

@@ -23,15 +23,8 @@ from trialogue.v1 import conversation_pb2 as pb
 from server.core.access.auth import Auth
 from server.core.clock import microseconds
 from server.core.errors import Code, InvalidRequestError
-from tests.server.transports.grpc.grpc_client import (
-    Served,
-    bearing,
-    heard,
-    locked,
-    refusal,
-    serving,
-    stub,
-)
+from tests.server.transports.grpc.grpc_client import Served, bearing, heard, refusal, serving, stub
+from tests.support.access import locked
 from tests.support.fakes import Parrot, Puppet
 
 

@@ -25,13 +25,13 @@ from tests.server.transports.rest.http_client import (
     Served,
     connected,
     error_in,
-    locked,
     refused,
     request,
     serving,
     serving_anew,
     talking,
 )
+from tests.support.access import locked
 from tests.support.fakes import Parrot
 
 Client = httpx2.AsyncClient

@@ -33,10 +33,10 @@ from server.upstream.port import OpenAISpeaker
 from server.upstream.remote.bounds import Bounds
 from server.upstream.remote.client import UpstreamClient
 from storage.sqlite.store import SQLiteStore
+from tests.support.access import OPEN_ACCESS
 from tests.support.fakes import Puppet
 from tests.support.upstream_server import ScriptedUpstream
 
-OPEN_HOUSE = Auth((), None, microseconds, open_to_all=True, public=False)
 KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
 MODEL = "gpt-4o-mini"
 MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -75,7 +75,7 @@ def passage(upstream: ScriptedUpstream, **bounds: float) -> UpstreamClient:
 async def serving(
     folder: Path,
     members: Sequence[PoolMember],
-    auth: Auth = OPEN_HOUSE,
+    auth: Auth = OPEN_ACCESS,
     *,
     characters: Characters | None = None,
     limits: HttpLimits | None = None,
@@ -124,7 +124,7 @@ def _client(**options: Any) -> httpx2.AsyncClient:
 
 @asynccontextmanager
 async def passing(
-    folder: Path, auth: Auth = OPEN_HOUSE, *, bounds: dict[str, float] | None = None, **flags: Any
+    folder: Path, auth: Auth = OPEN_ACCESS, *, bounds: dict[str, float] | None = None, **flags: Any
 ) -> AsyncIterator[tuple[Served, ScriptedUpstream]]:
     """Serve one scripted upstream."""
     async with ScriptedUpstream(models=(MODEL, "davinci-002")) as upstream:

@@ -18,6 +18,7 @@ from tests.server.transports.openai.openai_client import (
     error_of,
     passing,
 )
+from tests.support import access
 from tests.support.upstream_server import ScriptedUpstream
 
 Pair = tuple[Served, ScriptedUpstream]
@@ -49,8 +50,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
 
 @pytest.fixture
 async def locked(tmp_path: Path) -> AsyncIterator[Pair]:
-    auth = Auth(configured("ann:right"), None, microseconds, open_to_all=False, public=False)
-    async with passing(tmp_path, auth) as found:
+    async with passing(tmp_path, access.locked("ann:right")) as found:
         yield found
 
 

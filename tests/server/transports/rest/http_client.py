@@ -17,8 +17,7 @@ from pydantic import BaseModel
 from server.app.core import core_of
 from server.config.limits import HttpLimits as Limits
 from server.config.settings import load
-from server.core.access.auth import Auth, configured
-from server.core.clock import microseconds
+from server.core.access.auth import Auth
 from server.core.conversations import Conversations, Defaults
 from server.transports.http.listener import HttpListener
 from server.transports.rest import app as rest
@@ -28,9 +27,8 @@ from server.transports.rest.state import RestState
 from server.transports.sockets import listening_socket
 from server.upstream.port import Upstream
 from storage.sqlite.store import SQLiteStore
+from tests.support.access import OPEN_ACCESS
 from tests.support.fakes import Puppet
-
-OPEN_HOUSE = Auth((), None, microseconds, open_to_all=True, public=False)
 
 #: What callers were promised of each object; more fields may come, none may go.
 PROMISED = {
@@ -46,11 +44,6 @@ PROMISED = {
 }
 
 
-def locked(keys: str) -> Auth:
-    """Return doors that only these keys open: `owner:key,owner:key`."""
-    return Auth(configured(keys), None, microseconds, open_to_all=False, public=False)
-
-
 @dataclass(frozen=True)
 class Served:
     """A server that a test talks to."""
@@ -63,7 +56,7 @@ class Served:
 @asynccontextmanager
 async def serving(
     conversations: Conversations,
-    auth: Auth = OPEN_HOUSE,
+    auth: Auth = OPEN_ACCESS,
     *,
     limits: Limits | None = None,
     keep_alive: float = KEEP_ALIVE_SECONDS,
@@ -80,7 +73,7 @@ async def serving(
 
 @asynccontextmanager
 async def serving_anew(
-    folder: Path, upstream: Upstream, auth: Auth = OPEN_HOUSE
+    folder: Path, upstream: Upstream, auth: Auth = OPEN_ACCESS
 ) -> AsyncIterator[Served]:
     """Serve a history of its own, for the tests of a whole module."""
     async with (

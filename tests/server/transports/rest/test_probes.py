@@ -13,7 +13,7 @@ from server.transports.rest import app as rest
 from server.transports.rest.state import RestState
 from server.transports.sockets import listening_socket
 from server.upstream.health import State
-from tests.server.transports.rest.http_client import OPEN_HOUSE
+from tests.support.access import OPEN_ACCESS
 
 STATES = (
     State("local", calls=9, failures=3, failures_in_a_row=3, resting=4.25),
@@ -31,7 +31,7 @@ async def test_ready_tells_how_the_upstreams_do_where_it_is_asked(
 ) -> None:
     bound = listening_socket("127.0.0.1", 0)
     mounts = [rest.mount(RestState(conversations, 1, states))]
-    listener = HttpListener(mounts, conversations.requests, OPEN_HOUSE, load({}), bound=bound)
+    listener = HttpListener(mounts, conversations.requests, OPEN_ACCESS, load({}), bound=bound)
     async with (
         listener,
         httpx2.AsyncClient(base_url=f"http://127.0.0.1:{listener.port}", verify=False) as client,

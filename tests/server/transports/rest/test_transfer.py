@@ -14,14 +14,8 @@ from server.core.access.auth import EVERYONE
 from server.core.conversations import Ask, Conversations
 from storage.port import NotFoundError
 from tests.server.core.archive.chatgpt_sample import WHOLE, conversation, node
-from tests.server.transports.rest.http_client import (
-    Served,
-    connected,
-    locked,
-    refused,
-    request,
-    serving,
-)
+from tests.server.transports.rest.http_client import Served, connected, refused, request, serving
+from tests.support.access import locked
 from tests.support.fakes import Puppet
 
 IMPORT = "/conversations/import"

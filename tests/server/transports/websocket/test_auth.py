@@ -18,7 +18,8 @@ from server.core.clock import microseconds
 from server.core.conversations import Conversations
 from server.core.turns.questions import Ask
 from storage.keys import KeyFile
-from tests.server.transports.websocket.websocket_client import bearing, locked, serving
+from tests.server.transports.websocket.websocket_client import serving
+from tests.support.access import bearing, locked
 from tests.support.fakes import Puppet
 
 KEY = "key-of-ada"

@@ -20,14 +20,8 @@ from server.transports.rest.schemas import (
 from storage.model import Turn
 from storage.port import NotFoundError
 from tests.server.transports.rest.http_client import exact
-from tests.server.transports.websocket.websocket_client import (
-    OWNER,
-    Peer,
-    Served,
-    bearing,
-    locked,
-    serving,
-)
+from tests.server.transports.websocket.websocket_client import OWNER, Peer, Served, serving
+from tests.support.access import bearing, locked
 from tests.support.fakes import Puppet
 
 EMPTY: dict[str, Any] = {

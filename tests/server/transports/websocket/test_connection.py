@@ -18,7 +18,8 @@ from server.config.limits import room_at_the_door
 from server.core.conversations import Conversations
 from server.core.turns.questions import Ask
 from server.transports.websocket.connection import wire_logger
-from tests.server.transports.websocket.websocket_client import OWNER, bearing, locked, said, serving
+from tests.server.transports.websocket.websocket_client import OWNER, said, serving
+from tests.support.access import bearing, locked
 from tests.support.fakes import Puppet
 from tests.support.raw_websocket import CLOSE, HANDSHAKE, PING, TEXT, RawPeer, frame, raw_peer
 

@@ -13,7 +13,8 @@ import structlog
 from server.core.conversations import Conversations
 from server.upstream.port import UpstreamFailedError
 from storage.sqlite.store import SQLiteStore
-from tests.server.transports.websocket.websocket_client import OWNER, Peer, Served, locked, serving
+from tests.server.transports.websocket.websocket_client import OWNER, Peer, Served, serving
+from tests.support.access import locked
 from tests.support.fakes import Puppet
 
 

@@ -13,18 +13,12 @@ from websockets.exceptions import ConnectionClosed
 
 from server.config.limits import WebsocketLimits as Limits
 from server.config.settings import load
-from server.core.access.auth import EVERYONE, Auth, configured
-from server.core.clock import microseconds
+from server.core.access.auth import EVERYONE, Auth
 from server.core.conversations import Conversations
 from server.transports.websocket.listener import WebsocketListener
+from tests.support.access import OPEN_ACCESS
 
-OPEN_HOUSE = Auth((), None, microseconds, open_to_all=True, public=False)
 OWNER = EVERYONE
-
-
-def locked(keys: str) -> Auth:
-    """Return doors that only these keys open: `owner:key,owner:key`."""
-    return Auth(configured(keys), None, microseconds, open_to_all=False, public=False)
 
 
 class Peer:
@@ -110,7 +104,7 @@ class Served:
 @asynccontextmanager
 async def serving(
     conversations: Conversations,
-    auth: Auth = OPEN_HOUSE,
+    auth: Auth = OPEN_ACCESS,
     *,
     limits: Limits | None = None,
     page_port: int | None = None,
@@ -126,7 +120,3 @@ async def serving(
 def said(events: list[dict[str, Any]]) -> str:
     """Return the text of the deltas."""
     return "".join(event["text"] for event in events if event["type"] == "turn.delta")
-
-
-def bearing(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}

@@ -11,8 +11,6 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
-from server.core.access.auth import Auth, configured
-from server.core.clock import microseconds
 from server.tokens.request import prompt_tokens, text_tokens
 from tests.server.transports.openai.openai_client import (
     CHAT,
@@ -23,6 +21,7 @@ from tests.server.transports.openai.openai_client import (
     events_of,
     passing,
 )
+from tests.support.access import ANN, BOB, two_keys
 from tests.support.upstream_script import Exchange, cut, document, event, fail, say
 from tests.support.upstream_server import ScriptedUpstream
 
@@ -243,13 +242,11 @@ async def test_a_wrong_list_is_refused(pair: Pair, query: str, param: str) -> No
 
 
 async def test_they_are_their_owners_alone(tmp_path: Path) -> None:
-    keys = configured("ann:one,bob:two")
-    auth = Auth(keys, None, microseconds, open_to_all=False, public=False)
-    async with passing(tmp_path, auth) as (served, upstream):
+    async with passing(tmp_path, two_keys()) as (served, upstream):
         upstream.script(say("Hi"))
-        ann, bob = ({"authorization": f"Bearer {key}"} for key in ("one", "two"))
+
         path = "/v1/chat/completions"
-        kept = await served.client.post(path, json=STORED, headers=ann)
+        kept = await served.client.post(path, json=STORED, headers=ANN)
         one = f"{path}/{kept.json()['id']}"
         for method, url in (
             ("GET", one),
@@ -259,7 +256,7 @@ async def test_they_are_their_owners_alone(tmp_path: Path) -> None:
             ("GET", f"{path}?after={kept.json()['id']}"),
         ):
             body: dict[str, Any] | None = {"metadata": {}} if method == "POST" else None
-            response = await served.client.request(method, url, json=body, headers=bob)
+            response = await served.client.request(method, url, json=body, headers=BOB)
             error_of(response, 404)
-        assert (await served.client.get(path, headers=bob)).json()["data"] == []
-        assert (await served.client.get(one, headers=ann)).json() == kept.json()
+        assert (await served.client.get(path, headers=BOB)).json()["data"] == []
+        assert (await served.client.get(one, headers=ANN)).json() == kept.json()

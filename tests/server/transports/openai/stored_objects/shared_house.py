@@ -11,15 +11,13 @@ from typing import Any
 
 import httpx2
 
-from server.core.access.auth import Auth, configured
-from server.core.clock import microseconds
 from server.transports.openai.stored_objects.resources import STORING, Does
 from server.upstream.remote.client import UpstreamClient
 from tests.server.transports.openai.openai_client import KEY, Served, member, serving
+from tests.support.access import ANN, two_keys
 from tests.support.storing_upstream import StoringUpstream
 
 SECRET = "wheelbarrow"
-ANN, BOB = ({"authorization": f"Bearer {key}"} for key in ("one", "two"))
 UNKNOWN = "file-NobodyEverMadeThis00"
 
 
@@ -66,10 +64,6 @@ class House:
 
 def filled(path: str, ids: dict[str, str], nested: str = "inner_1") -> str:
     return re.sub(r"\{([^}]*)\}", lambda hit: nested if hit[1] == "*" else ids[hit[1]], path)
-
-
-def two_keys() -> Auth:
-    return Auth(configured("ann:one,bob:two"), None, microseconds, open_to_all=False, public=False)
 
 
 def speaker(upstream: StoringUpstream) -> UpstreamClient:

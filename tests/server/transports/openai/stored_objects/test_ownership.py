@@ -14,14 +14,13 @@ import pytest
 from server.transports.openai.stored_objects.resources import STATELESS, STORING, Does, Rule
 from tests.server.transports.openai.openai_client import MODEL, connected, error_of
 from tests.server.transports.openai.stored_objects.shared_house import (
-    ANN,
-    BOB,
     SECRET,
     UNKNOWN,
     House,
     filled,
     shared_house,
 )
+from tests.support.access import ANN, BOB
 
 NAMES = [f"{method} {rule.path}" for rule in STORING for method in sorted(rule.methods)]
 RULES = dict(zip(NAMES, [rule for rule in STORING for _ in rule.methods], strict=True))

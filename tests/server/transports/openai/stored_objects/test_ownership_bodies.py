@@ -14,12 +14,12 @@ from server.transports.openai.stored_objects.references import NAMING
 from server.transports.openai.stored_objects.resources import STORING
 from tests.server.transports.openai.openai_client import MODEL, error_of
 from tests.server.transports.openai.stored_objects.shared_house import (
-    BOB,
     UNKNOWN,
     House,
     filled,
     shared_house,
 )
+from tests.support.access import BOB
 
 LIKE = "file-AbcdefGhijklMnopqrst"  # as OpenAI's are
 POSTS = [f"POST {rule.path}" for rule in STORING if "POST" in rule.methods]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from server.core.access.auth import Auth, configured, new_key
+from server.core.access.auth import Auth, new_key
 from server.core.clock import microseconds
 from server.upstream.port import Call, Reply
 from server.upstream.remote.client import UpstreamClient
@@ -26,13 +26,8 @@ from tests.server.transports.openai.openai_client import (
     passing,
     serving,
 )
-from tests.server.transports.openai.stored_objects.shared_house import (
-    ANN,
-    BOB,
-    House,
-    speaker,
-    two_keys,
-)
+from tests.server.transports.openai.stored_objects.shared_house import House, speaker
+from tests.support.access import ANN, BOB, locked, two_keys
 from tests.support.storing_upstream import StoringUpstream
 from tests.support.upstream_script import SSE, Behaviour, Exchange, Step, document
 from tests.support.upstream_script import wire as wire_of
@@ -188,7 +183,7 @@ class TestKeys:
             members = [member(speaker(upstream))]
             async with serving(tmp_path, members, two_keys()) as served:
                 file = (await House(served, upstream).send(ANN, "POST", "/files", json={})).json()
-            bob = Auth(configured("bob:two"), None, microseconds, open_to_all=False, public=False)
+            bob = locked("bob:two")
             async with serving(tmp_path, [member(speaker(upstream))], bob) as served:
                 house = House(served, upstream)
                 error_of(await house.send(BOB, "GET", f"/files/{file['id']}"), 404)
