@@ -12,12 +12,13 @@ import pytest
 import structlog
 
 from server.app.core import core_of
+from server.config.settings import Settings, variables
 from server.core.conversations import Conversations
 from server.core.turns.plan import Defaults
+from storage.keys import KeyFile
 from storage.sqlite.store import SQLiteStore
-from tests.support.fakes import Puppet
-
-MODEL = "gpt-4o"
+from tests.support.fakes import MODEL, Clock, Puppet
+from tests.support.live import Served, serve
 
 
 def pytest_configure() -> None:
@@ -61,3 +62,42 @@ def upstream() -> Puppet:
 async def conversations(store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Conversations]:
     async with core_of(store, upstream, Defaults(MODEL)) as opened:
         yield opened
+
+
+@pytest.fixture
+async def served(store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Served]:
+    """A whole server, every wire of it, whose upstream says what the test lets it say."""
+    async with serve(store, upstream) as server:
+        yield server
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> KeyFile:
+    return KeyFile(tmp_path / "trialogue.keys")
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def no_settings(own_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder, with no setting in the environment."""
+    for field in Settings.model_fields:
+        for name in variables(field):
+            monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """A umask that lets everybody read what is made."""
+    before = os.umask(0)
+    yield
+    os.umask(before)

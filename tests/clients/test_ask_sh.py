@@ -39,12 +39,6 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"{folder}:{os.environ['PATH']}"
 
 
-@pytest.fixture
-async def served(store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Served]:
-    async with serve(store, upstream) as server:
-        yield server
-
-
 @asynccontextmanager
 async def running(url: str, *words: str, path: str = "", key: str = "") -> AsyncIterator[Process]:
     process = await asyncio.create_subprocess_exec(

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from server.core.access.auth import EVERYONE
 from storage.sqlite.store import SQLiteStore
-from tests.clients.test_web import ARGUMENTS, chromium
+from tests.clients.browser import ARGUMENTS, chromium
 from tests.support.fakes import Puppet
 from tests.support.live import Served, serve
 

@@ -16,12 +16,12 @@ import pytest
 
 from server.upstream.port import UpstreamFailedError
 from storage.model import Turn
+from tests.clients.programs import CHECKOUT, read
 from tests.clients.relay import Relay
 from tests.server.transports.grpc.grpc_client import Served, serving
 from tests.support.access import locked
 from tests.support.fakes import Parrot, Puppet
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 SCRIPT = ("clients/grpc_client.py",)
 MODULE = ("-m", "clients.grpc_client")
 
@@ -55,12 +55,6 @@ async def run(
     async with running(address, *arguments, key=key) as process:
         output, notices = await process.communicate(lines.encode())
         return process.returncode, output.decode(), notices.decode()
-
-
-async def read(process: Process, expected: str) -> None:
-    """Read exactly this from a client's standard output."""
-    assert process.stdout is not None
-    assert (await process.stdout.readexactly(len(expected.encode()))).decode() == expected
 
 
 async def only_turn(served: Served) -> Turn:

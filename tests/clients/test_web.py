@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -25,33 +24,13 @@ from server.core.turns.questions import Ask
 from server.upstream.port import UpstreamFailedError
 from storage.model import Status
 from storage.sqlite.store import SQLiteStore
+from tests.clients.browser import ARGUMENTS, chromium
 from tests.support.access import locked
 from tests.support.fakes import Puppet
 from tests.support.live import Served, serve
 
 # One Chromium serves all tests here, so they share its event loop.
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
-
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-def chromium() -> str:
-    """Return where Chromium is. Without one the tests are skipped, or fail where they must run."""
-    found = os.environ.get("TRIALOGUE_TEST_CHROMIUM") or shutil.which("chromium")
-    if found is None:
-        reason = "there is no chromium on PATH, and TRIALOGUE_TEST_CHROMIUM is not set"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

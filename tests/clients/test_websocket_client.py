@@ -9,7 +9,6 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
@@ -18,20 +17,15 @@ from server.core.conversations import Conversations
 from server.core.turns.questions import Ask
 from server.upstream.port import UpstreamFailedError
 from storage.model import Status, Turn
+from tests.clients.programs import CHECKOUT, read
 from tests.clients.relay import Relay
-from tests.server.transports.websocket.websocket_client import OWNER, Served, serving
+from tests.server.transports.websocket.websocket_client import OWNER, serving
 from tests.support.access import locked
 from tests.support.fakes import Puppet
+from tests.support.live import Served
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 SCRIPT = ("clients/websocket_client.py",)
 MODULE = ("-m", "clients.websocket_client")
-
-
-@pytest.fixture
-async def served(conversations: Conversations) -> AsyncIterator[Served]:
-    async with serving(conversations) as server:
-        yield server
 
 
 @asynccontextmanager
@@ -64,10 +58,9 @@ async def run(
         return process.returncode, output.decode(), notices.decode()
 
 
-async def read(process: Process, expected: str) -> None:
-    """Read exactly this from a client's standard output."""
-    assert process.stdout is not None
-    assert (await process.stdout.readexactly(len(expected.encode()))).decode() == expected
+def port(url: str) -> int:
+    """Return the port of a websocket's URL."""
+    return int(url.strip("/").rpartition(":")[2])
 
 
 async def last_turn(conversations: Conversations, conversation_id: str) -> Turn:
@@ -82,7 +75,7 @@ async def test_one_question_gives_one_answer(
     served: Served, upstream: Puppet, how: tuple[str, ...]
 ) -> None:
     upstream.answer("Good day, ", "wörld 🎉")
-    code, output, notices = await run(served.url, "-p", "Hello", how=how)
+    code, output, notices = await run(served.websocket, "-p", "Hello", how=how)
     assert (code, output) == (0, "Good day, wörld 🎉\n")
     assert "go on with --conversation-id conv_" in notices
 
@@ -92,7 +85,7 @@ async def test_each_line_is_a_question_of_one_conversation(
 ) -> None:
     upstream.answer("One").answer("Two")
     code, output, _ = await run(
-        served.url,
+        served.websocket,
         *("--conversation-id", "c1", "--system-prompt", "Be brief.", "--model", "eliza-2"),
         lines="first\n\nsecond\n",
     )
@@ -104,7 +97,7 @@ async def test_each_line_is_a_question_of_one_conversation(
 
 
 async def test_an_answer_is_printed_as_it_comes(served: Served, upstream: Puppet) -> None:
-    async with running(served.url, "-p", "Hello") as client:
+    async with running(served.websocket, "-p", "Hello") as client:
         await upstream.asked(1)
         upstream.say("Once ")
         await read(client, "Once ")
@@ -114,9 +107,9 @@ async def test_an_answer_is_printed_as_it_comes(served: Served, upstream: Puppet
 
 
 async def test_control_c_stops_an_answer_and_keeps_the_conversation(
-    served: Served, conversations: Conversations, upstream: Puppet
+    served: Served, upstream: Puppet
 ) -> None:
-    async with running(served.url, "--conversation-id", "c") as client:
+    async with running(served.websocket, "--conversation-id", "c") as client:
         assert client.stdin is not None
         client.stdin.write(b"first\n")
         await upstream.asked(1)
@@ -124,7 +117,7 @@ async def test_control_c_stops_an_answer_and_keeps_the_conversation(
         await read(client, "Half")
         client.send_signal(signal.SIGINT)
         await read(client, "\n")
-        assert (await last_turn(conversations, "c")).status is Status.CANCELLED
+        assert (await last_turn(served.conversations, "c")).status is Status.CANCELLED
         # What it says now belongs to no turn any more; the next one is fed anew.
         upstream.finish().answer("Whole")
         client.stdin.write(b"second\n")
@@ -137,7 +130,7 @@ async def test_a_lost_connection_is_dialled_again_and_nothing_is_lost(
     served: Served, upstream: Puppet
 ) -> None:
     async with (
-        Relay(served.listener.port) as relay,
+        Relay(port(served.websocket)) as relay,
         running(f"ws://{relay.address}/", "-p", "Hello") as client,
     ):
         await upstream.asked(1)
@@ -154,9 +147,9 @@ async def test_a_lost_connection_is_dialled_again_and_nothing_is_lost(
 
 
 async def test_a_question_that_got_no_answer_is_asked_again_and_is_one_turn(
-    served: Served, conversations: Conversations, upstream: Puppet
+    served: Served, upstream: Puppet
 ) -> None:
-    async with Relay(served.listener.port) as relay:
+    async with Relay(port(served.websocket)) as relay:
         relay.swallow(b"")
         address = f"ws://{relay.address}/"
         async with running(address, "--conversation-id", "c", "-p", "Hello") as client:
@@ -164,15 +157,15 @@ async def test_a_question_that_got_no_answer_is_asked_again_and_is_one_turn(
             upstream.answer("Once")
             output, _ = await client.communicate()
             assert (client.returncode, output.decode()) == (0, "Once\n")
-    assert len((await conversations.messages(OWNER, "c")).items) == 2
+    assert len((await served.conversations.messages(OWNER, "c")).items) == 2
 
 
 async def test_a_watcher_reads_along_and_goes_on_after_a_cut(
-    served: Served, conversations: Conversations, upstream: Puppet
+    served: Served, upstream: Puppet
 ) -> None:
     upstream.say("One")
-    await conversations.ask(OWNER, "c", Ask("x"))
-    async with Relay(served.listener.port) as relay:
+    await served.conversations.ask(OWNER, "c", Ask("x"))
+    async with Relay(port(served.websocket)) as relay:
         watching = running(f"ws://{relay.address}/", "--conversation-id", "c", "--watch")
         async with watching as client:
             await read(client, "One")
@@ -180,7 +173,7 @@ async def test_a_watcher_reads_along_and_goes_on_after_a_cut(
             upstream.say(" more").finish()
             await read(client, " more\n")
             upstream.answer("Two")
-            await conversations.ask(OWNER, "c", Ask("y"))
+            await served.conversations.ask(OWNER, "c", Ask("y"))
             await read(client, "Two\n")
             client.send_signal(signal.SIGINT)
             assert await client.wait() == 0
@@ -200,7 +193,7 @@ async def test_a_key_lets_it_in_and_a_wrong_one_is_one_line(
 
 async def test_a_failure_is_one_line(served: Served, upstream: Puppet) -> None:
     upstream.fail(UpstreamFailedError("The upstream\nbroke."))
-    code, output, notices = await run(served.url, "-p", "x", "--conversation-id", "c")
+    code, output, notices = await run(served.websocket, "-p", "x", "--conversation-id", "c")
     assert (code, output) == (1, "\n")
     assert notices == "[failed: The upstream broke.]\n"
 
@@ -216,7 +209,7 @@ async def test_a_failure_is_one_line(served: Served, upstream: Puppet) -> None:
 async def test_a_refusal_is_one_line(
     served: Served, arguments: tuple[str, ...], expected: str
 ) -> None:
-    code, output, notices = await run(served.url, *arguments)
+    code, output, notices = await run(served.websocket, *arguments)
     assert (code, output) == (1, "")
     assert notices.startswith(expected)
     assert notices.count("\n") == 1
@@ -255,7 +248,7 @@ async def test_a_server_of_this_environment_is_found(
             **os.environ,
             "PYTHONPATH": "proto",
             "TRIALOGUE_HOST": host,
-            "TRIALOGUE_WEBSOCKET_PORT": str(served.listener.port),
+            "TRIALOGUE_WEBSOCKET_PORT": str(port(served.websocket)),
         },
         stdout=PIPE,
         stderr=PIPE,

@@ -19,6 +19,10 @@ def bearing(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
+#: how often keys are looked at where a test revokes one, in seconds
+EAGER = 0.01
+#: the code of every error that says to come again later
+CODE = "rate_limit_exceeded"
 #: what Ann and Bob show, whom `two_keys` lets in
 ANN, BOB = bearing("one"), bearing("two")
 

@@ -9,6 +9,10 @@ from server.upstream.port import Finish, Prompt
 from storage.model import Content, Usage
 
 END = Finish("stop")
+#: what is asked where a test asks nothing else
+MODEL = "gpt-4o"
+#: seconds of a timeout that no test lives to see
+LONG = 3600.0
 
 
 class Puppet:
@@ -101,3 +105,13 @@ class Parrot:
         yield END
 
     async def close(self) -> None: ...
+
+
+class Clock:
+    """A clock that stands still until the test turns it."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now

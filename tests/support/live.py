@@ -35,6 +35,8 @@ from tests.support.forked import Forked, fork
 
 ROOT = Path(__file__).parents[2]
 FREE = {"http_port": 0, "grpc_port": 0, "websocket_port": 0}
+#: where a server keeps its history, in its folder
+NAME = "trialogue.db"
 ANY_PORTS = ("--http-port", "0", "--grpc-port", "0", "--websocket-port", "0")
 
 

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SSE = "text/event-stream"
+#: the key that is shown to an upstream, and the model that is asked for
+KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
+MODEL = "gpt-4o-mini"
+USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 #: A piece of an answer: text becomes a chunk of it, bytes go out so, an event is waited for.
 Step = str | bytes | asyncio.Event
 

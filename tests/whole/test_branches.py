@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,6 @@ from storage.sqlite.store import SQLiteStore
 from tests.support.fakes import Puppet
 from tests.support.live import Served, serve
 from tests.support.wires import MESSAGE, WIRES, Events, Message, RefusedError, Turn, Wire
-
-
-@pytest.fixture
-async def served(store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Served]:
-    async with serve(store, upstream) as server:
-        yield server
 
 
 class Grove:

@@ -18,12 +18,11 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.server.transports.grpc import grpc_client
 from tests.server.transports.rest.http_client import Events, refused, running, talking
-from tests.support.access import bearing
+from tests.support.access import CODE, bearing
 from tests.support.live import Process
 from tests.support.upstream_script import Exchange, hang, say
 from tests.support.upstream_server import ScriptedUpstream
 
-CODE = "rate_limit_exceeded"
 FEW = 256
 #: The usual soft limit, which in a container may be the hard one too.
 USUAL = 1024

@@ -10,40 +10,17 @@ import pytest
 from trialogue.v1 import conversation_pb2 as pb
 
 from server.config.limits import HttpLimits, RpcLimits, WebsocketLimits
-from server.core.access.auth import EVERYONE, Auth, new_key
-from server.core.clock import microseconds
+from server.core.access.auth import EVERYONE
 from server.core.conversations import Conversations
-from storage.keys import KeyFile
 from tests.server.transports.grpc import grpc_client
 from tests.server.transports.openai import openai_client
 from tests.server.transports.rest import http_client
 from tests.server.transports.websocket import websocket_client
+from tests.support.access import EAGER
 from tests.support.fakes import Puppet
-from tests.support.upstream_script import stall
+from tests.support.upstream_script import MODEL, stall
 from tests.support.upstream_server import ScriptedUpstream
-
-EAGER = 0.01
-
-
-class Closable:
-    """Doors that are open until a key is made, by another process."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "keys"
-        self.auth = Auth(
-            (),
-            KeyFile(self._path),
-            microseconds,
-            open_to_all=False,
-            until_keyed=True,
-            public=False,
-        )
-
-    def close(self) -> str:
-        """Make a key of those whose all things were, and return it."""
-        key, kept = new_key(EVERYONE, microseconds())
-        KeyFile(self._path).add(kept)
-        return key
+from tests.whole.closable import Closable
 
 
 @pytest.fixture
@@ -72,7 +49,7 @@ async def test_over_rest(
 
 async def test_over_v1(house: Closable, tmp_path: Path) -> None:
     limits = HttpLimits(check_keys_every=EAGER)
-    async with ScriptedUpstream(models=(openai_client.MODEL,)) as upstream:
+    async with ScriptedUpstream(models=(MODEL,)) as upstream:
         members = [openai_client.member(openai_client.passage(upstream))]
         upstream.script(stall("Well"))
         async with openai_client.serving(tmp_path, members, house.auth, limits=limits) as served:

@@ -17,13 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.live import Fork
-from tests.support.upstream_script import Behaviour, event, say
+from tests.support.upstream_script import MODEL, Behaviour, event, say
 from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES
-from tests.whole.test_scenario import checked
+from tests.whole.listening import checked
 
 HALF = "Half an answer."
-MODEL = "gpt-4o-mini"
 JOINED = ("joined", "joined stream")
 PASSED = ("passed", "passed stream", "stored", "stored stream")
 LONE, PAST = "\ud83d", 1 << 63

@@ -29,14 +29,15 @@ from server.transports.openai.app import Facade
 from server.transports.websocket import calls, frames
 from server.transports.websocket.listener import WebsocketListener
 from server.upstream.pool import PoolMember
-from tests.server.transports.openai.openai_client import MODEL, passage, serving
+from tests.server.transports.openai.openai_client import passage, serving
+from tests.server.transports.openai.stored_objects.shared_house import SECRET
 from tests.support.access import ANN, BOB, two_keys
 from tests.support.fakes import Parrot
 from tests.support.live import FREE
+from tests.support.upstream_script import MODEL
 from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES, RefusedError, Wire
 
-SECRET = "wheelbarrow"
 SERVICE = pb.DESCRIPTOR.services_by_name["ConversationService"]
 
 

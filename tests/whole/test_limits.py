@@ -34,12 +34,11 @@ from tests.server.transports.rest.http_client import (
     serving_anew,
     talking,
 )
+from tests.server.transports.websocket.websocket_client import TRY_LATER
 from tests.storage.nouns import ADA, BOB
 from tests.support.access import bearing
 from tests.support.fakes import Parrot, Puppet
 from tests.support.live import Served, serve
-
-TRY_LATER = 1013
 
 
 def auth(**most: Any) -> Auth:

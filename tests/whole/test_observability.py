@@ -18,10 +18,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.live import Fork, Process
+from tests.support.upstream_script import MODEL
 from tests.support.upstream_server import ScriptedUpstream
 
 KEY = "a-key-of-ann-0123456789"
-MODEL = "gpt-4o-mini"
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}
 UNFIT = ["x" * 129, "two words", "\N{LATIN SMALL LETTER E WITH ACUTE}"]
 

@@ -12,12 +12,11 @@ import httpx2
 import pytest
 
 from tests.support.live import Fork
-from tests.support.upstream_script import Behaviour, Exchange, say
+from tests.support.upstream_script import MODEL, Behaviour, Exchange, say
 from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES
-from tests.whole.test_scenario import Listener, checked
+from tests.whole.listening import Listener, checked
 
-MODEL = "gpt-4o-mini"
 ANSWER = "Half an answer"
 PASSED = ("passed", "passed stream", "joined", "joined stream")
 #: seconds: what runs out during the pause, and what does not

@@ -9,9 +9,7 @@ import re
 import shutil
 import socket
 import sqlite3
-import sys
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +17,11 @@ import httpx2
 import pytest
 
 from tests.support.live import ROOT, Process
-from tests.support.wires import WIRES, Event, RefusedError, Wire
-from tests.whole.test_scenario import Listener, checked
+from tests.support.starts import started
+from tests.support.wires import WIRES
+from tests.whole.listening import LONG, Listener, checked, heard, refused, settled
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-
-#: Eliza's answer to this has some sixty words, and to any other only some few.
-LONG = "I remember " + "one long and winding road and " * 12
-
-#: Starts one server after another in one interpreter: each refusal is a line of its own.
-STARTS = """
-import json, sys
-from server.__main__ import main
-for words in json.loads(sys.argv[1]):
-    try:
-        code = main(["serve", *words])
-    except SystemExit as end:
-        code = end.code
-    print(json.dumps(code), flush=True)
-    print("--", file=sys.stderr, flush=True)
-"""
 
 
 class Shown(Process):
@@ -71,28 +54,6 @@ async def pasted(line: str, env: Mapping[str, str] | None = None) -> Any:
     output, _ = await process.communicate()
     assert process.returncode == 0
     return json.loads(output)
-
-
-async def refused(call: Any) -> str:
-    """Return the code that a wire refuses a call with."""
-    with pytest.raises(RefusedError) as caught:
-        await call
-    return caught.value.code
-
-
-async def heard(wire: Wire, conversation_id: str, prompt: str = "Hello") -> Event:
-    """Ask, and return the end of the turn."""
-    return checked([event async for event in wire.ask(conversation_id, prompt)])
-
-
-def settled(database: Path) -> None:
-    """Check a database that was closed in good order."""
-    assert not Path(f"{database}-wal").exists()
-    assert not Path(f"{database}-shm").exists()
-    with closing(sqlite3.connect(database)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        running = "SELECT count(*) FROM turns WHERE status = 'running'"
-        assert connection.execute(running).fetchone() == (0,)
 
 
 async def drains(server: Process) -> None:
@@ -160,7 +121,7 @@ async def _cannot_begin(folder: Path, beside: Process) -> None:
             [*(f"--{one}-port=0" for one in free), *_elsewhere(setting), *more]
             for setting, more in starts.items()
         ]
-        codes, told = await _started(folder, words)
+        codes, told = await started(folder, words)
     for setting, code, line in zip(starts, codes, told, strict=True):
         assert code not in (0, None), setting
         assert line.startswith(f"trialogue: {setting}"), (setting, line)
@@ -170,23 +131,6 @@ async def _cannot_begin(folder: Path, beside: Process) -> None:
 def _elsewhere(setting: str) -> list[str]:
     """Take another database where it is not the database that a start fails for."""
     return [] if setting.startswith("TRIALOGUE_DATABASE") else ["--database=sqlite:///other.db"]
-
-
-async def _started(folder: Path, starts: list[list[str]]) -> tuple[list[Any], list[str]]:
-    """Return the exit codes of starts that fail, and what each said."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", STARTS, json.dumps(starts)),
-        cwd=folder,
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "proto"))),
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate()
-    codes = [json.loads(line) for line in output.splitlines()]
-    return codes, errors.decode().split("--\n")[:-1]
 
 
 async def test_it_is_told_to_end_in_the_middle_of_ten_answers(tmp_path: Path) -> None:

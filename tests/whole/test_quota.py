@@ -15,13 +15,12 @@ from tests.support.upstream_script import complain, fail
 from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES
 
-Pair = tuple[Served, ScriptedUpstream]
 MESSAGE = "You exceeded your current quota"
 SPENT = {"message": MESSAGE, "type": "insufficient_quota", "code": "insufficient_quota"}
 
 
 @pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+async def pair(tmp_path: Path) -> AsyncIterator[tuple[Served, ScriptedUpstream]]:
     async with ScriptedUpstream() as upstream, SQLiteStore(tmp_path / "trialogue.db") as store:
         writer = asking(api_key="k", base_url=upstream.base_url)
         async with serve(store, writer) as served:
@@ -31,7 +30,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
 
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("late", [False, True])
-async def test_a_spent_quota(pair: Pair, wire: str, late: bool) -> None:
+async def test_a_spent_quota(pair: tuple[Served, ScriptedUpstream], wire: str, late: bool) -> None:
     served, upstream = pair
     refused = fail(429, body={"error": SPENT}, headers={"retry-after": "30"})
     upstream.script(complain("Hel", error=SPENT) if late else refused)
@@ -43,7 +42,7 @@ async def test_a_spent_quota(pair: Pair, wire: str, late: bool) -> None:
     assert len(upstream.requests) == 1
 
 
-async def test_a_plain_ask_is_told_by_its_status(pair: Pair) -> None:
+async def test_a_plain_ask_is_told_by_its_status(pair: tuple[Served, ScriptedUpstream]) -> None:
     served, upstream = pair
     upstream.script(fail(429, body={"error": SPENT}, headers={"retry-after": "30"}))
     async with httpx2.AsyncClient(base_url=served.http, verify=False) as client:

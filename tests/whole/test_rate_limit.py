@@ -22,27 +22,13 @@ from tests.server.transports.openai.openai_client import error_of, passing
 from tests.server.transports.rest.http_client import refused, talking
 from tests.server.transports.websocket.websocket_client import Peer
 from tests.support.access import bearing
-from tests.support.fakes import Parrot
+from tests.support.fakes import Clock, Parrot
 from tests.support.live import Served, serve
 from tests.support.upstream_script import say
 from tests.support.wires import WIRES, RefusedError
 
 KEYS = "ada:key-of-ada,ada:her-other-key,bob:key-of-bob"
 MOST = 6
-
-
-class Clock:
-    """A clock that stands still until the test turns it."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

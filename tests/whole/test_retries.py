@@ -12,12 +12,11 @@ import httpx2
 import pytest
 
 from tests.support.live import Fork
-from tests.support.upstream_script import say, stall
+from tests.support.upstream_script import MODEL, say, stall
 from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES, RefusedError
-from tests.whole.test_scenario import checked
+from tests.whole.listening import checked
 
-MODEL = "gpt-4o-mini"
 ONCE = {"idempotency-key": "k"}
 PLAIN = ("plain", "joined", "joined stream")
 

@@ -28,11 +28,10 @@ from storage.model import Status
 from tests.server.transports.grpc import grpc_client
 from tests.server.transports.openai import openai_client
 from tests.server.transports.rest import http_client
+from tests.support.access import EAGER
 from tests.support.fakes import Puppet
-from tests.support.upstream_script import hang, stall
+from tests.support.upstream_script import MODEL, hang, stall
 from tests.support.upstream_server import ScriptedUpstream
-
-EAGER = 0.01
 
 
 class Revocable:
@@ -78,7 +77,7 @@ async def test_over_sse(
 
 async def test_over_v1(ann: Revocable, tmp_path: Path) -> None:
     limits = HttpLimits(check_keys_every=EAGER)
-    async with ScriptedUpstream(models=(openai_client.MODEL,)) as upstream:
+    async with ScriptedUpstream(models=(MODEL,)) as upstream:
         members = [openai_client.member(openai_client.passage(upstream))]
         upstream.script(stall("Well"))
         async with openai_client.serving(tmp_path, members, ann.auth, limits=limits) as served:
@@ -173,7 +172,7 @@ async def test_a_whole_answer_is_refused_over_v1(
     ann: Revocable, tmp_path: Path, *, joined: bool
 ) -> None:
     limits = HttpLimits(check_keys_every=EAGER)
-    async with ScriptedUpstream(models=(openai_client.MODEL,)) as upstream:
+    async with ScriptedUpstream(models=(MODEL,)) as upstream:
         members = [openai_client.member(openai_client.passage(upstream))]
         upstream.script(hang())
         headers = {**ann.headers, **({"x-conversation-id": "c"} if joined else {})}

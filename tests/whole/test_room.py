@@ -23,8 +23,8 @@ from tests.server.transports.openai.openai_client import error_of, passing
 from tests.server.transports.rest import http_client
 from tests.server.transports.rest.http_client import connected, refused, request, talking
 from tests.server.transports.websocket import websocket_client
-from tests.server.transports.websocket.websocket_client import Peer
-from tests.support.access import bearing, locked
+from tests.server.transports.websocket.websocket_client import TRY_LATER, Peer
+from tests.support.access import CODE, bearing, locked
 from tests.support.fakes import Puppet
 from tests.support.live import Served, serve
 from tests.support.upstream_script import hang
@@ -32,8 +32,6 @@ from tests.support.upstream_server import ScriptedUpstream
 
 DOORS = locked("ada:key-of-ada,bob:key-of-bob")
 ADA, BOB = bearing("key-of-ada"), bearing("key-of-bob")
-TRY_LATER = 1013
-CODE = "rate_limit_exceeded"
 #: Two places: one for each.
 TWO = UpstreamLimits(answers=2)
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}

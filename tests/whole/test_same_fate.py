@@ -17,8 +17,8 @@ from tests.server.transports.openai.openai_client import CHAT, Served, serving
 from tests.server.upstream.remote.turn_helpers import asking
 from tests.support.upstream_script import Behaviour, cut, document, event, reset, say, truncated
 from tests.support.upstream_server import ScriptedUpstream
+from tests.torture.hostile import MIB
 
-MIB = 1 << 20
 BROKEN = "broken"
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import aclosing
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -18,88 +17,12 @@ from tests.support.fakes import Puppet
 from tests.support.live import Fork, Served, serve
 from tests.support.upstream_script import Behaviour, event, say
 from tests.support.upstream_server import ScriptedUpstream
-from tests.support.wires import WIRES, Event, Events, Wire
+from tests.support.wires import WIRES, Wire
+from tests.whole.listening import Listener, checked
 
 Names = tuple[str, str, str]
 ALONE: list[Names] = [(name, name, name) for name in WIRES]
 MIXED: list[Names] = [(a, b, c) for a, b, c in itertools.permutations(WIRES)]
-
-
-@pytest.fixture
-async def served(store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Served]:
-    async with serve(store, upstream) as server:
-        yield server
-
-
-class Listener:
-    """Somebody who listens to a stream of events to its end, or leaves before."""
-
-    def __init__(self, events: Events) -> None:
-        self.heard: list[Event] = []
-        self._news = asyncio.Condition()
-        self._task = asyncio.create_task(self._listen(events))
-
-    @property
-    def text(self) -> str:
-        return "".join(event.text for event in self.heard)
-
-    @property
-    def cursor(self) -> int:
-        return self.heard[-1].cursor
-
-    @property
-    def turn_id(self) -> str:
-        return self.heard[0].turn_id
-
-    async def until(self, text: str) -> None:
-        """Wait until this was heard."""
-        await self._until(lambda: text in self.text)
-
-    async def started(self) -> None:
-        await self._until(lambda: bool(self.heard))
-
-    async def ends(self, turns: int = 1) -> list[Event]:
-        """Wait for the ends of so many turns, and return all that was heard."""
-        await self._until(lambda: [one.kind for one in self.heard].count("turn.ended") >= turns)
-        return self.heard
-
-    async def leave(self) -> None:
-        self._task.cancel()
-        await asyncio.wait([self._task])
-
-    async def _until(self, true: Any) -> None:
-        async with self._news:
-            waiting = asyncio.ensure_future(self._news.wait_for(true))
-            await asyncio.wait([waiting, self._task], return_when=asyncio.FIRST_COMPLETED)
-        if self._task.done():
-            self._task.result()
-        await waiting
-
-    async def _listen(self, events: Events) -> None:
-        async with aclosing(events):
-            async for one in events:
-                async with self._news:
-                    self.heard.append(one)
-                    self._news.notify_all()
-
-
-def checked(heard: list[Event], *, after: int = 0) -> Event:
-    """Check one turn's events, and return their end."""
-    started, *deltas, ended = heard
-    assert (started.kind, started.cursor) == ("turn.started", after)
-    assert started.turn is not None
-    assert ended.turn is not None
-    assert (started.turn["status"], started.turn["answer"]) == ("running", "")
-    position = after
-    for delta in deltas:
-        position += len(delta.text)
-        assert (delta.kind, delta.cursor) == ("turn.delta", position)
-        assert delta.text
-    assert (ended.kind, ended.cursor) == ("turn.ended", len(ended.turn["answer"]))
-    assert "".join(delta.text for delta in deltas) == ended.turn["answer"][after:]
-    assert len({(one.turn_id, one.conversation_id) for one in heard}) == 1
-    assert started.turn["id"] == ended.turn["id"] == started.turn_id
-    return ended
 
 
 async def told(puppet: Puppet, *wires: Wire) -> None:

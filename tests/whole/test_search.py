@@ -17,11 +17,10 @@ from websockets.asyncio.client import connect
 from server.core.access.auth import EVERYONE
 from storage.model import Role
 from storage.sqlite.store import SQLiteStore
-from tests.storage.nouns import conversation, message
+from tests.storage.nouns import DAY, conversation, message
 from tests.support.fakes import Parrot
 from tests.support.live import Served, serve
 
-DAY = 24 * 3600 * 1_000_000
 TEXTS = (
     "私は日本に住んでいます",
     "The elephant is grey",

@@ -24,10 +24,9 @@ from server.core.clock import microseconds
 from storage.keys import KeyFile
 from tests.support.collector import Collector
 from tests.support.live import Fork, Process
-from tests.support.upstream_script import Behaviour, complain, cut, fail, garbled, reset, say
+from tests.support.upstream_script import MODEL, Behaviour, complain, cut, fail, garbled, reset, say
 from tests.support.upstream_server import ScriptedUpstream
 
-MODEL = "gpt-4o-mini"
 PROMPT = "planted-prompt-7c1e"
 ANSWER = "planted-answer-3b9d"
 SYSTEM = "planted-system-5f2a"

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import resource
 import sqlite3
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -20,13 +17,11 @@ from server.core.access.auth import EVERYONE
 from storage.sqlite.migrations import steps
 from storage.sqlite.store import SQLiteStore
 from tests.storage.nouns import exchange
-from tests.support.live import ROOT, Fork, Process
+from tests.support.live import NAME, Fork, Process
+from tests.support.starts import started
 from tests.support.wires import WIRES, Turn
-from tests.whole.test_process import STARTS, heard, refused, settled
-from tests.whole.test_scenario import Listener, checked
+from tests.whole.listening import LONG, Listener, checked, heard, refused, settled
 
-NAME = "trialogue.db"
-LONG = "I remember " + "one long and winding road and " * 12
 SLOW = {"TRIALOGUE_ELIZA_DELAY": "0.1"}
 
 
@@ -275,20 +270,3 @@ async def test_a_start_with_a_damaged_file_says_what_helps_and_leaves_it(tmp_pat
         assert helps in line
     assert {name: (tmp_path / name).read_bytes() for name in files} == files
     assert {one.name for one in tmp_path.iterdir()} == {NAME, *files}
-
-
-async def started(folder: Path, starts: list[list[str]]) -> tuple[list[Any], list[str]]:
-    """Return the exit codes of starts that fail, and what each said."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", STARTS, json.dumps(starts)),
-        cwd=folder,
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "proto"))),
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate()
-    codes = [json.loads(line) for line in output.splitlines()]
-    return codes, errors.decode().split("--\n")[:-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -15,6 +14,9 @@ from server.app.upstreams import upstreams_of
 from server.config.settings import SettingsError, load
 from server.core.turns.questions import Ask
 from storage.model import PromptMessage, Role
+
+pytestmark = pytest.mark.usefixtures("own_folder")
+
 
 TABLES = '''
 [characters.Pirate]
@@ -33,17 +35,6 @@ stop = ["<user>"]
 [templates.alpaca]
 template = "mine: %1"
 '''
-
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-async def stack() -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as opened:
-        yield opened
 
 
 def only_text(model: str) -> bool:

@@ -20,9 +20,8 @@ from storage.sqlite.opening import Lock
 from storage.sqlite.store import SQLiteStore
 from tests.storage.nouns import ADA, begin, exchange
 from tests.support.forked import fork
-from tests.support.live import Fork, Process
+from tests.support.live import NAME, Fork, Process
 
-NAME = "trialogue.db"
 Told = tuple[int, str, str]
 
 

@@ -20,14 +20,7 @@ from storage.keys import KeyFile
 from storage.sqlite.store import SQLiteStore
 from tests.support.live import Process
 
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start in an empty folder, with none of this machine's own variables."""
-    monkeypatch.chdir(tmp_path)
-    for field in Settings.model_fields:
-        for name in variables(field):
-            monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 
 Captured = pytest.CaptureFixture[str]

@@ -10,9 +10,8 @@ import aiohttp
 import pytest
 
 from tests.support.forked import fork
-from tests.support.live import Fork
+from tests.support.live import NAME, Fork
 
-NAME = "trialogue.db"
 ENDINGS = ("", "-wal", "-shm")
 KEYS = ("trialogue.keys", "trialogue.keys.lock")
 

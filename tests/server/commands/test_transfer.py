@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -28,27 +27,19 @@ from server.core.conversations import (
 from storage.model import Turn
 from storage.sqlite.store import SQLiteStore
 from tests.server.core.archive.chatgpt_sample import IMAGE, WHOLE, conversation, node, text, uuid
+from tests.server.core.archive.files import CHAT
 from tests.support.access import locked
 from tests.support.fakes import Parrot
 from tests.support.live import serve
 
-CHAT = "User: {}\n\n\nChatGPT: {}<|im_end|>\n"
-Captured = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def _open_umask() -> Iterator[None]:
-    """A umask that lets everybody read what is made."""
-    before = os.umask(0)
-    yield
-    os.umask(before)
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 @dataclass(frozen=True)
 class Command:
     """`trialogue`, told where the conversations are."""
 
-    capsys: Captured
+    capsys: pytest.CaptureFixture[str]
     where: tuple[str, ...]
 
     async def __call__(self, *words: str) -> tuple[int, str, str]:
@@ -71,11 +62,6 @@ class Command:
 
 
 @pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(autouse=True)
 def _logs_as_they_were() -> Iterator[None]:
     """Undo what a command does to the logging of its process."""
     root, configured_ = logging.getLogger(), structlog.get_config()
@@ -87,7 +73,9 @@ def _logs_as_they_were() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def commanding(kind: str, path: Path, capsys: Captured) -> AsyncIterator[Command]:
+async def commanding(
+    kind: str, path: Path, capsys: pytest.CaptureFixture[str]
+) -> AsyncIterator[Command]:
     """Command on a database itself, on one that a server has open, or on a server by its URL."""
     async with AsyncExitStack() as stack:
         where: tuple[str, ...] = ("--database", f"sqlite:///{path}", "--owner", EVERYONE)
@@ -130,7 +118,7 @@ ON = pytest.mark.parametrize("on", ["database", "server"])
 class TestRoundTrip:
     @ON
     async def test_an_import_into_an_empty_place_is_the_same(
-        self, tmp_path: Path, capsys: Captured, on: str
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], on: str
     ) -> None:
         await filled(tmp_path / "a.db")
         async with commanding(on, tmp_path / "a.db", capsys) as here:
@@ -149,7 +137,7 @@ class TestRoundTrip:
         assert all(turn["usage"]["total_tokens"] for turn in conversations["c"]["turns"])
 
     async def test_a_database_and_a_server_write_the_same_file(
-        self, tmp_path: Path, capsys: Captured
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         await filled(tmp_path / "a.db")
         for words in (
@@ -164,10 +152,10 @@ class TestRoundTrip:
                     files.append(await here.export(tmp_path / on, *words))
             assert files[0] == files[1] != b""
 
-    @pytest.mark.usefixtures("_open_umask")
+    @pytest.mark.usefixtures("open_umask")
     @ON
     async def test_the_file_is_its_owner_s_alone(
-        self, tmp_path: Path, capsys: Captured, on: str
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], on: str
     ) -> None:
         async with commanding(on, tmp_path / "a.db", capsys) as here:
             await here.export(tmp_path / "all.json")
@@ -193,7 +181,7 @@ class TestRoundTrip:
         assert exports[0] == exports[1]
 
     async def test_a_database_that_a_server_has_open_is_asked_of_the_server(
-        self, tmp_path: Path, capsys: Captured
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         async with SQLiteStore(tmp_path / "a.db") as store, serve(store, Parrot()) as served:
             port = served.http.rpartition(":")[2]
@@ -208,7 +196,7 @@ class TestRoundTrip:
 class TestOthersFiles:
     @ON
     async def test_a_bad_conversation_is_named_by_its_place_and_stops_no_other(
-        self, tmp_path: Path, capsys: Captured, on: str
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], on: str
     ) -> None:
         file = tmp_path / "conversations.json"
         bad = [{**WHOLE, "mapping": 5}, "nothing", 7]
@@ -225,7 +213,7 @@ class TestOthersFiles:
 
     @ON
     async def test_a_file_that_is_cut_off_keeps_what_stands_before(
-        self, tmp_path: Path, capsys: Captured, on: str
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], on: str
     ) -> None:
         file = tmp_path / "conversations.json"
         more = conversation(node(60, None), id="x", conversation_id="x")
@@ -236,7 +224,7 @@ class TestOthersFiles:
 
     @ON
     async def test_nothing_of_chatgpts_is_lost_in_silence(
-        self, tmp_path: Path, capsys: Captured, on: str
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], on: str
     ) -> None:
         odd = conversation(
             node(1, None, "system", text("You are a painter."), [2]),
@@ -265,7 +253,9 @@ class TestOthersFiles:
         assert uuid(9) in by_id or "hologram" in json.dumps(report["dropped"])
 
     @ON
-    async def test_easybackends_histories(self, tmp_path: Path, capsys: Captured, on: str) -> None:
+    async def test_easybackends_histories(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], on: str
+    ) -> None:
         file = tmp_path / "all.json"
         file.write_text(json.dumps({"room": [CHAT.format("1 + 1?", "2"), 7], "b": {"c": 1}}))
         async with commanding(on, tmp_path / "a.db", capsys) as there:
@@ -278,7 +268,9 @@ class TestOthersFiles:
 
 class TestSearch:
     @ON
-    async def test_hits_are_lines(self, tmp_path: Path, capsys: Captured, on: str) -> None:
+    async def test_hits_are_lines(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], on: str
+    ) -> None:
         await filled(tmp_path / "a.db")
         async with commanding(on, tmp_path / "a.db", capsys) as here:
             code, out, err = await here("search", "日本")
@@ -301,7 +293,7 @@ class TestSearch:
 
     @ON
     async def test_it_is_narrowed_and_goes_on_to_the_end(
-        self, tmp_path: Path, capsys: Captured, on: str
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], on: str
     ) -> None:
         many = [node(n, None, "user", text(f"zebra {n}")) for n in range(1, 131)]
         other = node(140, None, "assistant", text("zebra, old"), create_time=0)
@@ -326,7 +318,9 @@ class TestSearch:
 
 
 class TestRefusals:
-    async def test_one_line_says_what_is_wrong(self, tmp_path: Path, capsys: Captured) -> None:
+    async def test_one_line_says_what_is_wrong(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         file, bad = tmp_path / "file", tmp_path / "bad.db"
         file.write_text("[]")
         bad.write_bytes(b"no database at all" * 100)
@@ -353,7 +347,7 @@ class TestRefusals:
 
     @ON
     async def test_a_file_that_nobody_understands(
-        self, tmp_path: Path, capsys: Captured, on: str
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], on: str
     ) -> None:
         file = tmp_path / "file"
         file.write_bytes(b"PK\x03\x04" * 100)
@@ -363,7 +357,7 @@ class TestRefusals:
         assert "Only JSON is understood" in err
 
     async def test_a_refusal_leaves_an_older_file_as_it_was(
-        self, tmp_path: Path, capsys: Captured
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         file = tmp_path / "all.json"
         file.write_text("precious")
@@ -374,7 +368,7 @@ class TestRefusals:
         assert file.read_text() == "precious"
 
     async def test_a_server_wants_its_key_even_of_a_large_file(
-        self, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         auth = locked("ada:k1")
         file = tmp_path / "large.json"

@@ -9,14 +9,7 @@ import pytest
 
 from server.config.settings import Settings, SettingsError, load, variables
 
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start in an empty folder, with none of this machine's own variables."""
-    monkeypatch.chdir(tmp_path)
-    for field in Settings.model_fields:
-        for name in variables(field):
-            monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 
 def write(toml: str = "", env: str = "") -> None:

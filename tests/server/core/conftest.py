@@ -10,8 +10,7 @@ from server.app.core import core_of
 from server.core.conversations import Conversations
 from server.core.turns.plan import Defaults
 from storage.sqlite.store import SQLiteStore
-from tests.conftest import MODEL
-from tests.support.fakes import Parrot
+from tests.support.fakes import MODEL, Parrot
 
 
 @pytest.fixture

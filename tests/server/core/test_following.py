@@ -15,7 +15,6 @@ from server.live.turn import Delta, Ended, Started, TurnEvent
 from storage.model import Status, Turn
 from storage.port import NotFoundError
 from storage.sqlite.store import SQLiteStore
-from tests.conftest import MODEL
 from tests.server.core.following import (
     asked,
     check_shape,
@@ -26,7 +25,7 @@ from tests.server.core.following import (
     until_text,
 )
 from tests.storage.nouns import ADA, BOB
-from tests.support.fakes import Parrot, Puppet
+from tests.support.fakes import MODEL, Parrot, Puppet
 
 EMOJI = ["👩", "\u200d", "👩\u200d👧", " 漢", "字 ", "مرحبا", " e\u0301", "🏳️\u200d🌈", "\r\n"]
 

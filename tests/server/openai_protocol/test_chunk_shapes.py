@@ -12,17 +12,13 @@ from server.openai_protocol.codec import MalformedError
 from server.openai_protocol.expectations import Expectations
 from server.openai_protocol.stream import DONE, StreamNormalizer
 from server.upstream.remote.redaction import Redactor
+from tests.support.upstream_script import USAGE, event
 
 SCRUB = Redactor(None, "http://localhost/v1")
-USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 
 
 def judge(choices: int = 1, *, usage: bool = False) -> StreamNormalizer:
     return StreamNormalizer("asked-for", SCRUB, chat=True, expected=Expectations(choices, usage))
-
-
-def event(payload: object) -> bytes:
-    return b"data: " + json.dumps(payload).encode() + b"\n\n"
 
 
 def chunk(delta: dict[str, Any], finish: str | None = None, index: int = 0) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import pytest
 
 from server.openai_protocol.errors import one_line, refusal
 from server.upstream.remote.redaction import Redactor
+from tests.support.upstream_script import KEY
 
-KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
 HOST = "secret.example"
 SCRUB = Redactor(KEY, f"http://{HOST}:1234/v1")
 

@@ -14,17 +14,13 @@ from server.openai_protocol.expectations import Expectations
 from server.openai_protocol.sse import data_of
 from server.openai_protocol.stream import DONE, StreamNormalizer, failure
 from server.upstream.remote.redaction import Redactor
+from tests.support.upstream_script import KEY, event
 
-KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
 SCRUB = Redactor(KEY, "http://secret.example:1234/v1")
 
 
 def judge(*, chat: bool = True, usage: bool = False) -> StreamNormalizer:
     return StreamNormalizer("asked-for", SCRUB, chat=chat, expected=Expectations(usage=usage))
-
-
-def event(payload: object) -> bytes:
-    return b"data: " + json.dumps(payload).encode() + b"\n\n"
 
 
 def piece(content: object = "hi", finish: object = None, **more: Any) -> dict[str, Any]:

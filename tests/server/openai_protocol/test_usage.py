@@ -9,9 +9,9 @@ import pytest
 
 from server.openai_protocol.usage import UsageCounter
 from server.tokens.request import prompt_tokens, text_tokens
+from tests.server.upstream.remote.relay_helpers import CHAT
+from tests.support.upstream_script import MODEL
 
-CHAT = "/chat/completions"
-MODEL = "gpt-4o-mini"
 MESSAGES = [{"role": "user", "content": "How many words are there?"}]
 TOOL = {"name": "sum", "description": "Add.", "parameters": {"properties": {"a": {"type": "x"}}}}
 

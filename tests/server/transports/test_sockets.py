@@ -27,6 +27,6 @@ async def test_what_is_written_leaves_at_once(host: str) -> None:
     async with await asyncio.start_server(accepted, sock=bound):
         reader, writer = await asyncio.open_connection(host, bound.getsockname()[1])
         assert await reader.read() == b""
-        assert delays.get_nowait() == 1
         writer.close()
         await writer.wait_closed()
+    assert delays.get_nowait() == 1

@@ -20,7 +20,7 @@ from server.transports.tls import Certificate, CertificateError, certificate_of
 from storage.sqlite.store import SQLiteStore
 from tests.server.transports.grpc import grpc_client
 from tests.server.transports.rest.http_client import talking
-from tests.server.transports.websocket.test_auth import make_certificate
+from tests.support.certificates import make_certificate
 from tests.support.fakes import Parrot
 from tests.support.live import Served, serve
 

@@ -24,15 +24,7 @@ from server.upstream.port import (
     UpstreamTimeoutError,
 )
 from storage.model import PromptMessage, Role
-from tests.support.fakes import Puppet
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.fakes import Clock, Puppet
 
 
 class Speaker:

@@ -23,11 +23,6 @@ PAGE = 4096
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "trialogue.db"
-
-
-@pytest.fixture
 async def sound(path: Path) -> bytes:
     """What a sound database holds; it lies at `path`, and nobody has it open."""
     async with SQLiteStore(path) as store:

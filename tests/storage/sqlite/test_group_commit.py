@@ -14,11 +14,6 @@ from storage.sqlite.group_commit import Connection, GroupCommit
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "numbers.db"
-
-
-@pytest.fixture
 async def connection(path: Path) -> AsyncIterator[Connection]:
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(path, isolation_level=None, check_same_thread=False)

@@ -17,11 +17,6 @@ Rows = list[tuple[str, str]]
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "old.db"
-
-
-@pytest.fixture
 def connection(path: Path) -> Iterator[sqlite3.Connection]:
     opened = sqlite3.connect(path, isolation_level=None)
     yield opened

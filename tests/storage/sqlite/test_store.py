@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import stat
 import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,6 @@ from storage.sqlite.migrations import SchemaTooNewError, steps
 from storage.sqlite.store import DatabaseInUseError, SQLiteStore
 from tests.storage.nouns import ADA, begin, chain, claim, conversation, exchange, outcome
 from tests.support.live import ROOT
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "trialogue.db"  # the fixture `store` opens the same
-
-
-@pytest.fixture
-def open_handed() -> Iterator[None]:
-    """A umask that lets everybody read what is made."""
-    before = os.umask(0)
-    yield
-    os.umask(before)
 
 
 async def on_writer(store: SQLiteStore, sql: str) -> Any:
@@ -103,7 +89,7 @@ async def test_the_same_file_by_another_name_is_refused(path: Path) -> None:
             pass
 
 
-@pytest.mark.usefixtures("open_handed")
+@pytest.mark.usefixtures("open_umask")
 async def test_the_files_are_their_owner_s_alone(path: Path) -> None:
     async with SQLiteStore(path) as store:
         await store.create(ADA, conversation())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,11 +18,6 @@ NOW = 1_000
 def auth(*keys: ApiKey, file: KeyFile | None = None, **more: Any) -> Auth:
     usual = {"open_to_all": False, "public": False}
     return Auth(keys, file, lambda: NOW, **{**usual, **more})
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> KeyFile:
-    return KeyFile(tmp_path / "trialogue.keys")
 
 
 async def refused(house: Auth, key: str | None) -> str:
@@ -88,22 +82,22 @@ async def test_an_empty_key_lets_nobody_in(pairs: str) -> None:
         await refused(house, key)
 
 
-async def test_a_made_key_lets_its_owner_in_and_is_not_kept(file: KeyFile) -> None:
+async def test_a_made_key_lets_its_owner_in_and_is_not_kept(key_file: KeyFile) -> None:
     text, kept = new_key("ada", NOW)
-    file.add(kept)
-    assert await auth(file=file).owner(text) == "ada"
-    assert text not in file.path.read_text()
+    key_file.add(kept)
+    assert await auth(file=key_file).owner(text) == "ada"
+    assert text not in key_file.path.read_text()
     assert kept.digest == digest(text)
     assert new_key("ada", NOW)[0] != text
 
 
-async def test_a_key_can_be_made_and_revoked_while_we_run(file: KeyFile) -> None:
-    house = auth(file=file)
+async def test_a_key_can_be_made_and_revoked_while_we_run(key_file: KeyFile) -> None:
+    house = auth(file=key_file)
     text, kept = new_key("ada", NOW)
     await refused(house, text)
-    file.add(kept)
+    key_file.add(kept)
     assert await house.owner(text) == "ada"
-    KeyFile(file.path).revoke(kept.id, NOW)
+    KeyFile(key_file.path).revoke(kept.id, NOW)
     await refused(house, text)
 
 
@@ -116,10 +110,10 @@ async def test_a_key_lasts_until_it_expires(expires_at: int, valid: bool) -> Non
         await refused(auth(kept), text)
 
 
-async def test_an_open_house_lets_everybody_in_and_knows_its_own(file: KeyFile) -> None:
+async def test_an_open_house_lets_everybody_in_and_knows_its_own(key_file: KeyFile) -> None:
     text, kept = new_key("ada", NOW)
-    file.add(kept)
-    house = auth(file=file, open_to_all=True)
+    key_file.add(kept)
+    house = auth(file=key_file, open_to_all=True)
     assert [await house.owner(key) for key in (None, "anything", text)] == [
         EVERYONE,
         EVERYONE,
@@ -127,16 +121,16 @@ async def test_an_open_house_lets_everybody_in_and_knows_its_own(file: KeyFile) 
     ]
 
 
-async def test_a_house_is_open_until_there_is_a_key(file: KeyFile) -> None:
-    house = auth(file=file, until_keyed=True)
+async def test_a_house_is_open_until_there_is_a_key(key_file: KeyFile) -> None:
+    house = auth(file=key_file, until_keyed=True)
     assert [await house.owner(key) for key in (None, "anything")] == [EVERYONE] * 2
     assert house.open
     text, kept = new_key("ada", NOW)
-    KeyFile(file.path).add(kept)
+    KeyFile(key_file.path).add(kept)
     assert await house.owner(text) == "ada"
     for key in (None, "anything"):
         await refused(house, key)
-    file.path.unlink()  # what lost its keys is not open again
+    key_file.path.unlink()  # what lost its keys is not open again
     await refused(house, None)
     assert not house.open
 
@@ -291,12 +285,12 @@ def test_a_star_lets_all_of_them_in() -> None:
         auth(origins=("*",)).check_origin("http://evil.example", "evil.example", PORT)
 
 
-def test_whoever_had_a_key_is_not_forgotten(file: KeyFile) -> None:
-    house = auth(*configured("ada:a,ada:b"), file=file)
+def test_whoever_had_a_key_is_not_forgotten(key_file: KeyFile) -> None:
+    house = auth(*configured("ada:a,ada:b"), file=key_file)
     assert house.alone("ada")
     _, bobs = new_key("bob", NOW, expires_at=NOW - 1)
-    file.add(bobs)
-    file.revoke(bobs.id, NOW)
+    key_file.add(bobs)
+    key_file.revoke(bobs.id, NOW)
     assert not house.alone("ada")
     assert not house.alone("bob")
 

@@ -9,21 +9,7 @@ from hypothesis import strategies as st
 from server.config.quantities import Rate, rate
 from server.core.access.rate import RateLimit, span
 from server.core.errors import RateLimitedError
-
-
-class Clock:
-    """A clock that the test turns."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.support.fakes import Clock
 
 
 @pytest.mark.parametrize(

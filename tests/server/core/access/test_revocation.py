@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from pathlib import Path
 
 import pytest
 import structlog
@@ -17,13 +16,8 @@ from storage.keys import KeyFile
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> KeyFile:
-    return KeyFile(tmp_path / "keys")
-
-
-@pytest.fixture
-def auth(file: KeyFile) -> Auth:
-    return Auth((), file, microseconds, open_to_all=False, public=False)
+def auth(key_file: KeyFile) -> Auth:
+    return Auth((), key_file, microseconds, open_to_all=False, public=False)
 
 
 class Line:
@@ -54,16 +48,16 @@ async def read(key_watch: KeyWatch, key: str, line: Line) -> list[int]:
     return heard
 
 
-async def test_one_who_waits_is_turned_out(auth: Auth, file: KeyFile) -> None:
+async def test_one_who_waits_is_turned_out(auth: Auth, key_file: KeyFile) -> None:
     (anns, kept), (bobs, other) = new_key("ann", microseconds()), new_key("bob", microseconds())
-    file.add(kept)
-    file.add(other)
+    key_file.add(kept)
+    key_file.add(other)
     mine, theirs = Line(), Line()
     async with KeyWatch(auth, 0.005) as key_watch:
         ann = asyncio.create_task(read(key_watch, anns, mine))
         bob = asyncio.create_task(read(key_watch, bobs, theirs))
         await asyncio.gather(mine.waited.wait(), theirs.waited.wait())
-        file.revoke(kept.id, microseconds())
+        key_file.revoke(kept.id, microseconds())
         with pytest.raises(InvalidApiKeyError):
             await ann
         assert mine.closed
@@ -72,9 +66,9 @@ async def test_one_who_waits_is_turned_out(auth: Auth, file: KeyFile) -> None:
         assert await bob == [1, 0]
 
 
-async def test_one_who_is_busy_is_turned_out_before_the_next(auth: Auth, file: KeyFile) -> None:
+async def test_one_who_is_busy_is_turned_out_before_the_next(auth: Auth, key_file: KeyFile) -> None:
     key, kept = new_key("ann", microseconds())
-    file.add(kept)
+    key_file.add(kept)
     line = Line()
     heard: list[int] = []
     for number in (1, 2):
@@ -94,7 +88,7 @@ async def test_one_who_is_busy_is_turned_out_before_the_next(auth: Auth, file: K
         with key_watch.reading(key) as reader, key_watch.staying(Busy()) as busy:
             async for one in reader.each(line.read()):
                 heard.append(one)
-                file.revoke(kept.id, microseconds())
+                key_file.revoke(kept.id, microseconds())
                 await busy.out.wait()
 
     async with KeyWatch(auth, 0.005) as key_watch:
@@ -104,10 +98,10 @@ async def test_one_who_is_busy_is_turned_out_before_the_next(auth: Auth, file: K
 
 
 async def test_one_who_leaves_by_himself_is_not_said_to_be_refused(
-    auth: Auth, file: KeyFile
+    auth: Auth, key_file: KeyFile
 ) -> None:
     key, kept = new_key("ann", microseconds())
-    file.add(kept)
+    key_file.add(kept)
     line = Line()
     async with KeyWatch(auth, 3600) as key_watch:
         ann = asyncio.create_task(read(key_watch, key, line))
@@ -118,19 +112,19 @@ async def test_one_who_leaves_by_himself_is_not_said_to_be_refused(
     assert line.closed
 
 
-async def test_keys_that_cannot_be_read_turn_nobody_out(auth: Auth, file: KeyFile) -> None:
+async def test_keys_that_cannot_be_read_turn_nobody_out(auth: Auth, key_file: KeyFile) -> None:
     key, kept = new_key("ann", microseconds())
-    file.add(kept)
+    key_file.add(kept)
     line = Line()
     with structlog.testing.capture_logs() as logs:
         async with KeyWatch(auth, 0.005) as key_watch:
             ann = asyncio.create_task(read(key_watch, key, line))
             await line.waited.wait()
-            whole = file.path.read_bytes()
-            file.path.write_bytes(b"{")
+            whole = key_file.path.read_bytes()
+            key_file.path.write_bytes(b"{")
             while not logs:
                 await asyncio.sleep(0.005)
-            file.path.write_bytes(whole)
+            key_file.path.write_bytes(whole)
             line.queue.put_nowait(0)
             assert await ann == [0]
     assert {log["event"] for log in logs} == {"keys cannot be read"}

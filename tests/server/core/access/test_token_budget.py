@@ -20,12 +20,12 @@ from storage.model import Status, Usage
 from storage.port import NotFoundError, UnavailableError
 from storage.sqlite.store import SQLiteStore
 from tests.storage.nouns import ADA, BOB
-from tests.support.fakes import Puppet
+from tests.support.fakes import Clock, Puppet
 
 NOON = datetime(2026, 12, 31, 12, tzinfo=UTC)
 
 
-class Clock:
+class Calendar:
     """A clock that the test turns."""
 
     def __init__(self) -> None:
@@ -36,12 +36,14 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> Calendar:
+    return Calendar()
 
 
 @pytest.fixture
-async def core(store: SQLiteStore, upstream: Puppet, clock: Clock) -> AsyncIterator[Conversations]:
+async def core(
+    store: SQLiteStore, upstream: Puppet, clock: Calendar
+) -> AsyncIterator[Conversations]:
     """A server where every owner has a hundred tokens a day."""
     async with limited(store, upstream, clock) as opened:
         yield opened
@@ -49,7 +51,7 @@ async def core(store: SQLiteStore, upstream: Puppet, clock: Clock) -> AsyncItera
 
 @asynccontextmanager
 async def limited(
-    store: SQLiteStore, upstream: Puppet, clock: Clock, most: str = "100/day"
+    store: SQLiteStore, upstream: Puppet, clock: Calendar, most: str = "100/day"
 ) -> AsyncIterator[Conversations]:
     defaults = Defaults("gpt-4o", budget=budget(most))
     async with core_of(store, upstream, defaults, now=clock) as opened:
@@ -114,7 +116,7 @@ async def test_what_is_spent_is_refused_and_nothing_is_kept(
 
 
 async def test_it_is_full_again_on_the_next_day(
-    core: Conversations, upstream: Puppet, clock: Clock
+    core: Conversations, upstream: Puppet, clock: Calendar
 ) -> None:
     await use(core, upstream, 100)
     clock.moment = datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -125,7 +127,7 @@ async def test_it_is_full_again_on_the_next_day(
 
 
 async def test_a_month_is_the_sum_of_its_days(
-    store: SQLiteStore, upstream: Puppet, clock: Clock
+    store: SQLiteStore, upstream: Puppet, clock: Calendar
 ) -> None:
     async with limited(store, upstream, clock, "100/month") as core:
         for day in (1, 15, 31):
@@ -174,7 +176,7 @@ async def test_an_answer_is_not_interrupted_by_who_may_not_ask(
 
 
 async def test_a_crash_keeps_what_was_used(
-    store: SQLiteStore, upstream: Puppet, clock: Clock
+    store: SQLiteStore, upstream: Puppet, clock: Calendar
 ) -> None:
     """What a crash left running has taken its prompt, and what was kept of its answer."""
     async with limited(store, upstream, clock) as core:
@@ -191,6 +193,6 @@ class Broken(SQLiteStore):
         raise UnavailableError("The disk is full.")
 
 
-async def test_what_cannot_be_counted_breaks_no_answer(store: SQLiteStore, clock: Clock) -> None:
+async def test_what_cannot_be_counted_breaks_no_answer(store: SQLiteStore, clock: Calendar) -> None:
     broken = Broken(store.path)
     await TokenBudget(broken, Budget(1, "day"), clock).spend(ADA, 5)

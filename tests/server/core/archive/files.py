@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
@@ -12,6 +13,11 @@ from server.core.archive.records import Failed, Found, Read
 from server.core.archive.writing import write
 from storage.model import Content, Message, Turn, text_of
 from storage.port import Store
+
+#: a question and its answer as EasyBackend keeps them
+CHAT = "User: {}\n\n\nChatGPT: {}<|im_end|>\n"
+#: owners that had nothing yet: hypothesis gives each example another
+OWNERS = (f"owner {number}" for number in itertools.count())
 
 NOW = 1_750_000_000_000_000
 

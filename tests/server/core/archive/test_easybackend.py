@@ -9,9 +9,8 @@ import pytest
 from server.core.archive.records import Found
 from storage.model import Role
 from storage.sqlite.store import SQLiteStore
-from tests.server.core.archive.files import NOW, found, imported, reads
+from tests.server.core.archive.files import CHAT, NOW, found, imported, reads
 
-CHAT = "User: {}\n\n\nChatGPT: {}<|im_end|>\n"
 HISTORY = [CHAT.format("What is 1 + 1?\nQuick!", " 2, of course."), CHAT.format("Thanks", "…")]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import json
 from typing import Any
 
@@ -13,10 +12,9 @@ from hypothesis import strategies as st
 
 from storage.sqlite.store import SQLiteStore
 from tests.server.core.archive.chatgpt_sample import ID, WHOLE, conversation, node, text, uuid
-from tests.server.core.archive.files import found, imported
-from tests.server.core.archive.test_trialogue_json import CONVERSATION
+from tests.server.core.archive.files import OWNERS, found, imported
+from tests.server.core.archive.trialogue_sample import CONVERSATION
 
-OWNERS = (f"owner {number}" for number in itertools.count())
 ODD = st.recursive(
     st.none()
     | st.booleans()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +20,7 @@ from storage.model import (
     Usage,
 )
 from storage.sqlite.store import SQLiteStore
-from tests.server.core.archive.files import everything, exported, imported
+from tests.server.core.archive.files import OWNERS, everything, exported, imported
 
 LETTERS = st.characters(codec="utf-8", exclude_characters="\x00")
 TEXTS = st.text(LETTERS, max_size=12)
@@ -111,7 +110,6 @@ def conversations(draw: st.DrawFn) -> tuple[Conversation, list[Message], list[Tu
 
 
 WHOLE = st.lists(conversations(), max_size=3, unique_by=lambda one: one[0].id)
-OWNERS = (f"owner {number}" for number in itertools.count())
 
 
 def apart(whole: list[Any]) -> list[Any]:

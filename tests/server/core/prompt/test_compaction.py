@@ -15,8 +15,8 @@ from server.core.prompt.compose import SUMMARY_HEADING, CountingSettings
 from server.upstream.port import Finish, Prompt
 from storage.model import Role, Turn
 from storage.sqlite.store import SQLiteStore
+from tests.server.core.histories import OWNER
 
-OWNER = "ada"
 WINDOW = CountingSettings(window=700, max_tokens=100)
 LONG = "These are words that fill a window one line after another, as talk does. " * 3
 

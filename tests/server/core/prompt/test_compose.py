@@ -24,10 +24,10 @@ from server.tokens.models import model
 from storage.model import Content, Message, PromptMessage, Role
 from storage.port import NotFoundError
 from storage.sqlite.store import SQLiteStore
-from tests.conftest import MODEL
+from tests.server.core.counting_store import CountingStore
 from tests.server.core.following import asked, ended
 from tests.storage.nouns import ADA, conversation, message
-from tests.support.fakes import Parrot
+from tests.support.fakes import MODEL, Parrot
 
 MODELS = (
     "gpt-4o",
@@ -340,17 +340,6 @@ async def test_summaries_keep_within_the_budget_too(store: SQLiteStore, parrot: 
             await conversations._asking._compaction.idle()
     assert any("Summary" in str(m.content) for p in parrot.prompts for m in p.messages)
     assert all(cost(MODEL, prompt.messages) <= 1_150 for prompt in parrot.prompts)
-
-
-class CountingStore(SQLiteStore):
-    """A store that counts how many messages it is asked for."""
-
-    read = 0
-
-    async def branch(self, *words: Any, **more: Any) -> Sequence[Message]:
-        found = await super().branch(*words, **more)
-        self.read += len(found)
-        return found
 
 
 async def test_a_long_history_is_read_no_further_than_it_fits(tmp_path: Path) -> None:

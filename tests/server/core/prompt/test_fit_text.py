@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,6 +19,7 @@ from server.tokens.encoding import encoding
 from server.tokens.models import model
 from storage.model import Message, PromptMessage, Role
 from storage.sqlite.store import SQLiteStore
+from tests.server.core.counting_store import CountingStore
 from tests.server.core.following import asked
 from tests.storage.nouns import ADA, conversation, message
 from tests.support.fakes import Parrot
@@ -28,17 +27,6 @@ from tests.support.fakes import Parrot
 LOOP = "{% for m in messages %}{{ m.role }}> {{ m.content }}\n{% endfor %}assistant>"
 TEMPLATES = {**SHAPES, "loop": read(LOOP), "wrapped": read("### Human: %1\n### Assistant:")}
 TEXT_MODEL = "gpt-3.5-turbo-instruct"
-
-
-class CountingStore(SQLiteStore):
-    """Counts the messages that are read."""
-
-    read = 0
-
-    async def branch(self, *words: Any, **more: Any) -> Sequence[Message]:
-        found = await super().branch(*words, **more)
-        self.read += len(found)
-        return found
 
 
 def line(length: int, content: str = "Hello there") -> list[Message]:

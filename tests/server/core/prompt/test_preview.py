@@ -17,10 +17,9 @@ from server.tokens.encoding import encoding
 from storage.model import Role
 from storage.sqlite.store import SQLiteStore
 from tests.server.core.histories import OWNER, keep, random_history, text
-from tests.support.fakes import Parrot
+from tests.support.fakes import MODEL, Parrot
 
 HISTORIES = 1000
-MODEL = "gpt-4o"
 WINDOW = 900
 
 

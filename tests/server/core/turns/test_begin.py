@@ -17,7 +17,6 @@ from server.live.turn import Started
 from storage.model import Message, Status, Turn
 from storage.port import BusyError, Claim, NotFoundError
 from storage.sqlite.store import SQLiteStore
-from tests.conftest import MODEL
 from tests.server.core.following import (
     asked,
     asking,
@@ -28,7 +27,7 @@ from tests.server.core.following import (
     until_text,
 )
 from tests.storage.nouns import ADA, BOB
-from tests.support.fakes import Parrot, Puppet
+from tests.support.fakes import MODEL, Parrot, Puppet
 
 
 async def test_200_who_ask_at_once_make_one_unbroken_line(

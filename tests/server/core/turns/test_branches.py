@@ -13,9 +13,9 @@ from server.core.errors import InvalidRequestError
 from storage.model import Status, Turn
 from storage.port import NotFoundError
 from storage.sqlite.store import SQLiteStore
+from tests.server.core.histories import OWNER
 from tests.support.fakes import Parrot
 
-OWNER = "ada"
 TABLES = (
     "conversations",
     "messages",

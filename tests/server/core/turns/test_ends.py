@@ -20,7 +20,6 @@ from server.upstream.port import (
 from storage.model import Failure, Role, Status, Usage
 from storage.port import Piece
 from storage.sqlite.store import SQLiteStore
-from tests.conftest import MODEL
 from tests.server.core.following import (
     answered,
     asked,
@@ -33,7 +32,7 @@ from tests.server.core.following import (
     until_text,
 )
 from tests.storage.nouns import ADA, BOB, begin
-from tests.support.fakes import Parrot, Puppet
+from tests.support.fakes import MODEL, Parrot, Puppet
 
 INTERNAL = Failure("internal", "Something went wrong on our side.")
 

@@ -15,7 +15,6 @@ from server.core.turns.plan import Defaults
 from storage.model import Status, Turn
 from storage.port import IdempotencyMismatchError, NotFoundError
 from storage.sqlite.store import SQLiteStore
-from tests.conftest import MODEL
 from tests.server.core.following import (
     asked,
     asking,
@@ -25,7 +24,7 @@ from tests.server.core.following import (
     until_text,
 )
 from tests.storage.nouns import ADA, BOB
-from tests.support.fakes import Parrot, Puppet
+from tests.support.fakes import MODEL, Parrot, Puppet
 
 
 async def test_one_key_50_times_at_once_is_one_turn(

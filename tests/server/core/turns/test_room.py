@@ -16,10 +16,9 @@ from server.core.prompt.compose import CountingSettings
 from storage.model import Status
 from storage.port import NotFoundError
 from storage.sqlite.store import SQLiteStore
-from tests.conftest import MODEL
 from tests.server.core.following import ended, in_line
 from tests.storage.nouns import ADA, BOB
-from tests.support.fakes import Puppet
+from tests.support.fakes import MODEL, Puppet
 
 #: Two places: one for each of two owners.
 DEFAULTS = Defaults(

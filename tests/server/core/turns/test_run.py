@@ -19,10 +19,9 @@ from server.live.turn import Ended
 from storage.model import Status, Turn
 from storage.port import Outcome, Piece, UnavailableError
 from storage.sqlite.store import SQLiteStore
-from tests.conftest import MODEL
 from tests.server.core.following import asked, ended, gathered, settled, until_text
 from tests.storage.nouns import ADA
-from tests.support.fakes import Puppet
+from tests.support.fakes import MODEL, Puppet
 
 
 class Unreliable(SQLiteStore):

@@ -14,10 +14,9 @@ from server.upstream.port import Prompt, UpstreamFailedError
 from storage.model import Failure, Status, Turn, Usage
 from storage.port import NotFoundError, UnavailableError
 from storage.sqlite.store import SQLiteStore
-from tests.conftest import MODEL
 from tests.server.core.following import asked, branch, ended, gathered, until_text
 from tests.storage.nouns import ADA
-from tests.support.fakes import Parrot, Puppet
+from tests.support.fakes import MODEL, Parrot, Puppet
 
 BROKE = Failure("internal", "Something went wrong on our side.")
 HUGE = Usage(1 << 63, 1)

@@ -28,6 +28,7 @@ from server.transports.grpc.listener import RpcListener
 from server.upstream.port import Upstream
 from storage.sqlite.store import SQLiteStore
 from tests.support.access import OPEN_ACCESS
+from tests.support.fakes import Parrot
 
 
 @dataclass(frozen=True)
@@ -176,3 +177,10 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return (
         len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
     )
+
+
+@asynccontextmanager
+async def parrot(folder: Path, **settings: Any) -> AsyncIterator[Any]:
+    """Serve a parrot to one client."""
+    async with serving(folder, Parrot(), **settings) as server, server.channel() as channel:
+        yield stub(channel)

@@ -24,17 +24,6 @@ OWNER = "default"
 
 
 @pytest.fixture
-def puppet() -> Puppet:
-    return Puppet()
-
-
-@pytest.fixture
-async def served(tmp_path: Path, puppet: Puppet) -> AsyncIterator[Served]:
-    async with serving(tmp_path, puppet) as server:
-        yield server
-
-
-@pytest.fixture
 async def chat(served: Served) -> AsyncIterator[Any]:
     async with served.channel() as channel:
         yield ChatStub(channel)  # type: ignore[no-untyped-call]

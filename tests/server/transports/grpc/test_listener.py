@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +16,15 @@ from server.core import rendering
 from server.core.access.auth import EVERYONE
 from server.core.turns.questions import Ask
 from server.upstream.port import UpstreamFailedError
-from tests.server.transports.grpc.grpc_client import Served, heard, refusal, serving, stub, text
-from tests.support.fakes import Parrot, Puppet
-
-
-@pytest.fixture
-def puppet() -> Puppet:
-    return Puppet()
-
-
-@pytest.fixture
-async def served(tmp_path: Path, puppet: Puppet) -> AsyncIterator[Served]:
-    async with serving(tmp_path, puppet) as server:
-        yield server
-
-
-@pytest.fixture
-async def client(served: Served) -> AsyncIterator[Any]:
-    async with served.channel() as channel:
-        yield stub(channel)
-
-
-@asynccontextmanager
-async def parrot(folder: Path, **settings: Any) -> AsyncIterator[Any]:
-    """Serve a parrot to one client."""
-    async with serving(folder, Parrot(), **settings) as server, server.channel() as channel:
-        yield stub(channel)
+from tests.server.transports.grpc.grpc_client import (
+    Served,
+    heard,
+    parrot,
+    refusal,
+    stub,
+    text,
+)
+from tests.support.fakes import Puppet
 
 
 class TestAsking:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -30,24 +29,8 @@ from tests.server.transports.grpc.grpc_client import (
     text,
 )
 from tests.support.access import locked
+from tests.support.certificates import make_certificate
 from tests.support.fakes import Parrot, Puppet
-
-
-@pytest.fixture
-def puppet() -> Puppet:
-    return Puppet()
-
-
-@pytest.fixture
-async def served(tmp_path: Path, puppet: Puppet) -> AsyncIterator[Served]:
-    async with serving(tmp_path, puppet) as server:
-        yield server
-
-
-@pytest.fixture
-async def client(served: Served) -> AsyncIterator[Any]:
-    async with served.channel() as channel:
-        yield stub(channel)
 
 
 class TestStandardServices:
@@ -188,13 +171,3 @@ class TestTheListener:
         with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
             await asked.read()
         await channel.close()
-
-
-async def make_certificate(cert: Path, key: Path) -> None:
-    """Make a self-signed certificate for localhost."""
-    arguments = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
-    names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
-    made = await asyncio.create_subprocess_exec(
-        "openssl", *arguments, "-nodes", *names, "-days", "2", "-keyout", key, "-out", cert
-    )
-    assert await made.wait() == 0

@@ -14,7 +14,7 @@ from trialogue.v1 import conversation_pb2 as pb
 
 from server.config.limits import RpcLimits
 from tests.server.transports.grpc.grpc_client import serving
-from tests.support.fakes import Puppet
+from tests.support.fakes import LONG, Puppet
 from tests.support.http2 import HEADERS, PREFACE, SETTINGS, call, frame, greeting
 
 PING, GOAWAY = 6, 7
@@ -25,8 +25,6 @@ ASK = call(
     pb.AskRequest(conversation_id="c1", prompt="x").SerializeToString(),
 )
 CALL = call(b"/trialogue.v1.ConversationService/GetTurn", b"", stream=3)
-#: Seconds that are as good as for ever: a connection that waits so long outlives the test.
-LONG = 3600.0
 
 
 @dataclass(frozen=True, slots=True)

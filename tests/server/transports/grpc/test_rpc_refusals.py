@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +21,17 @@ from trialogue.v1 import conversation_pb2 as pb
 from server.core.access.auth import Auth
 from server.core.clock import microseconds
 from server.core.errors import Code, InvalidRequestError
-from tests.server.transports.grpc.grpc_client import Served, bearing, heard, refusal, serving, stub
+from tests.server.transports.grpc.grpc_client import (
+    Served,
+    bearing,
+    heard,
+    parrot,
+    refusal,
+    serving,
+    stub,
+)
 from tests.support.access import locked
 from tests.support.fakes import Parrot, Puppet
-
-
-@pytest.fixture
-def puppet() -> Puppet:
-    return Puppet()
-
-
-@pytest.fixture
-async def served(tmp_path: Path, puppet: Puppet) -> AsyncIterator[Served]:
-    async with serving(tmp_path, puppet) as server:
-        yield server
-
-
-@pytest.fixture
-async def client(served: Served) -> AsyncIterator[Any]:
-    async with served.channel() as channel:
-        yield stub(channel)
-
-
-@asynccontextmanager
-async def parrot(folder: Path, **settings: Any) -> AsyncIterator[Any]:
-    """Serve a parrot to one client."""
-    async with serving(folder, Parrot(), **settings) as server, server.channel() as channel:
-        yield stub(channel)
 
 
 def _change(**fields: Any) -> pb.UpdateConversationRequest:

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 import pytest_asyncio
 import structlog
@@ -34,7 +33,6 @@ from tests.server.transports.rest.http_client import (
 from tests.support.access import locked
 from tests.support.fakes import Parrot
 
-Client = httpx2.AsyncClient
 #: A URL that is made of one of these has another path, or another host, than was asked for.
 CROOKED_HOSTS = [
     "localhost/#@x",
@@ -55,12 +53,6 @@ class AnyHost(Auth):
 
     def check_origin(self, origin: str | None, host: str | None, port: int) -> None:
         pass
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(tmp_path_factory: Folders) -> AsyncIterator[Served]:
-    async with serving_anew(tmp_path_factory.mktemp("open"), Parrot()) as server:
-        yield server
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

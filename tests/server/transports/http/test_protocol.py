@@ -21,7 +21,7 @@ from tests.server.transports.rest.http_client import (
     serving,
     serving_anew,
 )
-from tests.support.fakes import Parrot, Puppet
+from tests.support.fakes import Puppet
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -32,12 +32,6 @@ SMUGGLED = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
 STREAM = b'{"prompt": "Hello", "stream": true}'
 HELLO = b'{"prompt": "Hello"}'
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with serving_anew(tmp_path_factory.mktemp("guard"), Parrot()) as server:
-        yield server
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -35,12 +35,13 @@ from server.upstream.remote.client import UpstreamClient
 from storage.sqlite.store import SQLiteStore
 from tests.support.access import OPEN_ACCESS
 from tests.support.fakes import Puppet
+from tests.support.upstream_script import KEY, MODEL
 from tests.support.upstream_server import ScriptedUpstream
 
-KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
-MODEL = "gpt-4o-mini"
 MESSAGES = [{"role": "user", "content": "Hello"}]
 CHAT = {"model": MODEL, "messages": MESSAGES}
+STREAM = {**CHAT, "stream": True}
+TOOLS = [{"type": "function", "function": {"name": "sum", "parameters": {"type": "object"}}}]
 SHAPE = {"message", "type", "param", "code"}
 
 
@@ -60,6 +61,10 @@ class Served:
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
+
+
+#: a server, and the upstream behind it
+Pair = tuple[Served, ScriptedUpstream]
 
 
 def member(speaker: OpenAISpeaker, name: str = "scripted", **given: Any) -> PoolMember:
@@ -125,7 +130,7 @@ def _client(**options: Any) -> httpx2.AsyncClient:
 @asynccontextmanager
 async def passing(
     folder: Path, auth: Auth = OPEN_ACCESS, *, bounds: dict[str, float] | None = None, **flags: Any
-) -> AsyncIterator[tuple[Served, ScriptedUpstream]]:
+) -> AsyncIterator[Pair]:
     """Serve one scripted upstream."""
     async with ScriptedUpstream(models=(MODEL, "davinci-002")) as upstream:
         speaker = passage(upstream, **(bounds or {}))

@@ -10,18 +10,10 @@ import pytest
 
 from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
-from tests.server.transports.openai.openai_client import (
-    CHAT,
-    MESSAGES,
-    MODEL,
-    Served,
-    error_of,
-    passing,
-)
+from tests.server.transports.openai.openai_client import CHAT, MESSAGES, Pair, error_of, passing
 from tests.support import access
-from tests.support.upstream_server import ScriptedUpstream
+from tests.support.upstream_script import MODEL
 
-Pair = tuple[Served, ScriptedUpstream]
 ROUTES = [
     "chat/completions",
     "completions",
@@ -40,12 +32,6 @@ ROUTES = [
     "nonsense",
 ]
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with passing(tmp_path) as found:
-        yield found
 
 
 @pytest.fixture

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from tests.server.transports.openai.openai_client import (
     CHAT,
-    Served,
+    STREAM,
+    Pair,
     connected,
     error_of,
     events_of,
-    passing,
 )
 from tests.support.upstream_script import hang, say, stall
-from tests.support.upstream_server import ScriptedUpstream
-
-Pair = tuple[Served, ScriptedUpstream]
-STREAM = {**CHAT, "stream": True}
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with passing(tmp_path) as found:
-        yield found
 
 
 async def test_a_stream_ends_with_an_error(pair: Pair) -> None:

@@ -12,16 +12,17 @@ import pytest
 
 from tests.server.transports.openai.openai_client import (
     CHAT,
-    KEY,
     MESSAGES,
-    MODEL,
     SHAPE,
-    Served,
+    STREAM,
+    Pair,
     error_of,
     events_of,
     passing,
 )
 from tests.support.upstream_script import (
+    KEY,
+    MODEL,
     Behaviour,
     comments,
     complain,
@@ -37,16 +38,6 @@ from tests.support.upstream_script import (
     truncated,
     wire,
 )
-from tests.support.upstream_server import ScriptedUpstream
-
-STREAM = {**CHAT, "stream": True}
-Pair = tuple[Served, ScriptedUpstream]
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with passing(tmp_path) as found:
-        yield found
 
 
 @pytest.fixture

@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from openai.types.chat import ChatCompletion
 
-from tests.server.transports.openai.completions.test_routes import CHAT_ONLY, chat, checked
+from tests.server.transports.openai.completions.chat_only import CHAT_ONLY, chat, checked
 from tests.server.transports.openai.openai_client import (
     MESSAGES,
-    MODEL,
+    Pair,
     Served,
     error_of,
     member,
     passage,
-    passing,
     serving,
 )
-from tests.support.upstream_script import document, fail
+from tests.support.upstream_script import MODEL, document, fail
 from tests.support.upstream_server import ScriptedUpstream
-
-Pair = tuple[Served, ScriptedUpstream]
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with passing(tmp_path) as found:
-        yield found
 
 
 async def post(served: Served, path: str, **body: Any) -> Any:

@@ -10,11 +10,8 @@ from typing import Any
 import openai
 import pytest
 
-from tests.server.transports.openai.openai_client import MESSAGES, MODEL, Served, passing
-from tests.support.upstream_script import event, reset, say
-from tests.support.upstream_server import ScriptedUpstream
-
-Pair = tuple[Served, ScriptedUpstream]
+from tests.server.transports.openai.openai_client import MESSAGES, Pair, passing
+from tests.support.upstream_script import MODEL, event, reset, say
 
 
 @pytest.fixture

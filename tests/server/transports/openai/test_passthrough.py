@@ -18,9 +18,7 @@ from openai.types import CreateEmbeddingResponse, Model, ModerationCreateRespons
 
 from server.upstream.remote.client import UpstreamClient
 from tests.server.transports.openai.openai_client import (
-    KEY,
-    MODEL,
-    Served,
+    Pair,
     connected,
     error_of,
     member,
@@ -28,16 +26,8 @@ from tests.server.transports.openai.openai_client import (
     passing,
     serving,
 )
-from tests.support.upstream_script import document, fail, flood, hang, wire
+from tests.support.upstream_script import KEY, MODEL, document, fail, flood, hang, wire
 from tests.support.upstream_server import ScriptedUpstream
-
-Pair = tuple[Served, ScriptedUpstream]
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with passing(tmp_path) as found:
-        yield found
 
 
 class TestModels:

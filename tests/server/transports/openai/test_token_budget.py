@@ -16,18 +16,16 @@ from server.tokens.request import prompt_tokens, text_tokens
 from tests.server.transports.openai.openai_client import (
     CHAT,
     MESSAGES,
-    MODEL,
+    STREAM,
+    Pair,
     Served,
     connected,
     error_of,
     events_of,
     passing,
 )
-from tests.support.upstream_script import SSE, Exchange, document, event, fail, say
-from tests.support.upstream_server import ScriptedUpstream
+from tests.support.upstream_script import MODEL, SSE, Exchange, document, event, fail, say
 
-Pair = tuple[Served, ScriptedUpstream]
-STREAM = {**CHAT, "stream": True}
 #: what `say` tells of itself
 USED = 18
 

@@ -30,6 +30,8 @@ from storage.sqlite.store import SQLiteStore
 from tests.support.access import OPEN_ACCESS
 from tests.support.fakes import Puppet
 
+Client = httpx2.AsyncClient
+
 #: What callers were promised of each object; more fields may come, none may go.
 PROMISED = {
     "turn": (

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2
 import pytest
 
-from server.core.conversations import Conversations
 from server.transports.rest.schemas import TurnShape
 from server.upstream.port import (
     UpstreamFailedError,
@@ -19,7 +16,7 @@ from server.upstream.port import (
     UpstreamTimeoutError,
 )
 from tests.server.transports.rest.http_client import (
-    Served,
+    Client,
     ask,
     asking,
     contents,
@@ -27,22 +24,8 @@ from tests.server.transports.rest.http_client import (
     messages,
     refused,
     running,
-    serving,
 )
 from tests.support.fakes import Puppet
-
-Client = httpx2.AsyncClient
-
-
-@pytest.fixture
-async def served(conversations: Conversations) -> AsyncIterator[Served]:
-    async with serving(conversations) as server:
-        yield server
-
-
-@pytest.fixture
-def client(served: Served) -> Client:
-    return served.client
 
 
 class TestAsking:

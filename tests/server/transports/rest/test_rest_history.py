@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2
 import pytest
 
-from server.core.conversations import Conversations
 from server.transports.rest.schemas import (
     ConversationShape,
     HitShape,
@@ -17,6 +14,7 @@ from server.transports.rest.schemas import (
     TurnShape,
 )
 from tests.server.transports.rest.http_client import (
+    Client,
     Served,
     ask,
     asking,
@@ -24,22 +22,8 @@ from tests.server.transports.rest.http_client import (
     exact,
     messages,
     refused,
-    serving,
 )
 from tests.support.fakes import Puppet
-
-Client = httpx2.AsyncClient
-
-
-@pytest.fixture
-async def served(conversations: Conversations) -> AsyncIterator[Served]:
-    async with serving(conversations) as server:
-        yield server
-
-
-@pytest.fixture
-def client(served: Served) -> Client:
-    return served.client
 
 
 class TestConversations:

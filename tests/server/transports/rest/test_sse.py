@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
 import orjson
 import pytest
 
@@ -15,6 +14,7 @@ from server.transports.rest.schemas import TurnShape
 from server.transports.rest.sse import KEEP_ALIVE_SECONDS
 from server.upstream.port import UpstreamFailedError
 from tests.server.transports.rest.http_client import (
+    Client,
     Events,
     Served,
     Told,
@@ -28,19 +28,6 @@ from tests.server.transports.rest.http_client import (
     told,
 )
 from tests.support.fakes import Puppet
-
-Client = httpx2.AsyncClient
-
-
-@pytest.fixture
-async def served(conversations: Conversations) -> AsyncIterator[Served]:
-    async with serving(conversations) as server:
-        yield server
-
-
-@pytest.fixture
-def client(served: Served) -> Client:
-    return served.client
 
 
 @asynccontextmanager

@@ -11,8 +11,9 @@ import pytest
 from server.config.limits import HttpLimits
 from server.core.conversations import Conversations
 from tests.server.transports.rest import http_client
+from tests.support.access import EAGER
 from tests.support.fakes import Puppet
-from tests.whole.test_first_key import EAGER, Closable
+from tests.whole.closable import Closable
 
 STREAMS = ["/turns/{turn_id}/events", "/conversations/{conversation_id}/events"]
 

@@ -21,12 +21,6 @@ from tests.support.fakes import Puppet
 IMPORT = "/conversations/import"
 
 
-@pytest.fixture
-async def served(conversations: Conversations) -> AsyncIterator[Served]:
-    async with serving(conversations) as server:
-        yield server
-
-
 def chats(*names: str) -> list[dict[str, Any]]:
     """Return conversations of ChatGPT's, a message each."""
     return [

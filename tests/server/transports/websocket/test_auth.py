@@ -18,11 +18,11 @@ from server.core.clock import microseconds
 from server.core.conversations import Conversations
 from server.core.turns.questions import Ask
 from storage.keys import KeyFile
-from tests.server.transports.websocket.websocket_client import serving
+from tests.server.transports.websocket.websocket_client import KEY, serving
 from tests.support.access import bearing, locked
+from tests.support.certificates import make_certificate
 from tests.support.fakes import Puppet
 
-KEY = "key-of-ada"
 DOORS = locked(f"ada:{KEY},bob:key-of-bob")
 IMPATIENT = Limits(key_timeout=0.05)
 
@@ -271,24 +271,3 @@ class TestTheDoorItself:
             url = f"wss://localhost:{served.listener.port}/"
             async with connect(url, ssl=trust, host="127.0.0.1", proxy=None) as socket:
                 assert "welcome" in str(await socket.recv())
-
-
-async def make_certificate(cert: Path, key: Path) -> None:
-    """Make a self-signed certificate for localhost."""
-    arguments = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
-    names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
-    quiet = asyncio.subprocess.DEVNULL
-    made = await asyncio.create_subprocess_exec(
-        "openssl",
-        *arguments,
-        *names,
-        "-nodes",
-        "-days",
-        "2",
-        "-keyout",
-        key,
-        "-out",
-        cert,
-        stderr=quiet,
-    )
-    assert await made.wait() == 0

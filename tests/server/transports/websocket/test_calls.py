@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -31,18 +30,6 @@ EMPTY: dict[str, Any] = {
     "last_id": None,
     "has_more": False,
 }
-
-
-@pytest.fixture
-async def served(conversations: Conversations) -> AsyncIterator[Served]:
-    async with serving(conversations) as server:
-        yield server
-
-
-@pytest.fixture
-async def peer(served: Served) -> AsyncIterator[Peer]:
-    async with served.peer() as peer:
-        yield peer
 
 
 async def asked(conversations: Conversations, words: str, **more: Any) -> Turn:

@@ -18,17 +18,14 @@ from server.config.limits import room_at_the_door
 from server.core.conversations import Conversations
 from server.core.turns.questions import Ask
 from server.transports.websocket.connection import wire_logger
-from tests.server.transports.websocket.websocket_client import OWNER, said, serving
+from tests.server.transports.websocket.websocket_client import KEY, OWNER, said, serving
 from tests.support.access import bearing, locked
-from tests.support.fakes import Puppet
+from tests.support.fakes import LONG, Puppet
 from tests.support.raw_websocket import CLOSE, HANDSHAKE, PING, TEXT, RawPeer, frame, raw_peer
 
-KEY = "key-of-ada"
 DOORS = locked(f"ada:{KEY}")
 #: of a peer that should be cut off long before
 PINGS = 500_000
-#: Seconds that are as good as for ever: a connection that waits so long outlives the test.
-LONG = 3600.0
 
 
 class Deaf:

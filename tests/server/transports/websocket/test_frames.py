@@ -13,21 +13,9 @@ import structlog
 from server.core.conversations import Conversations
 from server.upstream.port import UpstreamFailedError
 from storage.sqlite.store import SQLiteStore
-from tests.server.transports.websocket.websocket_client import OWNER, Peer, Served, serving
+from tests.server.transports.websocket.websocket_client import OWNER, Peer, serving
 from tests.support.access import locked
 from tests.support.fakes import Puppet
-
-
-@pytest.fixture
-async def served(conversations: Conversations) -> AsyncIterator[Served]:
-    async with serving(conversations) as server:
-        yield server
-
-
-@pytest.fixture
-async def peer(served: Served) -> AsyncIterator[Peer]:
-    async with served.peer() as peer:
-        yield peer
 
 
 async def imported(*messages: tuple[str, str | None, str, str]) -> AsyncIterator[bytes]:

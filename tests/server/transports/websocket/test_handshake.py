@@ -13,10 +13,9 @@ from websockets.asyncio.client import connect
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 
-from server.core.conversations import Conversations
 from server.transports.websocket.handshake import complete
 from tests.server.transports.rest.http_client import refused, talking
-from tests.server.transports.websocket.websocket_client import Served, serving
+from tests.server.transports.websocket.websocket_client import Served
 
 UPGRADE = {
     "Connection": "Upgrade",
@@ -24,12 +23,6 @@ UPGRADE = {
     "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
 }
-
-
-@pytest.fixture
-async def served(conversations: Conversations) -> AsyncIterator[Served]:
-    async with serving(conversations) as server:
-        yield server
 
 
 @pytest.fixture

@@ -35,18 +35,6 @@ class Echo:
     async def close(self) -> None: ...
 
 
-@pytest.fixture
-async def served(conversations: Conversations) -> AsyncIterator[Served]:
-    async with serving(conversations) as server:
-        yield server
-
-
-@pytest.fixture
-async def peer(served: Served) -> AsyncIterator[Peer]:
-    async with served.peer() as peer:
-        yield peer
-
-
 async def begin(peer: Peer, **ask: str) -> str:
     """Ask, and return the id of the turn once it has begun."""
     await peer.say("ask", **{"prompt": "x", **ask})

@@ -19,6 +19,9 @@ from server.transports.websocket.listener import WebsocketListener
 from tests.support.access import OPEN_ACCESS
 
 OWNER = EVERYONE
+KEY = "key-of-ada"
+#: the code of a close that says to come again later (RFC 6455)
+TRY_LATER = 1013
 
 
 class Peer:

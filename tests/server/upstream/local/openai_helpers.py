@@ -12,6 +12,7 @@ import orjson
 import pytest
 from pydantic import BaseModel
 
+from server.tokens.encoding import encoding
 from server.upstream.local.embeddings.embedder import Embedder
 from server.upstream.local.service import ElizaApi
 from server.upstream.port import Call, OpenAISpeaker
@@ -123,3 +124,7 @@ def client_of(speaker: OpenAISpeaker) -> openai.AsyncOpenAI:
 
 def eliza(embedder: Embedder | None = None, delay: float = 0.0) -> ElizaApi:
     return ElizaApi(delay=delay, embeddings=embedder)
+
+
+#: how Eliza counts
+WORDS = encoding("cl100k_base")

@@ -11,9 +11,9 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from server.tokens.encoding import encoding
 from server.upstream.local.service import ElizaApi
-from tests.server.upstream.local.openai_helpers import answered, eliza, refused, streamed, strict
+from tests.server.upstream.local.openai_helpers import answered, refused, streamed, strict
+from tests.server.upstream.remote.relay_helpers import CHAT as PATH
 
-PATH = "/chat/completions"
 PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x10\x00\x00\x00\x10")
 PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL.decode()}"}}
 CONTENTS = [
@@ -49,11 +49,6 @@ CONTENTS = [
     ),
     pytest.param([{"role": "user", "content": "half a pair \ud83d"}], id="half a pair"),
 ]
-
-
-@pytest.fixture
-def api() -> ElizaApi:
-    return eliza()
 
 
 def ask(text: str = "I am sad about my mother.", /, **more: Any) -> dict[str, Any]:

@@ -7,18 +7,11 @@ from typing import Any
 import pytest
 from openai.types import Completion
 
-from server.tokens.encoding import encoding
 from server.upstream.local.service import ElizaApi
-from tests.server.upstream.local.openai_helpers import answered, eliza, refused, streamed, strict
+from tests.server.upstream.local.openai_helpers import WORDS, answered, refused, streamed, strict
 
 PATH = "/completions"
 MODEL = "gpt-3.5-turbo-instruct"
-WORDS = encoding("cl100k_base")
-
-
-@pytest.fixture
-def api() -> ElizaApi:
-    return eliza()
 
 
 def ask(prompt: Any = "I hate my job", **more: Any) -> dict[str, Any]:

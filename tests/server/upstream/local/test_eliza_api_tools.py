@@ -10,9 +10,9 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from server.upstream.local.service import ElizaApi
-from tests.server.upstream.local.openai_helpers import answered, eliza, refused, streamed, strict
+from tests.server.upstream.local.openai_helpers import answered, refused, streamed, strict
+from tests.server.upstream.remote.relay_helpers import CHAT as PATH
 
-PATH = "/chat/completions"
 CITY = {
     "type": "object",
     "properties": {"city": {"type": "string"}, "unit": {"enum": ["fahrenheit", "celsius"]}},
@@ -28,11 +28,6 @@ ALLOWED = {
     "allowed_tools": {"mode": "required", "tools": [NAMED]},
 }
 SAID = "What is the weather in Paris, in celsius please?"
-
-
-@pytest.fixture
-def api() -> ElizaApi:
-    return eliza()
 
 
 def ask(**more: Any) -> dict[str, Any]:

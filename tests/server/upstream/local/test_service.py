@@ -18,11 +18,6 @@ from tests.server.upstream.local.openai_helpers import client_of, eliza, post, r
 CHAT = {"model": "eliza", "messages": [{"role": "user", "content": "I am sad."}]}
 
 
-@pytest.fixture
-def api() -> ElizaApi:
-    return eliza()
-
-
 def test_it_is_a_speaker(api: ElizaApi) -> None:
     speaker: OpenAISpeaker = api
     assert speaker.name == "eliza"

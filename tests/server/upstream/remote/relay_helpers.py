@@ -10,10 +10,9 @@ from typing import Any
 from server.upstream.port import Call, Reply
 from server.upstream.remote.bounds import Bounds
 from server.upstream.remote.client import UpstreamClient
-from tests.support.upstream_script import Behaviour
+from tests.support.upstream_script import KEY, Behaviour
 from tests.support.upstream_server import ScriptedUpstream
 
-KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
 CHAT = "/chat/completions"
 STREAM = {"accept": "text/event-stream", "content-type": "application/json"}
 

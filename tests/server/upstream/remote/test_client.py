@@ -10,8 +10,9 @@ import pytest
 
 from server.upstream.port import Call, UpstreamFailedError, UpstreamTimeoutError
 from server.upstream.remote.client import UpstreamClient
-from tests.server.upstream.remote.relay_helpers import KEY, answer, call, read, replied, scripted
+from tests.server.upstream.remote.relay_helpers import answer, call, read, replied, scripted
 from tests.support.upstream_script import (
+    KEY,
     Behaviour,
     Exchange,
     comments,

@@ -17,8 +17,8 @@ from server.upstream.port import (
 )
 from server.upstream.remote.client import _named
 from server.upstream.retry import retry_after
-from tests.server.upstream.remote.turn_helpers import KEY, scripted, told
-from tests.support.upstream_script import Behaviour, document, fail, wire
+from tests.server.upstream.remote.turn_helpers import scripted, told
+from tests.support.upstream_script import KEY, Behaviour, document, fail, wire
 
 
 async def failure(behaviour: Behaviour) -> UpstreamError:

@@ -9,8 +9,8 @@ import pytest
 from server.config.limits import ReplyLimits
 from server.upstream.port import Call, UpstreamFailedError
 from server.upstream.remote.client import UpstreamClient
-from tests.server.upstream.remote.relay_helpers import KEY, call, read, replied, scripted
-from tests.support.upstream_script import document, fail, flood, wire
+from tests.server.upstream.remote.relay_helpers import call, read, replied, scripted
+from tests.support.upstream_script import KEY, document, fail, flood, wire
 from tests.support.upstream_server import ScriptedUpstream
 
 

@@ -13,8 +13,8 @@ from server.openai_protocol.errors import complaint_of, refusal
 from server.upstream.errors import refused
 from server.upstream.remote.redaction import Redactor
 from server.upstream.remote.request_words import Sent
+from tests.support.upstream_script import KEY
 
-KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
 redact = Redactor(KEY, "https://llm.example.com:8443/v1")
 
 

@@ -10,8 +10,10 @@ import pytest
 
 from server.tokens.request import prompt_tokens, text_tokens
 from server.upstream.port import UpstreamFailedError
-from tests.server.upstream.remote.relay_helpers import KEY, answer, call, read, replied
+from tests.server.upstream.remote.relay_helpers import answer, call, read, replied
 from tests.support.upstream_script import (
+    KEY,
+    USAGE,
     Behaviour,
     complain,
     cut,
@@ -22,9 +24,7 @@ from tests.support.upstream_script import (
     truncated,
 )
 
-MODEL = "gpt-4o-mini"
 MESSAGES = [{"role": "user", "content": "Hello there"}]
-USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 WANTED: dict[str, Any] = {"stream_options": {"include_usage": True}}
 ENDED = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
 SECOND = event({"choices": [{"index": 1, "delta": {"content": "B"}, "finish_reason": "stop"}]})

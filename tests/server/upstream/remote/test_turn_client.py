@@ -20,7 +20,6 @@ from server.upstream.retry import Retries
 from storage.model import PromptMessage, Role, Usage
 from tests.server.upstream.remote.turn_helpers import (
     BASE,
-    KEY,
     PROMPT,
     answer_to,
     scripted,
@@ -28,6 +27,7 @@ from tests.server.upstream.remote.turn_helpers import (
     until_broken,
 )
 from tests.support.upstream_script import (
+    KEY,
     Behaviour,
     cut,
     document,

@@ -17,7 +17,6 @@ from server.upstream.port import (
 from storage.model import Usage
 from tests.server.upstream.remote.turn_helpers import (
     BASE,
-    KEY,
     PROMPT,
     answer_to,
     scripted,
@@ -25,6 +24,7 @@ from tests.server.upstream.remote.turn_helpers import (
     until_broken,
 )
 from tests.support.upstream_script import (
+    KEY,
     Behaviour,
     comments,
     complain,

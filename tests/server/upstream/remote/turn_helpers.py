@@ -13,10 +13,9 @@ from server.upstream.remote.client import UpstreamClient
 from server.upstream.remote.connections import KEPT
 from server.upstream.retry import Retries
 from storage.model import PromptMessage, Role
-from tests.support.upstream_script import Behaviour
+from tests.support.upstream_script import KEY, Behaviour
 from tests.support.upstream_server import ScriptedUpstream
 
-KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
 PROMPT = Prompt(model="gpt-4o-mini", messages=(PromptMessage(Role.USER, "hi"),))
 BASE = Prompt(model="davinci-002", messages=PROMPT.messages)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from server.core.access.auth import EVERYONE
-from tests.server.transports.openai.openai_client import MODEL, Served
-from tests.support.upstream_script import Behaviour, say
+from tests.server.transports.openai.openai_client import Pair, Served
+from tests.support.upstream_script import MODEL, Behaviour, say
 from tests.support.upstream_server import ScriptedUpstream
 
-Pair = tuple[Served, ScriptedUpstream]
 IN = {"x-conversation-id": "demo"}
 
 

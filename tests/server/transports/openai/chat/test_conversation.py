@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -19,33 +18,17 @@ from server.upstream.local.embeddings.embedder import Embedder
 from server.upstream.local.service import ElizaApi
 from server.upstream.pool import PoolMember
 from storage.model import Role, Status
-from tests.server.transports.openai.chat.joined_talk import (
-    IN,
-    Pair,
-    asked,
-    assistant,
-    kept,
-    sent,
-    user,
-)
+from tests.server.transports.openai.chat.joined_talk import IN, asked, assistant, kept, sent, user
 from tests.server.transports.openai.openai_client import (
     MESSAGES,
-    MODEL,
+    TOOLS,
+    Pair,
     connected,
     error_of,
     events_of,
-    passing,
     serving,
 )
-from tests.support.upstream_script import cut, event, fail, say, stall
-
-TOOLS = [{"type": "function", "function": {"name": "sum", "parameters": {"type": "object"}}}]
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with passing(tmp_path) as found:
-        yield found
+from tests.support.upstream_script import MODEL, cut, event, fail, say, stall
 
 
 async def test_openais_client_has_a_memory(pair: Pair) -> None:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.server.transports.openai.chat.joined_talk import IN, Pair, asked, kept, sent, user
-from tests.server.transports.openai.openai_client import MODEL, error_of, events_of, passing
-from tests.support.upstream_script import event, fail, say
+from tests.server.transports.openai.chat.joined_talk import IN, asked, kept, sent, user
+from tests.server.transports.openai.openai_client import Pair, error_of, events_of
+from tests.support.upstream_script import MODEL, event, fail, say
 
 KEYED = {**IN, "idempotency-key": "k"}
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with passing(tmp_path) as found:
-        yield found
 
 
 async def post(pair: Pair, **given: Any) -> httpx2.Response:

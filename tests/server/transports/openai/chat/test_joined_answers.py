@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from server.core.access.auth import EVERYONE
-from tests.server.transports.openai.chat.joined_talk import IN, Pair, asked, kept, user
-from tests.server.transports.openai.openai_client import MODEL, error_of, events_of, passing
-from tests.support.upstream_script import SSE, Behaviour, Exchange, complain, event, say
+from tests.server.transports.openai.chat.joined_talk import IN, asked, kept, user
+from tests.server.transports.openai.openai_client import Pair, error_of, events_of
+from tests.support.upstream_script import MODEL, SSE, Behaviour, Exchange, complain, event, say
 
 LIMITED = {
     "message": "Rate limit reached",
@@ -27,12 +25,6 @@ TOO_LONG = {
     "code": "context_length_exceeded",
 }
 BROKEN = {"message": "Oops", "type": "server_error", "param": None, "code": "oops"}
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with passing(tmp_path) as found:
-        yield found
 
 
 async def answered(pair: Pair, *, stream: bool = False, **given: Any) -> httpx2.Response:

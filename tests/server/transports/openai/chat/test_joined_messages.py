@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from server.core.access.auth import EVERYONE
-from tests.server.transports.openai.chat.joined_talk import (
-    IN,
-    Pair,
-    asked,
-    assistant,
-    kept,
-    sent,
-    user,
-)
-from tests.server.transports.openai.openai_client import MODEL, passing
-from tests.support.upstream_script import event, say
+from tests.server.transports.openai.chat.joined_talk import IN, asked, assistant, kept, sent, user
+from tests.server.transports.openai.openai_client import TOOLS, Pair
+from tests.support.upstream_script import MODEL, event, say
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 LATE = {"role": "system", "content": "Rhyme."}
-TOOLS = [{"type": "function", "function": {"name": "sum", "parameters": {"type": "object"}}}]
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with passing(tmp_path) as found:
-        yield found
 
 
 def calling(arguments: str, **more: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tracemalloc
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,18 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from tests.server.transports.openai.openai_client import (
     CHAT,
-    KEY,
     MESSAGES,
-    MODEL,
-    Served,
+    Pair,
     connected,
     error_of,
     events_of,
     member,
     passage,
-    passing,
     serving,
 )
 from tests.support.upstream_script import (
+    KEY,
+    MODEL,
     Behaviour,
     Exchange,
     document,
@@ -41,7 +39,6 @@ from tests.support.upstream_script import (
 )
 from tests.support.upstream_server import ScriptedUpstream
 
-Pair = tuple[Served, ScriptedUpstream]
 ERRORS: list[tuple[int, str | None, type[openai.APIStatusError]]] = [
     (400, "context_length_exceeded", openai.BadRequestError),
     (401, "invalid_api_key", openai.AuthenticationError),
@@ -53,12 +50,6 @@ ERRORS: list[tuple[int, str | None, type[openai.APIStatusError]]] = [
     (500, None, openai.InternalServerError),
     (503, None, openai.InternalServerError),
 ]
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with passing(tmp_path) as found:
-        yield found
 
 
 class TestOpenAIsClient:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,15 @@ from server.tokens.request import prompt_tokens, text_tokens
 from tests.server.transports.openai.openai_client import (
     CHAT,
     MESSAGES,
-    MODEL,
-    Served,
+    Pair,
     error_of,
     events_of,
     passing,
 )
 from tests.support.access import ANN, BOB, two_keys
-from tests.support.upstream_script import Exchange, cut, document, event, fail, say
-from tests.support.upstream_server import ScriptedUpstream
+from tests.support.upstream_script import MODEL, Exchange, cut, document, event, fail, say
 
-Pair = tuple[Served, ScriptedUpstream]
 STORED = {**CHAT, "store": True}
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with passing(tmp_path) as found:
-        yield found
 
 
 async def stored(pair: Pair, text: str, **given: Any) -> ChatCompletion:

@@ -19,17 +19,15 @@ from server.upstream.pool import PoolMember
 from tests.server.transports.openai.openai_client import (
     CHAT,
     MESSAGES,
-    MODEL,
+    Pair,
     Served,
     error_of,
     events_of,
     passing,
     serving,
 )
-from tests.support.upstream_script import complain, cut, document, fail, say
-from tests.support.upstream_server import ScriptedUpstream
+from tests.support.upstream_script import MODEL, complain, cut, document, fail, say
 
-Pair = tuple[Served, ScriptedUpstream]
 SHAPING = Characters(
     {
         "pirate": Character("You are a pirate.", "Arr!", MODEL),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +10,17 @@ import pytest
 from openai.types import Completion
 
 from server.tokens.encoding import encoding
+from tests.server.transports.openai.completions.chat_only import CHAT_ONLY, chat, checked
 from tests.server.transports.openai.openai_client import (
-    MODEL,
-    Served,
+    Pair,
     error_of,
     events_of,
     member,
     passage,
-    passing,
     serving,
 )
 from tests.support.upstream_script import (
+    MODEL,
     SSE,
     Behaviour,
     Exchange,
@@ -35,48 +33,12 @@ from tests.support.upstream_script import (
 )
 from tests.support.upstream_server import ScriptedUpstream
 
-Pair = tuple[Served, ScriptedUpstream]
 USAGE = {
     "prompt_tokens": 3,
     "completion_tokens": 2,
     "total_tokens": 5,
     "prompt_tokens_details": {"cached_tokens": 1},
 }
-#: what OpenAI says where a model takes messages alone
-CHAT_ONLY = fail(
-    404,
-    "This is a chat model and not supported in the v1/completions endpoint.",
-    param="model",
-)
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with passing(tmp_path) as found:
-        yield found
-
-
-def chat(*texts: str, **more: Any) -> Behaviour:
-    """Answer with these choices, all at once."""
-    choices = [
-        {
-            "index": index,
-            "message": {"role": "assistant", "content": text, "refusal": None},
-            "logprobs": None,
-            "finish_reason": "stop",
-            **more,
-        }
-        for index, text in enumerate(texts)
-    ]
-    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-    return document({"choices": choices, "usage": usage})
-
-
-def checked(body: bytes) -> dict[str, Any]:
-    made = json.loads(body)
-    Completion.model_validate(made, strict=True)
-    assert isinstance(made, dict)
-    return made
 
 
 class TestTheUpstreams:

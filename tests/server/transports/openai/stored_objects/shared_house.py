@@ -13,9 +13,10 @@ import httpx2
 
 from server.transports.openai.stored_objects.resources import STORING, Does
 from server.upstream.remote.client import UpstreamClient
-from tests.server.transports.openai.openai_client import KEY, Served, member, serving
+from tests.server.transports.openai.openai_client import Served, member, serving
 from tests.support.access import ANN, two_keys
 from tests.support.storing_upstream import StoringUpstream
+from tests.support.upstream_script import KEY
 
 SECRET = "wheelbarrow"
 UNKNOWN = "file-NobodyEverMadeThis00"

@@ -6,33 +6,23 @@ What is tried is taken from the table of routes: a new row is tried too.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 
 from server.transports.openai.stored_objects.resources import STATELESS, STORING, Does, Rule
-from tests.server.transports.openai.openai_client import MODEL, connected, error_of
+from tests.server.transports.openai.openai_client import connected, error_of
 from tests.server.transports.openai.stored_objects.shared_house import (
     SECRET,
     UNKNOWN,
     House,
     filled,
-    shared_house,
 )
 from tests.support.access import ANN, BOB
+from tests.support.upstream_script import MODEL
 
 NAMES = [f"{method} {rule.path}" for rule in STORING for method in sorted(rule.methods)]
 RULES = dict(zip(NAMES, [rule for rule in STORING for _ in rule.methods], strict=True))
 WITH_IDS = [name for name in NAMES if "{" in RULES[name].path]
 LISTS = [name for name in NAMES if RULES[name].does is Does.LISTS]
 LEARNT = [name for name in NAMES if RULES[name].learns]
-
-
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with shared_house(tmp_path) as found:
-        yield found
 
 
 class TestPaths:

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 
 from server.transports.openai.stored_objects.references import NAMING
 from server.transports.openai.stored_objects.resources import STORING
-from tests.server.transports.openai.openai_client import MODEL, error_of
+from tests.server.transports.openai.openai_client import error_of
 from tests.server.transports.openai.stored_objects.shared_house import (
     UNKNOWN,
     House,
     filled,
-    shared_house,
 )
 from tests.support.access import BOB
+from tests.support.upstream_script import MODEL
 
 LIKE = "file-AbcdefGhijklMnopqrst"  # as OpenAI's are
 POSTS = [f"POST {rule.path}" for rule in STORING if "POST" in rule.methods]
-
-
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with shared_house(tmp_path) as found:
-        yield found
 
 
 class TestBodies:

@@ -18,7 +18,6 @@ from server.upstream.port import Call, Reply
 from server.upstream.remote.client import UpstreamClient
 from storage.keys import KeyFile
 from tests.server.transports.openai.openai_client import (
-    KEY,
     Served,
     connected,
     error_of,
@@ -29,7 +28,7 @@ from tests.server.transports.openai.openai_client import (
 from tests.server.transports.openai.stored_objects.shared_house import House, speaker
 from tests.support.access import ANN, BOB, locked, two_keys
 from tests.support.storing_upstream import StoringUpstream
-from tests.support.upstream_script import SSE, Behaviour, Exchange, Step, document
+from tests.support.upstream_script import KEY, SSE, Behaviour, Exchange, Step, document
 from tests.support.upstream_script import wire as wire_of
 from tests.support.upstream_server import ScriptedUpstream
 

@@ -13,7 +13,7 @@ from server.upstream.local.eliza.eliza import HEARD, REFLECTED, REPLAYED, Eliza,
 from server.upstream.local.eliza.script import Script, decompose, doctor, read
 from server.upstream.port import Finish, Prompt, Upstream
 from storage.model import PromptMessage, Role
-from tests.server.upstream.local.eliza_talk import HEAD, MINI, answer, asked
+from tests.server.upstream.local.eliza_talk import HEAD, answer, asked
 
 
 async def stream(upstream: Upstream, prompt: Prompt) -> tuple[list[str], Finish]:
@@ -22,11 +22,6 @@ async def stream(upstream: Upstream, prompt: Prompt) -> tuple[list[str], Finish]
     *pieces, finish = items
     assert isinstance(finish, Finish)
     return [piece for piece in pieces if isinstance(piece, str)], finish
-
-
-@pytest.fixture(scope="module")
-def mini() -> Script:
-    return read(MINI)
 
 
 class TestAlgorithm:

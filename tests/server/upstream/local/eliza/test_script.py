@@ -14,12 +14,7 @@ from server.upstream.local.eliza.script import (
     doctor,
     read,
 )
-from tests.server.upstream.local.eliza_talk import HEAD, MINI, answer
-
-
-@pytest.fixture(scope="module")
-def mini() -> Script:
-    return read(MINI)
+from tests.server.upstream.local.eliza_talk import HEAD, answer
 
 
 def sample(keyword: Keyword, rule: Rule) -> str:

@@ -13,7 +13,6 @@ import openai
 import pytest
 from openai.types import CreateEmbeddingResponse
 
-from server.tokens.encoding import encoding
 from server.upstream.local.embeddings.embedder import (
     LONGEST_QUEUE,
     Embedder,
@@ -22,6 +21,7 @@ from server.upstream.local.embeddings.embedder import (
 )
 from server.upstream.local.service import ElizaApi
 from tests.server.upstream.local.openai_helpers import (
+    WORDS,
     answered,
     client_of,
     eliza,
@@ -31,7 +31,6 @@ from tests.server.upstream.local.openai_helpers import (
 )
 
 PATH = "/embeddings"
-WORDS = encoding("cl100k_base")
 #: The first numbers that the model's card and many pages after it show for this sentence.
 EXAMPLE = "This is an example sentence"
 PUBLISHED = [0.0676569, 0.0634959, 0.0487131, 0.0793049, 0.0374480, 0.0026528, 0.0393749]

@@ -1,0 +1,72 @@
+"""The tree of the tests itself: what is needed in two places is defined in one."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+
+from tests.support.live import ROOT
+
+TESTS = ROOT / "tests"
+#: programs that are read and run alone, as people write them
+ALONE = TESTS / "examples" / "clients"
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(TESTS.rglob("*.py")):
+        if not path.is_relative_to(ALONE):
+            yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
+
+
+def origins(module: ast.Module, name: str) -> dict[str, str]:
+    """Return where each name of a module comes from: from another one, or from itself."""
+    found: dict[str, str] = {}
+    for node in module.body:
+        if isinstance(node, ast.ImportFrom):
+            found |= {one.asname or one.name: f"{node.module}.{one.name}" for one in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found[node.name] = f"{name}.{node.name}"
+    return found
+
+
+def sense(node: ast.stmt, known: dict[str, str]) -> str:
+    """Return what a definition does: its code without its name, docstring and layout."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        node.name = "_"
+        if ast.get_docstring(node) is not None:
+            del node.body[0]
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name):
+            part.id = known.get(part.id, part.id)
+    return ast.dump(node)
+
+
+def test_nothing_is_defined_twice() -> None:
+    """Neither fixture, helper nor constant: a change of one would forget the other."""
+    places = defaultdict(list)
+    for name, module in modules():
+        known = origins(module, name)
+        for node in module.body:
+            match node:
+                case ast.FunctionDef(name=own) | ast.AsyncFunctionDef(name=own):
+                    if not own.startswith("test"):
+                        places[sense(node, known)].append(f"{name}: {own}")
+                case ast.ClassDef(name=own):
+                    places[sense(node, known)].append(f"{name}: {own}")
+                case ast.Assign(targets=[target]) if ast.unparse(target) != "pytestmark":
+                    places[sense(node, known)].append(f"{name}: {ast.unparse(target)}")
+    assert [where for where in places.values() if len(where) > 1] == []
+
+
+def test_helpers_stand_in_modules_of_their_own() -> None:
+    """Fixtures come by their names; nobody imports from a conftest, or from somebody's tests."""
+    importing = [
+        f"{name}: {node.module}"
+        for name, module in modules()
+        for node in ast.walk(module)
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith("tests.")
+        and (node.module or "").rpartition(".")[2].startswith(("conftest", "test_"))
+    ]
+    assert importing == []
