@@ -109,6 +109,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     plan = SoakPlan(**vars(parser.parse_args()))
     raise_descriptors(8192)
+    print(f"seed {plan.seed}", flush=True)
     return asyncio.run(_soaked(Soak(plan, random.Random(plan.seed))))
 
 
@@ -125,7 +126,7 @@ async def _soaked(soak: Soak) -> int:
             async with Process(Path(folder), env=env) as server:
                 await _checked(server, soak)
         soak.broken += _integrity(Path(folder) / "trialogue.db")
-    print(f"{len(soak.told):,} turns acknowledged; {dict(soak.counts)}; seed {plan.seed}")
+    print(f"{len(soak.told):,} turns acknowledged; {dict(soak.counts)}")
     print("\n".join(f"BROKEN: {one}" for one in soak.broken[:20]) or "every promise was kept")
     return 1 if soak.broken else 0
 

@@ -2,7 +2,7 @@
 
     python -m tests.torture.failpoints              every statement
     python -m tests.torture.failpoints --writes     those that write: a read changes nothing
-    python -m tests.torture.failpoints --only 17    one of them
+    python -m tests.torture.failpoints --only 17    one of them: no dice, no seed
 
 A child process makes conversations, asks, is checkpointed, answers, regenerates, cancels, renames,
 imports in steps and deletes, and tells through a pipe what was acknowledged; SQLite's trace counts

@@ -140,6 +140,7 @@ async def _left(server: Process, before: Footprint) -> list[str]:
 
 
 async def _run(scale: Scale, seed: int) -> int:
+    print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         async with Process(Path(folder)) as server:
             broken = await attacked(server, scale, seed)

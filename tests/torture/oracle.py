@@ -2,6 +2,7 @@
 
     python -m tests.torture.oracle                  20,000 requests, some minutes
     python -m tests.torture.oracle --requests 300   as tests/torture/test_oracle.py does it
+    python -m tests.torture.oracle --seed 7         the guesses of an earlier run
 
 The upstream repeats what it is asked, as many do ("The model `X` does not exist"). Two answers to
 two guesses may differ by the guess and by nothing else: each is compared with that to a word that
@@ -76,7 +77,7 @@ def guesses(known: str, rng: random.Random) -> Iterator[str]:
         yield "".join(rng.choices(LETTERS, k=length))
 
 
-async def read_key(ask: Ask, requests: int, seed: int = 1) -> str:
+async def read_key(ask: Ask, requests: int, seed: int) -> str:
     """Return what of the key could be read in so many requests beyond what everybody knows."""
     known, rng = KNOWN, random.Random(seed)
     plain = await ask(PLAIN)
@@ -90,7 +91,7 @@ async def read_key(ask: Ask, requests: int, seed: int = 1) -> str:
     return known[len(KNOWN) :]
 
 
-async def attacked(requests: int, kind: type[Process] = Process) -> str:
+async def attacked(requests: int, seed: int, kind: type[Process] = Process) -> str:
     """Return what was read of the key of a server's upstream; the server is started as `kind`."""
     async with ScriptedUpstream() as upstream:
         upstream.otherwise = repeats
@@ -107,14 +108,17 @@ async def attacked(requests: int, kind: type[Process] = Process) -> str:
                     response = await client.post("/v1/chat/completions", json=body)
                     return json.dumps(response.json(), ensure_ascii=False)
 
-                return await read_key(ask, requests)
+                return await read_key(ask, requests, seed)
 
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--requests", type=int, default=20_000)
-    requests = arguments.parse_args().requests
-    found = asyncio.run(attacked(requests))
+    arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    chosen = arguments.parse_args()
+    requests: int = chosen.requests
+    print(f"seed {chosen.seed}", flush=True)
+    found = asyncio.run(attacked(requests, chosen.seed))
     print(f"{requests} requests read {len(found)} letters of the key {found!r}")
     return 1 if found else 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -70,3 +71,14 @@ def test_helpers_stand_in_modules_of_their_own() -> None:
         and (node.module or "").rpartition(".")[2].startswith(("conftest", "test_"))
     ]
     assert importing == []
+
+
+def test_programs_without_an_ending_are_checked_too() -> None:
+    """ruff and mypy find Python by its ending; what has none must be named to both."""
+    words = (ROOT / "bin" / "test").read_text().split()
+    included = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]
+    for program in (ROOT / "bin").iterdir():
+        if "python" in program.read_text().partition("\n")[0]:
+            name = f"bin/{program.name}"
+            assert name in included["extend-include"], name
+            assert name in words, name
