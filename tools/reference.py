@@ -29,7 +29,7 @@ WHEN = {
     Code.INVALID_REQUEST: "bad JSON, a missing or wrong field, an empty prompt, a bad id",
     Code.CONTEXT_LENGTH_EXCEEDED: "this prompt alone is over the budget; nothing is stored",
     Code.INVALID_API_KEY: "no key, or a wrong one",
-    Code.PERMISSION_DENIED: "that origin or host is not let in",
+    Code.PERMISSION_DENIED: "that origin or host is not allowed",
     Code.NOT_FOUND: "no such thing, or another key's",
     Code.CONVERSATION_BUSY: "`if_busy: reject`, or too many are waiting",
     Code.ALREADY_EXISTS: "that id is taken",

@@ -159,12 +159,12 @@ class Settings(BaseSettings):
     allowed_origins: Names = _setting(
         (),
         "TRIALOGUE_ALLOWED_ORIGINS",
-        help="browsers' origins let in besides our own, or *, which makes a key needed",
+        help="browsers' origins allowed besides our own, or *, which makes a key needed",
     )
     allowed_hosts: Names = _setting(
         (),
         "TRIALOGUE_ALLOWED_HOSTS",
-        help="Host values let in besides our own, or *; another machine's make a key needed",
+        help="Host values allowed besides our own, or *; another machine's make a key needed",
     )
     max_body_bytes: ByteSize = _setting(
         ByteSize(10 << 20), "TRIALOGUE_MAX_BODY_BYTES", help="of a body, message or frame"
@@ -270,7 +270,7 @@ class Settings(BaseSettings):
             if not name.strip() or not name.isprintable() or len(name) > 256:
                 raise ValueError("must have names of one line, at most 256 characters")
         if len({name.casefold() for name in value}) < len(value):
-            raise ValueError("must have names that differ in more than great and small letters")
+            raise ValueError("must have names that are unique regardless of case")
         return value
 
     @field_validator("upstreams")

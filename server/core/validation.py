@@ -1,4 +1,4 @@
-"""What a question may look like, whichever wire brings it."""
+"""Validate questions, whichever wire brings them: what each field may hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wakes whoever waits: the followers of an answer that grows, the watchers of a conversation."""
+"""To notify: wakes who waits, the followers of an answer and the watchers of a conversation."""
 
 from __future__ import annotations
 

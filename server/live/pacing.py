@@ -1,4 +1,4 @@
-"""Large events pass one after the other, so that nobody waits for all who catch up at once."""
+"""Sends large events one at a time, so that many who catch up do not starve the event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The place of a conversation's one running turn, given in order of arrival."""
+"""A queue a conversation: who waits there to run the next turn, in order of arrival."""
 
 from __future__ import annotations
 

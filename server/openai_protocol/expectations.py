@@ -1,4 +1,4 @@
-"""What a call for a completion wants that shows when its stream is whole."""
+"""How many choices a stream must finish, and whether it must report usage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give answers, and pieces of them, what OpenAI's types require where an upstream has not."""
+"""Normalize answers, and pieces of them: what OpenAI's types require is there and of its type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make what an upstream says fit to be stored: pairs rejoined, lone halves and NUL gone."""
+"""Rejoins surrogate pairs split over two pieces, replaces lone halves, drops NUL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Renders templates of strangers: no way out of the sandbox, and a bound on all that they do.
+"""Renders untrusted templates: no way out of the sandbox, and a bound on all that they do.
 
 Every step is paid for: each turn of a loop, each call, and each text by its length before it is
 made or looked through. So a template ends in the time and the memory that the size of its input

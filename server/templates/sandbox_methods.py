@@ -1,4 +1,4 @@
-"""The words that a template of a stranger may use: methods, filters and tests, each paid for."""
+"""The methods, filters and tests that an untrusted template may use, each paid for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a template of a stranger may still spend, and the price of looking through a value."""
+"""The work budget of an untrusted template, and the price of looking through a value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text to tokens and back in OpenAI's encodings, from rank files shipped beside this module."""
+"""The tokenizer: OpenAI's encodings both ways, from rank files shipped beside this module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a peer that is behind has read nothing for too long: what it has not taken, and the cut."""
+"""The write timeout, where back-pressure ends: a peer that reads nothing for too long is cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When an upstream that keeps failing is left alone, and when it is tried again."""
+"""A circuit breaker: when a failing upstream is left alone, and when it is tried again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several upstreams as one: each request goes to the first that serves its model and can."""
+"""Several upstreams as one, with failover: the first that serves a model and can is asked."""
 
 from __future__ import annotations
 

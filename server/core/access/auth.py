@@ -1,4 +1,4 @@
-"""Who may come in: API keys and their owners, and the web pages that may reach us."""
+"""Authentication: API keys and their owners, and the web pages that may reach us."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much each of many holds open at once, of which the most is bounded."""
+"""Limits concurrency: how many connections and calls a key or an address may have at once."""
 
 from __future__ import annotations
 

@@ -36,11 +36,11 @@ class PagePolicy:
         """Refuse a Host that is not ours, and a page that we did not serve; see Auth."""
         if not self._our_host(host):
             raise PermissionDeniedError(
-                "This Host is not let in; TRIALOGUE_ALLOWED_HOSTS names those that are."
+                "This Host is not allowed; TRIALOGUE_ALLOWED_HOSTS names those that are."
             )
         if origin is not None and not self._our_origin(origin.lower(), host, port):
             raise PermissionDeniedError(
-                "This Origin is not let in; TRIALOGUE_ALLOWED_ORIGINS names those that are."
+                "This Origin is not allowed; TRIALOGUE_ALLOWED_ORIGINS names those that are."
             )
 
     def _our_host(self, host: str | None) -> bool:

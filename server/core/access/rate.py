@@ -1,4 +1,4 @@
-"""How often an owner may ask something of us: one allowance over all wires, which fills again."""
+"""The rate limit of an owner: one allowance over all wires, which fills again."""
 
 from __future__ import annotations
 

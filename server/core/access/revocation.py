@@ -1,4 +1,4 @@
-"""Those who stay a while: when their key is no longer good, they are told to leave."""
+"""Ends long-lived streams and connections when their API key is revoked or expires."""
 
 from __future__ import annotations
 

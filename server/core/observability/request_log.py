@@ -1,4 +1,4 @@
-"""A request as it is seen from outside: its line in the log, its count, its span."""
+"""One log line, one count and one span for each request, on every wire."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is told of requests and turns as spans of a trace; by default nobody."""
+"""The tracing port: spans for requests and turns; the default does nothing."""
 
 from __future__ import annotations
 

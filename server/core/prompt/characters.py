@@ -55,7 +55,7 @@ def completes_only(name: str) -> bool:
 
 
 class Characters:
-    """Knows characters and templates by name, great and small letters alike."""
+    """Knows characters and templates by name, regardless of case."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What surrounds every gRPC call: who calls, what was sent, and how it is refused."""
+"""What surrounds every gRPC call: authentication, checks, and how it is refused."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Handlers:
         keyless: bool = False,
         free: bool = False,
     ) -> Handler:
-        """Answer one message with one; a `free` call takes nothing of a key's rate."""
+        """Answer one message with one; a `free` call does not count against the rate limit."""
 
         async def call(sent: Request | RefusedError, context: Context) -> bytes:
             async with self._within(context, keyless=keyless, free=free) as caller:

@@ -17,7 +17,7 @@ def is_preflight(method: str, headers: Headers) -> bool:
 
 
 def preflight(headers: Headers) -> Response:
-    """Allow what is asked for: the doors have let its origin in, and check the request itself."""
+    """Allow what is asked for: its origin was checked, and the request itself will be."""
     allowed: dict[str, str] = {
         "access-control-allow-methods": headers["access-control-request-method"],
         "access-control-max-age": _MAX_AGE,

@@ -1,4 +1,4 @@
-"""What every HTTP request passes first: request id, authentication, size limits, CORS."""
+"""The middleware that every HTTP request passes: request id, authentication, size limits, CORS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with the bounds that it lacks: on a request's head, and on its time."""
+"""uvicorn's HTTP protocol, bounded: in the size of a request's head, and by a timeout."""
 
 from __future__ import annotations
 

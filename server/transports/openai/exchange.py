@@ -1,4 +1,4 @@
-"""One exchange with a client of `/v1`: whether it is still there, and the way back."""
+"""One exchange with a client of `/v1`: whether it is there, its answer, with back-pressure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refuse requests that no upstream could answer, in OpenAI's words; null is as good as absent."""
+"""Validate requests: no upstream is asked what none could answer; null is as good as absent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is behind one HTTP listener: put into each request's state, read by the routes."""
+"""The state that REST's handlers find in each request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who a websocket peer is: its handshake tells, or its first frame."""
+"""Authentication of a websocket peer: by its handshake, or by its first frame."""
 
 from __future__ import annotations
 

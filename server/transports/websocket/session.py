@@ -1,4 +1,4 @@
-"""One peer that was let in: its own conversation, and the streams that it asked for."""
+"""The session of one peer: its own conversation, and the streams that it asked for."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _NAMES: dict[type[Frame], str] = {
     WatchFrame: "watch",
     CancelFrame: "cancel",
 }
-#: What takes nothing of a key's rate.
+#: What does not count against the rate limit.
 _FREE = (FollowFrame, WatchFrame, CancelFrame)
 
 

@@ -1,4 +1,4 @@
-"""Pass calls of OpenAI's API on to one upstream that speaks it, and its answers back."""
+"""A proxy to one upstream that speaks OpenAI's API: passes calls on, and its answers back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a call may keep us waiting; what has come is looked at before the clock is.
+"""The read timeout of a call to an upstream: what has come is looked at before the clock is.
 
 A process that was paused wakes up with its clocks run out and all that was said meanwhile in its
 sockets. So a timer that is due lets the loop read first; and where it comes far too late, it was we

@@ -1,4 +1,4 @@
-"""Make an upstream's own words fit to repeat: one short line without its key or its address.
+"""Redact what an upstream says, to repeat it: one short line without its key or its address.
 
 What is taken out must not tell what the key is: an upstream repeats its caller's words, and a
 caller who sees which of them are taken out reads the key by guessing. So nothing is looked for but

@@ -66,7 +66,7 @@ async def test_what_the_tables_name_can_be_asked_for() -> None:
         ('[characters.x]\ngreting = "Hi"', "TRIALOGUE_CHARACTERS.x.greting"),
         ('[characters.x]\ngreeting = " "', "TRIALOGUE_CHARACTERS.x.greeting"),
         ("characters = 3", "TRIALOGUE_CHARACTERS"),
-        ('[characters.x]\ngreeting = "a"\n[characters.X]\ngreeting = "b"', "great and small"),
+        ('[characters.x]\ngreeting = "a"\n[characters.X]\ngreeting = "b"', "regardless of case"),
         ('[characters.""]\ngreeting = "a"', "names of one line"),
         ('[templates.x]\ntemplate = "{{ prompt"', "TRIALOGUE_TEMPLATES.x.template: The template"),
         ('[templates.x]\ntemplate = "Hello"', "TRIALOGUE_TEMPLATES.x.template: .*%1"),

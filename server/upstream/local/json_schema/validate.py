@@ -1,4 +1,4 @@
-"""Whether a value fits a JSON Schema."""
+"""Validate a value by a JSON Schema."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from storage.model import Status, Usage
 from storage.port import NotFoundError, UnavailableError
 from storage.sqlite.store import SQLiteStore
 from tests.storage.nouns import ADA, BOB
-from tests.support.fakes import Clock, Puppet
+from tests.support.fakes import Puppet
 
 NOON = datetime(2026, 12, 31, 12, tzinfo=UTC)
 
@@ -165,7 +165,7 @@ async def test_what_waits_is_refused_when_what_runs_has_spent_all(
 
 
 async def test_an_answer_is_not_interrupted_by_who_may_not_ask(
-    core: Conversations, upstream: Puppet, store: SQLiteStore, clock: Clock
+    core: Conversations, upstream: Puppet, store: SQLiteStore, clock: Calendar
 ) -> None:
     running = await core.ask(ADA, "c", Ask("One"))
     await store.spend(ADA, 100, clock())
