@@ -1,7 +1,15 @@
-"""Runs the store's contract on SQLite; another adapter does the same with a `store` of its own."""
+"""Runs the store's contract on every adapter that there is."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+
+from storage.port import Store
+from storage.sqlite.store import SQLiteStore
 from tests.storage.contract import (
     completions,
     conversations,
@@ -11,6 +19,17 @@ from tests.storage.contract import (
     turns,
     usage,
 )
+
+#: how each is opened, empty, in a folder of its own
+ADAPTERS: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Store]]] = {
+    "sqlite": lambda folder: SQLiteStore(folder / "trialogue.db"),
+}
+
+
+@pytest.fixture(params=ADAPTERS)
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    async with ADAPTERS[request.param](tmp_path) as opened:
+        yield opened
 
 
 class TestIsolation(owners.Isolation): ...

@@ -1,0 +1,97 @@
+"""What the documents name is there: every path, module, link and folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.live import ROOT
+
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("examples/*.md"))
+)
+#: folders at the top, by which a path is known for one of ours
+TOP = "bench|bin|clients|docs|examples|proto|server|storage|tests|tools"
+PATH = re.compile(rf"(?<![\w./:@-])((?:{TOP})/[\w./-]*\w)")
+NAME = re.compile(r"`([\w-]+\.(?:py|sql|toml|lock|proto|yaml|md))`")
+MODULE = re.compile(r"python -m ((?:bench|tests|tools)[.\w]*)")
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]*))?\)")
+#: what users have, and we have not
+THEIRS = {"trialogue.toml"}
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_is_there(page: str) -> None:
+    missing = [path for path in PATH.findall(text_of(page)) if not (ROOT / path).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_is_named_without_its_folder_is_there(page: str) -> None:
+    names = set(NAME.findall(text_of(page))) - THEIRS
+    folders = (ROOT, *(ROOT / folder for folder in TOP.split("|")))
+    found = {path.name for folder in folders[1:] for path in folder.rglob("*")}
+    found |= {path.name for path in ROOT.iterdir()}
+    assert names - found == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_module_that_is_to_be_run_is_there(page: str) -> None:
+    for module in MODULE.findall(text_of(page)):
+        assert importlib.util.find_spec(module) is not None, module
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    for path, anchor in LINK.findall(text_of(page)):
+        there = (ROOT / page).parent / path if path else ROOT / page
+        assert there.exists(), path
+        if anchor:
+            assert anchor in anchors(there), f"{path}#{anchor}"
+
+
+def tree() -> Iterator[tuple[str, str]]:
+    """Yield the folders of the drawn tree, each with what stands beside it."""
+    drawn = text_of("docs/architecture.md").partition("## Tree")[2].split("```")[1]
+    folder, about = "", ""
+    for line in drawn.strip().splitlines():
+        begun = re.match(r"(\S+)/ +(.*)", line)
+        if begun:
+            if folder:
+                yield folder, about
+            folder, about = begun[1], begun[2]
+        else:
+            about += " " + line.strip()
+    yield folder, about
+
+
+def test_the_drawn_tree_has_every_folder_and_no_other() -> None:
+    drawn = dict(tree())
+    assert [folder for folder in drawn if not (ROOT / folder).is_dir()] == []
+    there = {
+        str(module.parent.relative_to(ROOT))
+        for top in ("server", "storage", "clients", "tools", "bench")
+        for module in (ROOT / top).rglob("*.py")
+    }
+    assert there - drawn.keys() == set()
+
+
+def test_the_files_of_the_drawn_tree_are_in_their_folders() -> None:
+    for folder, about in tree():
+        for name in re.findall(r"\b\w+\.py\b", about):
+            assert (ROOT / folder / name).is_file(), f"{folder}/{name}"
