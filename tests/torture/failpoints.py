@@ -147,7 +147,7 @@ async def checked(path: Path, told: list[dict[str, Any]]) -> list[str]:
     puppet = Puppet()
     async with SQLiteStore(path) as store, core_of(store, puppet, Defaults(MODEL)) as core:
         rest = [one for one in told if "imported" not in one]
-        broken = [line for one in rest for line in await _kept(core, one, told)]
+        broken = [line for one in rest for line in await _kept(core, puppet, one, told)]
         for owner, turn in await store.running():
             broken.append(f"{owner}: {turn.id} is still running")
         puppet.answer("Here again")
@@ -183,7 +183,9 @@ async def _seen(store: SQLiteStore) -> int:
     return count if whole and len(found) == count else -1
 
 
-async def _kept(core: Conversations, one: dict[str, Any], told: list[dict[str, Any]]) -> list[str]:
+async def _kept(
+    core: Conversations, puppet: Puppet, one: dict[str, Any], told: list[dict[str, Any]]
+) -> list[str]:
     ended = {other["ended"] for other in told if "ended" in other}
     deleted = {"deleted": "d"} in told
     match one:
@@ -193,9 +195,7 @@ async def _kept(core: Conversations, one: dict[str, Any], told: list[dict[str, A
             broken = [] if page.items[-1].content == words else [f"{turn_id}: question lost"]
             if turn_id not in ended and turn.status is Status.RUNNING:
                 broken.append(f"{turn_id} is running")
-            if "key" in one and (await core.ask(OWNER, "c", _same(one))).id != turn_id:
-                broken.append(f"{turn_id}: its idempotency key is forgotten")
-            return broken
+            return broken + (await _asked_again(core, puppet, turn, one) if "key" in one else [])
         case {"ended": turn_id, "status": status, "answer": answer}:
             turn = await core.turn(OWNER, turn_id)
             same = (turn.status.value, turn.answer) == (status, answer)
@@ -218,8 +218,20 @@ async def _kept(core: Conversations, one: dict[str, Any], told: list[dict[str, A
     raise AssertionError(one)
 
 
-def _same(one: dict[str, Any]) -> Ask:
-    return Ask(one["question"], idempotency_key=one["key"])
+async def _asked_again(
+    core: Conversations, puppet: Puppet, turn: Turn, one: dict[str, Any]
+) -> list[str]:
+    """Come back with an idempotency key, for the answer there is or, where it was cut, for another."""
+    left = turn.status is Status.INTERRUPTED
+    if left:
+        puppet.answer("At last")
+    found = await core.ask(OWNER, "c", Ask(one["question"], idempotency_key=one["key"]))
+    if not left:
+        return [] if found.id == turn.id else [f"{turn.id}: its idempotency key is forgotten"]
+    if found.id == turn.id or found.question_id != turn.question_id:
+        return [f"{turn.id}: its question is not answered anew, but by {found.id}"]
+    end = await _end(core, found)
+    return [] if end.answer == "At last" else [f"{found.id}: {end.status}, {end.answer!r}"]
 
 
 #: What no file of ours may ever hold.

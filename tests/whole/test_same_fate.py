@@ -94,9 +94,9 @@ def ended(reason: str) -> Behaviour:
     return say("Half an ans", finish=reason)
 
 
-async def fates(house: House, auth: tuple[Door, ...], reply: Behaviour) -> dict[str, str]:
+async def fates(house: House, doors: tuple[Door, ...], reply: Behaviour) -> dict[str, str]:
     found = {}
-    for door in auth:
+    for door in doors:
         house.upstream.script(reply)
         found[door.__name__] = await door(house)
     return found
@@ -107,8 +107,8 @@ async def fates(house: House, auth: tuple[Door, ...], reply: Behaviour) -> dict[
 async def test_a_stream_that_ends_in_the_middle_is_broken(
     house: House, broken: Callable[..., Behaviour], so_far: tuple[bytes, ...]
 ) -> None:
-    auth = (House.conversation, *STREAMS)
-    found = await fates(house, auth, broken("Half an ", *so_far, "ans"))
+    doors = (House.conversation, *STREAMS)
+    found = await fates(house, doors, broken("Half an ", *so_far, "ans"))
     assert found == dict.fromkeys(found, BROKEN)
 
 
@@ -125,8 +125,8 @@ async def test_a_stream_that_ends_in_the_middle_is_broken(
     ],
 )
 async def test_a_word_for_an_end_means_the_same(house: House, word: str, fate: str) -> None:
-    auth = (House.conversation, *STREAMS, *WHOLE)
-    found = await fates(house, auth, ended(word))
+    doors = (House.conversation, *STREAMS, *WHOLE)
+    found = await fates(house, doors, ended(word))
     assert found == dict.fromkeys(found, fate)
 
 

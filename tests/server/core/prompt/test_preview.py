@@ -19,12 +19,12 @@ from storage.sqlite.store import SQLiteStore
 from tests.server.core.histories import OWNER, keep, random_history, text
 from tests.support.fakes import MODEL, Parrot
 
-HISTORIES = 1000
+HISTORIES = 200
 WINDOW = 900
 
 
 @pytest.mark.slow
-async def test_a_thousand_previews_are_what_is_sent(store: SQLiteStore) -> None:
+async def test_200_previews_are_what_is_sent(store: SQLiteStore) -> None:
     dice = random.Random(20261121)
     clock = count(1_000_000, 1000)
     ids = Ids(lambda: next(clock))
