@@ -67,7 +67,13 @@ class ScriptedUpstream:
         self.port = 0
 
     async def __aenter__(self) -> ScriptedUpstream:
-        self._server = await asyncio.start_server(self._converse, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(
+            self._converse,
+            "127.0.0.1",
+            0,
+            # a crowd that comes at once is not to be dropped: each would try again a second later
+            backlog=4096,
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -221,7 +221,7 @@ async def _kept(
 async def _asked_again(
     core: Conversations, puppet: Puppet, turn: Turn, one: dict[str, Any]
 ) -> list[str]:
-    """Come back with an idempotency key, for the answer there is or, where it was cut, for another."""
+    """Come back with an idempotency key: for the answer there is, or another where it was cut."""
     left = turn.status is Status.INTERRUPTED
     if left:
         puppet.answer("At last")

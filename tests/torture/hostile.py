@@ -29,9 +29,14 @@ from tests.support.live import Process
 from tests.support.wires import WIRES, RefusedError, Wire
 from tests.torture.hostile_drips import Dripping
 from tests.torture.hostile_frames import broken_frames, broken_paths, random_protobuf
-from tests.torture.hostile_messages import gzip_bomb, huge_messages, nested_json, random_messages
+from tests.torture.hostile_messages import (
+    MIB,
+    gzip_bomb,
+    huge_messages,
+    nested_json,
+    random_messages,
+)
 
-MIB = 1 << 20
 #: Bytes that the server may take more than before: when it is over, and at the worst moment.
 ROOM, ROOM_AT_WORST = 64 * MIB, 128 * MIB
 #: Descriptors that may be more: connections of the pool, files of the encodings.

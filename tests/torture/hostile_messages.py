@@ -19,7 +19,8 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.live import Process
 from tests.support.raw_websocket import CLOSE, CONTINUATION, TEXT, frame, raw_peer
-from tests.torture.hostile import MIB
+
+MIB = 1 << 20
 
 DEPTH = 100_000
 _HEAD = b"POST /ask/hostile HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

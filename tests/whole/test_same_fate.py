@@ -17,7 +17,7 @@ from tests.server.transports.openai.openai_client import CHAT, Served, serving
 from tests.server.upstream.remote.turn_helpers import asking
 from tests.support.upstream_script import Behaviour, cut, document, event, reset, say, truncated
 from tests.support.upstream_server import ScriptedUpstream
-from tests.torture.hostile import MIB
+from tests.torture.hostile_messages import MIB
 
 BROKEN = "broken"
 
