@@ -10,16 +10,22 @@ from typing import Any
 
 import pytest
 
+from server.upstream.answering import Answering
 from server.upstream.pool import PoolMember
 from server.upstream.remote.bounds import Bounds
 from server.upstream.remote.client import UpstreamClient
+from server.upstream.retry import Retries
 from tests.server.transports.openai.openai_client import CHAT, Served, serving
-from tests.server.upstream.remote.turn_helpers import asking
 from tests.support.upstream_script import Behaviour, cut, document, event, reset, say, truncated
 from tests.support.upstream_server import ScriptedUpstream
 from tests.torture.hostile_messages import MIB
 
 BROKEN = "broken"
+#: an eighth of the usual bounds, in their own proportions
+EIGHTH = MIB // 8
+BOUNDS = Bounds(
+    linger=0.2, answer_chars=8 * EIGHTH, answer_bytes=64 * EIGHTH, event_bytes=16 * EIGHTH
+)
 
 
 @dataclass
@@ -74,8 +80,8 @@ class House:
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with ScriptedUpstream() as upstream:
-        speaker = UpstreamClient(api_key="k", base_url=upstream.base_url, bounds=Bounds(linger=0.2))
-        writer = asking(api_key="k", base_url=upstream.base_url, retries=0)
+        speaker = UpstreamClient(api_key="k", base_url=upstream.base_url, bounds=BOUNDS)
+        writer = Answering(speaker, retries=Retries(0))
         async with serving(tmp_path, [PoolMember("scripted", writer, speaker)]) as served:
             yield House(served, upstream)
 
@@ -138,15 +144,15 @@ async def test_a_server_that_has_no_word_for_an_end_has_stopped(house: House) ->
 @pytest.mark.parametrize(
     ("reply", "fate"),
     [
-        (say(chunk("a" * 2 * MIB), "b"), "stop"),
-        (say(chunk("a" * 7 * MIB), "b" * 1_000), "stop"),
-        (say(*("a" * MIB for _ in range(8))), "stop"),
-        (say(*("a" * MIB for _ in range(8)), "b"), BROKEN),
-        (say(b": " + b"a" * 17 * MIB + b"\n\n", "b"), BROKEN),
-        (say(event({"choices": [], "padding": "a" * 17 * MIB}), "b"), BROKEN),
-        (say(event({"choices": [], "padding": "a" * 15 * MIB}), "b"), "stop"),
+        (say(chunk("a" * 2 * EIGHTH), "b"), "stop"),
+        (say(chunk("a" * 7 * EIGHTH), "b" * 1_000), "stop"),
+        (say(*("a" * EIGHTH for _ in range(8))), "stop"),
+        (say(*("a" * EIGHTH for _ in range(8)), "b"), BROKEN),
+        (say(b": " + b"a" * 17 * EIGHTH + b"\n\n", "b"), BROKEN),
+        (say(event({"choices": [], "padding": "a" * 17 * EIGHTH}), "b"), BROKEN),
+        (say(event({"choices": [], "padding": "a" * 15 * EIGHTH}), "b"), "stop"),
     ],
-    ids=["2 MiB", "7 MiB", "8 Mi", "more", "comment", "17 MiB", "15 MiB"],
+    ids=["2", "7", "8", "more", "comment", "17", "15"],
 )
 async def test_what_is_too_long_is_so_by_every_door(
     house: House, reply: Behaviour, fate: str
@@ -155,7 +161,7 @@ async def test_what_is_too_long_is_so_by_every_door(
     assert found == dict.fromkeys(found, fate)
 
 
-@pytest.mark.parametrize(("length", "fate"), [(8 * MIB, "stop"), (8 * MIB + 1, BROKEN)])
+@pytest.mark.parametrize(("length", "fate"), [(8 * EIGHTH, "stop"), (8 * EIGHTH + 1, BROKEN)])
 async def test_so_is_an_answer_in_one_piece(house: House, length: int, fate: str) -> None:
     said = {"role": "assistant", "content": "a" * length}
     body = {"choices": [{"index": 0, "message": said, "finish_reason": "stop"}]}

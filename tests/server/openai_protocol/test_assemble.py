@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from typing import Any
@@ -104,9 +105,11 @@ def test_adding_a_piece_costs_what_it_brings_however_much_is_there() -> None:
             nonlocal calls
             calls += event in ("call", "c_call")
 
+        gc.disable()  # what others have it call is no part of this
         sys.setprofile(count)
         hear(whole, choices=[{"index": 0, "delta": delta, "logprobs": {"content": [token] * 20}}])
         sys.setprofile(None)
+        gc.enable()
         return calls
 
     first = min(counted() for _ in range(5))
