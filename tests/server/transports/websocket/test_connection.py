@@ -161,7 +161,9 @@ class TestReaders:
     ) -> None:
         turn_id = await long_turn(conversations, upstream)
         pieces = [f"{number} " for number in range(5_000)]
-        async with serving(conversations) as served, served.peer(max_queue=1) as peer:
+        # it leaves with all that it asked for unread: nobody says goodbye
+        leaving: dict[str, Any] = {"max_queue": 1, "close_timeout": 0.05}
+        async with serving(conversations) as served, served.peer(**leaving) as peer:
             for _ in range(60):  # more than all buffers on the way hold, as large as they may grow
                 await peer.say("follow", turn_id=turn_id)
             await peer.say("ask", request_id="a", conversation_id="d", prompt="x")
