@@ -202,6 +202,7 @@ async def test_nor_do_those_to_the_key_itself(house: House, way: str) -> None:
         assert await WAYS[way](house, guess) == plain.replace(PLAIN, guess), guess
 
 
+@pytest.mark.slow
 async def test_the_script_reads_nothing() -> None:
     assert await attacked(300, 1, Fork) == ""
 

@@ -100,6 +100,7 @@ async def moved(_: Process, database: Path) -> AsyncIterator[None]:
     database.with_name("moved.db").rename(database)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [locked, full, moved], ids=lambda fault: str(fault.__name__))
 async def test_asks_are_refused_and_running_answers_wait(
     tmp_path: Path, fault: Callable[[Process, Path], Any]
@@ -127,6 +128,7 @@ async def test_asks_are_refused_and_running_answers_wait(
     settled(database)
 
 
+@pytest.mark.slow
 async def test_a_file_that_was_deleted_is_not_written_to(tmp_path: Path) -> None:
     database = tmp_path / NAME
     async with Fork(tmp_path) as server:
@@ -194,6 +196,7 @@ def kept_text(database: Path) -> str:
 IMPATIENT = ("--storage-patience", "0.5")
 
 
+@pytest.mark.slow
 async def test_an_answer_that_could_not_be_kept_is_interrupted_after_a_restart(
     tmp_path: Path,
 ) -> None:
@@ -212,6 +215,7 @@ async def test_an_answer_that_could_not_be_kept_is_interrupted_after_a_restart(
     nothing_is_half_written(tmp_path / NAME)
 
 
+@pytest.mark.slow
 async def test_an_answer_that_was_told_as_failed_is_kept_so_when_the_database_is_back(
     tmp_path: Path,
 ) -> None:
