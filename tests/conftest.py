@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -101,3 +102,12 @@ def open_umask() -> Iterator[None]:
     before = os.umask(0)
     yield
     os.umask(before)
+
+
+@pytest.fixture
+def process_as_it_was() -> Iterator[None]:
+    """Undo what a start changes in its process."""
+    umask, limit = os.umask(0o022), resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield
+    os.umask(umask)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)

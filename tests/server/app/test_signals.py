@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -19,15 +16,7 @@ from server.config.settings import load
 from storage.model import Status
 from storage.sqlite.store import SQLiteStore
 
-
-@pytest.fixture(autouse=True)
-def _kept_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Undo what a start changes in its process."""
-    monkeypatch.chdir(tmp_path)
-    umask, limit = os.umask(0o022), resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield
-    os.umask(umask)
-    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+pytestmark = pytest.mark.usefixtures("own_folder", "process_as_it_was")
 
 
 def send(number: signal.Signals) -> None:

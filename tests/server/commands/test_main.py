@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import resource
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -233,15 +230,6 @@ def test_a_doctor_names_what_is_wrong(capsys: Captured) -> None:
 # Serve
 
 
-@pytest.fixture
-def _kept_as_it_was() -> Iterator[None]:
-    """Undo what a start changes in its process."""
-    umask, limit = os.umask(0o022), resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield
-    os.umask(umask)
-    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
-
-
 FREE_FIELDS = {"http_port": 0, "grpc_port": 0, "websocket_port": 0}
 
 
@@ -253,7 +241,7 @@ async def refused(**flags: object) -> str:
     return str(error.value)
 
 
-@pytest.mark.usefixtures("_kept_as_it_was")
+@pytest.mark.usefixtures("process_as_it_was")
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
@@ -272,7 +260,7 @@ async def test_a_start_that_cannot_be_is_one_line(flags: dict[str, str], told: s
     assert told in await refused(**flags)
 
 
-@pytest.mark.usefixtures("_kept_as_it_was")
+@pytest.mark.usefixtures("process_as_it_was")
 @pytest.mark.parametrize("port", ["http_port", "grpc_port", "websocket_port"])
 async def test_a_port_that_is_taken_is_one_line(port: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -297,7 +285,7 @@ def test_a_doctor_says_who_is_let_in(words: tuple[str, ...], told: str, capsys: 
     assert told in run("doctor", *FREE, *words, captured=capsys)[1]
 
 
-@pytest.mark.usefixtures("_kept_as_it_was")
+@pytest.mark.usefixtures("process_as_it_was")
 async def test_what_a_server_writes_is_nobody_else_s_to_read() -> None:
     """Whatever writes it: our own code, SQLite, a library."""
     await refused(database="sqlite:///no/such/folder.db")
