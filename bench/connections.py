@@ -125,7 +125,7 @@ async def _concurrency(server: Process, count: int) -> AsyncIterator[None]:
         await asyncio.gather(*(one.close() for one in sockets))
 
 
-class _Answer:
+class _Reply:
     """A long answer that a scripted upstream writes, piece by piece, at its own pace."""
 
     def __init__(self, megabytes: float, seconds: float) -> None:
@@ -164,7 +164,7 @@ async def _written(
     server: Process, upstream: ScriptedUpstream, deaf: int, megabytes: float, broken: list[str]
 ) -> int:
     """Write a long answer; return how much more the server took of memory at the most."""
-    answer = _Answer(megabytes, SECONDS)
+    answer = _Reply(megabytes, SECONDS)
     upstream.script(answer.behave)
     rest = (await settled(server.pid)).memory
     forget_peak(server.pid)

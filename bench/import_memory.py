@@ -42,7 +42,7 @@ TEXT = (
 
 
 @dataclass(frozen=True)
-class Run:
+class ImportRun:
     """How one run of the client ended."""
 
     code: int
@@ -180,12 +180,12 @@ async def _whole(session: aiohttp.ClientSession, conversations: int, broken: lis
     return kept
 
 
-async def _imported(server: Process, file: Path) -> Run:
+async def _imported(server: Process, file: Path) -> ImportRun:
     began = time.monotonic()
     client = await _client(server, file)
     output, errors = await client.communicate()
     seconds = time.monotonic() - began
-    return Run(client.returncode or 0, output.decode(), errors.decode(), seconds)
+    return ImportRun(client.returncode or 0, output.decode(), errors.decode(), seconds)
 
 
 async def _client(server: Process, file: Path) -> asyncio.subprocess.Process:

@@ -207,7 +207,9 @@ class Settings(BaseSettings):
         60.0, "TRIALOGUE_UPSTREAM_FIRST_BYTE_TIMEOUT", help="seconds until an answer begins"
     )
     upstream_retries: int = _setting(
-        2, "TRIALOGUE_UPSTREAM_RETRIES", help="before an answer begins, never later"
+        2,
+        "TRIALOGUE_UPSTREAM_RETRIES",
+        help="of a turn, before its answer begins; under /v1 clients try again by themselves",
     )
     drain_seconds: float = _setting(
         25.0,

@@ -20,7 +20,7 @@ Sized = TypeVar("Sized", Message, Turn, Piece)
 LOOKED_UP_AT_ONCE = 1_000
 
 
-class Run(Protocol):
+class StepRun(Protocol):
     """Runs a function of the connection, in a transaction."""
 
     def __call__(self, work: Callable[[sqlite3.Connection], T], /) -> Awaitable[T]: ...
@@ -33,7 +33,7 @@ class Bulk:
     dies in between, the next start finds it and purges it.
     """
 
-    def __init__(self, step: Run, read: Run) -> None:
+    def __init__(self, step: StepRun, read: StepRun) -> None:
         self._step = step
         self._read = read
         self._closing = False

@@ -22,7 +22,7 @@ DAMAGED_VALUE = "The database is damaged: what was kept there cannot be read."
 Work = Callable[[sqlite3.Connection], Any]
 
 
-class Connection(aiosqlite.Connection):
+class WriteConnection(aiosqlite.Connection):
     """An aiosqlite connection that runs a whole function on its thread: one hop, not one a row."""
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -39,7 +39,9 @@ class GroupCommit:
     committed one by one, and what else was waiting comes before each.
     """
 
-    def __init__(self, connection: Connection, present: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, connection: WriteConnection, present: Callable[[], None] = lambda: None
+    ) -> None:
         """`present` raises where a write would be lost; it is called around every commit."""
         self._connection = connection
         self._present = present

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 from storage.sqlite.files import BESIDE, appear, beside, fresh
-from storage.sqlite.group_commit import Connection
+from storage.sqlite.group_commit import WriteConnection
 from storage.sqlite.integrity import DamagedError, reading
 from storage.sqlite.migrations import migrate
 
@@ -25,11 +25,11 @@ class DatabaseInUseError(Exception):
 @asynccontextmanager
 async def opened(
     path: Path, connect: Callable[[Path], sqlite3.Connection]
-) -> AsyncIterator[Connection]:
+) -> AsyncIterator[WriteConnection]:
     """Open a connection with a thread of its own, and close it in the end."""
     # Made before aiosqlite's thread is: where that fails, no thread is left behind.
     made = await asyncio.to_thread(connect, path)
-    connection = Connection(lambda: made, iter_chunk_size=64)
+    connection = WriteConnection(lambda: made, iter_chunk_size=64)
     await connection
     try:
         yield connection

@@ -36,7 +36,7 @@ from storage.sqlite import (
 from storage.sqlite.bulk import Bulk, portions
 from storage.sqlite.file_identity import Presence
 from storage.sqlite.files import room
-from storage.sqlite.group_commit import Connection, GroupCommit, renamed
+from storage.sqlite.group_commit import GroupCommit, WriteConnection, renamed
 from storage.sqlite.integrity import check
 from storage.sqlite.opening import DatabaseInUseError, Lock, make, opened, reader, writer
 
@@ -94,7 +94,7 @@ class SQLiteStore:
     def waiting(self) -> int:
         return self._writer.waiting
 
-    async def _leave(self, writing: Connection, presence: Presence) -> None:
+    async def _leave(self, writing: WriteConnection, presence: Presence) -> None:
         """Close the writer first where its file is gone: whoever closes last, if it can write,
         deletes the log by its name, and that may be another server's by now.
         """

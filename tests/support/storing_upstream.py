@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from server.transports.openai.stored_objects.resources import Does, Rule, rule_of
+from server.transports.openai.stored_objects.resources import Does, ResourceRule, rule_of
 
 
 @dataclass
@@ -86,7 +86,7 @@ class StoringUpstream:
             self._fill(answer, rule, raw.decode("latin-1"))
         return web.json_response(answer)
 
-    def _page(self, rule: Rule, request: web.Request) -> dict[str, Any]:
+    def _page(self, rule: ResourceRule, request: web.Request) -> dict[str, Any]:
         ours = [one for one in reversed(self.things.values()) if one.kind == rule.made]
         after, limit = request.query.get("after"), int(request.query.get("limit", "20"))
         ids = [one.id for one in ours]
@@ -94,7 +94,7 @@ class StoringUpstream:
         data = [{"id": one.id, "leaked": [one.said]} for one in behind[:limit]]
         return {"object": "list", "data": data, "has_more": len(behind) > limit}
 
-    def _fill(self, answer: dict[str, Any], rule: Rule, said: str) -> None:
+    def _fill(self, answer: dict[str, Any], rule: ResourceRule, said: str) -> None:
         for place, kind in rule.places:
             if "@" not in place:
                 _put(answer, place.split("."), self.make(kind, said))

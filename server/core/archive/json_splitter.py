@@ -47,7 +47,7 @@ async def cuts(
     chunks: AsyncIterator[bytes], *, largest: int = LARGEST
 ) -> AsyncGenerator[JsonSlice, None]:
     """Yield the values of the outermost list or object. Raises BrokenError where the JSON ends."""
-    text = _Text(chunks, largest)
+    text = _StringState(chunks, largest)
     await text.skip_mark()
     match await text.peek():
         case start if start == _LIST:
@@ -67,7 +67,7 @@ async def cuts(
         raise text.broken()
 
 
-class _Text:
+class _StringState:
     """A position in JSON that comes in pieces; holds one block, and the value that is being cut."""
 
     def __init__(self, chunks: AsyncIterator[bytes], largest: int) -> None:

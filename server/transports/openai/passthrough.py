@@ -15,7 +15,7 @@ from server.transports.openai.exchange import Exchange
 from server.transports.openai.stored_objects.admission import Admission
 from server.transports.openai.stored_objects.lists import OwnLists
 from server.transports.openai.stored_objects.ownership import Ownership
-from server.transports.openai.stored_objects.resources import Does, Rule, rule_of
+from server.transports.openai.stored_objects.resources import Does, ResourceRule, rule_of
 from server.upstream.port import Call
 from storage.port import UnavailableError
 
@@ -86,7 +86,7 @@ class PassthroughRoutes:
         self,
         exchange: Exchange,
         call: Call,
-        rule: Rule | None,
+        rule: ResourceRule | None,
         path_ids: Mapping[str, str],
         *,
         adopt: bool = False,

@@ -51,7 +51,7 @@ class TextCompletion:
     """A text completion that can be answered."""
 
     options: Options
-    composer: tuple[TextPrompt, ...]
+    prompts: tuple[TextPrompt, ...]
     echo: bool
 
 
@@ -87,21 +87,21 @@ def read_completion(asked: Fields, named: str | None) -> TextCompletion:
     if options.stream and best is not None and best > options.n:
         raise ApiError("Cannot stream results with best_of > n.", "best_of")
     asked.text("suffix")
-    composer = tuple(_prompts(asked, options.model))
-    if len(composer) * options.n > MOST_TEXTS:
-        raise errors.overlong("prompt", MOST_TEXTS // options.n, len(composer))
+    prompts = tuple(_prompts(asked, options.model))
+    if len(prompts) * options.n > MOST_TEXTS:
+        raise errors.overlong("prompt", MOST_TEXTS // options.n, len(prompts))
     window = model(options.model).window
-    for prompt in composer:
+    for prompt in prompts:
         if prompt.tokens > window:
             raise errors.overflow(window, prompt.tokens, "prompt")
-    return TextCompletion(options, composer, asked.flag("echo"))
+    return TextCompletion(options, prompts, asked.flag("echo"))
 
 
 def write(asked: TextCompletion, script: Script, fingerprint: str) -> Written:
     """Write all choices for all prompts."""
     choices = tuple(
         _choice(asked, prompt, turn, script)
-        for prompt in asked.composer
+        for prompt in asked.prompts
         for turn in range(asked.options.n)
     )
     return Written(asked, choices, fingerprint)
@@ -174,7 +174,7 @@ def _choice(asked: TextCompletion, prompt: TextPrompt, turn: int, script: Script
 
 
 def _echoed(written: Written, index: int) -> str:
-    prompt = written.asked.composer[index // written.asked.options.n]
+    prompt = written.asked.prompts[index // written.asked.options.n]
     return prompt.text if written.asked.echo else ""
 
 
@@ -204,5 +204,5 @@ def _head(written: Written) -> dict[str, Any]:
 
 
 def _usage(written: Written) -> dict[str, Any]:
-    prompt = sum(prompt.tokens for prompt in written.asked.composer)
+    prompt = sum(prompt.tokens for prompt in written.asked.prompts)
     return usage(prompt, sum(choice.tokens for choice in written.choices))

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from storage.port import BusyError, UnavailableError
-from storage.sqlite.group_commit import Connection, GroupCommit
+from storage.sqlite.group_commit import GroupCommit, WriteConnection
 
 
 @pytest.fixture
-async def connection(path: Path) -> AsyncIterator[Connection]:
+async def connection(path: Path) -> AsyncIterator[WriteConnection]:
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
-    opened = Connection(connect, iter_chunk_size=64)
+    opened = WriteConnection(connect, iter_chunk_size=64)
     await opened
     await opened.run(lambda c: c.execute("CREATE TABLE numbers (n INTEGER UNIQUE, pad BLOB)"))
     yield opened
@@ -26,7 +26,7 @@ async def connection(path: Path) -> AsyncIterator[Connection]:
 
 
 @pytest.fixture
-async def commits(connection: Connection) -> list[str]:
+async def commits(connection: WriteConnection) -> list[str]:
     """Every statement that SQLite itself says it has run."""
     told: list[str] = []
     await connection.run(lambda c: c.set_trace_callback(told.append))
@@ -34,7 +34,7 @@ async def commits(connection: Connection) -> list[str]:
 
 
 @pytest.fixture
-async def writer(connection: Connection) -> AsyncIterator[GroupCommit]:
+async def writer(connection: WriteConnection) -> AsyncIterator[GroupCommit]:
     group = GroupCommit(connection)
     yield group
     await group.close()
@@ -108,7 +108,7 @@ async def test_steps_of_many_take_turns(writer: GroupCommit, path: Path) -> None
 
 
 async def test_steps_that_wait_are_counted_and_kept_when_closing(
-    connection: Connection, path: Path
+    connection: WriteConnection, path: Path
 ) -> None:
     group = GroupCommit(connection)
     waiting = [asyncio.create_task(group.step(put(n))) for n in range(5)]
@@ -151,7 +151,7 @@ async def test_a_cancelled_callers_write_is_kept(writer: GroupCommit, path: Path
     assert all(task.cancelled() for task in leaving)
 
 
-async def test_closing_commits_what_waits(connection: Connection, path: Path) -> None:
+async def test_closing_commits_what_waits(connection: WriteConnection, path: Path) -> None:
     group = GroupCommit(connection)
     waiting = [asyncio.create_task(group.write(put(n))) for n in range(20)]
     await asyncio.sleep(0)
@@ -163,7 +163,7 @@ async def test_closing_commits_what_waits(connection: Connection, path: Path) ->
 
 
 async def test_a_full_disk_fails_what_did_not_fit_and_nothing_else(
-    writer: GroupCommit, connection: Connection, path: Path
+    writer: GroupCommit, connection: WriteConnection, path: Path
 ) -> None:
     def put_much(c: sqlite3.Connection) -> None:
         c.execute("INSERT INTO numbers VALUES (2, zeroblob(1000000))")
@@ -182,7 +182,7 @@ async def test_a_full_disk_fails_what_did_not_fit_and_nothing_else(
 
 
 async def test_a_commit_that_fails_fails_all_and_keeps_nothing(
-    writer: GroupCommit, connection: Connection, path: Path
+    writer: GroupCommit, connection: WriteConnection, path: Path
 ) -> None:
     """A deferred foreign key is checked by COMMIT alone, which then fails for real."""
     await connection.run(lambda c: c.execute("PRAGMA foreign_keys = ON"))

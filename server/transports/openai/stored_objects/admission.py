@@ -26,7 +26,7 @@ from server.transports.openai.stored_objects.references import (
     read_once,
     references,
 )
-from server.transports.openai.stored_objects.resources import STATELESS, Does, Rule, rule_of
+from server.transports.openai.stored_objects.resources import STATELESS, Does, ResourceRule, rule_of
 from server.upstream.bodies import JSON
 from server.upstream.port import Call
 from storage.model import UpstreamObject
@@ -44,7 +44,7 @@ class Admitted:
     """A request that may go on: as which call, by which rule, with whose ids in its path."""
 
     call: Call
-    rule: Rule
+    rule: ResourceRule
     path_ids: Mapping[str, str]
 
 

@@ -11,7 +11,7 @@ from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.errors import ApiError, quote, unsupported
 from server.transports.openai.exchange import Exchange
 from server.transports.openai.stored_objects.ownership import Ownership
-from server.transports.openai.stored_objects.resources import Rule
+from server.transports.openai.stored_objects.resources import ResourceRule
 from server.transports.openai.upstream_json import refuse_bad
 from server.upstream.bodies import whole
 from server.upstream.port import Call, UpstreamFailedError
@@ -35,7 +35,7 @@ class OwnLists:
         self._passthrough = passthrough
         self._ownership = ownership
 
-    async def page(self, exchange: Exchange, rule: Rule, call: Call) -> None:
+    async def page(self, exchange: Exchange, rule: ResourceRule, call: Call) -> None:
         """Answer with one page; `call` is for the upstream's own list. Raises RefusedError."""
         query, limit, after = _asked(call.query)
         if after is not None:
@@ -54,7 +54,7 @@ class OwnLists:
         await exchange.answer(_shown(found[:limit], more=further or len(found) > limit))
 
     async def _page(
-        self, exchange: Exchange, rule: Rule, call: Call
+        self, exchange: Exchange, rule: ResourceRule, call: Call
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Return the caller's own of a page of the upstream's, and behind what the next begins."""
         async with self._passthrough.call(call) as reply:

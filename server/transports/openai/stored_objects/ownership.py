@@ -15,7 +15,7 @@ from server.openai_protocol.sse import Cutter, OversizedEventError, data_of
 from server.transports.openai.body import read_json
 from server.transports.openai.exchange import Exchange
 from server.transports.openai.stored_objects.references import may_name, references
-from server.transports.openai.stored_objects.resources import Does, Rule, told
+from server.transports.openai.stored_objects.resources import Does, ResourceRule, told
 from server.upstream.bodies import EVENTS, JSON, one, whole
 from server.upstream.port import Reply, UpstreamError, UpstreamFailedError
 from storage.model import UpstreamObject
@@ -74,7 +74,7 @@ class Ownership:
     async def heard(
         self,
         exchange: Exchange,
-        rule: Rule,
+        rule: ResourceRule,
         path_ids: Mapping[str, str],
         reply: Reply,
         *,
@@ -106,7 +106,7 @@ class Ownership:
         return reply
 
     async def learn(
-        self, exchange: Exchange, rule: Rule, within: str | None, data: bytes, reply: Reply
+        self, exchange: Exchange, rule: ResourceRule, within: str | None, data: bytes, reply: Reply
     ) -> str | None:
         """Keep whose the things in an answer or an event are; return what they are within.
 
@@ -126,14 +126,14 @@ class Ownership:
         return within
 
     async def _read(
-        self, exchange: Exchange, rule: Rule, within: str | None, reply: Reply
+        self, exchange: Exchange, rule: ResourceRule, within: str | None, reply: Reply
     ) -> bytes:
         data = await whole(reply.body, _ANSWER_BYTES)
         await self.learn(exchange, rule, within, data, reply)
         return data
 
     async def _events(
-        self, exchange: Exchange, rule: Rule, within: str | None, reply: Reply
+        self, exchange: Exchange, rule: ResourceRule, within: str | None, reply: Reply
     ) -> AsyncIterator[bytes]:
         """Yield whole events, each when whose the things in it are is kept."""
         cutter = Cutter(_EVENT_BYTES)

@@ -23,7 +23,7 @@ class Does(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ResourceRule:
     """A route and what is whose in it.
 
     In `path`, `{files}` stands for the id of a file, which must be the caller's own, and `{*}` for
@@ -62,14 +62,18 @@ def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\{[^}]*\}", "([^/]+)", path))
 
 
-def _rule(line: str, *learns: tuple[str, str]) -> Rule:
+def _rule(line: str, *learns: tuple[str, str]) -> ResourceRule:
     """Read `METHOD,METHOD path does kind`."""
     methods, path, *rest = line.split()
     does = Does(rest[0]) if rest else Does.USES
-    return Rule(path, frozenset(methods.split(",")), does, rest[1] if rest[1:] else "", learns)
+    return ResourceRule(
+        path, frozenset(methods.split(",")), does, rest[1] if rest[1:] else "", learns
+    )
 
 
-def _collection(path: str, *learns: tuple[str, str], changes: bool = True) -> tuple[Rule, ...]:
+def _collection(
+    path: str, *learns: tuple[str, str], changes: bool = True
+) -> tuple[ResourceRule, ...]:
     """Return the routes that nearly every kind of thing has."""
     kind = path.rpartition("/")[2]
     one = f"{path}/{{{kind}}}"
@@ -202,7 +206,7 @@ ELSEWHERE = ("/chat/completions", "/completions", "/embeddings", "/moderations")
 _RULES = (*STATELESS, *STORING)
 
 
-def rule_of(method: str, path: str) -> tuple[Rule, dict[str, str]] | None:
+def rule_of(method: str, path: str) -> tuple[ResourceRule, dict[str, str]] | None:
     """Return the rule for a request and the ids in its path, with their kinds."""
     asked = "GET" if method == "HEAD" else method
     for rule in _RULES:
@@ -211,7 +215,7 @@ def rule_of(method: str, path: str) -> tuple[Rule, dict[str, str]] | None:
     return None
 
 
-def told(rule: Rule, answer: Any) -> list[tuple[str, str]]:
+def told(rule: ResourceRule, answer: Any) -> list[tuple[str, str]]:
     """Return the ids in an answer, or in an event of its stream, with their kinds."""
     if not isinstance(answer, dict):
         return []

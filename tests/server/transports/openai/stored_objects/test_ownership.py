@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from server.transports.openai.stored_objects.resources import STATELESS, STORING, Does, Rule
+from server.transports.openai.stored_objects.resources import STATELESS, STORING, Does, ResourceRule
 from tests.server.transports.openai.openai_client import connected, error_of
 from tests.server.transports.openai.stored_objects.shared_house import (
     SECRET,
@@ -137,7 +137,7 @@ class TestAnswers:
                 await self.learn(house, name)
 
     async def learn(self, house: House, name: str) -> None:
-        rule: Rule = RULES[name]
+        rule: ResourceRule = RULES[name]
         method, path = name.split()
         given = {"input_file_id": house.ids["ann"]["files"]} if rule.made == "batches" else {}
         before = set(house.upstream.things)
