@@ -15,6 +15,7 @@ from server.core.conversations import Conversations
 from server.core.turns.plan import Defaults
 from storage.sqlite.store import SQLiteStore
 from tests.support.fakes import Puppet
+from tests.support.tiny_gguf import tiny_gguf
 
 MODEL = "gpt-4o"
 
@@ -43,6 +44,12 @@ def _logs_as_before() -> Iterator[None]:
     yield
     structlog.reset_defaults()
     logging.disable(logging.NOTSET)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GGUF that llama.cpp loads in 50 ms; it writes nonsense, the same each time."""
+    return tiny_gguf(tmp_path_factory.mktemp("models") / "tiny.gguf")
 
 
 @pytest.fixture
