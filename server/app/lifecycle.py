@@ -102,6 +102,7 @@ async def _open(
             patience=settings.storage_patience,
             traces=traces,
             shared=lambda: auth.shared,
+            models=upstreams,
         )
     )
     show_upstreams(conversations.metrics, upstreams)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from dotenv import dotenv_values
 
@@ -11,10 +12,12 @@ from server.config.limits import UpstreamLimits
 from server.config.settings import TOML_FILE, Settings, SettingsError
 from server.config.tables import UpstreamTable
 from server.upstream.answering import Answering
-from server.upstream.pool import PoolMember
+from server.upstream.pool import ALL, PoolMember
 from server.upstream.remote.bounds import Bounds
 from server.upstream.remote.client import OPENAI, UpstreamClient, limit_name
 from server.upstream.retry import Retries
+
+T = TypeVar("T")
 
 
 def _kept(settings: Settings) -> int:
@@ -41,7 +44,17 @@ def listed(table: UpstreamTable, settings: Settings) -> PoolMember:
         models=table.models,
         aliases=table.aliases,
         completions_only=table.completions_only,
+        windows=_by_pattern(table.context_window),
+        tokenizers=_by_pattern(table.tokenizer),
+        strict=table.template == "strict",
     )
+
+
+def _by_pattern(given: T | Mapping[str, T] | None) -> Mapping[str, T]:
+    """Return a setting by the models that it is for: one value is for all of them."""
+    if given is None:
+        return {}
+    return given if isinstance(given, Mapping) else {ALL: given}
 
 
 def _key(table: UpstreamTable) -> str | None:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 
 def _address(value: str) -> str:
@@ -17,6 +25,20 @@ def _address(value: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_address)]
+
+
+def _tokenizer(value: str) -> str:
+    """Return how tokens are counted, where there is such a way."""
+    from server.tokens.encoding import ENCODINGS
+
+    kind, _, name = value.partition(":")
+    if value in ("upstream", "learn") or (kind == "tiktoken" and name in ENCODINGS):
+        return value
+    known = ", ".join(ENCODINGS)
+    raise ValueError(f"must be upstream, learn, or tiktoken: and one of {known}")
+
+
+Tokenizer = Annotated[str, AfterValidator(_tokenizer)]
 
 
 class UpstreamTable(BaseModel):
@@ -37,6 +59,13 @@ class UpstreamTable(BaseModel):
     timeout: PositiveFloat | None = None
     first_byte_timeout: PositiveFloat | None = None
     between_timeout: PositiveFloat | None = None
+    #: tokens of the window: of all its models, or by their names; unset: what it tells itself
+    context_window: PositiveInt | dict[str, PositiveInt] | None = None
+    #: how tokens are counted, of all its models or by their names: tiktoken:NAME, upstream (it is
+    #: asked), learn (from the usage that it tells); unset: the best of these that there is
+    tokenizer: Tokenizer | dict[str, Tokenizer] | None = None
+    #: strict: what is sent obeys every chat template's rules; lenient: sent as it was said
+    template: Literal["strict", "lenient"] = "strict"
 
 
 def _told(value: str) -> str:

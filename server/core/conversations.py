@@ -20,20 +20,22 @@ from server.core.observability.request_log import Requests
 from server.core.observability.traces import NoTraces, Traces
 from server.core.prompt.compaction import Compaction
 from server.core.prompt.compose import Composer
+from server.core.prompt.learning import Learning
 from server.core.prompt.preview import Preview, preview
 from server.core.turns.begin import Asking
 from server.core.turns.plan import Defaults, Planner
 from server.core.turns.questions import ROOT, Ask, IfBusy, Mode, OnDisconnect, Regenerate, check_ask
 from server.core.turns.record import PATIENCE
+from server.core.turns.recover import recover
 from server.core.turns.run import CHECKPOINT_SECONDS, Running
 from server.core.validation import checked
 from server.live.notify import Notifier
 from server.live.pacing import Pacer
 from server.live.turn import Ended, TurnEvent, replay
 from server.live.turn_queue import TurnQueue
-from server.upstream.port import Upstream
+from server.upstream.port import Models, ModelTable, Upstream
 from storage.model import Content, Conversation, Hit, Message, Page, Query, Status, Turn
-from storage.port import NotFoundError, Outcome, Store
+from storage.port import NotFoundError, Store
 
 __all__ = [
     "ROOT",
@@ -65,12 +67,14 @@ class Conversations:
         patience: float = PATIENCE,
         traces: Traces | None = None,
         shared: Callable[[], bool] = lambda: True,
+        models: Models | None = None,
     ) -> None:
-        """`patience` is in seconds, for ends that cannot be kept; for `shared` see Room."""
+        """`patience` is for ends that cannot be kept, in seconds; `shared`: see Room, Models."""
         self._store, self._now = store, now
         self._defaults, self.characters = defaults, defaults.characters
         self._notifier, self._ids = Notifier(), Ids(now)
-        self._composer = self.counting = Composer(store, defaults.counting)
+        known = models or ModelTable()
+        self._composer = self.counting = Composer(store, defaults.counting, known, Learning(now))
         self.metrics, traces = Metrics(), traces or NoTraces()
         self.requests = Requests(self.metrics, traces)
         self._running = Running(
@@ -110,7 +114,8 @@ class Conversations:
         self.metrics.show("database_queue", lambda: self._store.waiting)
 
     async def __aenter__(self) -> Conversations:
-        await self._recover()
+        await recover(self._store, self._composer, self._ids, self._now())
+        self._composer.learning.remember(await self._store.lessons())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -370,20 +375,6 @@ class Conversations:
         await self._compaction.close()
         self._drained = True
         self._notifier.ring_all()
-
-    async def _recover(self) -> None:
-        """End every turn that a crash left running, with the text that was checkpointed."""
-        for owner, turn in await self._store.running():
-            tokens = await self._composer.count(turn.model, turn.answer)
-            outcome = Outcome(
-                status=Status.INTERRUPTED,
-                text=turn.answer,
-                answer_id=self._ids.new("msg"),
-                tokens=tokens,
-                encoding=self._composer.encoding_of(turn.model).name,
-                ended_at=self._now(),
-            )
-            await self._store.end(owner, turn.id, outcome)
 
     async def _watch_from(
         self, owner: str, conversation_id: str, after: tuple[str, int] | None

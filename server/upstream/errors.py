@@ -9,6 +9,7 @@ from server.upstream.port import (
     UpstreamBrokeError,
     UpstreamError,
     UpstreamFailedError,
+    UpstreamOverflowError,
     UpstreamQuotaError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
@@ -22,6 +23,7 @@ _STATUS_OF = {
     "invalid_request_error": 400,
     "BadRequestError": 400,
     "context_length_exceeded": 400,
+    "exceed_context_size_error": 400,
     "content_filter": 400,
     "content_policy_violation": 400,
     "authentication_error": 401,
@@ -72,6 +74,10 @@ def _status_in_stream(complaint: Complaint) -> int | None:
 
 def _rejected(complaint: Complaint, status: int) -> UpstreamRejectedError:
     message = complaint.message or f"the upstream refused the request with status {status}"
+    if (found := complaint.overflow) is not None:
+        return UpstreamOverflowError(
+            message, status, complaint.code, complaint.param, found.tokens, found.window
+        )
     return UpstreamRejectedError(message, status, complaint.code, complaint.param)
 
 

@@ -11,6 +11,8 @@ from server.upstream.port import OpenAISpeaker, UpstreamError
 #: how long a list is good, and how long one that could not be had is not asked for again
 GOOD_SECONDS = 60.0
 BAD_SECONDS = 5.0
+#: how long whoever asks a question waits for the first list
+HURRY_SECONDS = 3.0
 
 
 class ModelList:
@@ -22,6 +24,7 @@ class ModelList:
         self._good_until = float("-inf")
         self._models: Sequence[Mapping[str, Any]] = ()
         self._fetching = asyncio.Lock()
+        self._refresh: asyncio.Task[Sequence[Mapping[str, Any]]] | None = None
 
     async def models(self) -> Sequence[Mapping[str, Any]]:
         """Return the list; the last one known, or none, where it cannot be had."""
@@ -30,6 +33,32 @@ class ModelList:
                 if self._now() >= self._good_until:
                     await self._fetch()
         return self._models
+
+    @property
+    def known(self) -> Sequence[Mapping[str, Any]]:
+        """The last list that was had, if any was."""
+        return self._models
+
+    async def at_once(self) -> Sequence[Mapping[str, Any]]:
+        """Return the list for somebody in a hurry: the last one known while a new one is fetched.
+
+        Where none is known yet it is waited for, but not long.
+        """
+        if self._now() >= self._good_until and self._refresh is None:
+            self._refresh = asyncio.create_task(self.models(), name="models")
+            self._refresh.add_done_callback(self._refreshed)
+        if self._refresh is not None and not self._models:
+            await asyncio.wait([self._refresh], timeout=HURRY_SECONDS)
+        return self._models
+
+    def _refreshed(self, _: asyncio.Task[Any]) -> None:
+        self._refresh = None
+
+    async def close(self) -> None:
+        """Stop fetching."""
+        if self._refresh is not None:
+            self._refresh.cancel()
+            await asyncio.wait([self._refresh])
 
     async def _fetch(self) -> None:
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from server.openai_protocol.errors import Complaint
+from server.upstream.model_info import ModelInfo, Named
 from storage.model import Content, PromptMessage, Usage
 
 
@@ -40,6 +41,8 @@ class Finish:
     reason: str = "stop"
     usage: Usage | None = None
     content: Content | None = None
+    #: who wrote it, where there are several
+    by: Named | None = field(default=None, compare=False)
 
 
 class Upstream(Protocol):
@@ -82,6 +85,8 @@ class Call:
     place: Callable[[], AbstractContextManager[None]] = nullcontext
     #: the one upstream that has what the call names; None where any will do
     upstream: str | None = None
+    #: the path stands beside `/v1`, and not below it
+    beside: bool = False
 
 
 class Meter(Protocol):
@@ -134,6 +139,38 @@ class OpenAISpeaker(Protocol):
     async def close(self) -> None: ...
 
 
+class Models(Protocol):
+    """Knows what is asked for a model, and asks it about it. Never raises."""
+
+    def named(self, model: str) -> Named:
+        """Return who is asked first for a model, and under which name."""
+        ...
+
+    async def info(self, model: str) -> ModelInfo:
+        """Return what is known of it there; an upstream that does not say is not waited for."""
+        ...
+
+    async def count(self, info: ModelInfo, messages: Sequence[PromptMessage]) -> int | None:
+        """Return the tokens of a whole prompt as the upstream counts; None where it does not."""
+        ...
+
+
+class ModelTable:
+    """Knows models by their names alone: where nobody can be asked."""
+
+    def named(self, model: str) -> Named:
+        """Return the name as it is given."""
+        return Named("", model)
+
+    async def info(self, model: str) -> ModelInfo:
+        """Return the row of the table of models, if there is one."""
+        return ModelInfo(self.named(model))
+
+    async def count(self, info: ModelInfo, messages: Sequence[PromptMessage]) -> int | None:
+        """Count nothing."""
+        return None
+
+
 class UpstreamError(Exception):
     """An answer could not be had; the text is fit for the caller to read (no key, no address)."""
 
@@ -146,6 +183,19 @@ class UpstreamRejectedError(UpstreamError):
     status: int
     code: str | None = None
     param: str | None = None
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass
+class UpstreamOverflowError(UpstreamRejectedError):
+    """The prompt was too long; of how many tokens, and for what window, where it was said."""
+
+    tokens: int | None = None
+    window: int | None = None
+    #: who refused it, where there are several
+    by: Named | None = None
 
     def __str__(self) -> str:
         return self.message

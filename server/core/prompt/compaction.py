@@ -93,7 +93,7 @@ class Compaction:
             log.warning("compaction failed", turn=turn.id, error=type(error).__name__)
 
     async def _summarise(self, owner: str, there: Conversation, turn: Turn) -> None:
-        scale = self._composer.scale(turn.model)
+        scale = await self._composer.scale(turn.model)
         room = int(KEPT * turn.context.budget)
         request = PromptRequest(owner, there.id, there.head_id, "", turn.model)
         history = [weighed async for weighed in self._composer.history(request, scale, room)]
@@ -143,7 +143,7 @@ class Compaction:
     ) -> str:
         told = [f"Summary so far:\n{before.content}"] if before else []
         told += [f"{one.message.role}: {text_of(one.message.content)}" for one in chunk]
-        scale = self._composer.scale(model)
+        scale = await self._composer.scale(model)
         transcript = "\n\n".join(told)
         while await scale.count(transcript) > most:  # one message longer than a window
             transcript = transcript[: len(transcript) * 3 // 4]

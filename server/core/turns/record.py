@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -43,7 +44,7 @@ class Keeping:
         of the text, is kept when the database is back, unless we end before.
         """
         until = asyncio.get_running_loop().time() + self._patience
-        kept = await self._tried(live, outcome, until)
+        kept = await self._kept(live, outcome, until)
         if isinstance(kept, Turn):
             return _as_told(kept, outcome.error)
         error = failure(kept)
@@ -53,6 +54,32 @@ class Keeping:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return told_failed(live, outcome.ended_at, error)
+
+    async def withdraw(self, live: LiveTurn, head_id: str | None, title: str) -> None:
+        """Take a turn back; where the database stays away it is found interrupted later."""
+
+        async def write() -> Turn:
+            await self._store.withdraw(live.owner, live.turn.id, head_id=head_id, title=title)
+            return live.turn
+
+        until = asyncio.get_running_loop().time() + self._patience
+        await self._tried(live, write, until)
+
+    async def _kept(
+        self, live: LiveTurn, outcome: Outcome, until: float
+    ) -> Turn | UnavailableError:
+        """Keep an end; one that cannot be kept as told, whatever the reason, as a failure."""
+        try:
+            return await self._tried(live, self._end(live, outcome), until)
+        except Exception as error:
+            bare = _bare(outcome, failure(error))
+            if outcome == bare:
+                raise
+            log.exception("the end of a turn could not be kept as told", turn=live.turn.id)
+            return await self._tried(live, self._end(live, bare), until)
+
+    def _end(self, live: LiveTurn, outcome: Outcome) -> Callable[[], Awaitable[Turn]]:
+        return lambda: self._store.end(live.owner, live.turn.id, outcome)
 
     def note(self, why: UnavailableError | None) -> None:
         """Say in the log that the database is away, or back, when that has changed."""
@@ -73,30 +100,23 @@ class Keeping:
             await asyncio.wait(set(self._tasks))
 
     async def _tried(
-        self, live: LiveTurn, outcome: Outcome, until: float
+        self, live: LiveTurn, write: Callable[[], Awaitable[Turn]], until: float
     ) -> Turn | UnavailableError:
-        """Keep an end, trying until a loop time; return the turn, or why it is not kept.
+        """Write an end, trying until a loop time; return the turn, or why it is not kept.
 
-        One that cannot be kept as it was told, whatever the reason, is kept as a failure.
+        Raises whatever but a database that is away keeps it from being written.
         """
         pause, longest = RETRY_SECONDS
         loop = asyncio.get_running_loop()
         while True:
             last = self._hurry.is_set() or loop.time() >= until
             try:
-                kept = await self._store.end(live.owner, live.turn.id, outcome)
+                kept = await write()
             except UnavailableError as error:
                 self.note(error)
                 if last:
                     log.error("the end of a turn could not be kept", turn=live.turn.id)
                     return error
-            except Exception as error:
-                bare = _bare(outcome, failure(error))
-                if outcome == bare:
-                    raise
-                log.exception("the end of a turn could not be kept as told", turn=live.turn.id)
-                outcome = bare
-                continue
             else:
                 self.note(None)
                 return kept
@@ -109,7 +129,7 @@ class Keeping:
         key = live.owner, live.turn.id
         self._late[key] = live
         try:
-            await self._tried(live, outcome, float("inf"))
+            await self._kept(live, outcome, float("inf"))
         except Exception:
             log.exception("the end of a turn could not be kept", turn=live.turn.id)
         finally:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 import structlog
 
-from server.core.errors import Problem, problem_of
+from server.core.errors import Code, Problem, problem_of
 from server.core.observability.metrics import WIRE, Metrics
 from server.core.observability.request import REQUEST, RequestSpan
 from server.core.observability.traces import NoTraces, Traces, TurnSpan
 from server.core.prompt.compose import Composer
+from server.core.turns.heal import Healing
+from server.core.turns.plan import Plan
 from server.core.turns.record import PATIENCE, Keeping, failure, failure_of, told_failed
 from server.live.turn import LiveTurn
-from server.upstream.port import Finish, Prompt, Upstream, UpstreamFailedError
+from server.upstream.port import Finish, Upstream, UpstreamFailedError
 from storage.model import Failure, Status, Turn, Usage
-from storage.port import Outcome, Store, UnavailableError
+from storage.port import Outcome, Store, StoreError, UnavailableError
 
 log = structlog.get_logger("trialogue.turns")
 
@@ -26,14 +28,16 @@ log = structlog.get_logger("trialogue.turns")
 CHECKPOINT_SECONDS = 0.4
 #: The encoding in which the text of a turn is counted that broke while it was counted, maybe.
 _BYTES = "utf-8"
+#: So many turns that were taken back are remembered, for whoever still follows them.
+WITHDRAWN = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Who writes an answer, what is sent for it, and the request within which that is."""
+    """An answer that is asked for, what was planned for it, and the request within which it is."""
 
-    upstream: Upstream
-    prompt: Prompt
+    answer: Healing
+    plan: Plan
     within: RequestSpan | None
 
 
@@ -56,6 +60,7 @@ class Running:
         self._store = store
         self._upstream = upstream
         self._composer = composer
+        self._learning = composer.learning
         self._metrics = metrics
         self._traces = traces or NoTraces()
         self._now = now
@@ -64,6 +69,7 @@ class Running:
         self._tasks: dict[LiveTurn, asyncio.Task[None]] = {}
         self._checkpoints: asyncio.Task[None] | None = None
         self._keeping = Keeping(store, patience)
+        self._withdrawn: dict[tuple[str, str], LiveTurn] = {}
 
     def __len__(self) -> int:
         return len(self._live)
@@ -73,7 +79,9 @@ class Running:
         return sum(live.followers for live in self._live.values())
 
     def find(self, owner: str, turn_id: str) -> LiveTurn | None:
-        return self._live.get((owner, turn_id)) or self._keeping.find(owner, turn_id)
+        """Return a turn that runs, or whose end is not there to be read."""
+        key = owner, turn_id
+        return self._live.get(key) or self._keeping.find(*key) or self._withdrawn.get(key)
 
     def in_conversation(self, owner: str, conversation_id: str) -> LiveTurn | None:
         return self._of_conversation.get((owner, conversation_id))
@@ -90,19 +98,18 @@ class Running:
     def start(
         self,
         live: LiveTurn,
-        prompt: Prompt,
-        answer_id: str,
+        plan: Plan,
         done: Callable[[], None],
         writer: Upstream | None = None,
     ) -> None:
         """Begin to read the answer; `done` is called once its end is kept and announced."""
+        sending = plan.sending
         if (request := REQUEST.get()) is not None:
             request.began(live)
-            prompt = replace(prompt, request_id=request.id)
-        reading = Reading(writer or self._upstream, prompt, request.span if request else None)
-        self._tasks[live] = asyncio.create_task(
-            self._run(live, reading, answer_id, done), name=live.turn.id
-        )
+            sending = sending.of(request.id)
+        answer = Healing(writer or self._upstream, sending, self._learning)
+        reading = Reading(answer, plan, request.span if request else None)
+        self._tasks[live] = asyncio.create_task(self._run(live, reading, done), name=live.turn.id)
         if self._checkpoints is None:
             self._checkpoints = asyncio.create_task(self._checkpoint_for_ever(), name="checkpoints")
 
@@ -120,28 +127,37 @@ class Running:
             self._checkpoints.cancel()
             await asyncio.wait([self._checkpoints])
 
-    async def _run(
-        self, live: LiveTurn, reading: Reading, answer_id: str, done: Callable[[], None]
-    ) -> None:
+    async def _run(self, live: LiveTurn, reading: Reading, done: Callable[[], None]) -> None:
         """Read an answer and keep its end; whatever breaks, there is one, and the place is free."""
         span: TurnSpan | None = None
         try:
             try:
-                span = self._traces.turn(live.turn, reading.prompt, reading.within)
-                finish, problem = await self._answer(live, reading)
-                outcome = await self._outcome(live, answer_id, finish, problem)
-                turn = await self._keeping.keep(live, outcome)
+                span = self._traces.turn(live.turn, reading.answer.sending.prompt, reading.within)
+                turn = await self._ended(live, reading)
             except Exception as error:
                 log.exception("turn broke", turn=live.turn.id)
-                turn = await self._broken(live, answer_id, failure(error))
+                turn = await self._broken(live, reading.plan.answer_id, failure(error))
             live.end(turn)
             self._report(live, span)
+            await self._learn(reading.answer)
+            self._report(live, span)
         except Exception:
-            log.exception("the end of a turn was not counted", turn=live.turn.id)
+            log.exception(
+                "the end of a turn was not counted, or its lessons not kept", turn=live.turn.id
+            )
         finally:
             self.forget(live)
             self._tasks.pop(live, None)
             done()
+
+    async def _ended(self, live: LiveTurn, reading: Reading) -> Turn:
+        """Read an answer and keep its end; return the turn as its followers are to hear of it."""
+        finish, problem = await self._answer(live, reading.answer)
+        live.turn = replace(live.turn, context=reading.answer.sending.sent)
+        if problem is not None and problem.code is Code.CONTEXT_LENGTH_EXCEEDED:
+            return await self._withdraw(live, reading.plan, problem)
+        outcome = await self._outcome(live, reading, finish, problem)
+        return await self._keeping.keep(live, outcome)
 
     async def _broken(self, live: LiveTurn, answer_id: str, error: Failure) -> Turn:
         """Keep an end that tells nothing but the text, and that the turn failed."""
@@ -160,6 +176,27 @@ class Running:
         except Exception:
             log.exception("the end of a turn could not be kept", turn=live.turn.id)
             return told_failed(live, outcome.ended_at, error)
+
+    async def _withdraw(self, live: LiveTurn, plan: Plan, problem: Problem) -> Turn:
+        """Take a turn back whose question alone is too long; return it as it ended.
+
+        Its followers hear so once it is gone. Should we die before, it is there as one that was
+        interrupted, and its question is like any other without an answer.
+        """
+        ended = told_failed(live, self._now(), failure_of(problem))
+        await self._keeping.withdraw(live, plan.head_id, plan.title)
+        self._withdrawn[live.owner, live.turn.id] = live
+        if len(self._withdrawn) > WITHDRAWN:
+            del self._withdrawn[next(iter(self._withdrawn))]
+        return ended
+
+    async def _learn(self, answer: Healing) -> None:
+        """Keep what was learnt, behind the end of the turn; what is lost is learnt again."""
+        for lesson in answer.lessons:
+            try:
+                await self._store.learn(lesson)
+            except StoreError as error:
+                log.warning("a lesson was not kept", error=type(error).__name__)
 
     def _report(self, live: LiveTurn, span: TurnSpan | None) -> None:
         turn, now = live.turn, asyncio.get_running_loop().time()
@@ -183,10 +220,10 @@ class Running:
         )
 
     async def _answer(
-        self, live: LiveTurn, reading: Reading
+        self, live: LiveTurn, answer: Healing
     ) -> tuple[Finish | None, Problem | None]:
         """Read the whole answer in a task of its own, which is all that `stop` cancels."""
-        reader = live.read(self._read(live, reading))
+        reader = live.read(self._read(live, answer.pieces()))
         await asyncio.wait([reader])
         if reader.cancelled():
             return None, None
@@ -199,8 +236,7 @@ class Running:
             return None, problem
         return reader.result(), None
 
-    async def _read(self, live: LiveTurn, reading: Reading) -> Finish:
-        answer = reading.upstream.complete(reading.prompt)
+    async def _read(self, live: LiveTurn, answer: AsyncIterator[str | Finish]) -> Finish:
         async with aclosing(answer) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
                 if isinstance(piece, Finish):
@@ -209,9 +245,13 @@ class Running:
         raise UpstreamFailedError("The upstream's answer was cut off.")
 
     async def _outcome(
-        self, live: LiveTurn, answer_id: str, finish: Finish | None, problem: Problem | None
+        self,
+        live: LiveTurn,
+        reading: Reading,
+        finish: Finish | None,
+        problem: Problem | None,
     ) -> Outcome:
-        text = live.text()
+        answer, plan, text = reading.answer, reading.plan, live.text()
         tokens = await self._composer.count(live.turn.model, text)
         status, error = live.stopped_as or Status.INTERRUPTED, None
         if finish is not None:
@@ -221,10 +261,12 @@ class Running:
             error = failure_of(problem)
         counted = Usage(live.turn.context.prompt_tokens, tokens)
         told = finish.usage if finish else None
+        if finish is not None:
+            answer.hear(finish)
         return Outcome(
             status=status,
             text=text,
-            answer_id=answer_id,
+            answer_id=plan.answer_id,
             tokens=tokens,
             encoding=self._composer.encoding_of(live.turn.model).name,
             ended_at=self._now(),
@@ -233,6 +275,7 @@ class Running:
             error=error,
             content=finish.content if finish else None,
             drift=told.prompt_tokens - counted.prompt_tokens if told else None,
+            context=None if answer.sending is plan.sending else answer.sending.sent,
         )
 
     async def _checkpoint_for_ever(self) -> None:

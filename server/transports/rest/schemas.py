@@ -133,6 +133,8 @@ class SentShape(BaseModel):
     prompt_tokens: int
     messages_included: int
     messages_trimmed: int
+    counted: str | None
+    window_known: bool | None
     drift: int | None
 
 
@@ -210,6 +212,8 @@ class PreviewShape(BaseModel):
     object: Literal["context"]
     model: str
     encoding: str
+    counted: Literal["exact", "upstream", "learnt", "guessed"]
+    window_known: bool
     window: int
     reserved: int
     budget: int

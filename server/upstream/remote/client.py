@@ -163,7 +163,8 @@ class UpstreamClient:
         if ".." in segments or "." in segments:
             raise UpstreamFailedError("a path with dots leads out of the upstream's API")
         query = "&".join(filter(None, (self._base.query, call.query)))
-        path = self._base.path.rstrip("/") + call.path
+        base = self._base.path.rstrip("/")
+        path = (base.removesuffix("/v1") if call.beside else base) + call.path
         return URL(self._base._replace(path=path, query=query).geturl(), encoded=True)
 
 
