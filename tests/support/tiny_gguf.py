@@ -16,14 +16,14 @@ WIDTH, LAYERS, HEADS, HIDDEN, WINDOW = 64, 2, 4, 128, 8192
 LENIENT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>"
 #: The rules of Gemma, Mistral, Llama 2 and Qwen together: each refuses at least one of these.
 STRICT = (
-    "{% set rest = messages %}"
-    "{% if messages[0].role == 'system' %}<system>{{ messages[0].content }}\n"
-    "{% set rest = messages[1:] %}{% endif %}"
-    "{% for m in rest %}"
-    "{% if m.role == 'system' %}"
+    "{% set seen = namespace(turns=0) %}"
+    "{% for m in messages %}"
+    "{% if m.role == 'system' and not loop.first %}"
     "{{ raise_exception('System message must be at the beginning.') }}{% endif %}"
-    "{% if m.role != 'tool' and (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{% if m.role == 'user' or (m.role == 'assistant' and not m.tool_calls) %}"
+    "{% if (m.role == 'user') != (seen.turns % 2 == 0) %}"
     "{{ raise_exception('Conversation roles must alternate user/assistant/user/...') }}{% endif %}"
+    "{% set seen.turns = seen.turns + 1 %}{% endif %}"
     "<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>"
 )
 _PLAIN, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6

@@ -97,7 +97,7 @@ class Planner:
             sending=self._sending(composed, request, question),
             answer_id=self.ids.new("msg"),
             question=message,
-            before=request.before,
+            before=tuple(replace(one, created_at=now) for one in request.before),
             conversation=self._made(there, question, request, now) if first else None,
             title=title_of(_first_words(question)),
             claim=claim,
