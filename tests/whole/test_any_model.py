@@ -74,7 +74,8 @@ async def asked(core: Conversations, question: str | Ask, name: str = "c") -> Tu
 
 def question(script: str, number: int, window: int) -> str:
     text = [*TEXTS.values()][number % len(TEXTS)] if script == "mixed" else TEXTS[script]
-    return f"{number} {text * (window // 64)}"[: window // 16 * (1 + number % 2)]
+    most = window // 16 * (1 + number % 2)  # bytes, of which each is a token of this model
+    return f"{number} {text * (window // 16)}".encode()[:most].decode(errors="ignore")
 
 
 @pytest.mark.parametrize("tokenizer", [None, "learn"])
