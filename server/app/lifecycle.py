@@ -16,7 +16,7 @@ import structlog
 from server.app.characters import shaping_of
 from server.app.signals import Stopping
 from server.app.telemetry import traces_of
-from server.app.upstreams import model_of, show_upstreams, told, upstreams_of
+from server.app.upstreams import model_of, show_upstreams, told, upstreams_of, with_model
 from server.config import keyring
 from server.config.keyring import key_file
 from server.config.limits import TurnLimits
@@ -93,6 +93,7 @@ async def _open(
     traces = await stack.enter_async_context(traces_of(os.environ))
     store = await _store(settings, stack)
     upstreams = await upstreams_of(settings, stack)
+    settings = await with_model(settings, upstreams)
     auth, new_key = _auth(settings)
     conversations = await stack.enter_async_context(
         Conversations(

@@ -32,6 +32,19 @@ def model_of(settings: Settings) -> str:
     return DEFAULT_MODEL if settings.upstreams else ELIZA
 
 
+async def with_model(settings: Settings, upstreams: UpstreamPool) -> Settings:
+    """Return settings that name a model: where nobody did, the first that a server of its own has.
+
+    OpenAI's list has hundreds, in no order; of any other server's the first is what it serves.
+    """
+    if settings.model is not None or model_of(settings) != DEFAULT_MODEL:
+        return settings
+    if settings.openai_base_url is None and not settings.upstreams:
+        return settings
+    listed = await upstreams.first_listed(DEFAULT_MODEL)
+    return settings if listed is None else settings.model_copy(update={"model": listed})
+
+
 def configured(settings: Settings) -> bool:
     """Whether there is an upstream besides Eliza."""
     return _has_openai(settings) or bool(settings.upstreams)

@@ -251,7 +251,7 @@ def shaped(said: object, clean: Clean, status: int = 500) -> dict[str, Any]:
     if isinstance(said, dict):
         more = {name: value for name, value in said.items() if name not in _SHAPE}
         error |= _clean(more, clean, 1)
-    return told_as_openai(error, said)
+    return told_as_openai(error, said, status)
 
 
 def type_of(status: int) -> str:

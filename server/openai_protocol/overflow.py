@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 #: What servers call it, in `code` or `type`.
@@ -19,6 +19,8 @@ _SAID: Final = re.compile(
     r"|exceeds the maximum number of tokens allowed|max_new_tokens` must be <=",
     re.IGNORECASE,
 )
+#: With another status, whatever is said, it was not the length.
+_STATUSES: Final = (400, 413, 422)
 _NUMBER: Final = r"(\d{1,10})"
 _MOST: Final = 10**10 - 1
 #: The window: OpenAI's and vLLM's words, llama.cpp's, LM Studio's, TGI's, Gemini's, others'.
@@ -58,6 +60,12 @@ class Overflow:
 
     tokens: int | None = None
     window: int | None = None
+    #: it was called so, whatever else was said
+    named: bool = field(default=False, compare=False)
+
+    def at(self, status: int) -> bool:
+        """Say whether it is that with this status of its answer."""
+        return self.named or status in _STATUSES
 
 
 def overflow_of(error: object) -> Overflow | None:
@@ -68,17 +76,19 @@ def overflow_of(error: object) -> Overflow | None:
     error = inner if isinstance(inner, Mapping) else error
     said = str(error.get("message") or error.get("detail") or "")
     named = not _NAMES.isdisjoint((str(error.get("code")), str(error.get("type"))))
-    if not named and not _SAID.search(said):
+    other = str(error.get("code") or "400") not in ("400", "413", "422", "invalid_request_error")
+    if not named and (other or not _SAID.search(said)):
         return None
     tokens = _whole(error, "n_prompt_tokens") or _first(_PROMPTS, said)
     window = _whole(error, "n_ctx") or _first(_WINDOWS, said)
-    return Overflow(tokens, window)
+    return Overflow(tokens, window, named)
 
 
-def told_as_openai(error: dict[str, Any], told: object) -> dict[str, Any]:
+def told_as_openai(error: dict[str, Any], told: object, status: int) -> dict[str, Any]:
     """Return an error object in the words that OpenAI's clients look for, if it is about length."""
-    found = overflow_of(told)
-    if found is None:
+    # OpenAI has no 422 for it: who answers with one is told on as it is.
+    found = None if status == 422 else overflow_of(told)
+    if found is None or not found.at(status) or error["code"] == "context_length_exceeded":
         return error
     message = error["message"]
     if "maximum context length" not in message:

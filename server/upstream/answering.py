@@ -38,6 +38,8 @@ CHAT: Final = "/chat/completions"
 TEXT: Final = "/completions"
 #: what we say of usage, and a prompt hardly ever does
 _ABOUT_USAGE: Final = b"stream_options"
+#: parameters that OpenAI's own API refuses; who sends them to any model means: where there are any
+_NOT_OPENAI: Final = frozenset(("top_k", "min_p", "repeat_penalty", "repeat_last_n"))
 
 
 class Answering:
@@ -114,7 +116,11 @@ class Answering:
     def _call(self, prompt: Prompt, deadline: float, *, usage: bool) -> Call:
         chat = _is_chat(prompt)
         limit = self._limit_name if chat else "max_tokens"
-        body = {"model": prompt.model, **(_messages(prompt) if chat else _text(prompt))}
+        body = {
+            **self._extra(prompt),
+            "model": prompt.model,
+            **(_messages(prompt) if chat else _text(prompt)),
+        }
         asked = {
             limit: prompt.max_tokens,
             "temperature": prompt.temperature,
@@ -137,6 +143,12 @@ class Answering:
             deadline=deadline,
             counted=False,
         )
+
+    def _extra(self, prompt: Prompt) -> Mapping[str, Any]:
+        """Return the parameters beside OpenAI's own that this upstream takes."""
+        if self._limit_name == "max_tokens":
+            return prompt.extra
+        return {name: value for name, value in prompt.extra.items() if name not in _NOT_OPENAI}
 
 
 class _Answer:

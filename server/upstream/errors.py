@@ -74,7 +74,7 @@ def _status_in_stream(complaint: Complaint) -> int | None:
 
 def _rejected(complaint: Complaint, status: int) -> UpstreamRejectedError:
     message = complaint.message or f"the upstream refused the request with status {status}"
-    if (found := complaint.overflow) is not None:
+    if (found := complaint.overflow) is not None and found.at(status):
         return UpstreamOverflowError(
             message, status, complaint.code, complaint.param, found.tokens, found.window
         )

@@ -165,6 +165,14 @@ class UpstreamPool:
             return None
         return await place.counter.count(info.counter, info.named.model, messages)
 
+    async def first_listed(self, model: str) -> str | None:
+        """Return what who is asked for a model has in its place, where it does not list it."""
+        place = self._place_of(self.named(model))
+        if place is None or place.member.local or place.member.limit_name != "max_tokens":
+            return None  # OpenAI's own
+        names = [str(one["id"]) for one in await place.model_list.at_once()]
+        return names[0] if names and model not in names else None
+
     def _place_of(self, named: Named) -> _Rank | None:
         return next((one for one in self._places if one.member.name == named.upstream), None)
 

@@ -27,6 +27,8 @@ class Prompt:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     text: str | None = None
+    #: parameters beside OpenAI's own, passed on as they are
+    extra: Mapping[str, Any] = field(default_factory=dict)
     #: of the request that it is for, so that the upstream's log can be searched for it
     request_id: str | None = None
 

@@ -10,7 +10,7 @@ import structlog
 
 from server.core.errors import ContextLengthError
 from server.core.prompt.compose import Refused
-from server.core.prompt.composed import Composed, too_long
+from server.core.prompt.composed import Composed
 from server.core.prompt.learning import Learning
 from server.upstream.model_info import Named
 from server.upstream.port import Finish, Prompt, Upstream, UpstreamOverflowError
@@ -33,8 +33,6 @@ class Sending:
     ours: int
     #: nothing of a history is in it
     alone: bool
-    #: what is said where that is too long
-    too_long: ContextLengthError
     shorter: Callable[[Refused], Awaitable[Sending]]
 
     def of(self, request_id: str) -> Sending:
@@ -55,7 +53,6 @@ def sending(
         composed.sent,
         composed.ours,
         alone=not composed.kept and composed.summary is None,
-        too_long=too_long(composed.window, composed.prompt_tokens),
         shorter=shorter,
     )
 
@@ -94,7 +91,7 @@ class Healing:
         named = refusal.by or now.named
         self._note(self._learning.refused(named, now.ours, refusal.tokens, refusal.window))
         if now.alone or not left:
-            raise now.too_long from None
+            raise _too_long(refusal) from None
         log.info("prompt was too long", left=left, tokens=refusal.tokens, window=refusal.window)
         shorter = await now.shorter(Refused(now.ours, refusal.tokens, alone=left == 1))
         self.sending = shorter.of(now.prompt.request_id) if now.prompt.request_id else shorter
@@ -120,3 +117,15 @@ class Healing:
     def _note(self, lesson: Lesson | None) -> None:
         if lesson is not None:
             self.lessons.append(lesson)
+
+
+def _too_long(refusal: UpstreamOverflowError) -> ContextLengthError:
+    """Return what a caller is told whose question alone is too long, in the upstream's numbers."""
+    if "maximum context length" in refusal.message:
+        return ContextLengthError(refusal.message, "prompt")
+    most = "shorter than that" if refusal.window is None else f"{refusal.window} tokens"
+    return ContextLengthError(
+        f"This model's maximum context length is {most}. This prompt alone is too long for it: "
+        f"{refusal.message}",
+        "prompt",
+    )

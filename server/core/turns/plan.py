@@ -267,6 +267,7 @@ class Planner:
             seed=how.seed,
             stop=stop,
             text=composed.text,
+            extra=how.extra,
         )
 
     async def _question(self, owner: str, there: Conversation, message_id: str | None) -> Message:

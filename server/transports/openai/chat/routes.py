@@ -9,6 +9,7 @@ from server.transports.openai.chat.conversation import HEADER, Joined
 from server.transports.openai.chat.stored import Stored
 from server.transports.openai.chat.templates import Shaped, concerns
 from server.transports.openai.exchange import Exchange, read_json
+from server.transports.openai.spellings import modern
 from server.upstream.pool import UpstreamPool
 
 
@@ -35,6 +36,7 @@ class ChatRoutes:
         await self._complete(exchange, encode(asked), Fields(asked))
 
     async def _complete(self, exchange: Exchange, body: bytes, asked: Fields) -> None:
+        asked, body = modern(asked, body)
         if HEADER in exchange.headers:
             await self._joined.create(exchange, asked, validation.chat(asked))
             return
