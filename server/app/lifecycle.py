@@ -16,7 +16,14 @@ import structlog
 from server.app.characters import shaping_of
 from server.app.signals import Stopping
 from server.app.telemetry import traces_of
-from server.app.upstreams import model_of, show_upstreams, told, upstreams_of, with_model
+from server.app.upstreams import (
+    model_of,
+    show_upstreams,
+    told,
+    upstreams_of,
+    window_note,
+    with_model,
+)
 from server.config import keyring
 from server.config.keyring import key_file
 from server.config.limits import TurnLimits
@@ -112,7 +119,7 @@ async def _open(
         settings,
         *ports,
         model=model_of(settings),
-        upstream=told(settings),
+        upstream=told(settings) + await window_note(settings, upstreams),
         new_key=new_key,
         needs_key=not auth.open,
     )

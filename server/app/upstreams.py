@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from server.config.settings import Settings, SettingsError
 from server.core.observability.metrics import Metrics
+from server.tokens.models import model
 from server.upstream.health import STATES
 from server.upstream.local.eliza.eliza import Eliza
 from server.upstream.local.embeddings.embedder import Embedder
@@ -43,6 +44,15 @@ async def with_model(settings: Settings, upstreams: UpstreamPool) -> Settings:
         return settings
     listed = await upstreams.first_listed(DEFAULT_MODEL)
     return settings if listed is None else settings.model_copy(update={"model": listed})
+
+
+async def window_note(settings: Settings, upstreams: UpstreamPool) -> str:
+    """Return what is to be said of a window that nobody tells; empty where somebody does."""
+    info = await upstreams.info(model_of(settings))
+    if info.set_window or info.told_window or settings.context_window or info.named.exact:
+        return ""
+    taken = model(info.named.model).window
+    return f" (nobody tells its context window: {taken:,} tokens are taken; set context_window)"
 
 
 def configured(settings: Settings) -> bool:

@@ -104,6 +104,7 @@ class Conversations:
             self.room,
             self._now,
             self._compaction.consider,
+            self._compaction.give_way,
         )
 
     def _show(self) -> None:

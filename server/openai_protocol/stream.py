@@ -64,6 +64,8 @@ class StreamNormalizer:
         self._halves: dict[tuple[int, str], Letters] = {}
         #: what was said, while its usage may have to be counted
         self._counter = UsageCounter() if expected.usage and counted else None
+        #: the upstream told how far it has read the prompt, and nothing else yet
+        self.reading = False
         #: nothing may follow
         self.over = False
         #: what the upstream said was wrong, where that was its last event
@@ -73,6 +75,15 @@ class StreamNormalizer:
     def whole(self) -> bool:
         """Whether every choice has ended: those that were asked for, and those that began."""
         return len(self._ended) >= self._expected.choices and self._ended >= self._begun
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was said."""
+        return bool(self._begun)
+
+    @property
+    def _spoke(self) -> bool:
+        return any(length.found for length in self._lengths.values())
 
     @property
     def settled(self) -> bool:
@@ -102,6 +113,7 @@ class StreamNormalizer:
             self.over = True
             self.error = chunk["error"]
             return _event({"error": shaped(self.error, self._clean)})
+        self.reading = "prompt_progress" in chunk and not self._spoke
         mended = mend_usage(chunk)
         told = chunk.get("usage") is not None
         if not chunk.get("choices"):

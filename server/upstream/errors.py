@@ -9,6 +9,7 @@ from server.upstream.port import (
     UpstreamBrokeError,
     UpstreamError,
     UpstreamFailedError,
+    UpstreamLoadingError,
     UpstreamOverflowError,
     UpstreamQuotaError,
     UpstreamRateLimitedError,
@@ -48,7 +49,9 @@ def refused(status: int, headers: Mapping[str, str], complaint: Complaint) -> Up
         message = f"{message}: {complaint.message}"
     if headers.get("x-should-retry") == "false":
         return UpstreamFailedError(message)
-    return UpstreamBrokeError(message, retry_after(headers))
+    loads = status == 503 and "loading" in complaint.message.lower()
+    kind = UpstreamLoadingError if loads else UpstreamBrokeError
+    return kind(message, retry_after(headers))
 
 
 def stream_error(complaint: Complaint) -> UpstreamError:

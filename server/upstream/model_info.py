@@ -42,6 +42,8 @@ class Named:
     strict: bool = True
     #: built in: its tokens are what we count
     ours: bool = False
+    #: on this machine or beside it, where one answer may stand in another's way
+    near: bool = False
 
     @property
     def encoding(self) -> str | None:

@@ -66,6 +66,8 @@ class PoolMember:
     tokenizers: Mapping[str, str] = field(default_factory=dict)
     #: whether it is sent what the strictest chat template takes
     strict: bool = True
+    #: on this machine or beside it
+    near: bool = False
     #: built in: it has the routes that completions, embeddings and moderations need, and no others
     local: bool = False
 
@@ -84,7 +86,7 @@ class PoolMember:
     def named(self, own_name: str) -> Named:
         """Return what it is asked for under its own name of a model."""
         tokenizer = _matching(self.tokenizers, own_name)
-        return Named(self.name, own_name, tokenizer, self.strict, self.local)
+        return Named(self.name, own_name, tokenizer, self.strict, self.local, self.near)
 
     def window(self, own_name: str) -> int | None:
         """Return the window that the settings give a model of its."""

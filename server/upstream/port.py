@@ -231,5 +231,9 @@ class UpstreamBrokeError(UpstreamFailedError):
         self.retry_after = retry_after
 
 
+class UpstreamLoadingError(UpstreamBrokeError):
+    """The upstream is there, and still loads its model."""
+
+
 class UpstreamTimeoutError(UpstreamError):
     """The upstream did not answer in time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.storage.contract import (
     completions,
     conversations,
+    lessons,
     objects,
     owners,
     transfer,
@@ -41,3 +42,9 @@ class TestSpending(usage.Spending): ...
 
 
 class TestUpstreamObjects(objects.UpstreamObjects): ...
+
+
+class TestLessons(lessons.Lessons): ...
+
+
+class TestWithdrawing(lessons.Withdrawing): ...

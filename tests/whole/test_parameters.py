@@ -10,6 +10,10 @@ import httpx2
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
+from server.upstream.answering import Answering
+from server.upstream.port import Prompt
+from server.upstream.remote.client import UpstreamClient, limit_name
+from storage.model import PromptMessage, Role
 from tests.support.live import Fork
 from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES, RefusedError
@@ -77,10 +81,14 @@ async def test_an_older_spelling_is_taken(tmp_path: Path, route: str) -> None:
 
 
 async def test_openai_itself_is_not_sent_what_it_refuses() -> None:
-    from server.upstream.port import Prompt
-    from server.upstream.remote.turn_client import OpenAIUpstream
-
-    prompt = Prompt("gpt-4o", (), extra={"top_k": 40, "logit_bias": {"1": 2}})
-    upstream = OpenAIUpstream(api_key="k", base_url=None)
-    assert upstream._body(prompt, chat=True).keys() & {"top_k", "logit_bias"} == {"logit_bias"}
-    await upstream.close()
+    extra = {"top_k": 40, "logit_bias": {"1": 2}}
+    prompt = Prompt("gpt-4o", (PromptMessage(Role.USER, "Hello"),), extra=extra)
+    async with ScriptedUpstream() as server:
+        client = UpstreamClient(api_key=None, base_url=server.base_url)
+        own = limit_name("https://api.openai.com/v1")
+        for limit in (own, "max_tokens"):
+            async for _ in Answering(client, limit_name=limit).complete(prompt):
+                pass
+        await client.close()
+    sent = [one.body.keys() & {"top_k", "logit_bias"} for one in server.requests]
+    assert sent == [{"logit_bias"}, {"top_k", "logit_bias"}]

@@ -27,6 +27,7 @@ from server.core.turns.run import Running
 from server.live.notify import Notifier
 from server.live.turn import LiveTurn
 from server.live.turn_queue import Place, TurnQueue
+from server.upstream.model_info import Named
 from server.upstream.port import Upstream
 from storage.model import Status, Turn
 from storage.port import BusyError, Claim, IdempotencyMismatchError, Store
@@ -47,8 +48,12 @@ class Asking:
         room: Room,
         now: Callable[[], int],
         ended: Callable[[str, Turn], None],
+        asks: Callable[[Named], None],
     ) -> None:
-        """`ended` is called with the owner and the turn when an end is kept and announced."""
+        """`asks` is called with whom a turn is about to ask.
+
+        `ended` is called with the owner and the turn when an end is kept and announced.
+        """
         self._room = room
         #: whose turn has a place in the room, or has left it to the next in line
         self._roomed: set[Place] = set()
@@ -60,7 +65,7 @@ class Asking:
         self._token_budget = token_budget
         self._limits = limits
         self._now = now
-        self._ended = ended
+        self._ended, self._asks = ended, asks
         self._interrupting: Counter[Place] = Counter()
         self._claimed: dict[tuple[str, str], tuple[Claim, asyncio.Task[Turn]]] = {}
         self._beginning: set[asyncio.Task[Turn]] = set()
@@ -290,6 +295,7 @@ class Asking:
             self._give_back(place)
             raise
         live.turn = turn
+        self._asks(planned.sending.named)
         self._running.start(live, planned, lambda: self._free(live), writer)
         if self._interrupting[place]:
             live.stop(Status.CANCELLED)

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from server.upstream.answering import Answering
 from server.upstream.port import Finish, Prompt, UpstreamRejectedError
-from server.upstream.remote.turn_client import OpenAIUpstream
 from storage.model import PromptMessage, Role
+from tests.server.upstream.remote.turn_helpers import asking
 from tests.support.llama_server import LlamaServer
 from tests.support.tiny_gguf import STRICT, tiny_gguf
 
 
-async def said(upstream: OpenAIUpstream, *words: str) -> tuple[str, Finish]:
+async def said(upstream: Answering, *words: str) -> tuple[str, Finish]:
     messages = tuple(PromptMessage(Role.USER, word) for word in words)
     pieces = [
         piece
@@ -25,7 +26,7 @@ async def said(upstream: OpenAIUpstream, *words: str) -> tuple[str, Finish]:
 
 async def test_it_answers_the_same_each_time(tiny_model: Path) -> None:
     async with LlamaServer(tiny_model, window=512) as llama:
-        upstream = OpenAIUpstream(api_key=None, base_url=llama.base_url)
+        upstream = asking(llama.base_url, api_key=None)
         text, finish = await said(upstream, "Hello")
         assert (text, finish) == await said(upstream, "Hello")
         await upstream.close()
@@ -37,7 +38,7 @@ async def test_it_answers_the_same_each_time(tiny_model: Path) -> None:
 async def test_a_strict_template_refuses_two_questions_in_a_row(tmp_path: Path) -> None:
     model = tiny_gguf(tmp_path / "strict.gguf", template=STRICT)
     async with LlamaServer(model, window=512) as llama:
-        upstream = OpenAIUpstream(api_key=None, base_url=llama.base_url)
+        upstream = asking(llama.base_url, api_key=None)
         await said(upstream, "Hello")
         with pytest.raises(UpstreamRejectedError, match="roles must alternate"):
             await said(upstream, "Hello", "Hello again")
