@@ -87,6 +87,7 @@ async def test_sixty_turns_and_none_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("window", [2048, 8192])
 @pytest.mark.parametrize("script", SCRIPTS)
 async def test_sixty_turns_in_larger_windows(
