@@ -1,4 +1,4 @@
-"""The tables of trialogue.toml that have names: upstreams, characters, templates."""
+"""The tables of trialogue.toml: upstreams, characters, templates, local models."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
+    ByteSize,
     ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
     model_validator,
 )
+
+from server.config.quantities import duration
 
 
 def _address(value: str) -> str:
@@ -115,3 +119,26 @@ class TemplateTable(BaseModel):
     template: Annotated[str, AfterValidator(_template)]
     #: where an answer ends
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), max_length=4)
+
+
+class LocalTable(BaseModel):
+    """`[local]` of trialogue.toml: how models on this machine are run, all of them alike."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: tokens of the window of each conversation; less where the model or the memory has no more
+    context: int = Field(8192, ge=256)
+    #: answers that are written at once; each has a window of its own
+    parallel: PositiveInt = Field(2, le=64)
+    #: unset: as many as there are cores, less one
+    threads: PositiveInt | None = None
+    #: layers that the GPU computes; unset: as many as it has room for
+    gpu_layers: int | None = Field(None, ge=0)
+    #: seconds, or `10m`, after which an unused one gives its memory back; 0: never
+    idle_unload: Annotated[float, BeforeValidator(duration)] = 600.0
+    #: so many are loaded at once
+    keep_loaded: PositiveInt = 1
+    #: bytes that they may take together; unset: what is free
+    memory_limit: ByteSize | None = Field(None, gt=0)
+    #: `llama-server`: llama.cpp's own program; `wheel`: what the extra `local` brings
+    engine: Literal["auto", "llama-server", "wheel"] = "auto"

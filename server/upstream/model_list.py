@@ -18,7 +18,13 @@ HURRY_SECONDS = 3.0
 class ModelList:
     """One list; many who ask at once make one call. `now` is in seconds."""
 
-    def __init__(self, speaker: OpenAISpeaker, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        speaker: OpenAISpeaker,
+        now: Callable[[], float],
+        good_seconds: float = GOOD_SECONDS,
+    ) -> None:
+        self._good_seconds = good_seconds
         self._speaker = speaker
         self._now = now
         self._good_until = float("-inf")
@@ -66,4 +72,4 @@ class ModelList:
         except UpstreamError:
             self._good_until = self._now() + BAD_SECONDS
         else:
-            self._good_until = self._now() + GOOD_SECONDS
+            self._good_until = self._now() + self._good_seconds

@@ -18,7 +18,7 @@ from server.upstream.bodies import one, start_of
 from server.upstream.count import TokenCounter
 from server.upstream.health import Health, State
 from server.upstream.model_info import ModelInfo, Named, counter_for, find, window_of
-from server.upstream.model_list import ModelList
+from server.upstream.model_list import GOOD_SECONDS, ModelList
 from server.upstream.port import (
     Call,
     Finish,
@@ -70,6 +70,10 @@ class PoolMember:
     near: bool = False
     #: built in: it has the routes that completions, embeddings and moderations need, and no others
     local: bool = False
+    #: how long its list of models is good, in seconds
+    list_seconds: float = GOOD_SECONDS
+    #: what else is to be said of how it does
+    detail: Callable[[], Mapping[str, Any]] = dict
 
     def own_name(self, model: str) -> str | None:
         """Return what it calls a model; None for one that it does not serve."""
@@ -109,7 +113,12 @@ class UpstreamPool:
         self, members: Sequence[PoolMember], *, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._places = tuple(
-            _Rank(m, Health(now), ModelList(m.speaker, now), TokenCounter(m.speaker, now))
+            _Rank(
+                m,
+                Health(now),
+                ModelList(m.speaker, now, m.list_seconds),
+                TokenCounter(m.speaker, now),
+            )
             for m in members
         )
         self._running = 0
@@ -176,7 +185,10 @@ class UpstreamPool:
         return names[0] if names and model not in names else None
 
     def _place_of(self, named: Named) -> _Rank | None:
-        return next((one for one in self._places if one.member.name == named.upstream), None)
+        """Return where a model is asked; the models on this machine are upstreams of one name."""
+        there = [one for one in self._places if one.member.name == named.upstream]
+        serving = (one for one in there if one.member.own_name(named.model) is not None)
+        return next(serving, there[0] if there else None)
 
     @property
     def running(self) -> int:
@@ -185,7 +197,10 @@ class UpstreamPool:
 
     def state(self) -> tuple[State, ...]:
         """Return how every upstream has done."""
-        return tuple(place.health.state(place.member.name) for place in self._places)
+        return tuple(
+            replace(place.health.state(place.member.name), detail=place.member.detail())
+            for place in self._places
+        )
 
     async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
         """Yield an answer's pieces, then its Finish; see Upstream."""

@@ -272,6 +272,12 @@ class UpstreamShape(BaseModel):
     failures: int
     failures_in_a_row: int
     resting_seconds: float
+    model: str | None = Field(None, description="this and the following: of local models only")
+    loaded: bool | None = None
+    pid: int | None = None
+    rss: int | None = Field(None, description="memory of its process, in bytes")
+    window: int | None = Field(None, description="tokens of each of its windows")
+    running: int | None = Field(None, description="calls in it")
 
 
 class ReadyShape(StateShape):
