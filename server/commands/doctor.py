@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from server.app.upstreams import configured, model_of
 from server.commands.certificate import good_until
+from server.commands.doctor_local import local_models
 from server.config.keyring import key_file
 from server.config.settings import Settings, SettingsError, variables
 from server.core.clock import microseconds
@@ -52,6 +53,7 @@ async def examine(settings: Settings) -> int:
         lambda: _keys(settings),
         lambda: _ports(settings, in_use=in_use),
         lambda: _certificate(settings),
+        lambda: local_models(settings),
     ]
     for look in looks:
         for finding in look():
@@ -216,6 +218,8 @@ def _certificate(settings: Settings) -> Iterator[Finding]:
 async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:
     if not configured(settings):
         yield True, "upstream: Eliza, built in; OPENAI_API_KEY is not set"
+        return
+    if not (settings.upstreams or settings.openai_api_key or settings.openai_base_url):
         return
     # Only now: the clients take long to load.
     from server.app import remote_upstreams

@@ -126,7 +126,9 @@ def _program(options: dict[str, Any], key: str) -> NoReturn:
             announced = True
             _announce(found[1])
     code = process.wait()
-    sys.exit(CANNOT_LOAD if code > 0 and not announced else max(code, 1))
+    if code < 0:
+        sys.stderr.write(f"error: it was ended by {signal.Signals(-code).name}\n")
+    sys.exit(CANNOT_LOAD if code > 0 and not announced else 1)
 
 
 def _leash_of(process: subprocess.Popen[str]) -> NoReturn:

@@ -36,10 +36,17 @@ class LocalModel:
     A child that breaks before an answer began is begun anew, and asked again.
     """
 
-    def __init__(self, host: Host, name: str, listed: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        name: str,
+        listed: Mapping[str, Any] | None = None,
+        backoff: float = BACKOFF,
+    ) -> None:
         self.name = name
+        self._backoff = backoff
         self._host = host
-        self._listed = listed
+        self._listed = listed or {}
         self._created = int(time.time())
         self._loaded: Loaded | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -184,7 +191,7 @@ class LocalModel:
             while True:
                 try:
                     if self._breaks:
-                        await asyncio.sleep(BACKOFF * 2 ** (self._breaks - 1))
+                        await asyncio.sleep(self._backoff * 2 ** (self._breaks - 1))
                     self._take(await self._host.load(self.name))
                     return
                 except REFUSALS as error:

@@ -38,7 +38,8 @@ _STATE, _STATE_BYTES = 5.0, 1 << 20
 #: what an engine says of its own end, once it is asked things: nothing else of it is kept then
 _FATAL = re.compile(r"GGML_ASSERT|ggml_abort|out of memory|CUDA error|failed to allocate", re.I)
 _STAMP = re.compile(r"^[\d.]+ [A-Z] ")
-_TELLING = ("error loading model", "error:", "invalid", "failed to")
+#: words of the line that says most of why it ended, the best first
+_TELLING = ("error loading model", "GGML_ASSERT", "out of memory", "invalid", "failed", "error")
 #: variables of ours, and of others' secrets, that are nothing to an engine
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|^TRIALOGUE_|^OPENAI_|^OTEL_", re.I)
 
@@ -119,8 +120,8 @@ class Child:
             how = f"it was ended by {signal.Signals(-code).name}"
         elif code:
             how = f"it ended with {code}"
-        told = next((line for line in self._lines if any(t in line for t in _TELLING)), None)
-        told = told or (self._lines[-1] if self._lines else None)
+        telling = (line for words in _TELLING for line in self._lines if words in line)
+        told = next(telling, self._lines[-1] if self._lines else None)
         return f"{how}: {told}" if told else how
 
     async def ready(self) -> None:
