@@ -8,6 +8,7 @@ from server.app.local_models import engine_of, library_of, local_names
 from server.config.settings import Settings, SettingsError
 from server.upstream.llama import memory
 from server.upstream.llama.engine import lacks_avx2
+from server.upstream.llama.files.gguf import NotGGUFError
 from server.upstream.llama.files.library import Entry, Library, ModelFileError
 from server.upstream.llama.files.pull import check
 
@@ -41,6 +42,8 @@ def _model(settings: Settings, library: Library, name: str) -> tuple[bool, str]:
         return False, f"local model {name}: {wrong}"
     try:
         fits = _fits(settings, entry)
+    except (NotGGUFError, OSError):
+        return False, f"local model {name}: {wrong}"
     except memory.NoMemoryError as error:
         return False, f"local {error}; take a smaller one, or fewer [local] parallel"
     hashed = f"not compared: {wrong}" if wrong else "as it was pulled"
