@@ -65,7 +65,7 @@ def _leash() -> NoReturn:
 
 
 def _announce(address: str) -> None:
-    print(json.dumps({"address": address}), flush=True)  # noqa: T201 - what the parent waits for
+    print(json.dumps({"address": address}), flush=True)
 
 
 def _wheel(options: dict[str, Any], key: str) -> None:
