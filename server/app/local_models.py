@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from server.upstream.llama.local_model import LocalModel
 
 ALL = "*"
-#: what `owned_by` is in the list of models
+#: what their upstreams are called, before a colon and the model's name
 OWNER = "local"
 
 
@@ -84,7 +84,7 @@ def _reload_by_signal(models: Sequence[LocalModel], stack: AsyncExitStack) -> No
 def _member(model: LocalModel, header: Header) -> PoolMember:
     talks = header.template or header.embeds
     return PoolMember(
-        OWNER,
+        f"{OWNER}:{model.name}",
         model,
         model,
         models=(model.name,),

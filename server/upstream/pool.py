@@ -185,10 +185,7 @@ class UpstreamPool:
         return names[0] if names and model not in names else None
 
     def _place_of(self, named: Named) -> _Rank | None:
-        """Return where a model is asked; the models on this machine are upstreams of one name."""
-        there = [one for one in self._places if one.member.name == named.upstream]
-        serving = (one for one in there if one.member.own_name(named.model) is not None)
-        return next(serving, there[0] if there else None)
+        return next((one for one in self._places if one.member.name == named.upstream), None)
 
     @property
     def running(self) -> int:
