@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,35 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     return {**OPTIONS, "TRIALOGUE_MODELS": str(folder / "models"), **more}
 
 
+class Installed(Process):
+    """The server as `pip` installs it: from our wheel, and not from these files."""
+
+    site: Path
+
+    async def _begun(self, *words: str) -> asyncio.subprocess.Process:
+        self._env["PYTHONPATH"] = str(self.site)
+        with (self._folder / "log").open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *self.program,
+                *words,
+                cwd=self._folder,
+                env=self._env,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _site(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Build our wheel, and unpack it as an installer does."""
+    made = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory"]
+    subprocess.run([*build, str(made)], cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = made.glob("*.whl")
+    Installed.site = made / "site"
+    zipfile.ZipFile(wheel).extractall(Installed.site)
+
+
 async def pulled(folder: Path, hub: FakeHub) -> None:
     """Run `trialogue models pull` as a person does."""
     process = await asyncio.create_subprocess_exec(
@@ -40,7 +71,7 @@ async def pulled(folder: Path, hub: FakeHub) -> None:
         env={
             **environment(folder, HF_ENDPOINT=hub.address),
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "proto"))),
+            "PYTHONPATH": str(Installed.site),
         },
     )
     assert await process.wait() == 0
@@ -75,7 +106,7 @@ def gone(process: int) -> bool:
 
 
 async def test_a_pulled_model_answers_on_every_wire(folder: Path) -> None:
-    async with Process(folder, "--local", "tiny", env=environment(folder)) as server:
+    async with Installed(folder, "--local", "tiny", env=environment(folder)) as server:
         assert "this machine, model tiny" in server.output
         for name, wire in WIRES.items():
             events = [event async for event in wire(server).ask(name, "Hello")]
@@ -103,7 +134,7 @@ async def test_a_pulled_model_answers_on_every_wire(folder: Path) -> None:
 
 
 async def test_the_child_of_a_server_that_is_killed_ends(folder: Path) -> None:
-    async with Process(folder, "--local", "tiny", env=environment(folder)) as server:
+    async with Installed(folder, "--local", "tiny", env=environment(folder)) as server:
         checked([event async for event in WIRES["rest"](server).ask("a", "Hello")])
         process = (await child(server))["pid"]
         server.kill()
@@ -111,7 +142,7 @@ async def test_the_child_of_a_server_that_is_killed_ends(folder: Path) -> None:
 
 
 async def test_a_hangup_loads_it_anew_and_nobody_notices(folder: Path) -> None:
-    async with Process(folder, "--local", "*", env=environment(folder)) as server:
+    async with Installed(folder, "--local", "*", env=environment(folder)) as server:
         checked([event async for event in WIRES["rest"](server).ask("a", "Hello")])
         first = await child(server)
         os.kill(server.pid, signal.SIGHUP)
@@ -127,7 +158,7 @@ async def test_a_hangup_loads_it_anew_and_nobody_notices(folder: Path) -> None:
 async def test_a_model_that_cannot_be_loaded_fails_its_turns_with_the_reason(folder: Path) -> None:
     env = environment(folder)
     env["TRIALOGUE_LOCAL_OPTIONS"] = '{"memory_limit": "1MB"}'
-    async with Process(folder, "--local", "tiny", env=env) as server:
+    async with Installed(folder, "--local", "tiny", env=env) as server:
         end = checked([event async for event in WIRES["rest"](server).ask("a", "Hello")])
         assert end.turn is not None
         assert end.turn["status"] == "failed"
@@ -136,9 +167,9 @@ async def test_a_model_that_cannot_be_loaded_fails_its_turns_with_the_reason(fol
 
 
 async def test_eliza_answers_where_no_model_is_named(folder: Path) -> None:
-    async with Process(folder, env=environment(folder)) as server:
+    async with Installed(folder, env=environment(folder)) as server:
         assert "Eliza, built in" in server.output
-    async with Process(
+    async with Installed(
         folder, "--local", "*", env=environment(folder, TRIALOGUE_MODELS=str(folder / "none"))
     ) as server:
         assert "Eliza, built in" in server.output

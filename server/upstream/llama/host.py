@@ -103,11 +103,14 @@ class Host:
             await asyncio.wait(self._ending)
 
     async def _begin(self, entry: Entry, plan: Plan) -> Child:
-        child = await Child.begin(self._engine.command(self._options_of(entry, plan)), entry.name)
+        command = self._engine.command(self._options_of(entry, plan))
+        # Whoever gives up in mid-beginning must not leave a process that nobody knows of.
+        begun = asyncio.create_task(Child.begin(command, entry.name))
         try:
+            child = await asyncio.shield(begun)
             await child.ready()
         except BaseException:
-            await child.close()
+            await (await begun).close()
             raise
         return child
 

@@ -6,15 +6,18 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
+from server.config.tables import LocalTable
 from server.upstream.llama.engine import Engine
 from server.upstream.llama.files.library import Library
+from server.upstream.llama.host import Host
 from server.upstream.llama.local_model import RESTARTS, LocalModel
 from server.upstream.port import (
     Call,
@@ -329,3 +332,74 @@ async def test_the_program_serves_as_the_wheel_does(local: Make, tmp_path: Path)
     os.kill(killed, signal.SIGKILL)
     await gone(int(inner))
     await answer(model)
+
+
+async def test_a_child_that_breaks_while_it_is_loaded_is_begun_anew(
+    local: Make, tmp_path: Path
+) -> None:
+    program, begun = tmp_path / "llama-server", tmp_path / "begun"
+    program.write_text(
+        f"#!/bin/sh\nif [ ! -e {begun} ]; then touch {begun}; kill -9 $$; fi\n"
+        f'PYTHONPATH={ROOT} exec {sys.executable} -m tests.support.llama_program "$@"\n'
+    )
+    program.chmod(0o755)
+    await answer(local(engine=Engine(program)))
+    assert begun.exists()
+
+
+async def test_who_gives_up_waiting_leaves_it_to_be_loaded_for_others(local: Make) -> None:
+    model = local()
+    asking = asyncio.create_task(answer(model))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert asking.cancelled()
+    await answer(model)
+    assert model.state()["running"] == 0
+
+
+async def test_closing_while_it_is_loaded_leaves_no_process(local: Make, tmp_path: Path) -> None:
+    program, begun = tmp_path / "llama-server", tmp_path / "pid"
+    program.write_text(
+        f"#!/bin/sh\necho $$ >{begun}\nexec sleep 600\n"
+    )  # never says that it listens
+    program.chmod(0o755)
+    model = local(engine=Engine(program))
+    model.begin()
+
+    async def there() -> bool:
+        return begun.exists() and begun.read_text().endswith("\n")
+
+    await until(there)
+    await model.close()
+    await gone(int(begun.read_text()))
+
+
+async def test_one_that_is_stopped_is_ended_all_the_same(local: Make) -> None:
+    model = local()
+    await answer(model)
+    old = pid(model)
+    os.kill(old, signal.SIGSTOP)
+    await model.reload()
+    await gone(old)
+    await answer(model)
+
+
+class GivenUp(Engine):
+    """An engine whose asker gives up in the moment in which the child is begun."""
+
+    def command(self, options: Mapping[str, Any]) -> list[str]:
+        (loading,) = (one for one in asyncio.all_tasks() if one.get_name() == "loading")
+        asyncio.get_running_loop().call_soon(loading.cancel)
+        return super().command(options)
+
+
+async def test_giving_up_while_a_child_is_begun_leaves_no_process(library: Library) -> None:
+    host = Host(library, GivenUp(None), LocalTable(context=512, threads=1))
+    loading = asyncio.create_task(host.load("one"), name="loading")
+    await asyncio.wait([loading])
+    assert loading.cancelled()
+    me = os.getpid()
+    children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
+    for one in children:
+        assert b"child.py" not in Path(f"/proc/{one}/cmdline").read_bytes()
