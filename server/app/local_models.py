@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from server.upstream.llama.local_model import LocalModel
 
 ALL = "*"
+#: whose name is hers
+BUILT_IN = "eliza"
 #: what their upstreams are called, before a colon and the model's name
 OWNER = "local"
 
@@ -45,7 +47,7 @@ def engine_of(settings: Settings) -> Engine:
 
 
 async def local_members(settings: Settings, stack: AsyncExitStack) -> list[PoolMember]:
-    """Make an upstream of each local model, and begin to load the first; the stack ends them.
+    """Make an upstream of each local model, and begin to load the default; the stack ends them.
 
     SIGHUP loads anew those that are loaded. Raises SettingsError for one that cannot be.
     """
@@ -66,7 +68,9 @@ async def local_members(settings: Settings, stack: AsyncExitStack) -> list[PoolM
     ]
     for model in models:
         stack.push_async_callback(model.close)
-    models[0].begin()
+    for model in models:
+        if model.name == (settings.model or names[0]):
+            model.begin()
     _reload_by_signal(models, stack)
     return [_member(model, header) for model, (_, header) in zip(models, found, strict=True)]
 
@@ -98,6 +102,8 @@ def _member(model: LocalModel, header: Header) -> PoolMember:
 
 def _found(library: Library, name: str) -> tuple[Entry, Header]:
     """Return a model that is to be served. Raises SettingsError."""
+    if name == BUILT_IN:
+        raise SettingsError(f"TRIALOGUE_LOCAL: {name!r} is built in; pull it under another name")
     try:
         entry = library.entry(name)
         return entry, entry.header()

@@ -35,6 +35,7 @@ def main() -> None:
     options: dict[str, Any] = json.loads(sys.argv[1])
     _humble()
     _die_with_parent()
+    _hear_nobody()
     key = os.environ.pop("LLAMA_API_KEY")
     if options["program"]:
         _program(options, key)
@@ -57,6 +58,12 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _hear_nobody() -> None:
+    """Leave it to our parent when we end: who stops a service signals all its processes at once."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _leash() -> NoReturn:
     """End everything when standard input ends."""
     while os.read(0, 4096):
@@ -77,6 +84,7 @@ def _wheel(options: dict[str, Any], key: str) -> None:
     except (ImportError, RuntimeError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(CANNOT_LOAD)
+    _hear_nobody()
     _announce(server.listening_address)
     threading.Event().wait()
 

@@ -105,7 +105,7 @@ class Host:
     async def _begin(self, entry: Entry, plan: Plan) -> Child:
         command = self._engine.command(self._options_of(entry, plan))
         # Whoever gives up in mid-beginning must not leave a process that nobody knows of.
-        begun = asyncio.create_task(Child.begin(command, entry.name))
+        begun = asyncio.create_task(Child.begin(command, entry.name, str(entry.path)))
         try:
             child = await asyncio.shield(begun)
             await child.ready()

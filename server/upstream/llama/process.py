@@ -64,12 +64,13 @@ class Child:
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], pipes: _Pipes, key: str, name: str
+        self, process: subprocess.Popen[bytes], pipes: _Pipes, key: str, name: str, file: str
     ) -> None:
         self._process = process
         self._output, self._errors = pipes
         self._key = key
         self._name = name
+        self._file = file
         self._lines: deque[str] = deque(maxlen=_LINES)
         self._connected = self._ready = False
         self._reading = asyncio.create_task(self._read())
@@ -83,10 +84,13 @@ class Child:
         self.meta: Mapping[str, Any] = {}
 
     @classmethod
-    async def begin(cls, command: Sequence[str], name: str) -> Self:
-        """Begin a child, which then has still to become ready. Raises ChildError."""
+    async def begin(cls, command: Sequence[str], name: str, file: str) -> Self:
+        """Begin a child, which then has still to become ready. Raises ChildError.
+
+        Where it complains of the model's `file`, its `name` is told.
+        """
         key = secrets.token_urlsafe(32)
-        env = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
+        env = {one: value for one, value in os.environ.items() if not _SECRET.search(one)}
         try:
             # Not by the event loop, which forks: gRPC's threads are none of a child's business.
             process = subprocess.Popen(  # noqa: ASYNC220, S603 - begun in a millisecond
@@ -100,7 +104,7 @@ class Child:
         except OSError as error:
             raise ChildError(error.strerror or "it cannot be begun", again=True) from None
         pipes = (await _reader(process.stdout), await _reader(process.stderr))
-        return cls(process, pipes, key, name)
+        return cls(process, pipes, key, name, file)
 
     @property
     def pid(self) -> int:
@@ -167,7 +171,8 @@ class Child:
         """Keep what it complains of until it is ready; then only what it dies of."""
         with suppress(ValueError):  # a line longer than any that is told
             async for line in self._errors:
-                text = _STAMP.sub("", line.decode("utf-8", "replace").strip())[:300]
+                said = line.decode("utf-8", "replace").strip().replace(self._file, self._name)
+                text = _STAMP.sub("", said)[:300]
                 if text and (not self._ready or _FATAL.search(text)):
                     self._lines.append(text)
         while await self._errors.read(1 << 16):

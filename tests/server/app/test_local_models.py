@@ -61,12 +61,14 @@ async def test_where_no_model_is_there_eliza_serves_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("local", "message"), [("none", "there|pull"), ("../a", "no name"), ("a,bad", "cut short")]
+    ("local", "message"),
+    [("none", "there|pull"), ("../a", "no name"), ("a,bad", "cut short"), ("eliza", "built in")],
 )
 async def test_one_that_cannot_be_served_is_told_at_the_start(
     tmp_path: Path, local: str, message: str
 ) -> None:
     (tmp_path / "models" / "bad.gguf").write_bytes(b"GGUF")
+    tiny_gguf(tmp_path / "models" / "eliza.gguf")
     async with AsyncExitStack() as stack:
         with pytest.raises(SettingsError, match=message) as refused:
             await upstreams_of(settings(local), stack)

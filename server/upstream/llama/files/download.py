@@ -114,6 +114,12 @@ class Download:
             told = f"{wanted / 1e9:,.2f} GB are to come, and {free / 1e9:,.2f} GB are free"
             raise ModelFileError(f"{told} in {self._part.parent}; make room")
 
+    def _leave_room(self) -> None:
+        """Stop before others on this disk, the database say, find no room."""
+        if not self._whole() and room(self._part.parent) < SPARE // 2:
+            told = f"{self._part.parent}: the disk is all but full; what has come is kept"
+            raise ModelFileError(told)
+
     def _check_disk(self, error: OSError) -> None:
         """Raise what keeps the disk from taking more; another error is the network's."""
         if error.filename is not None or error.errno in _DISK:
@@ -168,6 +174,7 @@ class Download:
                     raise ModelFileError("the source sends more than it said; try again later")
                 self._keep(file, piece)
                 self._progress(self._have, self._size)
+                self._leave_room()
         if self._size is None:
             self._size = self._have
 

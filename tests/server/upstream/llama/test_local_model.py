@@ -403,3 +403,22 @@ async def test_giving_up_while_a_child_is_begun_leaves_no_process(library: Libra
     children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
     for one in children:
         assert b"child.py" not in Path(f"/proc/{one}/cmdline").read_bytes()
+
+
+async def test_what_stops_a_service_does_not_end_it_before_its_turns(local: Make) -> None:
+    model = local()
+    async with aclosing(model.complete(prompt(most=1500))) as pieces:
+        await anext(pieces)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(pid(model), number)
+        rest = [piece async for piece in pieces]
+        assert isinstance(rest[-1], Finish)
+
+
+async def test_where_its_file_lies_is_nobody_s_to_know(local: Make, tmp_path: Path) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text('#!/bin/sh\necho "error: failed to load model from $2" >&2\nexit 1\n')
+    program.chmod(0o755)
+    with pytest.raises(UpstreamFailedError, match="failed to load model from one") as refused:
+        await answer(local(engine=Engine(program)))
+    assert str(tmp_path) not in str(refused.value)
