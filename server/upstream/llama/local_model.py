@@ -22,8 +22,10 @@ log = structlog.get_logger("trialogue.local")
 
 #: how often in a row a child that broke is begun anew, and after how many seconds at first
 RESTARTS, BACKOFF = 3, 0.5
-#: for how many seconds a model that cannot be loaded is not tried again
+#: for how many seconds a model whose children break is not tried again
 REST = 30.0
+#: how often a call is made that breaks its child: one may have been chance, two are the call's
+CALLS = 2
 #: how long a child whose connection was cut is given to be seen as ended, in seconds
 _ENDING = 1.0
 #: an answer that nobody bounds takes no more than this share of the window
@@ -33,7 +35,7 @@ _ANSWER = 0.25
 class LocalModel:
     """An Upstream and an OpenAISpeaker; who asks while the model is loaded waits for it.
 
-    A child that breaks before an answer began is begun anew, and asked again.
+    A child that breaks before an answer began is begun anew, and asked once more.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class LocalModel:
 
     async def complete(self, prompt: Prompt) -> AsyncGenerator[str | Finish, None]:
         """Yield an answer's pieces, then its Finish; see Upstream."""
-        while True:
+        for call in range(1, CALLS + 1):
             begun = False
             async with self._used() as loaded:
                 most = prompt.max_tokens or max(1, int(loaded.plan.window * _ANSWER))
@@ -72,7 +74,7 @@ class LocalModel:
                 except UpstreamFailedError:
                     if not await _ended(loaded):
                         raise
-                    if begun:
+                    if begun or call == CALLS:
                         raise self._broke(loaded) from None
 
     @asynccontextmanager
@@ -81,7 +83,7 @@ class LocalModel:
         call, anew = _without_reload(call)
         if anew:
             await self.reload()
-        while True:
+        for tried in range(1, CALLS + 1):
             async with AsyncExitStack() as stack:
                 loaded = await stack.enter_async_context(self._used())
                 try:
@@ -89,6 +91,8 @@ class LocalModel:
                 except UpstreamFailedError:
                     if not (isinstance(call.body, bytes) and await _ended(loaded)):
                         raise
+                    if tried == CALLS:
+                        raise self._broke(loaded) from None
                     continue
                 self._breaks = 0
                 yield reply
@@ -194,12 +198,13 @@ class LocalModel:
                         await asyncio.sleep(self._backoff * 2 ** (self._breaks - 1))
                     self._take(await self._host.load(self.name))
                     return
-                except REFUSALS as error:
-                    if not (isinstance(error, ChildError) and error.again):
-                        self._refuse(why(error))
+                except ChildError as error:
                     self._breaks += 1
-                    if self._breaks > RESTARTS:
-                        self._refuse(why(error))
+                    if not error.again or self._breaks > RESTARTS:
+                        self._refused = (_now() + REST, str(error))
+                        raise self._not_loaded(str(error)) from None
+                except REFUSALS as error:
+                    raise self._not_loaded(why(error)) from None
         finally:
             self._loading = None
 
@@ -243,11 +248,9 @@ class LocalModel:
         self._refused = None
         self._breaks = 0
 
-    def _refuse(self, reason: str) -> None:
-        """Raise why it cannot be loaded, and say the same for a while to whoever asks."""
-        self._refused = (_now() + REST, reason)
+    def _not_loaded(self, reason: str) -> UpstreamFailedError:
         log.error("local_model_not_loaded", model=self.name, why=reason)
-        raise UpstreamFailedError(self._cannot(reason))
+        return UpstreamFailedError(self._cannot(reason))
 
     def _cannot(self, reason: str) -> str:
         return f"the local model {self.name!r} cannot be loaded: {reason}"

@@ -18,7 +18,7 @@ from server.config.tables import LocalTable
 from server.upstream.llama.engine import Engine
 from server.upstream.llama.files.library import Library
 from server.upstream.llama.host import Host
-from server.upstream.llama.local_model import RESTARTS, LocalModel
+from server.upstream.llama.local_model import CALLS, RESTARTS, LocalModel
 from server.upstream.port import (
     Call,
     Finish,
@@ -422,3 +422,29 @@ async def test_where_its_file_lies_is_nobody_s_to_know(local: Make, tmp_path: Pa
     with pytest.raises(UpstreamFailedError, match="failed to load model from one") as refused:
         await answer(local(engine=Engine(program)))
     assert str(tmp_path) not in str(refused.value)
+
+
+async def test_what_breaks_every_child_is_not_asked_again_and_again(
+    local: Make, tmp_path: Path
+) -> None:
+    program, begun = tmp_path / "llama-server", tmp_path / "begun"
+    program.write_text(
+        f"#!/bin/sh\necho x >>{begun}\n"
+        f'PYTHONPATH={ROOT} exec {sys.executable} -m tests.support.poisoned_program "$@"\n'
+    )
+    program.chmod(0o755)
+    model = local(engine=Engine(program))
+    await answer(model)
+    with pytest.raises(UpstreamFailedError, match="broke while it answered"):
+        await answer(model, "poison")
+    assert len(begun.read_text().split()) <= 1 + CALLS
+    await answer(model)  # others are answered
+
+
+async def test_one_that_did_not_fit_is_loaded_as_soon_as_it_does(local: Make) -> None:
+    free = [0]
+    model = local(available=lambda *_: free[0])
+    with pytest.raises(UpstreamFailedError, match="0 MB are free"):
+        await answer(model)
+    free[0] = 1 << 40
+    await answer(model)
