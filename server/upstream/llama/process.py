@@ -172,7 +172,7 @@ class Child:
         with suppress(ValueError):  # a line longer than any that is told
             async for line in self._errors:
                 said = line.decode("utf-8", "replace").strip().replace(self._file, self._name)
-                text = _STAMP.sub("", said)[:300]
+                text = "".join(one for one in _STAMP.sub("", said)[:300] if one.isprintable())
                 if text and (not self._ready or _FATAL.search(text)):
                     self._lines.append(text)
         while await self._errors.read(1 << 16):

@@ -80,7 +80,7 @@ def _header(reader: _Reader) -> Header:
 
 def _described(values: dict[str, Any], parameters: int) -> Header:
     architecture = values.get("general.architecture")
-    if not isinstance(architecture, str):
+    if not isinstance(architecture, str) or not architecture.isprintable():
         raise NotGGUFError("it does not say which architecture it has")
 
     def number(name: str, default: int = 0) -> int:

@@ -121,7 +121,10 @@ def _chosen(repo: Repo, siblings: Any) -> Mapping[str, Any]:
     models = [
         name
         for name in files
-        if name.lower().endswith(".gguf") and "mmproj" not in name.lower() and ".." not in name
+        if name.isprintable()
+        and name.lower().endswith(".gguf")
+        and "mmproj" not in name.lower()
+        and ".." not in name
     ]
     found = _meant(models, repo.file)
     if found is None:

@@ -59,6 +59,15 @@ def test_a_header_that_lies_is_refused_at_once(tmp_path: Path, body: bytes) -> N
         read_header(tmp_path / "lie")
 
 
+def test_what_is_shown_of_a_file_moves_no_cursor(model: Path, tmp_path: Path) -> None:
+    data = model.read_bytes().replace(text(b"tiny-nonsense"), text(b"\x1b[2J-nonsense"))
+    (tmp_path / "named").write_bytes(data)
+    assert read_header(tmp_path / "named").name is None
+    (tmp_path / "built").write_bytes(model.read_bytes().replace(text(b"llama"), text(b"\x1b[2Jx")))
+    with pytest.raises(NotGGUFError):
+        read_header(tmp_path / "built")
+
+
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -312,6 +312,7 @@ async def test_one_file_of_a_repository_is_chosen(
         (("a-Q4_K_M-00001-of-00002.gguf", "a-Q4_K_M-00002-of-00002.gguf"), "several files"),
         (("x.gguf", "y.gguf"), "say which"),
         (("../../x.gguf",), "no GGUF file"),
+        (("\x1b[2Jx.gguf", "y\n.gguf"), "no GGUF file"),
     ],
 )
 async def test_a_repository_without_the_one_file_is_told(
