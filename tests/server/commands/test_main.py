@@ -58,7 +58,7 @@ def test_help_has_every_setting_and_its_variables(
         assert f"[{', '.join(variables(field))}]" in out
 
 
-@pytest.mark.parametrize("command", ["serve", "chat", "ask", "keys", "config", "doctor"])
+@pytest.mark.parametrize("command", ["serve", "chat", "ask", "keys", "config", "doctor", "models"])
 def test_every_command_is_shown_and_helps(command: str, capsys: Captured) -> None:
     _, out, _ = run("--help", captured=capsys)
     assert re.search(rf"^\s+{command}\s+\w", out, re.MULTILINE)
