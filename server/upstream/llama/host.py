@@ -37,6 +37,8 @@ class Loaded:
     running: int = 0
     #: another child has taken its place: it ends with the last call in it
     retired: bool = False
+    #: it ended of itself
+    broken: bool = False
 
 
 class Host:
@@ -179,7 +181,8 @@ class Host:
         self._freed.set()
         if not loaded.retired:
             log.error("local_model_broke", model=loaded.model, why=loaded.child.why)
-            self._end_soon(loaded)
+            loaded.broken = True
+            self.retire(loaded)  # a call in it has still to see that it is gone
 
     def _end_soon(self, loaded: Loaded) -> None:
         task = asyncio.create_task(loaded.child.close())

@@ -232,7 +232,7 @@ class LocalModel:
         if self._loaded is not loaded:
             return
         self._loaded = None
-        if not loaded.retired:
+        if loaded.broken:
             self._breaks += 1
             if self._breaks > RESTARTS:
                 self._refused = (_now() + REST, loaded.child.why)

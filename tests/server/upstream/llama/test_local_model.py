@@ -448,3 +448,21 @@ async def test_one_that_did_not_fit_is_loaded_as_soon_as_it_does(local: Make) ->
         await answer(model)
     free[0] = 1 << 40
     await answer(model)
+
+
+async def test_a_call_that_is_in_a_child_when_it_breaks_sees_that_and_nothing_else(
+    local: Make,
+) -> None:
+    model = local()
+    await answer(model)
+    killed = pid(model)
+    async with model._used() as loaded:  # it has come in, and has sent nothing yet
+        os.kill(killed, signal.SIGKILL)
+        await asyncio.wait([loaded.child.ended])
+        await answer(model)  # time enough for all that follows of it
+        with pytest.raises(UpstreamFailedError):
+            async for _ in loaded.child.upstream.complete(prompt()):
+                pass
+        with pytest.raises(UpstreamFailedError):
+            async with loaded.child.speaker.call(Call("GET", "/models")):
+                pass
