@@ -40,7 +40,8 @@ ENV PATH=/opt/trialogue/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     TRIALOGUE_HOST=0.0.0.0 \
-    TRIALOGUE_DATABASE=sqlite:////data/trialogue.db
+    TRIALOGUE_DATABASE=sqlite:////data/trialogue.db \
+    TRIALOGUE_MODELS=/data/models
 USER 1000:1000
 WORKDIR /data
 VOLUME /data

@@ -89,6 +89,25 @@ class ContextUse:
     prompt_tokens: int
     messages_included: int
     messages_trimmed: int
+    #: exact, upstream, learnt or guessed; None where that is not known any more
+    counted: str | None = None
+    #: whether somebody told the window, or it was taken for want of anything better
+    window_known: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What was learnt of a model at an upstream.
+
+    `ratio` is how many of its tokens one of ours is; `window` is in tokens, learnt at `window_at`
+    (microseconds since 1970).
+    """
+
+    upstream: str
+    model: str
+    ratio: float | None = None
+    window: int | None = None
+    window_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,11 @@ from storage.model import (
     Completion,
     CompletionQuery,
     Content,
+    ContextUse,
     Conversation,
     Failure,
     Hit,
+    Lesson,
     Message,
     Page,
     Query,
@@ -79,6 +81,8 @@ class Outcome:
     content: Content | None = None
     #: the upstream's prompt tokens less ours, where the upstream said
     drift: int | None = None
+    #: what was sent at last, where that was not what the turn began with
+    context: ContextUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +197,24 @@ class Store(Protocol):
         """Keep how a turn ended; its answer, if one is kept, becomes the head."""
         ...
 
+    async def withdraw(
+        self, owner: str, turn_id: str, *, head_id: str | None = None, title: str = ""
+    ) -> None:
+        """Take back a running turn, as if it had not been begun: its claim, its question, what was
+        kept before that, and the conversation where the turn made it.
+
+        A question that was there before stays. The head is `head_id` again, else the question's
+        parent; `title` is taken from a conversation that is left empty.
+        """
+        ...
+
     async def turn(self, owner: str, turn_id: str) -> Turn: ...
 
     async def next_turn(self, owner: str, conversation_id: str, after: str | None) -> Turn | None:
-        """Return the turn begun next after the turn `after` (None: the first) in a conversation."""
+        """Return the turn begun next after the turn `after` (None: the first) in a conversation.
+
+        One that was withdrawn still has its place, by its id.
+        """
         ...
 
     async def last_turn(self, owner: str, conversation_id: str) -> Turn | None:
@@ -304,6 +322,14 @@ class Store(Protocol):
         the turn is deleted. A turn without usage took what was sent and what was said; one that
         failed without a word took nothing.
         """
+        ...
+
+    async def lessons(self) -> Sequence[Lesson]:
+        """Return what was learnt of models, the newest last."""
+        ...
+
+    async def learn(self, lesson: Lesson) -> None:
+        """Keep a lesson in the place of an older one on the same model."""
         ...
 
     async def ping(self) -> None:

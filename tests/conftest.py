@@ -20,6 +20,7 @@ from storage.keys import KeyFile
 from storage.sqlite.store import SQLiteStore
 from tests.support.fakes import MODEL, Clock, Puppet
 from tests.support.live import Served, serve
+from tests.support.tiny_gguf import tiny_gguf
 
 
 def pytest_configure() -> None:
@@ -46,6 +47,12 @@ def _logs_as_before() -> Iterator[None]:
     yield
     structlog.reset_defaults()
     logging.disable(logging.NOTSET)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GGUF that llama.cpp loads in 50 ms; it writes nonsense, the same each time."""
+    return tiny_gguf(tmp_path_factory.mktemp("models") / "tiny.gguf")
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from server.config import limits
 from server.config.limits import (
     HttpLimits,
@@ -52,10 +54,12 @@ def settings_page() -> str:
     for name, field in Settings.model_fields.items():
         first, *others = variables(name)
         also = f" (also {', '.join(f'`{one}`' for one in others)})" if others else ""
-        default = "–" if field.default in (None, (), {}) else f"`{field.default}`"
-        secret = isinstance(field.json_schema_extra, dict) and field.json_schema_extra["secret"]
+        unset = field.default in (None, (), {}) or isinstance(field.default, BaseModel)
+        default = "–" if unset else f"`{field.default}`"
+        extra: Any = field.json_schema_extra
+        secret, toml = extra["secret"], extra.get("toml", name)
         flag = "–" if secret else f"`--{name.replace('_', '-')}`"
-        rows.append(f"| `{first}`{also} | {flag} | `{name}` | {default} | {field.description} |")
+        rows.append(f"| `{first}`{also} | {flag} | `{toml}` | {default} | {field.description} |")
     return "\n".join(
         [
             "# Settings",

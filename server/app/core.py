@@ -17,6 +17,7 @@ from server.core.observability.traces import NoTraces, Traces
 from server.core.passthrough import Passthrough
 from server.core.prompt.compaction import Compaction
 from server.core.prompt.compose import Composer
+from server.core.prompt.learning import Learning
 from server.core.turns.begin import Asking
 from server.core.turns.checkpoint import CHECKPOINT_SECONDS, Checkpoints
 from server.core.turns.follow import Following
@@ -27,7 +28,7 @@ from server.core.turns.run import Running
 from server.live.memory import MemoryLiveTurns
 from server.live.port import LiveTurns
 from server.upstream.pool import UpstreamPool
-from server.upstream.port import Upstream
+from server.upstream.port import Models, ModelTable, Upstream
 from storage.port import Store
 
 
@@ -52,12 +53,17 @@ def core_of(
     patience: float = PATIENCE,
     traces: Traces | None = None,
     shared: Callable[[], bool] = lambda: True,
+    models: Models | None = None,
 ) -> Conversations:
     """Return conversations over a store, written by an upstream; a pool answers calls as well.
 
-    `patience` is in seconds, for ends that cannot be kept; for `shared` see Room.
+    `patience` is in seconds, for ends that cannot be kept; for `shared` see Room. `models`
+    know windows; where none are named, a pool does.
     """
-    ids, composer = Ids(now), Composer(store, defaults.counting)
+    ids = Ids(now)
+    pool = upstream if isinstance(upstream, UpstreamPool) else None
+    known = models or pool or ModelTable()
+    composer = Composer(store, defaults.counting, known, Learning(now))
     parts = _Parts(
         store,
         upstream,
@@ -68,8 +74,7 @@ def core_of(
     capacity = _capacity(store, defaults, now, shared)
     running = _running(parts, checkpoint_seconds, patience)
     compaction = Compaction(store, upstream, composer, ids, defaults.upstreams)
-    pool = upstream if isinstance(upstream, UpstreamPool) else UpstreamPool(())
-    passthrough = Passthrough(pool, capacity)
+    passthrough = Passthrough(pool or UpstreamPool(()), capacity)
     _show(parts, passthrough)
     return Conversations(
         store,

@@ -17,7 +17,14 @@ from server.app.characters import shaping_of
 from server.app.core import core_of
 from server.app.signals import Stopping
 from server.app.telemetry import traces_of
-from server.app.upstreams import model_of, show_upstreams, told, upstreams_of
+from server.app.upstreams import (
+    model_of,
+    show_upstreams,
+    told,
+    upstreams_of,
+    window_note,
+    with_model,
+)
 from server.config import keyring
 from server.config.keyring import key_file
 from server.config.limits import TurnLimits
@@ -93,6 +100,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
     traces = await stack.enter_async_context(traces_of(os.environ))
     store = await _store(settings, stack)
     upstreams = await upstreams_of(settings, stack)
+    settings = await with_model(settings, upstreams)
     auth, new_key = _auth(settings)
     conversations = await stack.enter_async_context(
         core_of(
@@ -102,6 +110,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
             patience=settings.storage_patience,
             traces=traces,
             shared=lambda: auth.shared,
+            models=upstreams,
         )
     )
     show_upstreams(conversations.metrics, upstreams)
@@ -117,7 +126,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
         settings,
         *ports,
         model=model_of(settings),
-        upstream=told(settings),
+        upstream=told(settings) + await window_note(settings, upstreams),
         new_key=new_key,
         needs_key=not auth.open,
     )

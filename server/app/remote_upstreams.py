@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from dotenv import dotenv_values
 
+from server.config.addresses import is_near
 from server.config.limits import UpstreamLimits
 from server.config.settings import TOML_FILE, Settings, SettingsError
 from server.config.tables import UpstreamTable
 from server.upstream.answering import Answering
-from server.upstream.pool import PoolMember
+from server.upstream.pool import ALL, PoolMember
 from server.upstream.remote.bounds import Bounds
 from server.upstream.remote.client import OPENAI, UpstreamClient, limit_name
 from server.upstream.retry import Retries
+
+T = TypeVar("T")
+#: How long an upstream that is near may take by default, to begin and in all.
+NEAR_SECONDS = 3600.0
 
 
 def _kept(settings: Settings) -> int:
@@ -27,11 +33,7 @@ def _kept(settings: Settings) -> int:
 def listed(table: UpstreamTable, settings: Settings) -> PoolMember:
     """Return the upstream that a table of the settings names."""
     key = _key(table)
-    bounds = Bounds(
-        total=table.timeout or settings.upstream_timeout,
-        first_byte=table.first_byte_timeout or settings.upstream_first_byte_timeout,
-        between=table.between_timeout or Bounds().between,
-    )
+    bounds = _bounds(table.base_url, settings, table)
     return _member(
         table.name,
         key,
@@ -41,7 +43,17 @@ def listed(table: UpstreamTable, settings: Settings) -> PoolMember:
         models=table.models,
         aliases=table.aliases,
         completions_only=table.completions_only,
+        windows=_by_pattern(table.context_window),
+        tokenizers=_by_pattern(table.tokenizer),
+        strict=table.template == "strict",
     )
+
+
+def _by_pattern(given: T | Mapping[str, T] | None) -> Mapping[str, T]:
+    """Return a setting by the models that it is for: one value is for all of them."""
+    if given is None:
+        return {}
+    return given if isinstance(given, Mapping) else {ALL: given}
 
 
 def _key(table: UpstreamTable) -> str | None:
@@ -58,10 +70,30 @@ def _key(table: UpstreamTable) -> str | None:
 def openai(settings: Settings) -> PoolMember:
     """Return OpenAI, or what OPENAI_BASE_URL names."""
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-    bounds = Bounds(
-        total=settings.upstream_timeout, first_byte=settings.upstream_first_byte_timeout
-    )
+    bounds = _bounds(settings.openai_base_url or OPENAI, settings)
     return _member("openai", key, settings.openai_base_url, bounds, settings)
+
+
+def _bounds(address: str, settings: Settings, table: UpstreamTable | None = None) -> Bounds:
+    """Return how long an upstream may take: as the settings say, or an hour for one that is near.
+
+    Such a one may read a prompt for minutes, on a CPU; its comments say that it lives.
+    """
+    near = is_near(address)
+
+    def seconds(name: str) -> float:
+        setting = f"upstream_{name}"
+        usual = NEAR_SECONDS if near else None
+        if setting in settings.model_fields_set or usual is None:
+            usual = float(getattr(settings, setting))
+        return (getattr(table, name) if table else None) or usual
+
+    return Bounds(
+        total=seconds("timeout"),
+        first_byte=seconds("first_byte_timeout"),
+        between=(table and table.between_timeout) or Bounds().between,
+        comments_count=near,
+    )
 
 
 def _member(
@@ -76,7 +108,13 @@ def _member(
     client = UpstreamClient(
         api_key=key, base_url=base_url, name=name, bounds=bounds, kept=_kept(settings)
     )
-    limit = limit_name(base_url or OPENAI)
-    retries = Retries(settings.upstream_retries)
-    writer = Answering(client, total=bounds.total, retries=retries, limit_name=limit)
-    return PoolMember(name, writer, client, limit_name=limit, **of_member)
+    address = base_url or OPENAI
+    limit = limit_name(address)
+    writer = Answering(
+        client,
+        total=bounds.total,
+        loading=bounds.first_byte,
+        retries=Retries(settings.upstream_retries),
+        limit_name=limit,
+    )
+    return PoolMember(name, writer, client, limit_name=limit, near=is_near(address), **of_member)

@@ -6,8 +6,10 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
+from server.app.local_models import local_members, local_names
 from server.config.settings import Settings, SettingsError
 from server.core.observability.metrics import Metrics
+from server.tokens.models import model
 from server.upstream.health import STATES
 from server.upstream.local.eliza.eliza import Eliza
 from server.upstream.local.embeddings.embedder import Embedder
@@ -23,6 +25,8 @@ def model_of(settings: Settings) -> str:
     """Return the model of conversations that name none."""
     if settings.model is not None:
         return settings.model
+    if local := local_names(settings):
+        return local[0]
     if _has_openai(settings):
         return DEFAULT_MODEL
     for table in settings.upstreams:
@@ -32,9 +36,31 @@ def model_of(settings: Settings) -> str:
     return DEFAULT_MODEL if settings.upstreams else ELIZA
 
 
+async def with_model(settings: Settings, upstreams: UpstreamPool) -> Settings:
+    """Return settings that name a model: where nobody did, the first that a server of its own has.
+
+    OpenAI's list has hundreds, in no order; of any other server's the first is what it serves.
+    """
+    if settings.model is not None or model_of(settings) != DEFAULT_MODEL:
+        return settings
+    if settings.openai_base_url is None and not settings.upstreams:
+        return settings
+    listed = await upstreams.first_listed(DEFAULT_MODEL)
+    return settings if listed is None else settings.model_copy(update={"model": listed})
+
+
+async def window_note(settings: Settings, upstreams: UpstreamPool) -> str:
+    """Return what is to be said of a window that nobody tells; empty where somebody does."""
+    info = await upstreams.info(model_of(settings))
+    if info.set_window or info.told_window or settings.context_window or info.named.exact:
+        return ""
+    taken = model(info.named.model).window
+    return f" (nobody tells its context window: {taken:,} tokens are taken; set context_window)"
+
+
 def configured(settings: Settings) -> bool:
     """Whether there is an upstream besides Eliza."""
-    return _has_openai(settings) or bool(settings.upstreams)
+    return bool(_has_openai(settings) or settings.upstreams or local_names(settings))
 
 
 async def upstreams_of(settings: Settings, stack: AsyncExitStack) -> UpstreamPool:
@@ -48,7 +74,8 @@ async def upstreams_of(settings: Settings, stack: AsyncExitStack) -> UpstreamPoo
         models=(ELIZA,) if configured(settings) else (ALL,),
         local=True,
     )
-    upstreams = UpstreamPool([eliza, *_remote(settings)])
+    local = await local_members(settings, stack)
+    upstreams = UpstreamPool([eliza, *local, *_remote(settings)])
     stack.push_async_callback(upstreams.close)
     if not upstreams.serves(model_of(settings)):
         raise SettingsError(f"TRIALOGUE_MODEL: no upstream serves {model_of(settings)!r}")
@@ -61,7 +88,8 @@ def told(settings: Settings) -> str:
         return "Eliza, built in: OPENAI_API_KEY is not set"
     if settings.model == ELIZA:
         return "Eliza, built in: TRIALOGUE_MODEL is eliza"
-    names = [table.name for table in settings.upstreams]
+    names = ["this machine"] if local_names(settings) else []
+    names += [table.name for table in settings.upstreams]
     if _has_openai(settings):
         # Without what may stand before an @: a password.
         where = urlsplit(settings.openai_base_url or "").netloc.rpartition("@")[2]
@@ -74,7 +102,7 @@ def _has_openai(settings: Settings) -> bool:
 
 
 def _remote(settings: Settings) -> list[PoolMember]:
-    if not configured(settings):
+    if not (_has_openai(settings) or settings.upstreams):
         return []
     # Only now: the clients take longer to load than all the rest of the server.
     from server.app import remote_upstreams

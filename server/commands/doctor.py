@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 
 from server.app.upstreams import configured, model_of
 from server.commands.certificate import good_until
+from server.commands.doctor_local import local_models
 from server.config.keyring import key_file
 from server.config.settings import Settings, SettingsError, variables
 from server.core.clock import microseconds
 from server.tokens.encoding import ENCODINGS, EncodingFileError, check_files
-from server.tokens.models import model
+from server.tokens.models import is_known, model
 from server.transports.sockets import listening_socket
+from server.upstream.model_info import find, window_of
 from server.upstream.pool import PoolMember, is_pattern
 from server.upstream.port import UpstreamError
 from storage.sqlite import integrity
@@ -51,6 +53,7 @@ async def examine(settings: Settings) -> int:
         lambda: _keys(settings),
         lambda: _ports(settings, in_use=in_use),
         lambda: _certificate(settings),
+        lambda: local_models(settings),
     ]
     for look in looks:
         for finding in look():
@@ -216,6 +219,8 @@ async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:
     if not configured(settings):
         yield True, "upstream: Eliza, built in; OPENAI_API_KEY is not set"
         return
+    if not (settings.upstreams or settings.openai_api_key or settings.openai_base_url):
+        return
     # Only now: the clients take long to load.
     from server.app import remote_upstreams
     from server.upstream.remote.client import UpstreamClient
@@ -241,6 +246,8 @@ async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:
             assert isinstance(member.speaker, UpstreamClient)  # noqa: S101 - all of these are
             probing = probe(member.speaker.api_key, member.speaker.base_url)
             finding = await _asked(member, probing, variable, wanted)
+            if finding[0] and (own := member.own_name(wanted)) is not None:
+                finding = True, finding[1] + await _window_note(member, own, settings)
         finally:
             await member.upstream.close()
             await member.speaker.close()
@@ -269,3 +276,16 @@ async def _asked(
         has = ", ".join(probed.models[:5]) + (", …" if len(probed.models) > 5 else "")
         return False, f"{name}: does not list {', '.join(missing)}; it lists {has or 'none'}"
     return True, f"{name}: answers, takes its key, lists {len(probed.models)} models"
+
+
+async def _window_note(member: PoolMember, model_name: str, settings: Settings) -> str:
+    """Return what is to be said of a window that nobody tells; empty where somebody does."""
+    if member.window(model_name) or settings.context_window or is_known(model_name):
+        return ""
+    try:
+        listed = find(await member.speaker.models(), model_name) or {}
+    except UpstreamError:
+        return ""
+    if (window := window_of(listed)) is not None:
+        return f"; the window of {model_name} is {window:,} tokens"
+    return f"; nobody tells the context window of {model_name}: set context_window"

@@ -87,6 +87,8 @@ def config(settings: Settings) -> int:
 def _shown(value: object) -> str:
     """Return a setting on one line; tables as JSON, as the variable takes them."""
     match value:
+        case BaseModel():
+            return json.dumps(value.model_dump(exclude_unset=True), ensure_ascii=False)
         case dict():
             by_name = {name: table.model_dump(exclude_unset=True) for name, table in value.items()}
             return json.dumps(by_name, ensure_ascii=False)

@@ -12,8 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from server import VERSION
 from server.app import logs, standard_streams
+from server.commands.models_parser import add_models
 from server.config.settings import Settings, SettingsError, load, variables
 
 DESCRIPTION = "A server that owns the conversation: REST, gRPC, websocket and OpenAI's API at once."
@@ -29,6 +32,7 @@ examples:
   trialogue import conversations.json          ours, ChatGPT's, EasyBackend's
   trialogue search 'red herring'               all of these words, or pieces of words
   trialogue backup monday.db                   a checked copy, of a running server too
+  trialogue models pull Qwen/Qwen3-4B-GGUF     a model for this machine; then serve --local
   trialogue doctor                             what is wrong, and what to do about it
 """
 BACKUP_EXAMPLES = """\
@@ -68,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_search(_command(commands, "search", "search messages and titles", _search))
     _add_backup(_command(commands, "backup", "copy the database, while it is used or not", _backup))
     _add_restore(_command(commands, "restore", "put a copy in the place of the database", _restore))
+    add_models(_command(commands, "models", "search, pull, list and remove local models", _models))
     _add_settings(_command(commands, "config", "show every setting as it is now", _config))
     _add_settings(_command(commands, "doctor", "say what is wrong, and what to do", _doctor))
     return parser
@@ -92,7 +97,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         extra = field.json_schema_extra
         if isinstance(extra, dict) and extra.get("secret"):
             continue
-        default = "" if field.default in (None, (), {}) else f"; default {field.default}"
+        unset = field.default in (None, (), {}) or isinstance(field.default, BaseModel)
+        default = "" if unset else f"; default {field.default}"
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             dest=f"setting_{name}",
@@ -251,6 +257,12 @@ def _restore(parsed: argparse.Namespace) -> int:
     from server.commands import backup
 
     return backup.restore(_settings(parsed), parsed.file)
+
+
+def _models(parsed: argparse.Namespace) -> int:
+    from server.commands import models
+
+    return models.models(_settings(parsed), parsed)
 
 
 def _config(parsed: argparse.Namespace) -> int:

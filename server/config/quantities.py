@@ -1,4 +1,4 @@
-"""Amounts as settings write them: a rate (`60/minute`), a budget (`1000000/day`)."""
+"""Amounts as settings write them: `60/minute`, `1000000/day`, `10m`."""
 
 from __future__ import annotations
 
@@ -55,3 +55,18 @@ def budget(text: str) -> Budget:
     if found is None or not int(found[1]):
         raise ValueError("must be tokens such as 100000/day or 2000000/month")
     return Budget(int(found[1]), found[2])
+
+
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def duration(value: object) -> float:
+    """Read a time such as `10m`, or a number of seconds, and return it in seconds.
+
+    Raises ValueError.
+    """
+    found = _DURATION.fullmatch("".join(str(value).split()).lower())
+    if found is None:
+        raise ValueError("must be a time such as 10m; also s, h, d, or seconds")
+    return float(found[1]) * _UNITS[found[2]]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    AliasChoices,
     ByteSize,
-    Field,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -24,27 +21,23 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
+from server.config.declared import TOML_FILE as TOML_FILE
+from server.config.declared import Toml, setting, variables_of
 from server.config.hosts import is_here
 from server.config.settings_files import ROUND, leads_round, text_of
 from server.config.settings_files import SettingsError as SettingsError
-from server.config.tables import Address, CharacterTable, TemplateTable, UpstreamTable
+from server.config.tables import (
+    Address,
+    CharacterTable,
+    LocalTable,
+    TemplateTable,
+    UpstreamTable,
+)
 
 ENV_FILE = ".env"
-TOML_FILE = "trialogue.toml"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-def _setting(default: Any, *names: str, help: str, secret: bool = False) -> Any:  # noqa: A002
-    """Declare a setting: the variables it is read from, first the one to tell people of."""
-    return Field(
-        default,
-        validation_alias=AliasChoices(*names),
-        description=help,
-        json_schema_extra={"secret": secret},
-    )
 
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -79,155 +72,175 @@ class Settings(BaseSettings):
         protected_namespaces=(),
     )
 
-    openai_api_key: SecretStr | None = _setting(
+    openai_api_key: SecretStr | None = setting(
         None,
         "OPENAI_API_KEY",
         help="the upstream's key; unset: the built-in Eliza answers",
         secret=True,
     )
-    openai_base_url: Address | None = _setting(
+    openai_base_url: Address | None = setting(
         None,
         "OPENAI_BASE_URL",
         "OPENAI_API_BASE",
         "OPENAI_API_HOST",
         help="any server that speaks OpenAI's API",
     )
-    upstreams: Annotated[tuple[UpstreamTable, ...], NoDecode] = _setting(
+    upstreams: Annotated[tuple[UpstreamTable, ...], NoDecode] = setting(
         (),
         "TRIALOGUE_UPSTREAMS",
         help="more upstreams, asked before it: [[upstreams]] in trialogue.toml, or here as JSON",
     )
-    characters: Annotated[dict[str, CharacterTable], NoDecode] = _setting(
+    characters: Annotated[dict[str, CharacterTable], NoDecode] = setting(
         {},
         "TRIALOGUE_CHARACTERS",
         help="system prompts and greetings by name: [characters.NAME] in trialogue.toml, or JSON",
     )
-    templates: Annotated[dict[str, TemplateTable], NoDecode] = _setting(
+    templates: Annotated[dict[str, TemplateTable], NoDecode] = setting(
         {},
         "TRIALOGUE_TEMPLATES",
         help="for models that only complete text: [templates.NAME] in trialogue.toml, or JSON",
     )
-    model: str | None = _setting(
+    local: Names = setting(
+        (),
+        "TRIALOGUE_LOCAL",
+        help="models on this machine to be served, the first by default; * for all of them",
+        toml="local.models",
+    )
+    local_options: Annotated[LocalTable, NoDecode] = setting(
+        LocalTable(),
+        "TRIALOGUE_LOCAL_OPTIONS",
+        help="how they are run: [local] in trialogue.toml, or here as JSON",
+        toml="local",
+    )
+    models_folder: Path | None = setting(
+        None,
+        "TRIALOGUE_MODELS",
+        help="where they lie; unset: trialogue/models in the user's folder of data",
+    )
+    llama_server: Path | None = setting(
+        None,
+        "TRIALOGUE_LLAMA_SERVER",
+        help="llama.cpp's server that runs them; unset: the one on PATH, else the extra's",
+    )
+    model: str | None = setting(
         None,
         "TRIALOGUE_MODEL",
         "GPT_ENGINE",
         "DEFAULT_MODEL",
         help="for conversations that name none; 'eliza' needs no upstream",
     )
-    encoding: str | None = _setting(
+    encoding: str | None = setting(
         None,
         "TRIALOGUE_ENCODING",
         "ENCODING_NAME",
         help="tiktoken encoding, gpt2 to o200k_harmony; unset: the model's own",
     )
-    system_prompt: str | None = _setting(
+    system_prompt: str | None = setting(
         None,
         "TRIALOGUE_SYSTEM_PROMPT",
         "FIRST_PROMPT",
         help="of conversations that name none; never trimmed",
     )
-    context_window: int | None = _setting(
+    context_window: int | None = setting(
         None, "TRIALOGUE_CONTEXT_WINDOW", help="tokens of the window; unset: the model's"
     )
-    max_tokens: int | None = _setting(
+    max_tokens: int | None = setting(
         None, "TRIALOGUE_MAX_TOKENS", help="tokens reserved for an answer; unset: the model's"
     )
-    host: str = _setting(
+    host: str = setting(
         "127.0.0.1", "TRIALOGUE_HOST", help="address to listen on (--listen: 0.0.0.0)"
     )
-    http_port: int = _setting(8000, "TRIALOGUE_HTTP_PORT", help="REST, SSE, page; 0: a free one")
-    grpc_port: int = _setting(9000, "TRIALOGUE_GRPC_PORT", help="gRPC; 0: a free one")
-    websocket_port: int = _setting(
-        9001, "TRIALOGUE_WEBSOCKET_PORT", help="websocket; 0: a free one"
-    )
-    database: str = _setting(
+    http_port: int = setting(8000, "TRIALOGUE_HTTP_PORT", help="REST, SSE, page; 0: a free one")
+    grpc_port: int = setting(9000, "TRIALOGUE_GRPC_PORT", help="gRPC; 0: a free one")
+    websocket_port: int = setting(9001, "TRIALOGUE_WEBSOCKET_PORT", help="websocket; 0: a free one")
+    database: str = setting(
         "sqlite:///trialogue.db", "TRIALOGUE_DATABASE", help="where history is kept"
     )
-    api_keys: Annotated[SecretStr | None, NoDecode] = _setting(
+    api_keys: Annotated[SecretStr | None, NoDecode] = setting(
         None,
         "TRIALOGUE_API_KEYS",
         help="who may come in: name:key or key, comma-separated",
         secret=True,
     )
-    auth: Literal["on", "off"] = _setting(
+    auth: Literal["on", "off"] = setting(
         "on", "TRIALOGUE_AUTH", help="'off' lets everyone in, on any address"
     )
-    tls_cert: Path | None = _setting(
+    tls_cert: Path | None = setting(
         None, "TRIALOGUE_TLS_CERT", help="certificate chain (PEM) for all three ports"
     )
-    tls_key: Path | None = _setting(None, "TRIALOGUE_TLS_KEY", help="its private key (PEM)")
-    allowed_origins: Names = _setting(
+    tls_key: Path | None = setting(None, "TRIALOGUE_TLS_KEY", help="its private key (PEM)")
+    allowed_origins: Names = setting(
         (),
         "TRIALOGUE_ALLOWED_ORIGINS",
         help="browsers' origins allowed besides our own, or *, which makes a key needed",
     )
-    allowed_hosts: Names = _setting(
+    allowed_hosts: Names = setting(
         (),
         "TRIALOGUE_ALLOWED_HOSTS",
         help="Host values allowed besides our own, or *; another machine's make a key needed",
     )
-    max_body_bytes: ByteSize = _setting(
+    max_body_bytes: ByteSize = setting(
         ByteSize(10 << 20), "TRIALOGUE_MAX_BODY_BYTES", help="of a body, message or frame"
     )
-    max_upload_bytes: ByteSize = _setting(
+    max_upload_bytes: ByteSize = setting(
         ByteSize(512 << 20),
         "TRIALOGUE_MAX_UPLOAD_BYTES",
         help="of a file or image that is streamed through /v1, and of an import",
     )
-    rate_limit: Annotated[str, AfterValidator(_rate)] | None = _setting(
+    rate_limit: Annotated[str, AfterValidator(_rate)] | None = setting(
         None,
         "TRIALOGUE_RATE_LIMIT",
         help="60/minute: requests by key, over all wires together; also /second, /hour, /day",
     )
-    token_budget: Annotated[str, AfterValidator(_budget)] | None = _setting(
+    token_budget: Annotated[str, AfterValidator(_budget)] | None = setting(
         None,
         "TRIALOGUE_TOKEN_BUDGET",
         help="100000/day or 2000000/month: tokens by key, prompts and answers together, in UTC",
     )
-    max_turns: int = _setting(
+    max_turns: int = setting(
         10_000, "TRIALOGUE_MAX_TURNS", help="turns that run at once; the next is refused"
     )
-    max_turns_per_key: int | None = _setting(
+    max_turns_per_key: int | None = setting(
         None, "TRIALOGUE_MAX_TURNS_PER_KEY", help="the same for one key"
     )
-    max_connections_per_key: int | None = _setting(
+    max_connections_per_key: int | None = setting(
         None,
         "TRIALOGUE_MAX_CONNECTIONS_PER_KEY",
         help="requests, calls and websockets of one key at once, over all wires together",
     )
-    max_connections_per_address: int | None = _setting(
+    max_connections_per_address: int | None = setting(
         None,
         "TRIALOGUE_MAX_CONNECTIONS_PER_ADDRESS",
         help="connections (gRPC: calls) from one address at once; unfit behind a proxy",
     )
-    upstream_timeout: float = _setting(
+    upstream_timeout: float = setting(
         600.0, "TRIALOGUE_UPSTREAM_TIMEOUT", help="seconds for a whole answer"
     )
-    upstream_first_byte_timeout: float = _setting(
+    upstream_first_byte_timeout: float = setting(
         60.0, "TRIALOGUE_UPSTREAM_FIRST_BYTE_TIMEOUT", help="seconds until an answer begins"
     )
-    upstream_retries: int = _setting(
+    upstream_retries: int = setting(
         2,
         "TRIALOGUE_UPSTREAM_RETRIES",
         help="of a turn, before its answer begins; under /v1 clients try again by themselves",
     )
-    drain_seconds: float = _setting(
+    drain_seconds: float = setting(
         25.0,
         "TRIALOGUE_DRAIN_SECONDS",
         help="from SIGTERM to the end; turns may go on for all but the last fifth, at most 3",
     )
-    storage_patience: float = _setting(
+    storage_patience: float = setting(
         300.0,
         "TRIALOGUE_STORAGE_PATIENCE",
         help="seconds that the end of an answer waits for a database that is away",
     )
-    eliza_delay: float = _setting(
+    eliza_delay: float = setting(
         0.0, "TRIALOGUE_ELIZA_DELAY", help="simulated seconds a word of Eliza"
     )
-    log_format: Literal["console", "json"] | None = _setting(
+    log_format: Literal["console", "json"] | None = setting(
         None, "TRIALOGUE_LOG_FORMAT", help="console or json; unset: console on a terminal"
     )
-    log_level: Literal["debug", "info", "warning", "error", "off"] = _setting(
+    log_level: Literal["debug", "info", "warning", "error", "off"] = setting(
         "info", "TRIALOGUE_LOG_LEVEL", help="debug, info, warning, error or off"
     )
 
@@ -240,7 +253,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, dotenv_settings, _Toml(settings_cls)
+        return init_settings, env_settings, dotenv_settings, Toml(settings_cls)
 
     @field_validator("allowed_origins", "allowed_hosts", mode="before")
     @classmethod
@@ -249,20 +262,28 @@ class Settings(BaseSettings):
             return tuple(one.strip().rstrip("/").lower() for one in value.split(",") if one.strip())
         return value
 
+    @field_validator("local", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(dict.fromkeys(one.strip() for one in value.split(",") if one.strip()))
+        return value
+
     @field_validator("auth", "log_format", "log_level", mode="before")
     @classmethod
     def _word(cls, value: Any) -> Any:
         return value.strip().lower() if isinstance(value, str) else value
 
-    @field_validator("upstreams", "characters", "templates", mode="before")
+    @field_validator("upstreams", "characters", "templates", "local_options", mode="before")
     @classmethod
     def _tables(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, str):
             try:
                 return json.loads(value)
             except ValueError:
-                what = "a list of tables" if info.field_name == "upstreams" else "tables by name"
-                raise ValueError(f"must be {what}, as JSON") from None
+                what = {"upstreams": "a list of tables", "local_options": "a table"}
+                told = what.get(info.field_name or "", "tables by name")
+                raise ValueError(f"must be {told}, as JSON") from None
         return value
 
     @field_validator("characters", "templates")
@@ -353,27 +374,9 @@ class Settings(BaseSettings):
         )
 
 
-class _Toml(TomlConfigSettingsSource):
-    """trialogue.toml, whose keys are the fields' own names."""
-
-    def _read_file(self, file_path: Any) -> dict[str, Any]:
-        try:
-            return tomllib.loads(text_of(file_path))
-        except tomllib.TOMLDecodeError as error:
-            raise SettingsError(f"{TOML_FILE}: {error}") from None
-
-    def __call__(self) -> dict[str, Any]:
-        for name in self.toml_data:
-            if name not in self.settings_cls.model_fields:
-                raise SettingsError(f"{TOML_FILE}: there is no setting {name!r}")
-        return {variables(name)[0]: value for name, value in self.toml_data.items()}
-
-
 def variables(field: str) -> Sequence[str]:
     """Return the environment variables of a setting, first the one to tell people of."""
-    alias = Settings.model_fields[field].validation_alias
-    assert isinstance(alias, AliasChoices)  # noqa: S101 - `_setting` makes no other
-    return [str(name) for name in alias.choices]
+    return variables_of(Settings.model_fields[field])
 
 
 def load(flags: Mapping[str, Any] | None = None) -> Settings:

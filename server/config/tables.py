@@ -1,11 +1,23 @@
-"""The tables of trialogue.toml that have names: upstreams, characters, templates."""
+"""The tables of trialogue.toml: upstreams, characters, templates, local models."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from server.config.quantities import duration
 
 
 def _address(value: str) -> str:
@@ -17,6 +29,20 @@ def _address(value: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_address)]
+
+
+def _tokenizer(value: str) -> str:
+    """Return how tokens are counted, where there is such a way."""
+    from server.tokens.encoding import ENCODINGS
+
+    kind, _, name = value.partition(":")
+    if value in ("upstream", "learn") or (kind == "tiktoken" and name in ENCODINGS):
+        return value
+    known = ", ".join(ENCODINGS)
+    raise ValueError(f"must be upstream, learn, or tiktoken: and one of {known}")
+
+
+Tokenizer = Annotated[str, AfterValidator(_tokenizer)]
 
 
 class UpstreamTable(BaseModel):
@@ -37,6 +63,13 @@ class UpstreamTable(BaseModel):
     timeout: PositiveFloat | None = None
     first_byte_timeout: PositiveFloat | None = None
     between_timeout: PositiveFloat | None = None
+    #: tokens of the window: of all its models, or by their names; unset: what it tells itself
+    context_window: PositiveInt | dict[str, PositiveInt] | None = None
+    #: how tokens are counted, of all its models or by their names: tiktoken:NAME, upstream (it is
+    #: asked), learn (from the usage that it tells); unset: the best of these that there is
+    tokenizer: Tokenizer | dict[str, Tokenizer] | None = None
+    #: strict: what is sent obeys every chat template's rules; lenient: sent as it was said
+    template: Literal["strict", "lenient"] = "strict"
 
 
 def _told(value: str) -> str:
@@ -86,3 +119,26 @@ class TemplateTable(BaseModel):
     template: Annotated[str, AfterValidator(_template)]
     #: where an answer ends
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), max_length=4)
+
+
+class LocalTable(BaseModel):
+    """`[local]` of trialogue.toml: how models on this machine are run, all of them alike."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: tokens of the window of each conversation; less where the model or the memory has no more
+    context: int = Field(8192, ge=256)
+    #: answers that are written at once; each has a window of its own
+    parallel: PositiveInt = Field(2, le=64)
+    #: unset: as many as there are cores, less one
+    threads: PositiveInt | None = None
+    #: layers that the GPU computes; unset: as many as it has room for
+    gpu_layers: int | None = Field(None, ge=0)
+    #: seconds, or `10m`, after which an unused one gives its memory back; 0: never
+    idle_unload: Annotated[float, BeforeValidator(duration)] = 600.0
+    #: so many are loaded at once
+    keep_loaded: PositiveInt = 1
+    #: bytes that they may take together; unset: what is free
+    memory_limit: ByteSize | None = Field(None, gt=0)
+    #: `llama-server`: llama.cpp's own program; `wheel`: what the extra `local` brings
+    engine: Literal["auto", "llama-server", "wheel"] = "auto"

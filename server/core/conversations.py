@@ -64,6 +64,7 @@ class Conversations:
 
     async def __aenter__(self) -> Conversations:
         await self._asking.recover()
+        self._planner.composer.learning.remember(await self._store.lessons())
         return self
 
     async def __aexit__(self, *_: object) -> None:

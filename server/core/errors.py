@@ -97,11 +97,13 @@ CODES: dict[type[BaseException], Code] = {
     storage.BusyError: Code.CONVERSATION_BUSY,
     storage.IdempotencyMismatchError: Code.IDEMPOTENCY_MISMATCH,
     storage.UnavailableError: Code.STORAGE_UNAVAILABLE,
+    upstream.UpstreamOverflowError: Code.CONTEXT_LENGTH_EXCEEDED,
     upstream.UpstreamRejectedError: Code.UPSTREAM_REJECTED,
     upstream.UpstreamRateLimitedError: Code.RATE_LIMIT_EXCEEDED,
     upstream.UpstreamQuotaError: Code.RATE_LIMIT_EXCEEDED,
     upstream.UpstreamFailedError: Code.UPSTREAM_FAILED,
     upstream.UpstreamBrokeError: Code.UPSTREAM_FAILED,
+    upstream.UpstreamLoadingError: Code.UPSTREAM_FAILED,
     upstream.UpstreamTimeoutError: Code.UPSTREAM_TIMEOUT,
     MalformedError: Code.UPSTREAM_FAILED,
 }

@@ -82,6 +82,10 @@ class Passthrough:
         """Return who is asked first. Raises UpstreamRejectedError where nobody serves the model."""
         return self._upstreams.first(model)
 
+    def serves(self, model: str) -> bool:
+        """Say whether anybody serves a model."""
+        return self._upstreams.serves(model)
+
     def has(self, name: str) -> bool:
         """Say whether there is an upstream of this name."""
         return self._upstreams.has(name)

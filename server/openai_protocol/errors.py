@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from server.openai_protocol.codec import encode
+from server.openai_protocol.overflow import Overflow, overflow_of, told_as_openai
 
 #: makes a text of an upstream fit to repeat
 Clean = Callable[[str], str]
@@ -178,6 +179,8 @@ class Complaint:
     type: str | None = None
     code: str | None = None
     param: str | None = None
+    #: where it is that the prompt was too long
+    overflow: Overflow | None = None
 
 
 def complaint_of(body: object, clean: Clean) -> Complaint:
@@ -186,8 +189,8 @@ def complaint_of(body: object, clean: Clean) -> Complaint:
         case Mapping():
             said = next((body[k] for k in ("message", "detail", "error") if body.get(k)), "")
             text = said if isinstance(said, str) else json.dumps(said, default=str)
-            words = (_word(body.get(name), clean) for name in ("type", "code", "param"))
-            return Complaint(clean(text), *words)
+            kind, code, param = (_word(body.get(name), clean) for name in ("type", "code", "param"))
+            return Complaint(clean(text), kind, code, param, overflow_of(body))
         case str() if not body.lstrip().startswith("<"):
             return Complaint(clean(body))
         case _:
@@ -248,7 +251,7 @@ def shaped(said: object, clean: Clean, status: int = 500) -> dict[str, Any]:
     if isinstance(said, dict):
         more = {name: value for name, value in said.items() if name not in _SHAPE}
         error |= _clean(more, clean, 1)
-    return error
+    return told_as_openai(error, said, status)
 
 
 def type_of(status: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from server.openai_protocol.codec import UNREADABLE, MalformedError
@@ -70,6 +71,34 @@ def mend_choice(choice: Any, index: int) -> bool:
         choice["logprobs"] = None
         mended = True
     return mended
+
+
+def mend_logprobs(choice: dict[str, Any], offset: int = 0) -> bool:
+    """Tell a text's log probabilities in the shape of completions; llama.cpp has chat's for both.
+
+    `offset` is where the choice's text begins in the whole answer, in characters.
+    """
+    logprobs = choice.get("logprobs")
+    if not isinstance(logprobs, dict) or not isinstance(logprobs.get("content"), list):
+        return False
+    told = [one for one in logprobs["content"] if isinstance(one, dict)]
+    tokens = [str(one.get("token") or "") for one in told]
+    starts = accumulate((len(token) for token in tokens), initial=offset)
+    choice["logprobs"] = {
+        "tokens": tokens,
+        "token_logprobs": [one.get("logprob") for one in told],
+        "top_logprobs": [_by_token(one.get("top_logprobs")) for one in told],
+        "text_offset": list(starts)[: len(tokens)],
+    }
+    return True
+
+
+def _by_token(top: Any) -> dict[str, Any]:
+    listed = [one for one in top if isinstance(one, dict)] if isinstance(top, list) else []
+    by_token: dict[str, Any] = {}
+    for one in listed:  # pieces of letters may look alike: the likeliest counts
+        by_token.setdefault(str(one.get("token")), one.get("logprob"))
+    return by_token
 
 
 def mend_reason(choice: dict[str, Any], otherwise: str = "stop") -> bool:

@@ -9,6 +9,7 @@ from server.openai_protocol.normalize import (
     TEXT,
     Head,
     mend_choice,
+    mend_logprobs,
     mend_reason,
     mend_usage,
     set_default,
@@ -53,7 +54,7 @@ def _message(choice: dict[str, Any]) -> bool:
 def _text(choice: dict[str, Any]) -> bool:
     if not isinstance(choice.get("text"), str):
         raise MalformedError(UNREADABLE)
-    return False
+    return mend_logprobs(choice)
 
 
 def text_of(choice: dict[str, Any]) -> str:
@@ -80,10 +81,10 @@ class Length:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._found = 0
+        self.found = 0
 
     def add(self, text: str) -> None:
-        self._found += len(text)
-        if self._found > self._most:
+        self.found += len(text)
+        if self.found > self._most:
             told = f"the upstream's answer is longer than {self._most} characters"
             raise MalformedError(told)

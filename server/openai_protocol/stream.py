@@ -13,6 +13,7 @@ from server.openai_protocol.normalize import (
     TEXT,
     Head,
     mend_choice,
+    mend_logprobs,
     mend_reason,
     mend_usage,
     set_default,
@@ -63,6 +64,8 @@ class StreamNormalizer:
         self._halves: dict[tuple[int, str], Letters] = {}
         #: what was said, while its usage may have to be counted
         self._counter = UsageCounter() if expected.usage and counted else None
+        #: the upstream told how far it has read the prompt, and nothing else yet
+        self.reading = False
         #: nothing may follow
         self.over = False
         #: what the upstream said was wrong, where that was its last event
@@ -72,6 +75,15 @@ class StreamNormalizer:
     def whole(self) -> bool:
         """Whether every choice has ended: those that were asked for, and those that began."""
         return len(self._ended) >= self._expected.choices and self._ended >= self._begun
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was said."""
+        return bool(self._begun)
+
+    @property
+    def _spoke(self) -> bool:
+        return any(length.found for length in self._lengths.values())
 
     @property
     def settled(self) -> bool:
@@ -101,6 +113,7 @@ class StreamNormalizer:
             self.over = True
             self.error = chunk["error"]
             return _event({"error": shaped(self.error, self._clean)})
+        self.reading = "prompt_progress" in chunk and not self._spoke
         mended = mend_usage(chunk)
         told = chunk.get("usage") is not None
         if not chunk.get("choices"):
@@ -142,11 +155,11 @@ class StreamNormalizer:
         mended = mend_choice(choice, index)
         index = choice["index"]
         self._begun.add(index)
-        mended |= self._mend_delta(choice, index) if self._chat else _mend_text(choice)
+        mended |= self._mend_delta(choice, index) if self._chat else self._mend_text(choice, index)
         mended |= mend_reason(choice, "tool_calls" if index in self._calls else "stop")
         if choice["finish_reason"] is not None:
             self._ended.add(index)
-        self._lengths.setdefault(index, Length(self._most)).add(text_of(choice))
+        self._length(index).add(text_of(choice))
         if self._counter is not None:
             self._counter.add(index, choice["delta"] if self._chat else choice)
         return mended
@@ -172,6 +185,16 @@ class StreamNormalizer:
             mended |= mend_arguments(delta)
         return mended
 
+    def _mend_text(self, choice: dict[str, Any], index: int) -> bool:
+        if not isinstance(choice.get("text"), str):
+            raise MalformedError(UNREADABLE)
+        return set_default(choice, "logprobs", None) | mend_logprobs(
+            choice, self._length(index).found
+        )
+
+    def _length(self, index: int) -> Length:
+        return self._lengths.setdefault(index, Length(self._most))
+
     def _rejoin(self, choice: dict[str, Any]) -> bool:
         """Put a letter that was split over two chunks into the second of them, whole."""
         said = choice["delta"] if self._chat else choice
@@ -187,12 +210,6 @@ class StreamNormalizer:
                     said[name] = said.get(name, "") + lost
                     mended = True
         return mended
-
-
-def _mend_text(choice: dict[str, Any]) -> bool:
-    if not isinstance(choice.get("text"), str):
-        raise MalformedError(UNREADABLE)
-    return set_default(choice, "logprobs", None)
 
 
 def chunks_of(answer: Mapping[str, Any], expected: Expectations) -> Iterator[bytes]:

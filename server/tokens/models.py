@@ -143,6 +143,11 @@ def base_name(name: str) -> str:
     return f"gpt-3.5-{own[7:]}" if own.startswith("gpt-35-") else own
 
 
+def is_known(name: str) -> bool:
+    """Say whether a name, without its date, has a row of its own."""
+    return model(name).name in _BY_NAME
+
+
 def model(name: str) -> Model:
     """Return the row whose name is the longest prefix of this one, ending where a `-` follows.
 

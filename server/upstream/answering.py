@@ -28,6 +28,7 @@ from server.upstream.port import (
     Prompt,
     Reply,
     UpstreamBrokeError,
+    UpstreamLoadingError,
     UpstreamQuotaError,
     UpstreamRateLimitedError,
 )
@@ -36,15 +37,20 @@ from storage.model import Usage
 
 CHAT: Final = "/chat/completions"
 TEXT: Final = "/completions"
+#: how long until a server that still loads its model is asked again
+_LOADING_PAUSE: Final = 0.5
 #: what we say of usage, and a prompt hardly ever does
 _ABOUT_USAGE: Final = b"stream_options"
+#: parameters that OpenAI's own API refuses; who sends them to any model means: where there are any
+_NOT_OPENAI: Final = frozenset(("top_k", "min_p", "repeat_penalty", "repeat_last_n"))
 
 
 class Answering:
     """Writes answers by asking any upstream that speaks OpenAI's API.
 
     `total` is how many seconds an answer may take with all its tries. A try that failed before its
-    first piece is repeated as `retries` say. Calls that are passed on are not: OpenAI's own clients
+    first piece is repeated as `retries` say, one of a server that still loads its model for
+    `loading` seconds. Calls that are passed on are not: OpenAI's own clients
     try again by themselves, and one retry in two places is nine tries.
     """
 
@@ -55,11 +61,13 @@ class Answering:
         upstream: OpenAISpeaker,
         *,
         total: float = 600.0,
+        loading: float = 60.0,
         retries: Retries | None = None,
         limit_name: str = "max_tokens",
     ) -> None:
         self._upstream = upstream
         self._total = total
+        self._loading = loading
         self._retries = retries or Retries()
         self._limit_name = limit_name
         self._reports_usage = True
@@ -67,7 +75,8 @@ class Answering:
     async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
         """Yield the answer's pieces as they come, then its Finish; see Writer."""
         clock = asyncio.get_running_loop().time
-        deadline = clock() + self._total
+        began = clock()
+        deadline = began + self._total
         tries = 0
         while True:
             answer = _Answer(bare=_is_chat(prompt))
@@ -83,11 +92,19 @@ class Answering:
             except UpstreamQuotaError:
                 raise
             except (UpstreamBrokeError, UpstreamRateLimitedError) as error:
-                again = None if answer.begun else self._retries.wait(tries, error.retry_after)
+                again = None if answer.begun else self._wait(error, tries, clock() - began)
                 if again is None or clock() + again >= deadline:
                     raise
-            tries += 1
+                tries += not isinstance(error, UpstreamLoadingError)
             await asyncio.sleep(again)
+
+    def _wait(
+        self, error: UpstreamBrokeError | UpstreamRateLimitedError, tries: int, waited: float
+    ) -> float | None:
+        """Return how long to wait until the next try; None where there is none."""
+        if isinstance(error, UpstreamLoadingError):
+            return _LOADING_PAUSE if waited + _LOADING_PAUSE < self._loading else None
+        return self._retries.wait(tries, error.retry_after)
 
     async def close(self) -> None:
         """Close the upstream."""
@@ -114,7 +131,11 @@ class Answering:
     def _call(self, prompt: Prompt, deadline: float, *, usage: bool) -> Call:
         chat = _is_chat(prompt)
         limit = self._limit_name if chat else "max_tokens"
-        body = {"model": prompt.model, **(_messages(prompt) if chat else _text(prompt))}
+        body = {
+            **self._extra(prompt),
+            "model": prompt.model,
+            **(_messages(prompt) if chat else _text(prompt)),
+        }
         asked = {
             limit: prompt.max_tokens,
             "temperature": prompt.temperature,
@@ -137,6 +158,12 @@ class Answering:
             deadline=deadline,
             counted=False,
         )
+
+    def _extra(self, prompt: Prompt) -> Mapping[str, Any]:
+        """Return the parameters beside OpenAI's own that this upstream takes."""
+        if self._limit_name == "max_tokens":
+            return prompt.extra
+        return {name: value for name, value in prompt.extra.items() if name not in _NOT_OPENAI}
 
 
 class _Answer:

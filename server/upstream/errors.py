@@ -9,6 +9,8 @@ from server.upstream.port import (
     UpstreamBrokeError,
     UpstreamError,
     UpstreamFailedError,
+    UpstreamLoadingError,
+    UpstreamOverflowError,
     UpstreamQuotaError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
@@ -22,6 +24,7 @@ _STATUS_OF = {
     "invalid_request_error": 400,
     "BadRequestError": 400,
     "context_length_exceeded": 400,
+    "exceed_context_size_error": 400,
     "content_filter": 400,
     "content_policy_violation": 400,
     "authentication_error": 401,
@@ -46,7 +49,9 @@ def refused(status: int, headers: Mapping[str, str], complaint: Complaint) -> Up
         message = f"{message}: {complaint.message}"
     if headers.get("x-should-retry") == "false":
         return UpstreamFailedError(message)
-    return UpstreamBrokeError(message, retry_after(headers))
+    loads = status == 503 and "loading" in complaint.message.lower()
+    kind = UpstreamLoadingError if loads else UpstreamBrokeError
+    return kind(message, retry_after(headers))
 
 
 def stream_error(complaint: Complaint) -> UpstreamError:
@@ -72,6 +77,10 @@ def _status_in_stream(complaint: Complaint) -> int | None:
 
 def _rejected(complaint: Complaint, status: int) -> UpstreamRejectedError:
     message = complaint.message or f"the upstream refused the request with status {status}"
+    if (found := complaint.overflow) is not None and found.at(status):
+        return UpstreamOverflowError(
+            message, status, complaint.code, complaint.param, found.tokens, found.window
+        )
     return UpstreamRejectedError(message, status, complaint.code, complaint.param)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 #: so many failures in a row, and it is left alone
 PATIENCE = 3
@@ -23,6 +24,8 @@ class State:
     failures: int
     failures_in_a_row: int
     resting: float
+    #: what it says of itself
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def word(self) -> str:

@@ -8,15 +8,17 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
 from server.config.limits import ReplyLimits
 from server.openai_protocol import codec
 from server.templates import template
 from server.tokens.models import model as known_model
 from server.upstream.bodies import one, start_of
+from server.upstream.count import TokenCounter
 from server.upstream.health import Health, State
-from server.upstream.model_list import ModelList
+from server.upstream.model_info import ModelInfo, Named, counter_for, find, window_of
+from server.upstream.model_list import GOOD_SECONDS, ModelList
 from server.upstream.port import (
     Call,
     Finish,
@@ -26,12 +28,15 @@ from server.upstream.port import (
     Upstream,
     UpstreamError,
     UpstreamFailedError,
+    UpstreamOverflowError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamTimeoutError,
 )
 from server.upstream.retry import retry_after
+from storage.model import PromptMessage
 
+T = TypeVar("T")
 #: every model
 ALL = "*"
 _REFUSAL_BYTES = ReplyLimits().refusal_bytes
@@ -56,8 +61,19 @@ class PoolMember:
     model_list: tuple[str, ...] = ()
     #: what it calls the limit on an answer's tokens
     limit_name: str = "max_tokens"
+    #: tokens of a window, and how tokens are counted, by patterns of its own names of models
+    windows: Mapping[str, int] = field(default_factory=dict)
+    tokenizers: Mapping[str, str] = field(default_factory=dict)
+    #: whether it is sent what the strictest chat template takes
+    strict: bool = True
+    #: on this machine or beside it
+    near: bool = False
     #: built in: it has the routes that completions, embeddings and moderations need, and no others
     local: bool = False
+    #: how long its list of models is good, in seconds
+    list_seconds: float = GOOD_SECONDS
+    #: what else is to be said of how it does
+    detail: Callable[[], Mapping[str, Any]] = dict
 
     def own_name(self, model: str) -> str | None:
         """Return what it calls a model; None for one that it does not serve."""
@@ -70,6 +86,15 @@ class PoolMember:
         names = (model, own_name)
         told = any(fnmatchcase(one, pattern) for pattern in self.completions_only for one in names)
         return told or not known_model(own_name).chat
+
+    def named(self, own_name: str) -> Named:
+        """Return what it is asked for under its own name of a model."""
+        tokenizer = _matching(self.tokenizers, own_name)
+        return Named(self.name, own_name, tokenizer, self.strict, self.local, self.near)
+
+    def window(self, own_name: str) -> int | None:
+        """Return the window that the settings give a model of its."""
+        return _matching(self.windows, own_name)
 
 
 class UpstreamPool:
@@ -87,7 +112,15 @@ class UpstreamPool:
     def __init__(
         self, members: Sequence[PoolMember], *, now: Callable[[], float] = time.monotonic
     ) -> None:
-        self._places = tuple(_Rank(m, Health(now), ModelList(m.speaker, now)) for m in members)
+        self._places = tuple(
+            _Rank(
+                m,
+                Health(now),
+                ModelList(m.speaker, now, m.list_seconds),
+                TokenCounter(m.speaker, now),
+            )
+            for m in members
+        )
         self._created = int(time.time())
 
     def serves(self, model: str) -> bool:
@@ -111,9 +144,52 @@ class UpstreamPool:
         """Say whether there is an upstream of this name."""
         return any(place.member.name == name for place in self._places)
 
+    def named(self, model: str) -> Named:
+        """Return who is asked first for a model, and under which name; see Models."""
+        try:
+            place, own_name = next(self._ranked(model))
+        except (StopIteration, UpstreamRejectedError):
+            return Named("", model)
+        return place.member.named(own_name or model)
+
+    async def info(self, model: str) -> ModelInfo:
+        """Return what is known of a model where it is asked; see Models."""
+        named = self.named(model)
+        place = self._place_of(named)
+        if place is None:
+            return ModelInfo(named)
+        if place.member.local:
+            return ModelInfo(named, told_window=known_model(named.model).window)
+        # Who is known by name need not be waited for: OpenAI's list tells no windows.
+        models = place.model_list.known if named.exact else await place.model_list.at_once()
+        listed = find(models, named.model) or {}
+        set_window = place.member.window(named.model)
+        return ModelInfo(named, set_window, window_of(listed), counter_for(named, listed))
+
+    async def count(self, info: ModelInfo, messages: Sequence[PromptMessage]) -> int | None:
+        """Return the tokens of a prompt as its upstream counts them; see Models."""
+        place = self._place_of(info.named)
+        if place is None or info.counter is None:
+            return None
+        return await place.counter.count(info.counter, info.named.model, messages)
+
+    async def first_listed(self, model: str) -> str | None:
+        """Return what who is asked for a model has in its place, where it does not list it."""
+        place = self._place_of(self.named(model))
+        if place is None or place.member.local or place.member.limit_name != "max_tokens":
+            return None  # OpenAI's own
+        names = [str(one["id"]) for one in await place.model_list.at_once()]
+        return names[0] if names and model not in names else None
+
+    def _place_of(self, named: Named) -> _Rank | None:
+        return next((one for one in self._places if one.member.name == named.upstream), None)
+
     def state(self) -> tuple[State, ...]:
         """Return how every upstream has done."""
-        return tuple(place.health.state(place.member.name) for place in self._places)
+        return tuple(
+            replace(place.health.state(place.member.name), detail=place.member.detail())
+            for place in self._places
+        )
 
     async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
         """Yield an answer's pieces, then its Finish; see Upstream."""
@@ -126,6 +202,8 @@ class UpstreamPool:
                 async with aclosing(place.member.upstream.complete(asked)) as pieces:  # type: ignore[type-var]
                     async for piece in pieces:
                         begun = begun or place.worked()
+                        if isinstance(piece, Finish):
+                            piece = replace(piece, by=place.member.named(asked.model))
                         yield piece
                 return
             except _ELSEWHERE as failure:
@@ -133,8 +211,10 @@ class UpstreamPool:
                 if begun:
                     raise
                 error = failure
-            except UpstreamRejectedError:
+            except UpstreamRejectedError as refusal:
                 place.worked()
+                if isinstance(refusal, UpstreamOverflowError):
+                    refusal.by = place.member.named(asked.model)
                 raise
         raise error or UpstreamFailedError("there is no upstream")
 
@@ -161,6 +241,7 @@ class UpstreamPool:
     async def close(self) -> None:
         """Close every member."""
         for place in self._places:
+            await place.model_list.close()
             await place.member.upstream.close()
             await place.member.speaker.close()
 
@@ -221,6 +302,12 @@ class UpstreamPool:
             raise UpstreamRejectedError(message, 404, "model_not_found")
 
 
+def _matching(by_pattern: Mapping[str, T], name: str) -> T | None:
+    """Return what the first pattern that fits a name stands for."""
+    found = (value for pattern, value in by_pattern.items() if fnmatchcase(name, pattern))
+    return next(found, None)
+
+
 def is_pattern(name: str) -> bool:
     """Say whether a name stands for many models."""
     return bool(set(name) & set("*?["))
@@ -231,6 +318,7 @@ class _Rank:
     member: PoolMember
     health: Health
     model_list: ModelList
+    counter: TokenCounter
 
     def worked(self) -> bool:
         self.health.worked()

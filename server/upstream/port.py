@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from server.openai_protocol.errors import Complaint
+from server.upstream.model_info import ModelInfo, Named
 from storage.model import Content, PromptMessage, Usage
 
 
@@ -26,6 +27,8 @@ class Prompt:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     text: str | None = None
+    #: parameters beside OpenAI's own, passed on as they are
+    extra: Mapping[str, Any] = field(default_factory=dict)
     #: of the request that it is for, so that the upstream's log can be searched for it
     request_id: str | None = None
 
@@ -40,6 +43,8 @@ class Finish:
     reason: str = "stop"
     usage: Usage | None = None
     content: Content | None = None
+    #: who wrote it, where there are several
+    by: Named | None = field(default=None, compare=False)
 
 
 class Upstream(Protocol):
@@ -80,6 +85,8 @@ class Call:
     owner: str | None = None
     #: the one upstream that has what the call names; None where any will do
     upstream: str | None = None
+    #: the path stands beside `/v1`, and not below it
+    beside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +123,38 @@ class OpenAISpeaker(Protocol):
     async def close(self) -> None: ...
 
 
+class Models(Protocol):
+    """Knows what is asked for a model, and asks it about it. Never raises."""
+
+    def named(self, model: str) -> Named:
+        """Return who is asked first for a model, and under which name."""
+        ...
+
+    async def info(self, model: str) -> ModelInfo:
+        """Return what is known of it there; an upstream that does not say is not waited for."""
+        ...
+
+    async def count(self, info: ModelInfo, messages: Sequence[PromptMessage]) -> int | None:
+        """Return the tokens of a whole prompt as the upstream counts; None where it does not."""
+        ...
+
+
+class ModelTable:
+    """Knows models by their names alone: where nobody can be asked."""
+
+    def named(self, model: str) -> Named:
+        """Return the name as it is given."""
+        return Named("", model)
+
+    async def info(self, model: str) -> ModelInfo:
+        """Return the row of the table of models, if there is one."""
+        return ModelInfo(self.named(model))
+
+    async def count(self, info: ModelInfo, messages: Sequence[PromptMessage]) -> int | None:
+        """Count nothing."""
+        return None
+
+
 class UpstreamError(Exception):
     """An answer could not be had; the text is fit for the caller to read (no key, no address)."""
 
@@ -128,6 +167,19 @@ class UpstreamRejectedError(UpstreamError):
     status: int
     code: str | None = None
     param: str | None = None
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass
+class UpstreamOverflowError(UpstreamRejectedError):
+    """The prompt was too long; of how many tokens, and for what window, where it was said."""
+
+    tokens: int | None = None
+    window: int | None = None
+    #: who refused it, where there are several
+    by: Named | None = None
 
     def __str__(self) -> str:
         return self.message
@@ -159,6 +211,10 @@ class UpstreamBrokeError(UpstreamFailedError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class UpstreamLoadingError(UpstreamBrokeError):
+    """The upstream is there, and still loads its model."""
 
 
 class UpstreamTimeoutError(UpstreamError):

@@ -98,7 +98,7 @@ def update(
             case _:
                 raise KeyError(name)
     if "title" in values:
-        _retitle(connection, key, values.pop("title"))
+        retitle(connection, key, values.pop("title"))
     sets = ", ".join(f"{name} = :{name}" for name in values)
     connection.execute(
         f"UPDATE conversations SET {sets} WHERE key = :key",
@@ -164,7 +164,7 @@ def _purge_messages(connection: sqlite3.Connection, conversation: int) -> int:
             if characters >= STEP_CHARACTERS:
                 break
     for message, is_parts, content, _ in found:
-        search.forget(connection, "message", message, _searchable(is_parts, content))
+        search.forget(connection, "message", message, searchable(is_parts, content))
     connection.executemany("DELETE FROM messages WHERE key = ?", [(row[0],) for row in found])
     connection.execute(
         "UPDATE conversations SET message_count = message_count - ?, head = NULL WHERE key = ?",
@@ -208,14 +208,14 @@ def insert_conversation(
     return key
 
 
-def _retitle(connection: sqlite3.Connection, key: int, title: str) -> None:
+def retitle(connection: sqlite3.Connection, key: int, title: str) -> None:
     (old,) = connection.execute("SELECT title FROM conversations WHERE key = ?", (key,)).fetchone()
     search.forget(connection, "title", key, old)
     connection.execute("UPDATE conversations SET title = ? WHERE key = ?", (title, key))
     search.index(connection, "title", key, title)
 
 
-def _searchable(is_parts: int, content: str) -> str:
+def searchable(is_parts: int, content: str) -> str:
     return search.text_of(json.loads(content) if is_parts else content)
 
 
@@ -270,7 +270,7 @@ def entitle(connection: sqlite3.Connection, key: int, title: str) -> None:
         "SELECT 1 FROM conversations WHERE key = ? AND title = '' AND message_count = 0", (key,)
     ).fetchone()
     if row is not None and title:
-        _retitle(connection, key, title)
+        retitle(connection, key, title)
 
 
 def page(

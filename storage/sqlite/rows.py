@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from storage.model import (
@@ -47,7 +48,7 @@ TURN = """
            t.context_window, t.context_budget, t.context_prompt_tokens, t.context_included,
            t.context_trimmed, t.created_at, t.finish_reason, t.prompt_tokens, t.completion_tokens,
            t.error_code, t.error_message, t.error_status, t.ended_at, t.drift,
-           a.is_parts
+           a.is_parts, t.context_counted, t.context_window_known
     FROM turns t JOIN conversations c ON c.key = t.conversation
     JOIN messages q ON q.key = t.question
     LEFT JOIN messages p ON p.key = q.parent
@@ -99,7 +100,7 @@ def turn(row: tuple[Any, ...]) -> Turn:
         question_id=row[5],
         answer_id=row[6],
         answer=_answer(row[7] or "", row[22]),
-        context=ContextUse(*row[8:13]),
+        context=_sent(row),
         created_at=row[13],
         finish_reason=row[14],
         usage=usage,
@@ -107,6 +108,12 @@ def turn(row: tuple[Any, ...]) -> Turn:
         ended_at=row[20],
         drift=row[21],
     )
+
+
+def _sent(row: tuple[Any, ...]) -> ContextUse:
+    counted, known = row[23:25]
+    sent = ContextUse(*row[8:13])
+    return replace(sent, counted=counted, window_known=None if known is None else bool(known))
 
 
 def _answer(content: str, is_parts: int | None) -> str:

@@ -16,6 +16,7 @@ from storage.model import (
     CompletionQuery,
     Conversation,
     Hit,
+    Lesson,
     Message,
     Page,
     Query,
@@ -26,6 +27,7 @@ from storage.port import Claim, Outcome, Piece, UnavailableError
 from storage.sqlite import (
     completions,
     conversations,
+    lessons,
     rows,
     search,
     transfer,
@@ -39,6 +41,7 @@ from storage.sqlite.files import room
 from storage.sqlite.group_commit import GroupCommit, WriteConnection, renamed
 from storage.sqlite.integrity import check
 from storage.sqlite.opening import DatabaseInUseError, Lock, make, opened, reader, writer
+from storage.sqlite.withdraw import withdraw
 
 T = TypeVar("T")
 
@@ -247,8 +250,19 @@ class SQLiteStore:
     async def turn(self, owner: str, turn_id: str) -> Turn:
         return await self._read(lambda c: turns.turn(c, owner, turn_id))
 
+    async def withdraw(
+        self, owner: str, turn_id: str, *, head_id: str | None = None, title: str = ""
+    ) -> None:
+        await self._writer.write(lambda c: withdraw(c, owner, turn_id, head_id, title))
+
+    async def lessons(self) -> Sequence[Lesson]:
+        return await self._read(lessons.lessons)
+
+    async def learn(self, lesson: Lesson) -> None:
+        await self._writer.write(lambda c: lessons.learn(c, lesson))
+
     async def next_turn(self, owner: str, conversation_id: str, after: str | None) -> Turn | None:
-        return await self._read(lambda c: _next_turn(c, owner, conversation_id, after))
+        return await self._read(lambda c: turns.next_turn(c, owner, conversation_id, after))
 
     async def last_turn(self, owner: str, conversation_id: str) -> Turn | None:
         def read(connection: sqlite3.Connection) -> Turn | None:
@@ -379,15 +393,3 @@ def _siblings(
         )
         children[parent_id] = [child for (child,) in found]
     return children
-
-
-def _next_turn(
-    connection: sqlite3.Connection, owner: str, conversation_id: str, after: str | None
-) -> Turn | None:
-    key = conversations.conversation_key(connection, owner, conversation_id)
-    behind = 0 if after is None else turns.turn_key(connection, owner, after)
-    row = connection.execute(
-        f"{rows.TURN} WHERE t.conversation = ? AND t.key > ? ORDER BY t.key LIMIT 1",
-        (key, behind),
-    ).fetchone()
-    return row and rows.turn(row)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import astuple
 
-from storage.model import Conversation, Message, Role, Status, Turn
+from storage.model import ContextUse, Conversation, Message, Role, Status, Turn
 from storage.port import (
     BusyError,
     Claim,
@@ -117,6 +118,8 @@ def end(connection: sqlite3.Connection, owner: str, turn_id: str, outcome: Outco
     if outcome.text or outcome.status is Status.COMPLETED:
         answer = _insert_answer(connection, owner, running, outcome)
     settle(connection, key, outcome, answer)
+    if outcome.context is not None:
+        _resend(connection, key, outcome.context)
     usage.spend(connection, owner, usage.cost(running, outcome), outcome.ended_at)
     connection.execute("DELETE FROM checkpoints WHERE turn = ?", (key,))
     return turn(connection, owner, turn_id)
@@ -150,6 +153,19 @@ def settle(
     )
 
 
+def _resend(connection: sqlite3.Connection, key: int, sent: ContextUse) -> None:
+    """Write into a turn what was sent at last, where that was less than at first."""
+    connection.execute(
+        """
+        UPDATE turns SET context_window = ?, context_budget = ?, context_prompt_tokens = ?,
+            context_included = ?, context_trimmed = ?, context_counted = ?,
+            context_window_known = ?
+        WHERE key = ?
+        """,
+        (*astuple(sent), key),
+    )
+
+
 def _insert_answer(
     connection: sqlite3.Connection, owner: str, running: Turn, outcome: Outcome
 ) -> int:
@@ -177,8 +193,9 @@ def insert_turn(
     cursor = connection.execute(
         """
         INSERT INTO turns (conversation, owner, id, status, model, question, context_window,
-            context_budget, context_prompt_tokens, context_included, context_trimmed, created_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            context_budget, context_prompt_tokens, context_included, context_trimmed,
+            context_counted, context_window_known, created_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             conversation,
@@ -192,6 +209,8 @@ def insert_turn(
             new.context.prompt_tokens,
             new.context.messages_included,
             new.context.messages_trimmed,
+            new.context.counted,
+            new.context.window_known,
             new.created_at,
         ),
     )
@@ -232,3 +251,29 @@ def _insert_claim(connection: sqlite3.Connection, owner: str, claim: Claim, turn
     )
     if cursor.rowcount != 1:
         raise BusyError("Another turn was begun with this idempotency key.")
+
+
+def next_turn(
+    connection: sqlite3.Connection, owner: str, conversation_id: str, after: str | None
+) -> Turn | None:
+    key = conversations.conversation_key(connection, owner, conversation_id)
+    behind = 0 if after is None else _place_of(connection, owner, key, after)
+    row = connection.execute(
+        f"{rows.TURN} WHERE t.conversation = ? AND t.key > ? ORDER BY t.key LIMIT 1",
+        (key, behind),
+    ).fetchone()
+    return row and rows.turn(row)
+
+
+def _place_of(connection: sqlite3.Connection, owner: str, conversation: int, turn_id: str) -> int:
+    """Return a turn's key; of one that was withdrawn, that of the last one begun before it."""
+    try:
+        return turn_key(connection, owner, turn_id)
+    except NotFoundError:
+        if not turn_id.startswith("turn_"):
+            raise
+    row = connection.execute(
+        "SELECT max(key) FROM turns WHERE conversation = ? AND id < ? AND id >= 'turn_'",
+        (conversation, turn_id),
+    ).fetchone()
+    return int(row[0] or 0)

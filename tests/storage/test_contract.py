@@ -13,6 +13,7 @@ from storage.sqlite.store import SQLiteStore
 from tests.storage.contract import (
     completions,
     conversations,
+    lessons,
     objects,
     owners,
     transfer,
@@ -60,3 +61,9 @@ class TestSpending(usage.Spending): ...
 
 
 class TestUpstreamObjects(objects.UpstreamObjects): ...
+
+
+class TestLessons(lessons.Lessons): ...
+
+
+class TestWithdrawing(lessons.Withdrawing): ...

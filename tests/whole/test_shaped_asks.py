@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from server.core.prompt.alternate import GREETED
 from server.core.prompt.characters import Character, Characters
 from server.templates.parse import read
 from storage.sqlite.store import SQLiteStore
@@ -60,8 +61,7 @@ async def test_a_character_greets(wire: Wire, upstream_server: ScriptedUpstream)
         ("assistant", "Aye aye."),
     ]
     expected = [
-        {"role": "system", "content": "You are a pirate."},
-        {"role": "assistant", "content": "Arr!"},
+        {"role": "system", "content": f"You are a pirate.\n\n{GREETED}Arr!"},
         {"role": "user", "content": "Hello"},
     ]
     for number in (0, 1):

@@ -75,20 +75,24 @@ class Usage(_message.Message):
     def __init__(self, prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., total_tokens: _Optional[int] = ...) -> None: ...
 
 class Context(_message.Message):
-    __slots__ = ("window", "budget", "prompt_tokens", "messages_included", "messages_trimmed", "drift")
+    __slots__ = ("window", "budget", "prompt_tokens", "messages_included", "messages_trimmed", "drift", "counted", "window_known")
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     BUDGET_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_INCLUDED_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_TRIMMED_FIELD_NUMBER: _ClassVar[int]
     DRIFT_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_KNOWN_FIELD_NUMBER: _ClassVar[int]
     window: int
     budget: int
     prompt_tokens: int
     messages_included: int
     messages_trimmed: int
     drift: int
-    def __init__(self, window: _Optional[int] = ..., budget: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., messages_included: _Optional[int] = ..., messages_trimmed: _Optional[int] = ..., drift: _Optional[int] = ...) -> None: ...
+    counted: str
+    window_known: bool
+    def __init__(self, window: _Optional[int] = ..., budget: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., messages_included: _Optional[int] = ..., messages_trimmed: _Optional[int] = ..., drift: _Optional[int] = ..., counted: _Optional[str] = ..., window_known: bool = ...) -> None: ...
 
 class TurnError(_message.Message):
     __slots__ = ("code", "message")
@@ -165,7 +169,7 @@ class TurnEnded(_message.Message):
     def __init__(self, turn: _Optional[_Union[Turn, _Mapping]] = ...) -> None: ...
 
 class AskRequest(_message.Message):
-    __slots__ = ("conversation_id", "prompt", "content", "parent_id", "model", "system_prompt", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "on_disconnect", "mode", "character", "instruction_template", "prompt_template")
+    __slots__ = ("conversation_id", "prompt", "content", "parent_id", "model", "system_prompt", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "on_disconnect", "mode", "character", "instruction_template", "prompt_template", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "prompt_batch_size", "extra")
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
@@ -183,6 +187,12 @@ class AskRequest(_message.Message):
     CHARACTER_FIELD_NUMBER: _ClassVar[int]
     INSTRUCTION_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    MIN_P_FIELD_NUMBER: _ClassVar[int]
+    REPEAT_PENALTY_FIELD_NUMBER: _ClassVar[int]
+    REPEAT_LAST_N_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_FIELD_NUMBER: _ClassVar[int]
     conversation_id: str
     prompt: str
     content: _struct_pb2.ListValue
@@ -200,7 +210,13 @@ class AskRequest(_message.Message):
     character: str
     instruction_template: str
     prompt_template: str
-    def __init__(self, conversation_id: _Optional[str] = ..., prompt: _Optional[str] = ..., content: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., parent_id: _Optional[str] = ..., model: _Optional[str] = ..., system_prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., if_busy: _Optional[str] = ..., on_disconnect: _Optional[str] = ..., mode: _Optional[str] = ..., character: _Optional[str] = ..., instruction_template: _Optional[str] = ..., prompt_template: _Optional[str] = ...) -> None: ...
+    top_k: int
+    min_p: float
+    repeat_penalty: float
+    repeat_last_n: int
+    prompt_batch_size: int
+    extra: _struct_pb2.Struct
+    def __init__(self, conversation_id: _Optional[str] = ..., prompt: _Optional[str] = ..., content: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., parent_id: _Optional[str] = ..., model: _Optional[str] = ..., system_prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., if_busy: _Optional[str] = ..., on_disconnect: _Optional[str] = ..., mode: _Optional[str] = ..., character: _Optional[str] = ..., instruction_template: _Optional[str] = ..., prompt_template: _Optional[str] = ..., top_k: _Optional[int] = ..., min_p: _Optional[float] = ..., repeat_penalty: _Optional[float] = ..., repeat_last_n: _Optional[int] = ..., prompt_batch_size: _Optional[int] = ..., extra: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class FollowTurnRequest(_message.Message):
     __slots__ = ("turn_id", "after")
@@ -221,7 +237,7 @@ class WatchConversationRequest(_message.Message):
     def __init__(self, conversation_id: _Optional[str] = ..., after_turn_id: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
 
 class RegenerateRequest(_message.Message):
-    __slots__ = ("conversation_id", "message_id", "model", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "on_disconnect", "mode", "character", "instruction_template", "prompt_template")
+    __slots__ = ("conversation_id", "message_id", "model", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "on_disconnect", "mode", "character", "instruction_template", "prompt_template", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "prompt_batch_size", "extra")
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -236,6 +252,12 @@ class RegenerateRequest(_message.Message):
     CHARACTER_FIELD_NUMBER: _ClassVar[int]
     INSTRUCTION_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    MIN_P_FIELD_NUMBER: _ClassVar[int]
+    REPEAT_PENALTY_FIELD_NUMBER: _ClassVar[int]
+    REPEAT_LAST_N_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_FIELD_NUMBER: _ClassVar[int]
     conversation_id: str
     message_id: str
     model: str
@@ -250,7 +272,13 @@ class RegenerateRequest(_message.Message):
     character: str
     instruction_template: str
     prompt_template: str
-    def __init__(self, conversation_id: _Optional[str] = ..., message_id: _Optional[str] = ..., model: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., if_busy: _Optional[str] = ..., on_disconnect: _Optional[str] = ..., mode: _Optional[str] = ..., character: _Optional[str] = ..., instruction_template: _Optional[str] = ..., prompt_template: _Optional[str] = ...) -> None: ...
+    top_k: int
+    min_p: float
+    repeat_penalty: float
+    repeat_last_n: int
+    prompt_batch_size: int
+    extra: _struct_pb2.Struct
+    def __init__(self, conversation_id: _Optional[str] = ..., message_id: _Optional[str] = ..., model: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., if_busy: _Optional[str] = ..., on_disconnect: _Optional[str] = ..., mode: _Optional[str] = ..., character: _Optional[str] = ..., instruction_template: _Optional[str] = ..., prompt_template: _Optional[str] = ..., top_k: _Optional[int] = ..., min_p: _Optional[float] = ..., repeat_penalty: _Optional[float] = ..., repeat_last_n: _Optional[int] = ..., prompt_batch_size: _Optional[int] = ..., extra: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class GetTurnRequest(_message.Message):
     __slots__ = ("turn_id",)
@@ -391,7 +419,7 @@ class SearchHit(_message.Message):
     def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ..., conversation_id: _Optional[str] = ..., title: _Optional[str] = ..., snippet: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
 
 class PreviewContextResponse(_message.Message):
-    __slots__ = ("model", "encoding", "window", "reserved", "budget", "prompt_tokens", "overhead", "remaining", "messages_included", "messages_trimmed", "messages")
+    __slots__ = ("model", "encoding", "window", "reserved", "budget", "prompt_tokens", "overhead", "remaining", "messages_included", "messages_trimmed", "messages", "counted", "window_known")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
@@ -403,6 +431,8 @@ class PreviewContextResponse(_message.Message):
     MESSAGES_INCLUDED_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_TRIMMED_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_KNOWN_FIELD_NUMBER: _ClassVar[int]
     model: str
     encoding: str
     window: int
@@ -414,7 +444,9 @@ class PreviewContextResponse(_message.Message):
     messages_included: int
     messages_trimmed: int
     messages: _containers.RepeatedCompositeFieldContainer[PreviewedMessage]
-    def __init__(self, model: _Optional[str] = ..., encoding: _Optional[str] = ..., window: _Optional[int] = ..., reserved: _Optional[int] = ..., budget: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., overhead: _Optional[int] = ..., remaining: _Optional[int] = ..., messages_included: _Optional[int] = ..., messages_trimmed: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[PreviewedMessage, _Mapping]]] = ...) -> None: ...
+    counted: str
+    window_known: bool
+    def __init__(self, model: _Optional[str] = ..., encoding: _Optional[str] = ..., window: _Optional[int] = ..., reserved: _Optional[int] = ..., budget: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., overhead: _Optional[int] = ..., remaining: _Optional[int] = ..., messages_included: _Optional[int] = ..., messages_trimmed: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[PreviewedMessage, _Mapping]]] = ..., counted: _Optional[str] = ..., window_known: bool = ...) -> None: ...
 
 class PreviewedMessage(_message.Message):
     __slots__ = ("id", "role", "tokens", "overhead", "kept", "reason")

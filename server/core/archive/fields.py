@@ -59,6 +59,12 @@ class RecordFields:
             raise self.refuse(key, "a whole number")
         return value
 
+    def flag(self, key: str) -> bool:
+        value = self._value.get(key)
+        if not isinstance(value, bool):
+            raise self.refuse(key, "true or false")
+        return value
+
     def signed(self, key: str) -> int:
         return self.whole(key, 1 - validation.LARGEST_INTEGER)
 

@@ -105,6 +105,8 @@ def _turn(fields: RecordFields, conversation_id: str) -> Turn:
             context.whole("prompt_tokens"),
             context.whole("messages_included"),
             context.whole("messages_trimmed"),
+            context.maybe(context.short, "counted"),
+            context.maybe(context.flag, "window_known"),
         ),
         created_at=fields.time("created_at"),
         finish_reason=fields.maybe(fields.short, "finish_reason"),

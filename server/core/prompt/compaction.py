@@ -13,8 +13,9 @@ from server.core.ids import Ids
 from server.core.prompt.compose import Composer, PromptRequest
 from server.core.prompt.weigh import Scale
 from server.core.prompt.window import Weighed, trim
+from server.upstream.model_info import Named
 from server.upstream.port import Finish, Prompt, Upstream, UpstreamError
-from storage.model import Conversation, Message, PromptMessage, Role, Turn, text_of
+from storage.model import Conversation, Message, PromptMessage, Role, Status, Turn, text_of
 from storage.port import Store, StoreError
 
 log = structlog.get_logger("trialogue.compaction")
@@ -25,6 +26,10 @@ FULL = 0.75
 KEPT = 0.5
 #: Tokens of a summary at most.
 SUMMARY_TOKENS = 800
+#: Below this budget each summary would read a message or two: it is not begun.
+LEAST_BUDGET = 1000
+#: Seconds until the next try at an upstream where one failed, doubled with each, and at most.
+BACK_OFF, LONGEST_BACK_OFF = 30.0, 3600.0
 #: Tokens of a prompt that the instruction and what goes with it take, and a few to spare.
 ALLOWANCE = 100
 
@@ -58,17 +63,47 @@ class Compaction:
         self._composer = composer
         self._ids = ids
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        #: by upstream: who is near has one at a time
+        self._at: dict[str, asyncio.Task[None]] = {}
+        self._failed: dict[str, tuple[int, float]] = {}
+
+    def give_way(self, to: Named) -> None:
+        """Stop what an upstream that is near writes in the background: somebody asks it."""
+        if (task := self._at.get(to.upstream)) is not None:
+            task.cancel()
 
     def consider(self, owner: str, turn: Turn) -> None:
         """Begin to summarise where a turn's prompt was near the budget, or trimmed."""
-        place = owner, turn.conversation_id
+        place, named = (owner, turn.conversation_id), self._composer.named(turn.model)
         sent = turn.context
         full = sent.messages_trimmed or sent.prompt_tokens > FULL * sent.budget
-        full = full and sent.budget > 2 * ALLOWANCE
-        if full and place not in self._tasks:
-            task = asyncio.create_task(self._compact(owner, turn), name="compaction")
+        full = full and sent.budget >= LEAST_BUDGET and turn.status is Status.COMPLETED
+        busy = place in self._tasks or named.upstream in self._at or self._rests(named)
+        if full and not busy:
+            task = asyncio.create_task(self._compact(owner, turn, named), name="compaction")
             self._tasks[place] = task
-            task.add_done_callback(lambda _: self._tasks.pop(place))
+            if named.near or not named.upstream:
+                self._at[named.upstream] = task
+            task.add_done_callback(lambda _: self._done(place, named))
+
+    def _done(self, place: tuple[str, str], named: Named) -> None:
+        task = self._tasks.pop(place)
+        if self._at.get(named.upstream) is task:
+            del self._at[named.upstream]
+
+    def _rests(self, named: Named) -> bool:
+        _, until = self._failed.get(named.upstream, (0, 0.0))
+        return asyncio.get_running_loop().time() < until
+
+    def _note(self, named: Named, *, failed: bool) -> None:
+        """Leave an upstream alone for a while where a summary failed, longer each time."""
+        if not failed:
+            self._failed.pop(named.upstream, None)
+            return
+        times, _ = self._failed.get(named.upstream, (0, 0.0))
+        wait = min(BACK_OFF * (1 << min(times, 10)), LONGEST_BACK_OFF)
+        until = asyncio.get_running_loop().time() + wait
+        self._failed[named.upstream] = times + 1, until
 
     async def idle(self) -> None:
         """Wait until nothing is being summarised."""
@@ -81,17 +116,19 @@ class Compaction:
             task.cancel()
         await self.idle()
 
-    async def _compact(self, owner: str, turn: Turn) -> None:
+    async def _compact(self, owner: str, turn: Turn, named: Named) -> None:
         try:
             there = await self._store.conversation(owner, turn.conversation_id)
             if there.truncation == "summarize" and there.head_id is not None:
                 async with self._at_once:
                     await self._summarise(owner, there, turn)
+                self._note(named, failed=False)
         except (UpstreamError, StoreError) as error:
+            self._note(named, failed=isinstance(error, UpstreamError))
             log.warning("compaction failed", turn=turn.id, error=type(error).__name__)
 
     async def _summarise(self, owner: str, there: Conversation, turn: Turn) -> None:
-        scale = self._composer.scale(turn.model)
+        scale = await self._composer.scale(turn.model)
         room = int(KEPT * turn.context.budget)
         request = PromptRequest(owner, there.id, there.head_id, "", turn.model)
         history = [weighed async for weighed in self._composer.history(request, scale, room)]
@@ -101,7 +138,7 @@ class Compaction:
         before, unread = await self._unread(owner, there.id, left[0].message)
         while unread:
             chunk = await self._chunk(scale, unread, room - ALLOWANCE)
-            text = await self._ask(turn.model, before, chunk, turn.context.budget - ALLOWANCE)
+            text = await self._ask(turn, before, chunk)
             if not text.strip():
                 return
             before = await self._keep(owner, turn.model, scale, chunk[-1].message, text)
@@ -136,17 +173,21 @@ class Compaction:
             chunk.append(weighed)
         return chunk
 
-    async def _ask(
-        self, model: str, before: Message | None, chunk: Sequence[Weighed], most: int
-    ) -> str:
+    async def _ask(self, turn: Turn, before: Message | None, chunk: Sequence[Weighed]) -> str:
+        """Have a summary written; it is as long as what is reserved for answers, at most."""
+        model, sent = turn.model, turn.context
+        most = sent.budget - ALLOWANCE
+        reserved = max(1, min(SUMMARY_TOKENS, sent.window - sent.budget))
         told = [f"Summary so far:\n{before.content}"] if before else []
         told += [f"{one.message.role}: {text_of(one.message.content)}" for one in chunk]
-        scale = self._composer.scale(model)
+        scale = await self._composer.scale(model)
         transcript = "\n\n".join(told)
-        while await scale.count(transcript) > most:  # one message longer than a window
+        while (
+            scale.scaled(await scale.count(transcript)) > most
+        ):  # one message longer than a window
             transcript = transcript[: len(transcript) * 3 // 4]
         messages = (PromptMessage(Role.SYSTEM, INSTRUCTION), PromptMessage(Role.USER, transcript))
-        prompt = Prompt(model, messages, max_tokens=SUMMARY_TOKENS)
+        prompt = Prompt(model, messages, max_tokens=reserved)
         pieces: list[str] = []
         async with aclosing(self._upstream.complete(prompt)) as answer:  # type: ignore[type-var]
             async for piece in answer:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from server.core.errors import ContextLengthError
+from server.core.prompt.alternate import alternate
 from server.core.prompt.weigh import Scale
 from server.core.prompt.window import Weighed, Window
 from storage.model import Content, ContextUse, PromptMessage, Role
@@ -31,8 +32,14 @@ class Composed:
     #: all tokens of the prompt, priming and overheads included
     prompt_tokens: int
     messages: tuple[PromptMessage, ...] = field(default=())
+    #: what they come to by our own count, in the model's tokens, however they were counted
+    estimate: int = 0
     #: the messages as the one text that is sent in their place; None where they are sent
     text: str | None = None
+    #: what is sent beside the messages takes so many
+    attached_tokens: int = 0
+    #: the messages are sent as they stand, for a caller that keeps a history of its own
+    as_it_came: bool = False
 
     @property
     def encoding(self) -> str:
@@ -48,20 +55,53 @@ class Composed:
             prompt_tokens=self.prompt_tokens,
             messages_included=included + 1,
             messages_trimmed=depth - len(self.kept),
+            counted=self.window.counted,
+            window_known=self.window.known,
         )
+
+    @property
+    def ours(self) -> int:
+        """The prompt's tokens by our own encoding, near enough to learn a ratio from."""
+        return round(self.estimate / self.scale.ratio)
 
 
 def messages_of(composed: Composed) -> tuple[PromptMessage, ...]:
     """Return the messages of a prompt whose history is chosen, oldest first."""
-    first = [PromptMessage(Role.SYSTEM, composed.system_prompt)] if composed.system_prompt else []
-    if composed.summary is not None:
-        first.append(PromptMessage(Role.SYSTEM, composed.summary.message.content))
-    history = [
-        PromptMessage(weighed.message.role, weighed.message.content)
+    told = [message for message, _ in _told(composed)]
+    return tuple(told if composed.as_it_came else alternate(told))
+
+
+async def summed(composed: Composed) -> Composed:
+    """Fill in the messages and the sum of a prompt whose history is chosen."""
+    told = _told(composed)
+    messages = messages_of(composed)
+    known = {id(message): cost for message, cost in told}
+    total = composed.scale.priming + composed.attached_tokens
+    for message in messages:
+        cost = known.get(id(message))
+        if cost is None:  # it was joined of others
+            tokens = await composed.scale.count(message.content)
+            cost = composed.scale.cost(message.role, message.content, tokens)
+        total += cost
+    return replace(composed, messages=messages, prompt_tokens=total, estimate=total)
+
+
+def _told(composed: Composed) -> list[tuple[PromptMessage, int]]:
+    """Return all that is told, oldest first, each with its cost."""
+    scale, told = composed.scale, []
+    if composed.system_prompt:
+        system = PromptMessage(Role.SYSTEM, composed.system_prompt)
+        told.append((system, scale.cost(Role.SYSTEM, system.content, composed.system_tokens)))
+    if (summary := composed.summary) is not None:
+        told.append((PromptMessage(Role.SYSTEM, summary.message.content), summary.cost))
+    told += [
+        (PromptMessage(weighed.message.role, weighed.message.content), weighed.cost)
         for weighed in reversed(composed.kept)
         if weighed.cost
     ]
-    return (*first, *history, PromptMessage(composed.role, composed.content))
+    question = PromptMessage(composed.role, composed.content)
+    cost = scale.cost(composed.role, composed.content, composed.question_tokens)
+    return [*told, (question, cost)]
 
 
 def too_long(window: Window, tokens: int) -> ContextLengthError:

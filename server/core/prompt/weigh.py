@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from server.core.prompt.window import Weighed
 from server.openai_protocol.messages import is_answer_to_a_call
@@ -20,21 +21,31 @@ class Scale:
     """One model's encoding and the shape in which it is sent messages.
 
     With a template they are sent as one text: then a message weighs what its own text does, and
-    what the template adds shows only in the count of the whole.
+    what the template adds shows only in the count of the whole. Where the encoding is not the
+    model's own, `ratio` is how many of its tokens one of ours is.
     """
 
-    def __init__(self, name: str, encoding: Encoding, template: Template | None = None) -> None:
+    def __init__(
+        self, name: str, encoding: Encoding, template: Template | None = None, ratio: float = 1.0
+    ) -> None:
         self.model = model(name)
         self.encoding = encoding
         self.template = template
+        self.ratio = ratio
         self._shape = counting.shape(name)
-        self.priming = self._shape.priming if template is None else 0
+        self.priming = self.scaled(self._shape.priming if template is None else 0)
+
+    def scaled(self, tokens: int) -> int:
+        """Return our tokens as the model's."""
+        return tokens if self.ratio == 1 else math.ceil(tokens * self.ratio)
 
     def cost(self, role: Role, content: Content, tokens: int) -> int:
-        """Return the tokens of a message whose content has so many."""
+        """Return the model's tokens of a message whose content has so many of ours."""
         if self.template is not None:
-            return tokens
-        return counting.message_cost(self._shape, self.encoding, role, content, tokens=tokens)
+            return self.scaled(tokens)
+        return self.scaled(
+            counting.message_cost(self._shape, self.encoding, role, content, tokens=tokens)
+        )
 
     async def count(self, content: Content) -> int:
         """Return the tokens of a content alone."""

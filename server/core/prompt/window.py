@@ -15,6 +15,10 @@ class Window:
     size: int
     reserved: int
     budget: int
+    #: whether somebody told it
+    known: bool = True
+    #: how a prompt for it is counted: exact, upstream, learnt or guessed
+    counted: str = "exact"
 
 
 @dataclass(frozen=True, slots=True)

@@ -274,9 +274,8 @@ class Asking:
             self._give_back(place)
             raise
         live.turn = turn
-        self._running.start(
-            live, planned.prompt, planned.answer_id, lambda: self._free(live), writer
-        )
+        self._compaction.give_way(planned.sending.named)
+        self._running.start(live, planned, lambda: self._free(live), writer)
         if self._interrupting[place]:
             live.stop(Status.CANCELLED)
         self._live.notify(place)

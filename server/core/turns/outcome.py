@@ -5,7 +5,10 @@ from __future__ import annotations
 from server.core.errors import Problem
 from server.core.ids import Ids
 from server.core.prompt.compose import Composer
-from server.core.turns.record import failure_of
+from server.core.prompt.learning import Learning
+from server.core.turns.heal import Healing
+from server.core.turns.plan import Plan
+from server.core.turns.record import failure_of, told_failed
 from server.live.turn import LiveTurn
 from server.upstream.port import Finish
 from storage.model import Failure, Status, Turn, Usage
@@ -22,8 +25,18 @@ class Outcomes:
         self._composer = composer
         self._ids = ids
 
+    @property
+    def learning(self) -> Learning:
+        """What is learnt of models by how they end."""
+        return self._composer.learning
+
     async def of(
-        self, live: LiveTurn, answer_id: str, finish: Finish | None, problem: Problem | None
+        self,
+        live: LiveTurn,
+        answer: Healing,
+        plan: Plan,
+        finish: Finish | None,
+        problem: Problem | None,
     ) -> Outcome:
         """Return the end of a turn that was read: to its finish, to a problem, or stopped."""
         text = live.text()
@@ -31,6 +44,7 @@ class Outcomes:
         status, error = live.stopped_as or Status.INTERRUPTED, None
         if finish is not None:
             status = Status.COMPLETED
+            answer.hear(finish)
         elif problem is not None and live.stopped_as is None:
             status = Status.FAILED
             error = failure_of(problem)
@@ -39,7 +53,7 @@ class Outcomes:
         return Outcome(
             status=status,
             text=text,
-            answer_id=answer_id,
+            answer_id=plan.answer_id,
             tokens=tokens,
             encoding=self._composer.encoding_of(live.turn.model).name,
             ended_at=self._ids.now(),
@@ -48,7 +62,12 @@ class Outcomes:
             error=error,
             content=finish.content if finish else None,
             drift=told.prompt_tokens - counted.prompt_tokens if told else None,
+            context=None if answer.sending is plan.sending else answer.sending.sent,
         )
+
+    def withdrawn(self, live: LiveTurn, problem: Problem) -> Turn:
+        """Return a turn of which nothing is kept, as its followers are told of it."""
+        return told_failed(live, self._ids.now(), failure_of(problem))
 
     def broken(self, live: LiveTurn, answer_id: str, error: Failure) -> Outcome:
         """Return an end that tells nothing but the text, and that the turn failed."""

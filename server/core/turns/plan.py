@@ -9,8 +9,9 @@ from server.config.quantities import Budget
 from server.core.errors import InvalidRequestError
 from server.core.ids import Ids
 from server.core.prompt.characters import Character, Characters, StyleRequest
-from server.core.prompt.compose import Composer, CountingSettings, PromptRequest
+from server.core.prompt.compose import Composer, CountingSettings, PromptRequest, Refused
 from server.core.prompt.composed import Composed
+from server.core.turns.heal import Sending, sending
 from server.core.turns.placement import Placement, Utterance, place
 from server.core.turns.questions import ROOT, Ask, Regenerate
 from server.core.validation import title_of
@@ -41,7 +42,7 @@ class Plan:
     """All that the beginning of a turn writes and sends."""
 
     turn: Turn
-    prompt: Prompt
+    sending: Sending
     answer_id: str
     #: None where the question is kept already
     question: Message | None = None
@@ -51,6 +52,8 @@ class Plan:
     conversation: Conversation | None = None
     title: str = ""
     claim: Claim | None = None
+    #: of the conversation before
+    head_id: str | None = None
 
 
 class Planner:
@@ -88,13 +91,14 @@ class Planner:
         first = there is None or not there.message_count
         return Plan(
             turn=_turn(turn_id, message, request, composed, now),
-            prompt=self._prompt(composed, request.model, question),
+            sending=self._sending(composed, request, question),
             answer_id=self.ids.new("msg"),
             question=message,
-            before=request.before,
+            before=tuple(replace(one, created_at=now) for one in request.before),
             conversation=self._made(there, question, request, now) if first else None,
             title=title_of(_first_words(question)),
             claim=claim,
+            head_id=there.head_id if there else None,
         )
 
     async def plan_again(self, owner: str, conversation_id: str, again: Regenerate) -> Plan:
@@ -132,13 +136,15 @@ class Planner:
             template=await self.characters.template(again, model),
             role=question.role,
             attached=again.attached if isinstance(again, Ask) else "",
+            as_it_came=isinstance(again, Ask) and bool(again.said),
         )
         composed = await self.composer.compose(request)
         return Plan(
             turn=_turn(self.ids.new("turn"), question, request, composed, self.ids.now()),
-            prompt=self._prompt(composed, request.model, again),
+            sending=self._sending(composed, request, again),
             answer_id=self.ids.new("msg"),
             claim=claim,
+            head_id=there.head_id,
         )
 
     async def request(self, owner: str, conversation_id: str, question: Ask) -> PromptRequest:
@@ -174,6 +180,7 @@ class Planner:
             before=before,
             role=question.role,
             attached=question.attached,
+            as_it_came=bool(question.said),
         )
 
     async def _place(
@@ -230,6 +237,18 @@ class Planner:
         own = how.system_prompt if isinstance(how, Ask) and how.said else None
         return own or there.system_prompt
 
+    def _sending(
+        self, composed: Composed, request: PromptRequest, how: Ask | Regenerate
+    ) -> Sending:
+        """Return a prompt as it is sent, and made again where it is too long."""
+
+        async def shorter(refused: Refused) -> Sending:
+            again = await self.composer.compose(replace(request, refused=refused))
+            return self._sending(again, request, how)
+
+        prompt = self._prompt(composed, request.model, how)
+        return sending(prompt, self.composer.named(request.model), composed, shorter)
+
     def _prompt(self, composed: Composed, model: str, how: Ask | Regenerate) -> Prompt:
         max_tokens = how.max_tokens or self.defaults.counting.max_tokens
         written, stop = composed.scale.template, how.stop
@@ -245,6 +264,7 @@ class Planner:
             seed=how.seed,
             stop=stop,
             text=composed.text,
+            extra=how.extra,
         )
 
     async def _question(self, owner: str, there: Conversation, message_id: str | None) -> Message:

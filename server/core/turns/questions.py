@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from server.core import validation
 from server.core.prompt.characters import Mode
@@ -52,6 +54,8 @@ class Regenerate:
     character: str | None = None
     instruction_template: str | None = None
     prompt_template: str | None = None
+    #: what upstreams understand beside, as `parameters.beside` returns it
+    extra: Mapping[str, Any] = field(default_factory=dict)
     if_busy: IfBusy = IfBusy.WAIT
 
 
@@ -76,6 +80,8 @@ class Ask:
     character: str | None = None
     instruction_template: str | None = None
     prompt_template: str | None = None
+    #: what upstreams understand beside, as `parameters.beside` returns it
+    extra: Mapping[str, Any] = field(default_factory=dict)
     if_busy: IfBusy = IfBusy.WAIT
     idempotency_key: str | None = None
     #: for a caller that keeps a history of its own: all that it says was said, the question last

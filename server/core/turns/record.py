@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -12,8 +13,8 @@ import structlog
 from server.core.errors import Problem, problem_of
 from server.live.port import LiveTurns
 from server.live.turn import LiveTurn
-from storage.model import Failure, Status, Turn
-from storage.port import Outcome, Store, UnavailableError
+from storage.model import Failure, Lesson, Status, Turn
+from storage.port import Outcome, Store, StoreError, UnavailableError
 
 log = structlog.get_logger("trialogue.turns")
 
@@ -21,6 +22,8 @@ log = structlog.get_logger("trialogue.turns")
 RETRY_SECONDS = (0.1, 2.0)
 #: Seconds that followers wait for an end to be kept before they are told that it is not.
 PATIENCE = 300.0
+#: So many turns that were taken back are remembered, for whoever still follows them.
+WITHDRAWN = 256
 
 
 class Keeping:
@@ -34,6 +37,7 @@ class Keeping:
         self._hurry = asyncio.Event()
         self._away = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._withdrawn: deque[LiveTurn] = deque()
 
     async def keep(self, live: LiveTurn, outcome: Outcome) -> Turn:
         """Keep an end and return the turn as its followers are to hear of it.
@@ -42,7 +46,7 @@ class Keeping:
         of the text, is kept when the database is back, unless we end before.
         """
         until = asyncio.get_running_loop().time() + self._patience
-        kept = await self._tried(live, outcome, until)
+        kept = await self._kept(live, outcome, until)
         if isinstance(kept, Turn):
             return _as_told(kept, outcome.error)
         error = failure(kept)
@@ -58,6 +62,43 @@ class Keeping:
         """End every turn that a crash left running."""
         for owner, turn in await self._store.running():
             await self._store.end(owner, turn.id, await outcome_of(turn))
+
+    async def withdraw(self, live: LiveTurn, head_id: str | None, title: str) -> None:
+        """Take a turn back; where the database stays away it is found interrupted later."""
+
+        async def write() -> Turn:
+            await self._store.withdraw(live.owner, live.turn.id, head_id=head_id, title=title)
+            return live.turn
+
+        until = asyncio.get_running_loop().time() + self._patience
+        await self._tried(live, write, until)
+        self._live.linger(live)
+        self._withdrawn.append(live)
+        if len(self._withdrawn) > WITHDRAWN:
+            self._live.release(self._withdrawn.popleft())
+
+    async def learn(self, lesson: Lesson) -> None:
+        """Keep what was learnt of a model, where the database can: it is learnt again."""
+        try:
+            await self._store.learn(lesson)
+        except StoreError as error:
+            log.warning("a lesson was not kept", error=type(error).__name__)
+
+    async def _kept(
+        self, live: LiveTurn, outcome: Outcome, until: float
+    ) -> Turn | UnavailableError:
+        """Keep an end; one that cannot be kept as told, whatever the reason, as a failure."""
+        try:
+            return await self._tried(live, self._end(live, outcome), until)
+        except Exception as error:
+            bare = _bare(outcome, failure(error))
+            if outcome == bare:
+                raise
+            log.exception("the end of a turn could not be kept as told", turn=live.turn.id)
+            return await self._tried(live, self._end(live, bare), until)
+
+    def _end(self, live: LiveTurn, outcome: Outcome) -> Callable[[], Awaitable[Turn]]:
+        return lambda: self._store.end(live.owner, live.turn.id, outcome)
 
     def note(self, why: UnavailableError | None) -> None:
         """Say in the log that the database is away, or back, when that has changed."""
@@ -78,30 +119,23 @@ class Keeping:
             await asyncio.wait(set(self._tasks))
 
     async def _tried(
-        self, live: LiveTurn, outcome: Outcome, until: float
+        self, live: LiveTurn, write: Callable[[], Awaitable[Turn]], until: float
     ) -> Turn | UnavailableError:
-        """Keep an end, trying until a loop time; return the turn, or why it is not kept.
+        """Write an end, trying until a loop time; return the turn, or why it is not kept.
 
-        One that cannot be kept as it was told, whatever the reason, is kept as a failure.
+        Raises whatever but a database that is away keeps it from being written.
         """
         pause, longest = RETRY_SECONDS
         loop = asyncio.get_running_loop()
         while True:
             last = self._hurry.is_set() or loop.time() >= until
             try:
-                kept = await self._store.end(live.owner, live.turn.id, outcome)
+                kept = await write()
             except UnavailableError as error:
                 self.note(error)
                 if last:
                     log.error("the end of a turn could not be kept", turn=live.turn.id)
                     return error
-            except Exception as error:
-                bare = _bare(outcome, failure(error))
-                if outcome == bare:
-                    raise
-                log.exception("the end of a turn could not be kept as told", turn=live.turn.id)
-                outcome = bare
-                continue
             else:
                 self.note(None)
                 return kept
@@ -112,7 +146,7 @@ class Keeping:
 
     async def _kept_late(self, live: LiveTurn, outcome: Outcome) -> None:
         try:
-            await self._tried(live, outcome, float("inf"))
+            await self._kept(live, outcome, float("inf"))
         except Exception:
             log.exception("the end of a turn could not be kept", turn=live.turn.id)
         finally:

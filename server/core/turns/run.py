@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 import structlog
 
-from server.core.errors import Problem, problem_of
+from server.core.errors import Code, Problem, problem_of
 from server.core.observability.metrics import WIRE
 from server.core.observability.observed import Observed
 from server.core.observability.request import REQUEST, RequestSpan
 from server.core.observability.traces import TurnSpan
 from server.core.turns.checkpoint import Checkpoints
+from server.core.turns.heal import Healing
 from server.core.turns.outcome import Outcomes
+from server.core.turns.plan import Plan
 from server.core.turns.record import Keeping, failure, told_failed
 from server.live.port import LiveTurns
 from server.live.turn import LiveTurn
-from server.upstream.port import Finish, Prompt, Upstream, UpstreamFailedError
+from server.upstream.port import Finish, Upstream, UpstreamFailedError
 from storage.model import Failure, Status, Turn
 
 log = structlog.get_logger("trialogue.turns")
@@ -27,10 +29,10 @@ log = structlog.get_logger("trialogue.turns")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Who writes an answer, what is sent for it, and the request within which that is."""
+    """An answer that is asked for, what was planned for it, and the request within which it is."""
 
-    upstream: Upstream
-    prompt: Prompt
+    answer: Healing
+    plan: Plan
     within: RequestSpan | None
 
 
@@ -61,19 +63,18 @@ class Running:
     def start(
         self,
         live: LiveTurn,
-        prompt: Prompt,
-        answer_id: str,
+        plan: Plan,
         done: Callable[[], None],
         writer: Upstream | None = None,
     ) -> None:
         """Begin to read the answer; `done` is called once its end is kept and announced."""
+        sending = plan.sending
         if (request := REQUEST.get()) is not None:
             request.began(live)
-            prompt = replace(prompt, request_id=request.id)
-        reading = Reading(writer or self._upstream, prompt, request.span if request else None)
-        self._tasks[live] = asyncio.create_task(
-            self._run(live, reading, answer_id, done), name=live.turn.id
-        )
+            sending = sending.of(request.id)
+        answer = Healing(writer or self._upstream, sending, self._outcomes.learning)
+        reading = Reading(answer, plan, request.span if request else None)
+        self._tasks[live] = asyncio.create_task(self._run(live, reading, done), name=live.turn.id)
         self._checkpoints.begin()
 
     async def drain(self, grace: float) -> None:
@@ -88,28 +89,45 @@ class Running:
         await self._keeping.close()
         await self._checkpoints.close()
 
-    async def _run(
-        self, live: LiveTurn, reading: Reading, answer_id: str, done: Callable[[], None]
-    ) -> None:
-        """Read an answer and keep its end; whatever breaks, there is one, and the place is free."""
+    async def _run(self, live: LiveTurn, reading: Reading, done: Callable[[], None]) -> None:
+        """Write an answer, free its place, and then keep what was learnt on the way."""
+        try:
+            try:
+                await self._write(live, reading)
+            finally:
+                self._live.forget(live)
+                done()
+            for lesson in reading.answer.lessons:  # one that is lost is learnt again
+                await self._keeping.learn(lesson)
+        except Exception:
+            log.exception("what follows a turn broke", turn=live.turn.id)
+        finally:
+            self._tasks.pop(live, None)
+
+    async def _write(self, live: LiveTurn, reading: Reading) -> None:
+        """Read an answer and keep its end; whatever breaks, there is one."""
         span: TurnSpan | None = None
         try:
             try:
-                span = self._observed.traces.turn(live.turn, reading.prompt, reading.within)
-                finish, problem = await self._answer(live, reading)
-                outcome = await self._outcomes.of(live, answer_id, finish, problem)
-                turn = await self._keeping.keep(live, outcome)
+                prompt = reading.answer.sending.prompt
+                span = self._observed.traces.turn(live.turn, prompt, reading.within)
+                turn = await self._ended(live, reading)
             except Exception as error:
                 log.exception("turn broke", turn=live.turn.id)
-                turn = await self._broken(live, answer_id, failure(error))
+                turn = await self._broken(live, reading.plan.answer_id, failure(error))
             live.end(turn)
             self._report(live, span)
         except Exception:
             log.exception("the end of a turn was not counted", turn=live.turn.id)
-        finally:
-            self._live.forget(live)
-            self._tasks.pop(live, None)
-            done()
+
+    async def _ended(self, live: LiveTurn, reading: Reading) -> Turn:
+        """Read an answer and keep its end; return the turn as its followers are to hear of it."""
+        finish, problem = await self._answer(live, reading.answer)
+        live.turn = replace(live.turn, context=reading.answer.sending.sent)
+        if problem is not None and problem.code is Code.CONTEXT_LENGTH_EXCEEDED:
+            return await self._withdraw(live, reading.plan, problem)
+        outcome = await self._outcomes.of(live, reading.answer, reading.plan, finish, problem)
+        return await self._keeping.keep(live, outcome)
 
     async def _broken(self, live: LiveTurn, answer_id: str, error: Failure) -> Turn:
         """Keep an end that tells nothing but the text, and that the turn failed."""
@@ -119,6 +137,16 @@ class Running:
         except Exception:
             log.exception("the end of a turn could not be kept", turn=live.turn.id)
             return told_failed(live, outcome.ended_at, error)
+
+    async def _withdraw(self, live: LiveTurn, plan: Plan, problem: Problem) -> Turn:
+        """Take a turn back whose question alone is too long; return it as it ended.
+
+        Its followers hear so once it is gone. Should we die before, it is there as one that was
+        interrupted, and its question is like any other without an answer.
+        """
+        ended = self._outcomes.withdrawn(live, problem)
+        await self._keeping.withdraw(live, plan.head_id, plan.title)
+        return ended
 
     def _report(self, live: LiveTurn, span: TurnSpan | None) -> None:
         turn, now = live.turn, asyncio.get_running_loop().time()
@@ -142,10 +170,10 @@ class Running:
         )
 
     async def _answer(
-        self, live: LiveTurn, reading: Reading
+        self, live: LiveTurn, answer: Healing
     ) -> tuple[Finish | None, Problem | None]:
         """Read the whole answer in a task of its own, which is all that `stop` cancels."""
-        reader = live.read(self._read(live, reading))
+        reader = live.read(self._read(live, answer.pieces()))
         await asyncio.wait([reader])
         if reader.cancelled():
             return None, None
@@ -158,8 +186,7 @@ class Running:
             return None, problem
         return reader.result(), None
 
-    async def _read(self, live: LiveTurn, reading: Reading) -> Finish:
-        answer = reading.upstream.complete(reading.prompt)
+    async def _read(self, live: LiveTurn, answer: AsyncIterator[str | Finish]) -> Finish:
         async with aclosing(answer) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
                 if isinstance(piece, Finish):

@@ -207,6 +207,7 @@ def _usage(of: Usage) -> pb.Usage:
 
 
 def _context(of: ContextUse, drift: int | None) -> pb.Context:
+    told = {} if of.window_known is None else {"window_known": of.window_known}
     return pb.Context(
         window=of.window,
         budget=of.budget,
@@ -214,6 +215,8 @@ def _context(of: ContextUse, drift: int | None) -> pb.Context:
         messages_included=of.messages_included,
         messages_trimmed=of.messages_trimmed,
         drift=drift,
+        counted=of.counted or "",
+        **told,
     )
 
 

@@ -11,6 +11,7 @@ from trialogue.v1 import conversation_pb2 as pb
 
 from server.core.conversations import Conversations
 from server.core.errors import InvalidRequestError
+from server.core.turns.parameters import KNOWN, beside
 from server.core.turns.questions import Ask, IfBusy, Mode, OnDisconnect, Regenerate
 from server.live.turn import TurnEvent
 from server.transports.grpc import messages
@@ -205,7 +206,9 @@ def _how(asked: pb.AskRequest | pb.RegenerateRequest) -> dict[str, Any]:
     names = ("model", "max_tokens", "temperature", "top_p", "seed")
     shape = ("character", "instruction_template", "prompt_template")
     how: dict[str, Any] = {name: _given(asked, name) for name in (*names, *shape)}
+    extra = messages.plain(asked.extra) if asked.HasField("extra") else None
     return how | {
+        "extra": beside({name: _given(asked, name) for name in KNOWN}, extra),
         "mode": _word(Mode, asked.mode, "mode") if asked.mode else None,
         "stop": tuple(asked.stop),
         "if_busy": _word(IfBusy, asked.if_busy, "if_busy"),

@@ -156,6 +156,7 @@ def _routes(
     legacy = Legacy(passthrough, of_text, default_model)
     return (
         Route("/v1/chat/completions", {"POST": chat.create, "GET": stored.list}),
+        Route("/v1/chat/completions/input_tokens", {"POST": plain.anything}),
         Route("/v1/chat/completions/{id}/messages", {"GET": stored.messages}),
         Route(
             "/v1/chat/completions/{id}",

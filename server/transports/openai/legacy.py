@@ -21,6 +21,8 @@ _SAME = ("n", "temperature", "top_p")
 _TOP = 50
 #: so many are asked for: no more than any server gives, then what OpenAI gives for completions
 _TRIES = (20, 5)
+#: how often a token is drawn, where that is the end of the text
+_DRAWS = 5
 
 
 class Legacy:
@@ -83,9 +85,11 @@ class Legacy:
             "temperature": 1,
         }
         validation.completion(Fields(asked))
-        answer = await self._completions.ask(exchange, asked)
-        logprobs = answer["choices"][0].get("logprobs") or {}
-        found = (logprobs.get("top_logprobs") or [None])[0]
+        for _ in range(_DRAWS):
+            choice = (await self._completions.ask(exchange, asked))["choices"][0]
+            found = ((choice.get("logprobs") or {}).get("top_logprobs") or [None])[0]
+            if found or choice.get("text"):
+                break  # llama.cpp tells nothing of a text that ends at once: it is drawn anew
         if not found:
             raise ApiError(
                 f"The upstream gives no log probabilities for the model '{model}'.",

@@ -6,18 +6,23 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 
 from server.core.passthrough import Passthrough
-from server.openai_protocol.codec import encode
+from server.openai_protocol.codec import MalformedError, encode, parse
 from server.openai_protocol.errors import ApiError
 from server.transports.openai import validation
 from server.transports.openai.body import read_json
-from server.transports.openai.errors import unknown_url
+from server.transports.openai.errors import PassedOnError, unknown_url
 from server.transports.openai.exchange import Exchange
 from server.transports.openai.stored_objects.admission import Admission
 from server.transports.openai.stored_objects.lists import OwnLists
 from server.transports.openai.stored_objects.ownership import Ownership
 from server.transports.openai.stored_objects.resources import Does, ResourceRule, rule_of
+from server.upstream.bodies import start_of
 from server.upstream.port import Call
 from storage.port import UnavailableError
+
+#: who embeds and judges here, whatever model is named
+BUILT_IN = "eliza"
+_REFUSAL_BYTES = 64 << 10
 
 
 class PassthroughRoutes:
@@ -97,15 +102,33 @@ class PassthroughRoutes:
             await exchange.relay(reply)
 
     async def _pass(self, exchange: Exchange, path: str, body: bytes, model: str | None) -> None:
-        async with self._passthrough.call(
-            exchange.request.call(path, body, model=model, stream=False)
-        ) as reply:
+        """Pass a call on; what its upstream has no route for is answered here, if it can be."""
+        call = exchange.request.call(path, body, model=model, stream=False)
+        async with self._passthrough.call(call) as reply:
+            if reply.status not in (404, 405, 501) or not self._passthrough.serves(BUILT_IN):
+                await exchange.relay(reply)
+                return
+            refused = await start_of(reply.body, _REFUSAL_BYTES)
+        passed_on = PassedOnError(reply.status, reply.headers, refused)
+        if _code_of(refused) == "model_not_found":
+            raise passed_on
+        async with self._passthrough.call(replace(call, model=BUILT_IN)) as reply:
+            if reply.status >= 400:
+                raise passed_on
             await exchange.relay(reply)
 
     def _may_name_a_model(self, exchange: Exchange) -> bool:
         kind = exchange.request.headers.get("content-type", "").partition(";")[0].strip().lower()
         length = exchange.request.headers.get("content-length", "")
         return kind == "application/json" and length.isdigit() and int(length) <= self._whole_bytes
+
+
+def _code_of(refused: bytes) -> object:
+    try:
+        error = parse(refused)[0].get("error")
+    except MalformedError:
+        return None
+    return error.get("code") if isinstance(error, dict) else None
 
 
 def _model_in(body: bytes) -> str | None:

@@ -65,4 +65,5 @@ def _upstream(state: State) -> dict[str, Any]:
         "failures": state.failures,
         "failures_in_a_row": state.failures_in_a_row,
         "resting_seconds": round(state.resting, 1),
+        **state.detail,
     }

@@ -7,6 +7,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from server.core.turns.parameters import KNOWN, SPELLINGS, beside
 from server.core.turns.questions import Ask, IfBusy, Mode, OnDisconnect, Regenerate
 
 T = TypeVar("T")
@@ -16,6 +17,9 @@ class Body(BaseModel):
     """What is sent; unknown fields are refused: a misspelt one would be ignored in silence."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+_BESIDE = (*KNOWN, *SPELLINGS)
 
 
 class _Sampling(Body):
@@ -32,6 +36,15 @@ class _Sampling(Body):
     instruction_template: str | None = Field(None, description="the name of one, or Jinja")
     prompt_template: str | None = Field(
         None, description="Jinja, or a text in which %1 stands for the prompt"
+    )
+    top_k: int | None = Field(None, description="for upstreams that have it, as the next three")
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    repeat_last_n: int | None = None
+    repeat_penality: float | None = Field(None, description="the same as repeat_penalty")
+    prompt_batch_size: int | None = Field(None, description="taken, and of no effect")
+    extra: dict[str, Any] | None = Field(
+        None, description="other parameters, passed on as they are"
     )
     if_busy: Literal["wait", "reject", "interrupt"] | None = None
     on_disconnect: Literal["continue", "cancel"] | None = None
@@ -56,6 +69,7 @@ class _Sampling(Body):
             "character": self.character,
             "instruction_template": self.instruction_template,
             "prompt_template": self.prompt_template,
+            "extra": beside({name: getattr(self, name) for name in _BESIDE}, self.extra),
             "if_busy": IfBusy(self.if_busy or "wait"),
         }
 
@@ -133,6 +147,8 @@ class SentShape(BaseModel):
     prompt_tokens: int
     messages_included: int
     messages_trimmed: int
+    counted: str | None
+    window_known: bool | None
     drift: int | None
 
 
@@ -210,6 +226,8 @@ class PreviewShape(BaseModel):
     object: Literal["context"]
     model: str
     encoding: str
+    counted: Literal["exact", "upstream", "learnt", "guessed"]
+    window_known: bool
     window: int
     reserved: int
     budget: int
@@ -254,6 +272,12 @@ class UpstreamShape(BaseModel):
     failures: int
     failures_in_a_row: int
     resting_seconds: float
+    model: str | None = Field(None, description="this and the following: of local models only")
+    loaded: bool | None = None
+    pid: int | None = None
+    rss: int | None = Field(None, description="memory of its process, in bytes")
+    window: int | None = Field(None, description="tokens of each of its windows")
+    running: int | None = Field(None, description="calls in it")
 
 
 class ReadyShape(StateShape):

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from server.core.conversations import Ask, IfBusy, Mode, OnDisconnect
 from server.core.errors import InvalidRequestError
 from server.core.rendering import micros
+from server.core.turns.parameters import KNOWN, SPELLINGS, beside
 
 Check = Callable[[str, object], Any]
 
@@ -45,7 +46,14 @@ def question(given: dict[str, Any]) -> Ask:
     if ("prompt" in given) == ("content" in given):
         raise InvalidRequestError("Give either prompt or content.", "prompt")
     content_ = given.pop("prompt", None) or given.pop("content", "")
-    return Ask(content_, **given)
+    return Ask(content_, **with_extra(given))
+
+
+def with_extra(given: dict[str, Any]) -> dict[str, Any]:
+    """Return fields with the parameters beside OpenAI's own in `extra`, where there are any."""
+    named = {name: given.pop(name) for name in (*KNOWN, *SPELLINGS) if name in given}
+    extra = given.pop("extra", None)
+    return given | {"extra": beside(named, extra)} if named or extra else given
 
 
 def text(name: str, value: object) -> str:
@@ -142,6 +150,11 @@ HOW: Mapping[str, Check] = {
     "character": text,
     "instruction_template": text,
     "prompt_template": text,
+    **{
+        name: integer if KNOWN[SPELLINGS.get(name, name)][2] else number
+        for name in (*KNOWN, *SPELLINGS)
+    },
+    "extra": members,
     "if_busy": one_of(IfBusy),
     "on_disconnect": one_of(OnDisconnect),
 }

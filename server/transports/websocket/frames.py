@@ -222,7 +222,7 @@ def _regenerate(given: dict[str, Any]) -> RegenerateFrame:
     return RegenerateFrame(
         given.pop("conversation_id", None),
         on_disconnect=given.pop("on_disconnect", OnDisconnect.CONTINUE),
-        again=Regenerate(**given),
+        again=Regenerate(**fields.with_extra(given)),
     )
 
 

@@ -15,6 +15,7 @@ class Bounds:
 
     `first_byte` is for the first event of a stream: an answer in one piece comes when it is
     finished, and has the whole time. `linger` is for a stream's end, once its last word is known.
+    With `comments_count` comments between events are signs of life, as data is.
     `answer_chars` is the text of a choice, however it comes; `answer_bytes` an answer in one piece.
     """
 
@@ -22,6 +23,7 @@ class Bounds:
     first_byte: float = 60.0
     between: float = 60.0
     linger: float = 5.0
+    comments_count: bool = False
     answer_chars: int = _MOST.answer_chars
     answer_bytes: int = _MOST.answer_bytes
     event_bytes: int = _MOST.event_bytes

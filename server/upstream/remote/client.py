@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -27,6 +26,7 @@ from server.upstream.port import (
 from server.upstream.remote.bounds import Bounds
 from server.upstream.remote.connections import KEPT, Pool
 from server.upstream.remote.headers import sent
+from server.upstream.remote.proxy import proxy_of
 from server.upstream.remote.read_timeout import Limit
 from server.upstream.remote.redaction import Redactor
 from server.upstream.remote.request_words import END_BYTES, Sent
@@ -163,7 +163,8 @@ class UpstreamClient:
         if ".." in segments or "." in segments:
             raise UpstreamFailedError("a path with dots leads out of the upstream's API")
         query = "&".join(filter(None, (self._base.query, call.query)))
-        path = self._base.path.rstrip("/") + call.path
+        base = self._base.path.rstrip("/")
+        path = (base.removesuffix("/v1") if call.beside else base) + call.path
         return URL(self._base._replace(path=path, query=query).geturl(), encoded=True)
 
 
@@ -227,7 +228,7 @@ def _session(base: SplitResult, *, keeps: bool) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("Content-Type", "User-Agent", "Accept"),
         auto_decompress=False,
-        proxy=_proxy(base),
+        proxy=proxy_of(base),
     )
 
 
@@ -239,16 +240,6 @@ def _address(base_url: str) -> tuple[SplitResult, dict[str, str]]:
         return bare, {}
     login = f"{unquote(url.username)}:{unquote(url.password or '')}".encode()
     return bare, {"authorization": f"Basic {base64.b64encode(login).decode()}"}
-
-
-def _proxy(base: SplitResult) -> str | None:
-    """Return the proxy that the environment names for an address that is not this machine's."""
-    host = base.hostname or ""
-    here = host in ("localhost", "::1") or host.startswith("127.")
-    if here or urllib.request.proxy_bypass(host):
-        return None
-    proxies = urllib.request.getproxies()
-    return proxies.get(base.scheme) or proxies.get("all")
 
 
 def _named(error: Exception) -> UpstreamFailedError | UpstreamTimeoutError:

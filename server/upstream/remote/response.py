@@ -54,7 +54,8 @@ class UpstreamResponse:
     """An answer whose head is there; whoever has one leaves it.
 
     Moments are of the running loop's clock: all of it must be there at `end`, and something
-    at `first_by`. Comments are no sign of life, only events with data are.
+    at `first_by`. Comments are no sign of life, only events with data are, save where the bounds
+    say that they count.
     """
 
     def __init__(
@@ -197,8 +198,7 @@ class UpstreamResponse:
 
     async def _events(self, chunks: StreamNormalizer, call: Call) -> AsyncGenerator[bytes, None]:
         """Yield whole events until the last one; raise where the stream broke before it."""
-        last, bounds = b"", self._bounds
-        linger = min(bounds.linger, bounds.between)
+        last = b""
         try:
             async with aclosing(self._cut()) as events:
                 async for event in events:
@@ -212,7 +212,8 @@ class UpstreamResponse:
                         break
                     if said:
                         yield said
-                        self._patience.renew(linger if chunks.settled else bounds.between)
+                    if said or self._is_life(event, chunks):
+                        self._renew(chunks)
         except UpstreamError:
             if not chunks.whole:
                 raise
@@ -222,6 +223,21 @@ class UpstreamResponse:
         if (counter := chunks.uncounted) is not None:
             yield chunks.usage(await self._count(counter, call))
         yield last
+
+    def _is_life(self, event: bytes, chunks: StreamNormalizer) -> bool:
+        """Say whether an event of which nothing is passed on shows that the upstream is at work."""
+        if chunks.reading and data_of(event):
+            return True
+        return self._bounds.comments_count and chunks.begun and not chunks.settled
+
+    def _renew(self, chunks: StreamNormalizer) -> None:
+        """Grant the time until the next event."""
+        bounds = self._bounds
+        if chunks.reading:  # the first word is to come
+            self._patience.renew(bounds.first_byte)
+        else:
+            linger = min(bounds.linger, bounds.between)
+            self._patience.renew(linger if chunks.settled else bounds.between)
 
     async def _cut(self) -> AsyncGenerator[bytes, None]:
         cutter = Cutter(self._bounds.event_bytes)

@@ -15,12 +15,10 @@ from server.config.settings import Settings, SettingsError, load, variables
 from server.core.access.auth import Auth
 from storage.keys import KeyFile
 from storage.sqlite.store import SQLiteStore
+from tests.server.commands.captured import Captured
 from tests.support.live import Process
 
 pytestmark = pytest.mark.usefixtures("no_settings")
-
-
-Captured = pytest.CaptureFixture[str]
 
 
 def run(*words: str, captured: Captured) -> tuple[int, str, str]:
@@ -48,7 +46,7 @@ def test_help_has_every_setting_and_its_variables(
         assert f"[{', '.join(variables(field))}]" in out
 
 
-@pytest.mark.parametrize("command", ["serve", "chat", "ask", "keys", "config", "doctor"])
+@pytest.mark.parametrize("command", ["serve", "chat", "ask", "keys", "config", "doctor", "models"])
 def test_every_command_is_shown_and_helps(command: str, capsys: Captured) -> None:
     _, out, _ = run("--help", captured=capsys)
     assert re.search(rf"^\s+{command}\s+\w", out, re.MULTILINE)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from server.config.settings import Settings, SettingsError, load, variables
 
@@ -340,7 +341,41 @@ def test_every_setting_can_be_in_the_toml_file(field: str) -> None:
     value = value_of(field, "toml") if default is None else default
     if isinstance(default, int | float):
         write(toml=f"{field} = {default}")
+    elif isinstance(default, BaseModel):
+        write(toml="[local]\ncontext = 4096")
     elif default != ():
         write(toml=f'{field} = "{CHOICES.get(field, value)}"')
     if not field.startswith("tls"):  # these two go together
         load()
+
+
+def test_local_models_are_a_table_of_names_and_of_how_they_are_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write(toml='[local]\nmodels = ["qwen", "embed"]\ncontext = 4096\nidle_unload = "1h"')
+    settings = load()
+    assert settings.local == ("qwen", "embed")
+    assert (settings.local_options.context, settings.local_options.idle_unload) == (4096, 3600)
+    monkeypatch.setenv("TRIALOGUE_LOCAL", " other , other,qwen")
+    assert load().local == ("other", "qwen")
+    assert load().local_options.context == 4096
+    monkeypatch.setenv("TRIALOGUE_LOCAL_OPTIONS", '{"parallel": 3}')
+    assert load().local_options.parallel == 3
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
+        ('local = "qwen"', "is a table"),
+        ("[local]\ncontext = 1", "context"),
+        ("[local]\nwindow = 4096", "window"),
+        ('[local]\nidle_unload = "soon"', "a time such as 10m"),
+        ('[local]\nengine = "vllm"', "engine"),
+        ("[local]\nkeep_loaded = 0", "keep_loaded"),
+    ],
+)
+def test_a_wrong_table_of_local_models_is_one_line(toml: str, told: str) -> None:
+    write(toml=toml)
+    with pytest.raises(SettingsError, match=told) as refused:
+        load()
+    assert "\n" not in str(refused.value)

@@ -341,6 +341,17 @@ class TestModels:
         assert [one["id"] for one in await upstreams.models()] == ["llama"]
         assert speaker.lists == 2
 
+    async def test_a_list_that_changes_of_itself_is_not_kept(self) -> None:
+        speaker = Speaker(models=["llama"])
+        upstreams = UpstreamPool([member("a", speaker, list_seconds=0.0)], now=Clock())
+        await upstreams.models()
+        await upstreams.models()
+        assert speaker.lists == 2
+
+    async def test_what_one_says_of_itself_is_beside_how_it_does(self) -> None:
+        upstreams = UpstreamPool([member("a", detail=lambda: {"pid": 7}), member("b")])
+        assert [dict(state.detail) for state in upstreams.state()] == [{"pid": 7}, {}]
+
     async def test_closing_closes_all(self) -> None:
         speakers = [Speaker(), Speaker()]
         await UpstreamPool([member("a", speakers[0]), member("b", speakers[1])]).close()

@@ -11,6 +11,7 @@ from server.transports.openai.chat.conversation import HEADER, Joined
 from server.transports.openai.chat.stored import Stored
 from server.transports.openai.chat.templates import Shaped, concerns
 from server.transports.openai.exchange import Exchange
+from server.transports.openai.spellings import modern
 
 
 class ChatRoutes:
@@ -36,6 +37,7 @@ class ChatRoutes:
         await self._complete(exchange, encode(asked), Fields(asked))
 
     async def _complete(self, exchange: Exchange, body: bytes, asked: Fields) -> None:
+        asked, body = modern(asked, body)
         if HEADER in exchange.request.headers:
             await self._joined.create(exchange, asked, validation.chat(asked))
             return

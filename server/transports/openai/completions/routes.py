@@ -15,6 +15,7 @@ from server.transports.openai.chat.templates import Shaped, concerns
 from server.transports.openai.completions.from_chat import FromChat
 from server.transports.openai.errors import PassedOnError
 from server.transports.openai.exchange import Exchange
+from server.transports.openai.spellings import modern
 from server.upstream.bodies import start_of
 
 _REFUSAL_BYTES = 64 << 10
@@ -71,6 +72,7 @@ class CompletionRoutes:
         return answer
 
     async def _complete(self, exchange: Exchange, body: bytes, asked: Fields) -> None:
+        asked, body = modern(asked, body)
         if concerns(asked):
             asked = await self._shaped.completion(asked)
             body = encode(asked.values)

@@ -67,6 +67,13 @@ def messages(draw: st.DrawFn, id_: str) -> list[Message]:
     ]
 
 
+def _sent(draw: Any) -> ContextUse:
+    window, budget, tokens, included, trimmed = (draw(NUMBERS) for _ in range(5))
+    counted = draw(st.sampled_from((None, "exact", "upstream", "learnt", "guessed")))
+    known = draw(st.sampled_from((None, True, False)))
+    return ContextUse(window, budget, tokens, included, trimmed, counted, known)
+
+
 @st.composite
 def turns(draw: st.DrawFn, id_: str, of: list[Message]) -> list[Turn]:
     return [
@@ -79,7 +86,7 @@ def turns(draw: st.DrawFn, id_: str, of: list[Message]) -> list[Turn]:
             question_id=draw(st.sampled_from(of)).id,
             answer_id=draw(st.none() | st.sampled_from(of).map(lambda message: message.id)),
             answer="",
-            context=ContextUse(*(draw(NUMBERS) for _ in range(5))),
+            context=_sent(draw),
             created_at=draw(TIMES),
             finish_reason=draw(st.none() | TEXTS),
             usage=draw(st.none() | st.builds(Usage, NUMBERS, NUMBERS)),

@@ -9,6 +9,7 @@ import pytest
 from server.app.core import core_of
 from server.core.conversations import Ask, Conversations, Defaults, IfBusy, Mode, Regenerate
 from server.core.errors import InvalidRequestError
+from server.core.prompt.alternate import GREETED
 from server.core.prompt.characters import Character, Characters
 from server.core.prompt.compose import CountingSettings
 from storage.model import Role, Status
@@ -48,7 +49,8 @@ async def test_a_character_greets_in_a_new_conversation(
     assert greeting.tokens > 0
     assert done.parent_id == greeting.id
     sent = [(one.role, one.content) for one in parrot.prompts[0].messages]
-    assert sent == [(Role.SYSTEM, "You are a pirate."), *[one[:2] for one in said[:2]]]
+    first = f"You are a pirate.\n\n{GREETED}Arr, who goes there?"
+    assert sent == [(Role.SYSTEM, first), (Role.USER, "It is me")]
     assert done.context.messages_included == 2
 
 

@@ -12,13 +12,15 @@ from server.config.limits import UpstreamLimits
 from server.core.conversations import Ask, Conversations, Defaults
 from server.core.prompt.compaction import INSTRUCTION, Compaction
 from server.core.prompt.compose import SUMMARY_HEADING, CountingSettings
-from server.upstream.port import Finish, Prompt
-from storage.model import Role, Turn
+from server.upstream.model_info import Named
+from server.upstream.port import Finish, ModelTable, Prompt, UpstreamFailedError
+from storage.model import Role, Status, Turn
 from storage.sqlite.store import SQLiteStore
 from tests.server.core.histories import OWNER
+from tests.support.fakes import Puppet
 
-WINDOW = CountingSettings(window=700, max_tokens=100)
-LONG = "These are words that fill a window one line after another, as talk does. " * 3
+WINDOW = CountingSettings(window=1100, max_tokens=100)
+LONG = "These are words that fill a window one line after another, as talk does. " * 6
 
 
 class Summariser:
@@ -147,11 +149,19 @@ class Held(Summariser):
             self.at_once -= wish
 
 
+class Far(ModelTable):
+    """Knows that an upstream is far away, where many are asked at once."""
+
+    def named(self, model: str) -> Named:
+        return Named("far", model)
+
+
 async def test_few_are_written_at_once_and_no_ask_waits_for_them(store: SQLiteStore) -> None:
     upstream = Held()
     defaults = Defaults("gpt-4o", None, WINDOW, upstreams=UpstreamLimits(answers=1, summaries=2))
+    models = Far()
     names = [f"c{number}" for number in range(5)]
-    async with core_of(store, upstream, defaults) as core:
+    async with core_of(store, upstream, defaults, models=models) as core:
         for name in names:
             await core.create(OWNER, id=name)
             await core.update(OWNER, name, {"truncation": "summarize"})
@@ -165,3 +175,99 @@ async def test_few_are_written_at_once_and_no_ask_waits_for_them(store: SQLiteSt
         assert upstream.most_at_once == 2
         for name in names:
             assert await store.summaries(OWNER, name, limit=1)
+
+
+# Whom it does not stand in the way of
+
+
+class Gated(Summariser):
+    """Answers questions at once; a summary is begun, and ends as the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.left = asyncio.Event(), 0
+        self.end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
+        if prompt.messages[0].content == INSTRUCTION:
+            self.prompts.append(prompt)
+            self.begun.set()
+            try:
+                yield await asyncio.shield(self.end)
+            finally:
+                self.left += 1
+        else:
+            async for piece in super().complete(prompt):
+                yield piece
+            return
+        yield Finish()
+
+
+@pytest.fixture
+async def gated() -> Gated:
+    return Gated()
+
+
+@pytest.fixture
+async def slow(store: SQLiteStore, gated: Gated) -> AsyncIterator[Conversations]:
+    """A core in which a summary is being written."""
+    async with core_of(store, gated, Defaults("gpt-4o", None, WINDOW)) as opened:
+        await opened.create(OWNER, id="c")
+        await opened.update(OWNER, "c", {"truncation": "summarize"})
+        number = 0
+        while not gated.begun.is_set():
+            await asked(opened, f"{number} {LONG}")
+            await asyncio.sleep(0)
+            number += 1
+        yield opened
+
+
+async def asked(core: Conversations, words: str, name: str = "c") -> Turn:
+    turn = await core.ask(OWNER, name, Ask(words))
+    async for _ in core.follow(OWNER, turn.id):
+        pass
+    return await core.turn(OWNER, turn.id)
+
+
+async def test_it_gives_way_to_whoever_asks(
+    slow: Conversations, gated: Gated, store: SQLiteStore
+) -> None:
+    wish = next(p for p in gated.prompts if p.messages[0].content == INSTRUCTION)
+    assert wish.max_tokens == 100, "no longer than what is reserved for an answer"
+    assert (await asked(slow, "Hello", "other")).status is Status.COMPLETED
+    await _compaction(slow).idle()
+    assert gated.left >= 1
+    assert not _compaction(slow)._tasks
+    assert await store.summaries(OWNER, "c", limit=1) == []
+
+
+async def test_it_rests_after_a_failure(slow: Conversations, gated: Gated) -> None:
+    gated.end.set_exception(UpstreamFailedError("broke"))
+    await _compaction(slow).idle()
+    gated.begun.clear()
+    await asked(slow, LONG)
+    assert not _compaction(slow)._tasks
+    assert not gated.begun.is_set()
+
+
+async def test_no_summary_where_each_would_read_a_message_or_two(store: SQLiteStore) -> None:
+    upstream = Summariser()
+    small = CountingSettings(window=900, max_tokens=100)
+    async with core_of(store, upstream, Defaults("gpt-4o", None, small)) as core:
+        await core.create(OWNER, id="c")
+        await core.update(OWNER, "c", {"truncation": "summarize"})
+        for number in range(12):
+            await ask(core, f"{number} {LONG}")
+    assert await store.summaries(OWNER, "c", limit=1) == []
+
+
+async def test_none_after_a_turn_that_failed(store: SQLiteStore) -> None:
+    upstream = Puppet()
+    async with core_of(store, upstream, Defaults("gpt-4o", None, WINDOW)) as core:
+        await core.create(OWNER, id="c")
+        await core.update(OWNER, "c", {"truncation": "summarize"})
+        upstream.fail(UpstreamFailedError("broke"))
+        turn = await asked(core, LONG * 10)
+        assert turn.status is Status.FAILED
+        assert turn.context.prompt_tokens > 0.75 * turn.context.budget
+        assert not _compaction(core)._tasks

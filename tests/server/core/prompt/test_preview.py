@@ -11,12 +11,13 @@ from server.app.core import core_of
 from server.core.conversations import Ask, Conversations, Defaults
 from server.core.errors import ContextLengthError
 from server.core.ids import Ids
+from server.core.prompt.alternate import alternate
 from server.core.prompt.compose import CountingSettings
 from server.tokens import counting
 from server.tokens.encoding import encoding
-from storage.model import Role
+from storage.model import PromptMessage, Role
 from storage.sqlite.store import SQLiteStore
-from tests.server.core.histories import OWNER, keep, random_history, text
+from tests.server.core.histories import OWNER, History, keep, random_history, text
 from tests.support.fakes import MODEL, Parrot
 
 HISTORIES = 200
@@ -36,16 +37,15 @@ async def test_200_previews_are_what_is_sent(store: SQLiteStore) -> None:
             history = random_history(dice, ids, f"c{number}")
             await keep(store, history)
             question = Ask(text(dice, 40), max_tokens=dice.randrange(1, WINDOW - 100))
-            refused += not await _previewed_and_sent(
-                core, parrot, history.conversation.id, question
-            )
+            refused += not await _previewed_and_sent(core, parrot, history, question)
     assert len(parrot.prompts) == HISTORIES - refused
     assert refused < HISTORIES / 2
 
 
 async def _previewed_and_sent(
-    core: Conversations, parrot: Parrot, name: str, question: Ask
+    core: Conversations, parrot: Parrot, history: History, question: Ask
 ) -> bool:
+    name = history.conversation.id
     try:
         told = await core.preview(OWNER, name, question)
     except ContextLengthError:
@@ -58,9 +58,12 @@ async def _previewed_and_sent(
     await _end(core, turn.id)
     sent = parrot.prompts[-1]
     kept = [line for line in told.lines if line.kept]
-    assert [line.role for line in kept] == [message.role for message in sent.messages]
+    contents = {one.id: one.content for one in history.messages}
+    alone = {Role.SYSTEM: history.conversation.system_prompt or "", Role.USER: question.content}
+    said = [PromptMessage(one.role, contents.get(one.id or "") or alone[one.role]) for one in kept]
+    assert alternate(said) == list(sent.messages)
     shape, tokens = counting.shape(MODEL), encoding("o200k_base")
-    for line, message in zip(kept, sent.messages, strict=True):
+    for line, message in zip(kept, said, strict=True):
         assert line.tokens == tokens.count(str(message.content))
         cost = counting.message_cost(shape, tokens, message.role, message.content)
         assert line.tokens + line.overhead == cost

@@ -87,7 +87,7 @@ async def test_a_parent_is_the_head_the_root_or_any_message(parroted: Conversati
     assert [m.content for m in await branch(parroted)] == ["4", "4 "]
     under_a_question = await asked(parroted, Ask("5", parent_id=beside.question_id))
     assert under_a_question.parent_id == beside.question_id
-    assert [m.content for m in await branch(parroted)] == ["1", "1 ", "3", "5", "5 "]
+    assert [m.content for m in await branch(parroted)] == ["1", "1 ", "3", "5", "3 5 "]
 
 
 async def test_only_the_branch_asked_under_is_sent(parroted: Conversations, parrot: Parrot) -> None:

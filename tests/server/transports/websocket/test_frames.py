@@ -252,7 +252,7 @@ class TestEasyBackend:
         assert (await peer.read()).startswith("<|end|>$c$msg_")
         assert [await peer.read() for _ in range(2)] == ["three", "<|end|>"]
         told = [[one.content for one in prompt.messages] for prompt in upstream.prompts]
-        assert told[0] == ["Good day", "Hello"]
+        assert told[0] == ["Good day\n\nHello"]
         assert told[1] == ["Good day", "How are you", "Again"]
         assert told[2] == [*told[1], "two", "a.2$5"]
 

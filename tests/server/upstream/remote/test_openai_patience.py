@@ -138,3 +138,37 @@ async def test_an_endless_refusal_is_cut_short() -> None:
             await told(client)
         assert len(refusal.value.message) == 1_000
         await server.requests[0].gone.wait()
+
+
+async def test_a_server_that_still_loads_is_waited_for() -> None:
+    loading = fail(503, "Loading model", type="unavailable_error")
+    async with scripted(loading, loading, loading, loading, say("Hello"), retries=0) as (_, client):
+        assert "".join([str(one) async for one in client.complete(PROMPT)][:-1]) == "Hello"
+
+
+async def test_one_that_never_has_loaded_is_given_up() -> None:
+    loading = [fail(503, "Loading model") for _ in range(9)]
+    async with scripted(*loading, retries=0, first_byte=0.9) as (server, client):
+        with pytest.raises(UpstreamFailedError, match="Loading"):
+            [one async for one in client.complete(PROMPT)]
+        assert 1 <= len(server.requests) <= 3
+
+
+async def test_comments_are_signs_of_life_of_one_that_is_near() -> None:
+    last = event({"choices": [{"delta": {"content": "lo"}, "finish_reason": "stop"}]})
+    hel = event({"choices": [{"delta": {"content": "Hel"}}]})
+    slow = drip(hel + b": here\n\n" * 150 + last + b"data: [DONE]\n\n", every=0.002)
+    async with scripted(slow, slow, between=1.0, comments_count=True) as (_, client):
+        assert await told(client) == ("Hello", Finish("stop", None))
+    async with scripted(slow, between=1.0) as (_, client):
+        pieces, error = await until_broken(client)
+        assert pieces == ["Hel"]
+        assert isinstance(error, UpstreamTimeoutError)
+
+
+async def test_while_a_prompt_is_read_the_first_word_is_waited_for() -> None:
+    reads = event({"choices": [{"delta": {}}], "prompt_progress": {"total": 9, "processed": 3}})
+    last = event({"choices": [{"delta": {"content": "lo"}, "finish_reason": "stop"}]})
+    slow = drip(reads + b": here\n\n" * 150 + last + b"data: [DONE]\n\n", every=0.002)
+    async with scripted(slow, between=1.0, first_byte=30.0) as (_, client):
+        assert await told(client) == ("lo", Finish("stop", None))

@@ -22,6 +22,7 @@ from tests.server.upstream.remote.turn_helpers import (
     BASE,
     PROMPT,
     answer_to,
+    asking,
     scripted,
     told,
     until_broken,
@@ -336,3 +337,28 @@ async def test_many_answers_at_once() -> None:
         ]
         answers = await asyncio.gather(*(told(client, prompt) for prompt in prompts))
         assert [text for text, _ in answers] == [f"You said: number {n}" for n in range(50)]
+
+
+async def test_what_is_for_this_machine_does_not_go_to_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    async with scripted(say("hi")) as (_, client):
+        assert (await told(client))[0] == "hi"
+
+
+async def test_what_is_for_others_goes_to_the_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with scripted(say("by proxy")) as (upstream, _):
+        monkeypatch.setenv("http_proxy", upstream.base_url.removesuffix("/v1"))
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        client = asking("http://elsewhere.invalid/v1", retries=0)
+        try:
+            assert (await told(client))[0] == "by proxy"
+        finally:
+            await client.close()

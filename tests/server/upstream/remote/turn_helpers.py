@@ -32,7 +32,12 @@ def asking(
     """Return what asks a server; it waits no time to retry."""
     known = Bounds(**bounds)
     client = UpstreamClient(api_key=api_key, base_url=base_url, bounds=known, kept=kept)
-    return Answering(client, total=known.total, retries=Retries(retries, backoff))
+    return Answering(
+        client,
+        total=known.total,
+        loading=known.first_byte,
+        retries=Retries(retries, backoff),
+    )
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from server.core.access.auth import EVERYONE
+from storage.port import NotFoundError
 from tests.server.transports.openai.chat.joined_talk import IN, asked, kept, user
 from tests.server.transports.openai.openai_client import Pair, error_of, events_of
 from tests.support.upstream_script import MODEL, SSE, Behaviour, Exchange, complain, event, say
@@ -63,7 +64,6 @@ def complaining(error: dict[str, Any], *, first: bool) -> Behaviour:
     ("error", "status", "code"),
     [
         (LIMITED, 429, "rate_limit_exceeded"),
-        (TOO_LONG, 400, "upstream_rejected"),
         (BROKEN, 502, "upstream_failed"),
     ],
 )
@@ -79,6 +79,16 @@ async def test_an_error_in_place_of_an_answer_is_a_refusal(
     assert turn.error is not None
     assert turn.error.code == code
     assert turn.error.message.endswith(error["message"])
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_of_a_question_that_is_too_long_nothing_is_kept(pair: Pair, stream: bool) -> None:
+    served, upstream = pair
+    upstream.script(complaining(TOO_LONG, first=True))
+    response = await answered(pair, stream=stream)
+    assert error_of(response, 400, TOO_LONG["code"]) == TOO_LONG
+    with pytest.raises(NotFoundError):
+        await served.conversations.get(EVERYONE, "demo")
 
 
 async def test_an_error_in_the_middle_ends_the_stream_as_it_came(pair: Pair) -> None:

@@ -11,6 +11,7 @@ from server.core.conversations import Ask, Mode
 from server.core.errors import ContextLengthError, InvalidRequestError
 from server.core.prompt.characters import Characters
 from server.core.prompt.compose import CountingSettings
+from server.core.prompt.fit import SLACK
 from server.core.turns.plan import Defaults
 from server.templates.parse import read
 from server.templates.presets import SHAPES
@@ -69,7 +70,7 @@ async def test_as_many_turns_as_fit_by_the_count_of_the_text(
     assert 0 < kept < 120
     assert kept % 2 == 0
     older = [PromptMessage(one.role, one.content) for one in history[118 - kept : 120 - kept]]
-    assert count(template.render([*older, *prompt.messages])) > window - 20
+    assert count(template.render([*older, *prompt.messages])) > int(SLACK * (window - 20))
     assert done.context.messages_trimmed == 120 - kept
 
 

@@ -1,0 +1,153 @@
+"""Finds models: by words, and by name down to one file of one commit, with its hash.
+
+The hub is Hugging Face's, or another that speaks its API (`HF_ENDPOINT`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from server.upstream.llama.files.library import ModelFileError
+from server.upstream.llama.files.web import Web
+
+HUGGING_FACE = "https://huggingface.co"
+#: which weights are taken where several are offered and none is named, best first
+PREFERRED = ("Q4_K_M", "Q4_K_S", "Q4_0", "Q5_K_M", "Q8_0", "F16", "BF16", "F32")
+_REPO = re.compile(
+    r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)"
+    r"(?::(?P<file>[\w./-]+))?(?:@(?P<revision>[\w./-]+))?"
+)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40,64}")
+_PIECE_OF_MANY = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One file to be fetched: from where, and what it must be."""
+
+    address: str
+    #: what is recorded as its source
+    source: str
+    file_name: str
+    #: None where nobody says; then whoever asks must have told to go without
+    sha256: str | None
+    size: int | None = None
+    revision: str | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A repository that a search found."""
+
+    name: str
+    downloads: int
+    #: it can be had only by those who took its terms
+    gated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Repo:
+    """A repository, and what of it is wanted: a quant (`Q4_K_M`), or a file."""
+
+    name: str
+    file: str | None
+    revision: str
+
+
+def repo_of(source: str) -> Repo | None:
+    """Read `OWNER/NAME[:QUANT or FILE][@REVISION]`; None for what is none."""
+    found = _REPO.fullmatch(source)
+    if found is None or ".." in source:
+        return None
+    return Repo(found["repo"], found["file"], found["revision"] or "main")
+
+
+class Hub:
+    """A hub of models."""
+
+    def __init__(self, web: Web, endpoint: str = HUGGING_FACE) -> None:
+        self._web = web
+        self._endpoint = endpoint.rstrip("/")
+
+    async def search(self, words: str, limit: int) -> list[Hit]:
+        """Return the most fetched repositories with GGUF files that words find."""
+        asked = {"search": words, "filter": "gguf", "sort": "downloads", "limit": limit}
+        found = await self._web.json(f"{self._endpoint}/api/models?{urlencode(asked)}")
+        if not isinstance(found, list):
+            raise ModelFileError("the hub answers what is no list")
+        return [
+            Hit(str(one["id"]), int(one.get("downloads") or 0), bool(one.get("gated")))
+            for one in found[:limit]
+            if isinstance(one, dict) and repo_of(str(one.get("id"))) is not None
+        ]
+
+    async def wanted(self, repo: Repo) -> Wanted:
+        """Return the file of a repository that is meant, at the commit that it has now.
+
+        Raises ModelFileError where there is none, or none that is in one file with a hash.
+        """
+        path = f"/api/models/{repo.name}/revision/{quote(repo.revision, safe='')}?blobs=true"
+        told = await self._web.json(self._endpoint + path)
+        if not isinstance(told, dict) or not _COMMIT.fullmatch(str(told.get("sha"))):
+            raise ModelFileError(f"the hub does not say which commit {repo.name} has")
+        file = _chosen(repo, told.get("siblings"))
+        name, commit = str(file["rfilename"]), str(told["sha"])
+        lfs = file.get("lfs")
+        sha256 = lfs.get("sha256") if isinstance(lfs, dict) else None
+        if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+            raise ModelFileError(f"the hub tells no sha256 of {name}")
+        size = file.get("size")
+        return Wanted(
+            address=f"{self._endpoint}/{repo.name}/resolve/{commit}/{quote(name)}",
+            source=f"hf:{repo.name}/{name}",
+            file_name=name.rpartition("/")[2],
+            sha256=sha256,
+            size=size if isinstance(size, int) and size > 0 else None,
+            revision=commit,
+            licence=_licence(told.get("cardData")),
+        )
+
+
+def _chosen(repo: Repo, siblings: Any) -> Mapping[str, Any]:
+    """Return the file that is meant."""
+    listed = [one for one in siblings or () if isinstance(one, dict)]
+    files = {str(one.get("rfilename")): one for one in listed}
+    models = [
+        name
+        for name in files
+        if name.isprintable()
+        and name.lower().endswith(".gguf")
+        and "mmproj" not in name.lower()
+        and ".." not in name
+    ]
+    found = _meant(models, repo.file)
+    if found is None:
+        offered = ", ".join(sorted(models)[:12]) or "no GGUF file"
+        what = f" {repo.file!r}" if repo.file else ""
+        raise ModelFileError(f"{repo.name}: say which{what}: it has {offered}")
+    if _PIECE_OF_MANY.search(found):
+        raise ModelFileError(f"{found} is a piece of a model in several files; take a smaller one")
+    return files[found]
+
+
+def _meant(models: Sequence[str], wanted: str | None) -> str | None:
+    """Return the one file that a word means: its name, or the quant in it; None if not one."""
+    if wanted in models:
+        return wanted
+    for quant in [wanted] if wanted else PREFERRED:
+        ends = re.compile(rf"(?:^|[-._/]){re.escape(quant)}(?:-\d{{5}}-of-\d{{5}})?\.gguf$", re.I)
+        found = sorted(name for name in models if ends.search(name))
+        if found:
+            return found[0]
+    return models[0] if len(models) == 1 and not wanted else None
+
+
+def _licence(card: Any) -> str | None:
+    told = card.get("license") if isinstance(card, dict) else None
+    return told[:256] if isinstance(told, str) and told.isprintable() else None

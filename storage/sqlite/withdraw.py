@@ -1,0 +1,71 @@
+"""The transaction that takes a turn back, as if it had not been begun."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from storage.model import Status
+from storage.sqlite import conversations, search, turns
+
+
+def withdraw(
+    connection: sqlite3.Connection, owner: str, turn_id: str, head_id: str | None, title: str
+) -> None:
+    """Take back a running turn with all that was kept with it; see Store."""
+    key = turns.turn_key(connection, owner, turn_id)
+    status, conversation, question, began = connection.execute(
+        "SELECT status, conversation, question, created_at FROM turns WHERE key = ?", (key,)
+    ).fetchone()
+    if status != Status.RUNNING:
+        return
+    for table in ("checkpoints", "claims"):
+        connection.execute(f"DELETE FROM {table} WHERE turn = ?", (key,))
+    connection.execute("DELETE FROM turns WHERE key = ?", (key,))
+    left = _take_back(connection, conversation, question, turn_id, began)
+    if left != question:
+        former = "(SELECT key FROM messages WHERE owner = ? AND id = ? AND conversation = ?)"
+        connection.execute(
+            f"UPDATE conversations SET head = coalesce({former}, ?) WHERE key = ?",
+            (owner, head_id, conversation, left, conversation),
+        )
+    _forget_if_new(connection, conversation, began, title)
+
+
+def _take_back(
+    connection: sqlite3.Connection, conversation: int, question: int, turn_id: str, began: int
+) -> int | None:
+    """Delete a turn's question, and what was kept before it; return the message that is left."""
+    at: int | None = question
+    while at is not None:
+        parent, of_turn, created, is_parts, content = connection.execute(
+            "SELECT parent, turn_id, created_at, is_parts, content FROM messages WHERE key = ?",
+            (at,),
+        ).fetchone()
+        own = of_turn == turn_id if at == question else of_turn is None and created == began
+        below = "SELECT 1 FROM messages WHERE conversation = ? AND parent = ?"
+        if not own or connection.execute(below, (conversation, at)).fetchone():
+            return at
+        search.forget(connection, "message", at, conversations.searchable(is_parts, content))
+        connection.execute("DELETE FROM messages WHERE key = ?", (at,))
+        connection.execute(
+            "UPDATE conversations SET message_count = message_count - 1, head = ? WHERE key = ?",
+            (parent, conversation),
+        )
+        at = parent
+    return None
+
+
+def _forget_if_new(
+    connection: sqlite3.Connection, conversation: int, began: int, title: str
+) -> None:
+    """Delete the conversation that a turn made, or take its title back from an empty one."""
+    created, messages, named = connection.execute(
+        "SELECT created_at, message_count, title FROM conversations WHERE key = ?", (conversation,)
+    ).fetchone()
+    if messages:
+        return
+    if created == began:
+        search.forget(connection, "title", conversation, named)
+        connection.execute("DELETE FROM conversations WHERE key = ?", (conversation,))
+    elif named == title:
+        conversations.retitle(connection, conversation, "")

@@ -1,0 +1,282 @@
+"""Conversations with a real model of somebody else's: llama.cpp's server, strict templates."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import statistics
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from server.app.core import core_of
+from server.app.upstreams import upstreams_of
+from server.config.settings import load
+from server.core.conversations import Ask, Conversations, Defaults
+from server.core.errors import ContextLengthError
+from server.core.prompt.characters import Character, Characters
+from server.core.prompt.compose import CountingSettings
+from storage.model import Role, Status, Turn
+from storage.port import NotFoundError
+from storage.sqlite.store import SQLiteStore
+from tests.support.live import Fork
+from tests.support.llama_server import LlamaServer
+from tests.support.tiny_gguf import STRICT, tiny_gguf
+from tests.support.wires import WIRES, RefusedError
+
+TEXTS = {
+    "English": "The quick brown fox jumps over the lazy dog near the river bank. ",
+    "Norwegian": "Den raske brune reven hopper over den late hunden ved elven. Æ ø å. ",
+    "Chinese": "敏捷的棕色狐狸跳过了河边的懒狗。",
+    "Hindi": "तेज भूरी लोमड़ी नदी के पास आलसी कुत्ते के ऊपर कूदती है। ",
+    "code": "def f(x):\n\treturn [y ** 2 for y in range(x) if y % 3]\n",
+    "digits": "3141592653589793238462643383279502884197 ",
+}
+SCRIPTS = (*TEXTS, "mixed")
+
+
+@pytest.fixture(scope="module")
+def strict_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_gguf(tmp_path_factory.mktemp("models") / "strict.gguf", template=STRICT)
+
+
+@asynccontextmanager
+async def conversing(
+    store: SQLiteStore, base_url: str, *, max_tokens: int = 32, **table: Any
+) -> AsyncIterator[Conversations]:
+    """Converse with a server that is an upstream named `llama`."""
+    async with AsyncExitStack() as stack:
+        named = {"name": "llama", "base_url": base_url, **table}
+        upstreams = await upstreams_of(load({"upstreams": [named], "model": "tiny"}), stack)
+        pirate = Character("You are a pirate.", "Arr, who goes there?")
+        defaults = Defaults(
+            "tiny",
+            counting=CountingSettings(max_tokens=max_tokens),
+            characters=Characters({"pirate": pirate}),
+        )
+        yield await stack.enter_async_context(core_of(store, upstreams, defaults, models=upstreams))
+
+
+async def asked(core: Conversations, question: str | Ask, name: str = "c") -> Turn:
+    ask = Ask(question, max_tokens=16, temperature=0) if isinstance(question, str) else question
+    turn = await core.ask("ada", name, ask)
+    async for _ in core.follow("ada", turn.id):
+        pass
+    return await core.turn("ada", turn.id)
+
+
+def question(script: str, number: int, window: int) -> str:
+    text = [*TEXTS.values()][number % len(TEXTS)] if script == "mixed" else TEXTS[script]
+    most = window // 16 * (1 + number % 2)  # bytes, of which each is a token of this model
+    return f"{number} {text * (window // 16)}".encode()[:most].decode(errors="ignore")
+
+
+@pytest.mark.parametrize("tokenizer", [None, "learn"])
+@pytest.mark.parametrize("script", SCRIPTS)
+async def test_sixty_turns_and_none_refused(
+    store: SQLiteStore, strict_model: Path, script: str, tokenizer: str | None
+) -> None:
+    await sixty_turns(store, strict_model, 512, script, tokenizer)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("window", [2048, 8192])
+@pytest.mark.parametrize("script", SCRIPTS)
+async def test_sixty_turns_in_larger_windows(
+    store: SQLiteStore, strict_model: Path, script: str, window: int
+) -> None:
+    await sixty_turns(store, strict_model, window, script, None)
+
+
+async def sixty_turns(
+    store: SQLiteStore, model: Path, window: int, script: str, tokenizer: str | None
+) -> None:
+    async with (
+        LlamaServer(model, window=window) as llama,
+        conversing(store, llama.base_url, tokenizer=tokenizer) as core,
+    ):
+        turns = [await asked(core, question(script, n, window)) for n in range(60)]
+    assert {turn.status for turn in turns} == {Status.COMPLETED}
+    assert {turn.context.window for turn in turns[1:]} == {window}
+    assert {turn.context.window_known for turn in turns} == {True}
+    counted = {turn.context.counted for turn in turns[1:]}
+    assert counted == ({"upstream"} if tokenizer is None else {"learnt"})
+    used = [turn.usage.prompt_tokens / turn.context.budget for turn in turns if turn.usage]
+    assert len(used) == 60
+    if tokenizer is None:
+        assert [turn.drift for turn in turns] == [0] * 60
+    trimmed = [turn.context.messages_trimmed for turn in turns]
+    assert trimmed == sorted(trimmed), "the beginning went back"
+    full = [used[n] for n in range(59) if trimmed[n + 1] > trimmed[n]]
+    assert len(full) > 1, "the window was never full"
+    # What would have been used with the turn that no longer fitted.
+    turn_share = statistics.median(b - a for a, b in pairwise(used) if b > a)
+    assert statistics.median(full) + turn_share >= 0.8
+
+
+async def test_past_the_first_trim_the_cache_still_serves(
+    store: SQLiteStore, strict_model: Path
+) -> None:
+    server = LlamaServer(strict_model, window=2048, endpoint_metrics=True, cache_prompt=True)
+    async with server as llama, conversing(store, llama.base_url) as core:
+        evaluated, trimmed, before = [], [], 0
+        for number in range(60):
+            turn = await asked(core, question("English", number, 1024))
+            total = await read_prompt_tokens(llama.base_url)
+            evaluated.append(total - before)
+            trimmed.append(turn.context.messages_trimmed)
+            before = total
+    first = next(n for n, count in enumerate(trimmed) if count)
+    assert 5 < first < 50
+    earlier, later = evaluated[1:first], evaluated[first:]
+    assert statistics.median(later) <= 2 * statistics.median(earlier)
+
+
+async def read_prompt_tokens(base_url: str) -> int:
+    """Return how many tokens of prompts the server has read anew since its start."""
+    async with httpx2.AsyncClient() as client:
+        told = (await client.get(f"{base_url.removesuffix('/v1')}/metrics")).text
+    found = re.search(r"^llamacpp:prompt_tokens_total (\d+)", told, re.MULTILINE)
+    assert found is not None, told
+    return int(found[1])
+
+
+@pytest.mark.parametrize("tokenizer", [None, "learn"])
+async def test_a_long_paste_is_refused_and_nothing_is_left_of_it(
+    store: SQLiteStore, strict_model: Path, tokenizer: str | None
+) -> None:
+    async with (
+        LlamaServer(strict_model, window=512) as llama,
+        conversing(store, llama.base_url, tokenizer=tokenizer) as core,
+    ):
+        await asked(core, "Hello")
+        before = await core.get("ada", "c")
+        for paste in ("long " * 300, "1234567890" * 60):
+            try:
+                turn = await asked(core, paste)
+            except ContextLengthError:
+                continue
+            assert turn.error is not None
+            assert turn.error.code == "context_length_exceeded"
+            with pytest.raises(NotFoundError):
+                await store.turn("ada", turn.id)
+        after = await core.get("ada", "c")
+        assert (after.head_id, after.message_count) == (before.head_id, before.message_count)
+        assert (await asked(core, "Hi")).status is Status.COMPLETED
+        with_paste = [one.content for one in (await core.messages("ada", "c")).items]
+        assert [str(one)[:5] for one in with_paste[::2]] == ["Hello", "Hi"]
+
+
+async def test_a_conversation_that_a_long_paste_would_begin_is_not_there(
+    store: SQLiteStore, strict_model: Path
+) -> None:
+    async with (
+        LlamaServer(strict_model, window=512) as llama,
+        conversing(store, llama.base_url, tokenizer="learn") as core,
+    ):
+        turn = await asked(core, Ask("long " * 110, character="pirate"))
+        assert turn.status is Status.FAILED
+        with pytest.raises(NotFoundError):
+            await core.get("ada", "c")
+        assert (await asked(core, "Hi")).status is Status.COMPLETED
+
+
+async def test_a_history_that_is_too_long_is_trimmed_anew(
+    store: SQLiteStore, strict_model: Path
+) -> None:
+    """Nobody tells the window, and the first count is a guess: the refusal tells both."""
+    async with (
+        LlamaServer(strict_model, window=2048) as llama,
+        conversing(store, llama.base_url, tokenizer="learn", context_window=100_000) as core,
+    ):
+        turns = [await asked(core, TEXTS["Hindi"] * 2) for _ in range(12)]
+    assert {turn.status for turn in turns} == {Status.COMPLETED}
+    healed = [turn for turn in turns if turn.context.messages_trimmed]
+    assert healed
+    assert {turn.context.window for turn in healed} == {2048}
+    kept = [lesson for lesson in await store.lessons() if lesson.upstream == "llama"]
+    assert [lesson.window for lesson in kept] == [2048]
+    assert kept[0].ratio is not None
+    assert kept[0].ratio > 2
+
+
+async def test_strict_templates_take_a_greeting_a_cancelled_turn_and_a_summary(
+    store: SQLiteStore, strict_model: Path
+) -> None:
+    async with (
+        LlamaServer(strict_model, window=8192) as llama,
+        conversing(store, llama.base_url) as core,
+    ):
+        ask = Ask("Ahoy", character="pirate", max_tokens=8)
+        assert (await asked(core, ask)).status is Status.COMPLETED
+        long = await core.ask("ada", "c", Ask("Go on", max_tokens=4000, temperature=0))
+        await core.cancel("ada", long.id)
+        assert (await asked(core, "Hello again")).status is Status.COMPLETED
+        head = (await core.get("ada", "c")).head_id
+        assert head is not None
+        message = await store.message("ada", "c", head)
+        summary = Role.SYSTEM
+        await store.summarise(
+            "ada",
+            type(message)(
+                **{
+                    **{name: getattr(message, name) for name in message.__slots__},
+                    "id": "msg_summary",
+                    "parent_id": message.parent_id,
+                    "role": summary,
+                    "content": "They said hello.",
+                    "turn_id": None,
+                    "stands_for": message.depth - 1,
+                }
+            ),
+        )
+        await core.update("ada", "c", {"truncation": "summarize"})
+        assert (await asked(core, "Hi")).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_on_every_wire(tmp_path: Path, strict_model: Path, wire: str) -> None:
+    async with LlamaServer(strict_model, window=512) as llama:
+        table = {"name": "llama", "base_url": llama.base_url, "tokenizer": "learn"}
+        env = {"TRIALOGUE_UPSTREAMS": json.dumps([table]), "TRIALOGUE_MODEL": "tiny"}
+        async with Fork(tmp_path, env=env) as server:
+            speak = WIRES[wire](server)
+            assert (await last(speak.ask("c", "Hello", max_tokens=8)))["status"] == "completed"
+            refused = await last(speak.ask("c", "long " * 110, max_tokens=8))
+            assert refused["error"]["code"] == "context_length_exceeded"
+            with pytest.raises(RefusedError, match="context_length_exceeded"):
+                await last(speak.ask("c", "long " * 500, max_tokens=8))
+            assert len(await speak.messages("c")) == 2
+            assert (await last(speak.ask("c", "Hi", max_tokens=8)))["status"] == "completed"
+            assert len(await speak.messages("c")) == 4
+
+
+async def last(events: Any) -> Any:
+    found = [event async for event in events]
+    return found[-1].turn
+
+
+async def test_v1_says_it_in_openai_s_words(tmp_path: Path, strict_model: Path) -> None:
+    async with LlamaServer(strict_model, window=512) as llama:
+        env = {"OPENAI_BASE_URL": llama.base_url, "TRIALOGUE_MODEL": "tiny"}
+        async with Fork(tmp_path, env=env) as server, httpx2.AsyncClient(timeout=60) as client:
+            asked_ = {"model": "tiny", "messages": [{"role": "user", "content": "x" * 700}]}
+            url = f"{server.http}/v1/chat/completions"
+            joined = {"x-conversation-id": "c"}
+            plain, kept = await asyncio.gather(
+                client.post(url, json=asked_), client.post(url, json=asked_, headers=joined)
+            )
+            there = await client.get(f"{server.http}/conversations/c")
+    for refused in (plain, kept):
+        assert refused.status_code == 400
+        error = refused.json()["error"]
+        assert error["code"] == "context_length_exceeded"
+        assert error["message"].startswith("This model's maximum context length is 512 tokens")
+    assert there.status_code == 404
