@@ -12,12 +12,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
 from pydantic import BaseModel
 
 from server import VERSION
 from server.app import logs, standard_streams
 from server.commands.models_parser import add_models
 from server.config.settings import Settings, SettingsError, load, variables
+from server.config.unknown_variables import unknown_variables
+
+log = structlog.get_logger("trialogue")
 
 DESCRIPTION = "A server that owns the conversation: REST, gRPC, websocket and OpenAI's API at once."
 EXAMPLES = """\
@@ -148,6 +152,8 @@ def _serve(parsed: argparse.Namespace) -> int:
 
     settings = _settings(parsed)
     logs.configure(settings.log_level, settings.log_format)
+    for name, near in unknown_variables(settings):
+        log.warning("there is no setting of this name", variable=name, nearest=near)
     uvloop.run(lifecycle.run(settings, announce))
     standard_streams.leave()
     return 0
