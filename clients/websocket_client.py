@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import ssl
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -25,8 +26,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.sync.client import ClientConnection, connect
 
 EXAMPLES = (
-    ("PROG", "talk; Ctrl-C stops an answer, Ctrl-D leaves"),
-    ('ASK "Why is the sky blue?"', "one question, the answer on standard output"),
+    ("PROG", "talk; Ctrl-C stops an answer, exit or Ctrl-D leaves"),
+    ('PROG -p "Why is the sky blue?"', "one question, the answer on standard output"),
     ("PROG --conversation-id demo", "go on with a conversation, or begin it"),
     ("PROG --conversation-id demo --watch", "read along, whoever asks"),
     ('echo "Hello" | PROG --model eliza', "a question a line"),
@@ -41,6 +42,9 @@ CONNECT_SECONDS, LOOK_SECONDS = 10.0, 0.2
 NOT_ALLOWED, TOO_LARGE = 1008, 1009
 #: Refusals of a server that stops, or stumbles: coming back helps.
 LOST = ("draining", "storage_unavailable")
+#: A line that is a command, and not a question: `/etc/hosts` is none.
+COMMAND = re.compile(r"/\w[\w-]*|/\?")
+LEAVE = ("exit", "quit", "/exit", "/quit")
 NEXT = {
     "insufficient_quota": "Its tokens come back with the next day or month.",
     "invalid_api_key": "Give a key with --api-key or TRIALOGUE_API_KEY.",
@@ -110,6 +114,14 @@ class Connection:
                 with suppress(TimeoutError), undisturbed():
                     return _frame(socket.recv(LOOK_SECONDS))
 
+    def call(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Send a frame that one frame answers, and return that. Raises ServerRefusedError."""
+        request_id = str(uuid.uuid4())
+        self.send({"type": kind, "request_id": request_id, **fields})
+        while (reply := self.receive()).get("request_id") != request_id:
+            pass
+        return reply
+
     def close(self) -> None:
         self._socket = None
         self._opened.close()
@@ -119,6 +131,7 @@ class Connection:
         try:
             if self._socket is None:
                 self._socket = self._opened.enter_context(self._dial())
+                self._check_key(self._socket)
                 _frame(self._socket.recv(CONNECT_SECONDS))  # the welcome, or why there is none
                 self._answered = True
             yield self._socket
@@ -136,6 +149,13 @@ class Connection:
         except OSError as error:
             self.close()
             raise self._unreachable(error) from error
+
+    def _check_key(self, socket: ClientConnection) -> None:
+        """Say at once that a key is needed: the server would wait for one to be shown."""
+        told = socket.response.headers if socket.response else {}
+        if "WWW-Authenticate" in told and not self._headers:
+            self.close()
+            raise ServerRefusedError("invalid_api_key", "This server needs an API key.")
 
     def _dial(self) -> AbstractContextManager[ClientConnection]:
         near = urlsplit(self._url).hostname in ("localhost", "127.0.0.1", "::1")
@@ -156,13 +176,33 @@ class Connection:
         return ServerRefusedError("unreachable", f"{self._url} cannot be reached: {why}.")
 
 
-class Talk:
-    """One conversation with a server."""
+def show(text: str) -> None:
+    """Print a piece of an answer as it comes."""
+    print(text, end="", flush=True)
 
-    def __init__(self, line: Connection, chosen: argparse.Namespace) -> None:
+
+class Talk:
+    """One conversation with a server; `write` is given the pieces of the answers."""
+
+    def __init__(
+        self,
+        line: Connection,
+        chosen: argparse.Namespace,
+        write: Callable[[str], None] = show,
+    ) -> None:
         self._line = line
         self._chosen = chosen
-        self._conversation_id: str = chosen.conversation_id or "new"
+        self._write = write
+        self.open(chosen.conversation_id or "new")
+
+    @property
+    def conversation_id(self) -> str:
+        """The conversation, `new` where it has not begun."""
+        return self._conversation_id
+
+    def open(self, conversation_id: str) -> None:
+        """Go on with this conversation, or begin one with `new`."""
+        self._conversation_id = conversation_id
         self._first = True
 
     def ask(self, prompt: str) -> dict[str, Any]:
@@ -232,7 +272,7 @@ class Talk:
                 reading.turn_id, reading.ended = event["turn_id"], False
                 self._name(event["conversation_id"])
             case "turn.delta":
-                print(event["text"], end="", flush=True)
+                self._write(event["text"])
             case "turn.ended":
                 reading.ended = True
                 if reading.watching:
@@ -296,9 +336,9 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def tell_end(turn: dict[str, Any]) -> int:
+def tell_end(turn: dict[str, Any], line_end: str = "\n") -> int:
     """Say how a turn ended where that is not well; return the exit code that it means."""
-    print(flush=True)
+    show(line_end)
     match turn["status"]:
         case "completed":
             return 0
@@ -313,22 +353,34 @@ def tell_end(turn: dict[str, Any]) -> int:
             return 1
 
 
+def refused(error: ServerRefusedError) -> int:
+    """Say what the server refused and what helps; return the exit code."""
+    say(f"error: {error} {NEXT.get(error.code, '')}".rstrip())
+    return 1
+
+
 def answer(talk: Talk, prompt: str) -> int:
     """Ask one question; return the exit code that it means."""
     try:
         return tell_end(talk.ask(prompt))
     except ServerRefusedError as error:
-        say(f"error: {error} {NEXT.get(error.code, '')}".rstrip())
-        return 1
+        return refused(error)
 
 
-def converse(talk: Talk) -> int:
-    """Answer line after line, until Ctrl-D."""
+Command = Callable[[str], None]
+
+
+def converse(talk: Talk, commands: Mapping[str, Command] | None = None) -> int:
+    """Answer line after line, until `exit` or Ctrl-D; what looks like a command is never asked.
+
+    A command is given the words behind its name.
+    """
     mark = "you> " if sys.stdin.isatty() else ""
     if mark:
         with suppress(ImportError):
             import_module("readline")  # gives `input` its history and editing
-        say("[Ctrl-C stops an answer, Ctrl-D leaves]")
+        more = ", /help says more" if commands else ""
+        say(f"[Ctrl-C stops an answer, exit or Ctrl-D leaves{more}]")
     worst = 0
     while True:
         try:
@@ -338,10 +390,33 @@ def converse(talk: Talk) -> int:
                 print()
             return 0 if mark else worst
         except KeyboardInterrupt:
-            say("\n[Ctrl-D leaves]")
+            say("\n[exit or Ctrl-D leaves]")
             continue
-        if prompt.strip():
+        if prompt.strip().lower() in LEAVE:
+            return 0 if mark else worst
+        word = prompt.split(maxsplit=1)[0] if prompt.strip() else ""
+        if COMMAND.fullmatch(word):
+            worst = max(worst, obey(commands or {}, word, prompt.strip()[len(word) :].strip()))
+        elif word:
             worst = max(worst, answer(talk, prompt))
+
+
+def obey(commands: Mapping[str, Command], word: str, rest: str) -> int:
+    """Run a command by its name; return the exit code that it means."""
+    if word not in commands:
+        known = "; /help lists those there are" if commands else ""
+        say(f"[there is no command {word}{known}]")
+        return 2
+    try:
+        commands[word](rest)
+    except (ServerRefusedError, LostError) as error:
+        return refused(error if isinstance(error, ServerRefusedError) else gone(error))
+    return 0
+
+
+def gone(error: LostError) -> ServerRefusedError:
+    """Return a lost connection as the end of what was asked for."""
+    return ServerRefusedError("", f"{error}; try again.")
 
 
 def watch(talk: Talk) -> int:
@@ -351,7 +426,7 @@ def watch(talk: Talk) -> int:
     except KeyboardInterrupt:
         return 0
     except ServerRefusedError as error:
-        say(f"error: {error} {NEXT.get(error.code, '')}".rstrip())
+        return refused(error)
     return 1
 
 
@@ -364,8 +439,8 @@ def usual_url() -> str:
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
-    ask = prog if prog.endswith(" ask") else f"{prog} -p"
-    shown = ((typed.replace("PROG", prog).replace("ASK", ask), does) for typed, does in EXAMPLES)
+    """Return what is understood by the client that talks."""
+    shown = ((typed.replace("PROG", prog), does) for typed, does in EXAMPLES)
     arguments = argparse.ArgumentParser(
         prog=prog,
         description="Talk with a Trialogue server over a websocket.",
@@ -373,38 +448,72 @@ def parser(prog: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = arguments.add_argument
-    told = "%(default)s; TRIALOGUE_HOST, TRIALOGUE_WEBSOCKET_PORT"
-    add("--url", default=usual_url(), help=f"ws:// or wss://HOST:PORT/ ({told})")
-    add("--ca", metavar="FILE", help="certificates to trust (PEM), for TLS with one of your own")
-    add("--conversation-id", metavar="ID", help="the conversation to go on with (a new one)")
-    add("--api-key", default=os.environ.get("TRIALOGUE_API_KEY"), help="(TRIALOGUE_API_KEY)")
-    add("--model", help="who answers (the server's choice)")
-    add("--system-prompt", metavar="TEXT", help="for a new conversation")
+    add_server(arguments)
+    add("-C", "--conversation-id", metavar="ID", help="the conversation to go on with (a new one)")
+    add("-m", "--model", help="who answers (the server's choice)")
+    add("-s", "--system-prompt", metavar="TEXT", help="for a new conversation")
     add("-p", "--prompt", metavar="TEXT", help="ask this, print the answer, and leave")
     add("--watch", action="store_true", help="print every answer of a conversation")
     return arguments
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "websocket_client.py") -> int:
-    words = parser(prog)
-    chosen = words.parse_args(arguments)
-    if chosen.watch and not chosen.conversation_id:
-        words.error("--watch needs a --conversation-id")
+def add_server(arguments: argparse.ArgumentParser) -> None:
+    """Add the flags that say which server, and who asks."""
+    add = arguments.add_argument_group("server").add_argument
+    told = "%(default)s; TRIALOGUE_HOST, TRIALOGUE_WEBSOCKET_PORT"
+    add("--url", default=usual_url(), help=f"ws:// or wss://HOST:PORT/ ({told})")
+    add("--ca", metavar="FILE", help="certificates to trust (PEM), for TLS with one of your own")
+    key = os.environ.get("TRIALOGUE_API_KEY")
+    add("--api-key", metavar="KEY", default=key, help="(TRIALOGUE_API_KEY)")
+
+
+def connected(chosen: argparse.Namespace, use: Callable[[Connection], int]) -> int:
+    """Return the exit code of what is done on a connection; what it cannot do is one line."""
     try:
-        line = Connection(chosen)
-        with closing(line):
-            talk = Talk(line, chosen)
-            if chosen.watch:
-                return watch(talk)
-            return answer(talk, chosen.prompt) if chosen.prompt is not None else converse(talk)
+        with closing(Connection(chosen)) as line:
+            return use(line)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # whoever read the answer has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except ServerRefusedError as error:
+        return refused(error)
+    except LostError as error:
+        return refused(gone(error))
     except OSError as error:
         say(f"error: {error}")
         return 1
+
+
+def talk(
+    chosen: argparse.Namespace,
+    commands_of: Callable[[Connection, Talk], Mapping[str, Command]] = lambda *_: {},
+) -> int:
+    """Talk as the flags say; return the exit code."""
+
+    def use(line: Connection) -> int:
+        one = Talk(line, chosen)
+        if chosen.watch:
+            return watch(one)
+        if chosen.prompt is not None:
+            return answer(one, chosen.prompt)
+        return converse(one, commands_of(line, one))
+
+    return connected(chosen, use)
+
+
+def read_flags(prog: str, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the flags of the client that talks."""
+    words = parser(prog)
+    chosen = words.parse_args(arguments)
+    if chosen.watch and not chosen.conversation_id:
+        words.error("--watch needs a --conversation-id")
+    return chosen
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "websocket_client.py") -> int:
+    return talk(read_flags(prog, arguments))
 
 
 if __name__ == "__main__":

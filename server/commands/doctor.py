@@ -19,6 +19,7 @@ from server.commands.certificate import good_until
 from server.commands.doctor_local import local_models
 from server.config.keyring import key_file
 from server.config.settings import Settings, SettingsError, variables
+from server.config.unknown_variables import unknown_variables
 from server.core.clock import microseconds
 from server.tokens.encoding import ENCODINGS, EncodingFileError, check_files
 from server.tokens.models import is_known, model
@@ -48,6 +49,7 @@ async def examine(settings: Settings) -> int:
     good = _print((True, f"settings can be read; {_auth(settings)}"))
     in_use = _in_use(settings.database_path)
     looks: list[Callable[[], Iterator[Finding]]] = [
+        lambda: _variables(settings),
         lambda: _encodings(settings),
         lambda: _database(settings.database_path, in_use=in_use),
         lambda: _keys(settings),
@@ -85,6 +87,12 @@ def _auth(settings: Settings) -> str:
     if not settings.public:
         return f"{settings.host} lets in what TRIALOGUE_ALLOWED_HOSTS and _ORIGINS name, {lock}"
     return f"{settings.host} is open to the network, {lock}"
+
+
+def _variables(settings: Settings) -> Iterator[Finding]:
+    for name, near in unknown_variables(settings):
+        meant = f"; is {near} meant?" if near else "; 'trialogue serve --help' shows all"
+        yield False, f"{name}: there is no setting of this name{meant}"
 
 
 def _encodings(settings: Settings) -> Iterator[Finding]:

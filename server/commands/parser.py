@@ -12,12 +12,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
 from pydantic import BaseModel
 
 from server import VERSION
 from server.app import logs, standard_streams
 from server.commands.models_parser import add_models
 from server.config.settings import Settings, SettingsError, load, variables
+from server.config.unknown_variables import unknown_variables
+
+log = structlog.get_logger("trialogue")
 
 DESCRIPTION = "A server that owns the conversation: REST, gRPC, websocket and OpenAI's API at once."
 EXAMPLES = """\
@@ -28,6 +32,7 @@ examples:
   trialogue keys create alice                  a key for somebody
   trialogue chat --conversation-id demo        talk in this terminal
   trialogue ask "What is a monad?"             one question, one answer
+  git diff | trialogue ask "review this"       a pipe and words are one question
   trialogue export > all.json                  everything, to keep or to take elsewhere
   trialogue import conversations.json          ours, ChatGPT's, EasyBackend's
   trialogue search 'red herring'               all of these words, or pieces of words
@@ -53,6 +58,17 @@ examples:
 """
 
 
+#: What is done over the wire, by the terminal client, which has flags and help of its own.
+CLIENTS = {
+    "chat": "talk in this terminal",
+    "ask": "ask one question, of words or a pipe or both",
+    "list": "list conversations, newest first",
+    "show": "print the messages of a conversation",
+    "open": "print where the page shows a conversation, and open it",
+    "rm": "delete conversations, for good",
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "trialogue",
@@ -64,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     serve = _command(commands, "serve", "serve on all wires until SIGTERM", _serve)
     _add_settings(serve)
-    commands.add_parser("chat", help="talk in this terminal (see chat --help)")
-    commands.add_parser("ask", help="ask one question (see ask --help)")
+    for name, does in CLIENTS.items():
+        commands.add_parser(name, help=f"{does} (see {name} --help)")
     _add_keys(_command(commands, "keys", "make, list and revoke API keys", _keys))
     _add_export(_command(commands, "export", "write conversations to a file", _export))
     _add_import(_command(commands, "import", "keep the conversations of a file", _import))
@@ -136,6 +152,8 @@ def _serve(parsed: argparse.Namespace) -> int:
 
     settings = _settings(parsed)
     logs.configure(settings.log_level, settings.log_format)
+    for name, near in unknown_variables(settings):
+        log.warning("there is no setting of this name", variable=name, nearest=near)
     uvloop.run(lifecycle.run(settings, announce))
     standard_streams.leave()
     return 0
@@ -283,9 +301,12 @@ def _doctor(parsed: argparse.Namespace) -> int:
 
 
 def _client(command: str, *words: str) -> int:
-    """Run the terminal client; `ask` takes the question first, and then the client's own flags."""
-    from clients import websocket_client
+    """Run a command of the terminal client."""
+    from clients import ask, chat, history
 
-    asks = command == "ask" and words and not words[0].startswith("-")
-    given = ("--prompt", *words) if asks else words
-    return websocket_client.main(given, prog=f"trialogue {command}")
+    match command:
+        case "chat":
+            return chat.main(words)
+        case "ask":
+            return ask.main(words)
+    return history.main(command, words)

@@ -59,6 +59,13 @@ def _budget(value: str) -> str:
     return value
 
 
+def _as_sent(name: str) -> str:
+    """Return an origin or a host as browsers send it: in lower case, without a slash at the end."""
+    name = name.strip().lower()
+    bare = name.rstrip("/")
+    return f"{bare}//" if bare.endswith(":") and "://" in name else bare  # file:// has no host
+
+
 class Settings(BaseSettings):
     """What a user may set. `describe` turns this table into `--help` and the documentation."""
 
@@ -154,7 +161,9 @@ class Settings(BaseSettings):
     grpc_port: int = setting(9000, "TRIALOGUE_GRPC_PORT", help="gRPC; 0: a free one")
     websocket_port: int = setting(9001, "TRIALOGUE_WEBSOCKET_PORT", help="websocket; 0: a free one")
     database: str = setting(
-        "sqlite:///trialogue.db", "TRIALOGUE_DATABASE", help="where history is kept"
+        "sqlite:///trialogue.db",
+        "TRIALOGUE_DATABASE",
+        help="where history is kept: a path, also as sqlite:///PATH",
     )
     api_keys: Annotated[SecretStr | None, NoDecode] = setting(
         None,
@@ -258,9 +267,11 @@ class Settings(BaseSettings):
     @field_validator("allowed_origins", "allowed_hosts", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(one.strip().rstrip("/").lower() for one in value.split(",") if one.strip())
-        return value
+        """Take what stands in a variable and what stands in trialogue.toml as the same."""
+        listed = value.split(",") if isinstance(value, str) else value
+        if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
+            return value
+        return tuple(_as_sent(one) for one in listed if one.strip())
 
     @field_validator("local", mode="before")
     @classmethod
@@ -338,8 +349,10 @@ class Settings(BaseSettings):
     @field_validator("database")
     @classmethod
     def _database(cls, value: str) -> str:
+        if "://" not in value and value.strip() and not value.startswith((":", "sqlite:")):
+            value = f"sqlite:///{value}"
         if not value.startswith("sqlite:///") or value == "sqlite:///":
-            raise ValueError("must be sqlite:///PATH (four slashes for an absolute path)")
+            raise ValueError("must be PATH, or sqlite:///PATH (four slashes for an absolute one)")
         path = Path(value.removeprefix("sqlite:///"))
         if leads_round(path):
             raise ValueError(f"{path} {ROUND}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -41,10 +42,11 @@ class Pages:
         self._web = _load(files("clients") / "web")
         self._swagger = _load(files("fastapi_swagger") / "resources")
         self.router = router = APIRouter(include_in_schema=False)
-        router.get("/")(self.page)
-        router.get("/docs")(self.docs)
-        router.get("/web/config.json")(self.config)
-        router.get("/web/{name}")(self.file)
+        get = partial(router.api_route, methods=["GET", "HEAD"])
+        get("/")(self.page)
+        get("/docs")(self.docs)
+        get("/web/config.json")(self.config)
+        get("/web/{name}")(self.file)
 
     async def page(self, request: Request) -> Response:
         host = _HOST.match(request.headers.get("host", ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -28,6 +29,15 @@ class StateRoutes:
             get(path, response_model=StateShape)(self.alive)
         described: dict[int | str, dict[str, Any]] = {200: {"model": ReadyShape}}
         get("/readyz", response_model=None, responses=described)(self.ready)
+        # Described with GET: it is the same without a body, as some monitors ask.
+        head = partial(self.router.head, response_model=None, include_in_schema=False)
+        for path, answer in (
+            ("/metrics", self.metrics),
+            ("/healthz", self.alive),
+            ("/health", self.alive),
+            ("/readyz", self.ready),
+        ):
+            head(path)(answer)
 
     async def metrics(self, request: Request) -> Response:
         """Show what is counted, in Prometheus' text format."""

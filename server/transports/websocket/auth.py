@@ -68,6 +68,14 @@ def select_subprotocol(_: ServerConnection, offered: Sequence[Subprotocol]) -> S
     return SUBPROTOCOL if SUBPROTOCOL in offered else None
 
 
+def needs_key(auth: Auth, headers: Headers) -> bool:
+    """Say whether a handshake has shown no key where one is needed: the first frame has to."""
+    try:
+        return _key_shown(headers) is None and not auth.open
+    except PermissionDeniedError:
+        return False  # it is turned away whatever it shows
+
+
 async def let_in(
     connection: GuardedConnection,
     request: Request,

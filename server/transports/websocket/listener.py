@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Self, cast
 
-from websockets.asyncio.server import Server, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.http11 import Request, Response
 from websockets.protocol import CONNECTING
 
 from server.config.limits import WebsocketLimits
@@ -15,10 +16,9 @@ from server.config.settings import Settings
 from server.core.access.auth import Auth
 from server.core.conversations import Conversations
 from server.transports.tls import Certificate, certificate_of
-from server.transports.websocket.auth import (
-    select_subprotocol,
-)
+from server.transports.websocket.auth import needs_key, select_subprotocol
 from server.transports.websocket.connection import GuardedConnection, name_request, wire_logger
+from server.transports.websocket.handshake import SWITCHING_PROTOCOLS
 from server.transports.websocket.peers import Peers
 from server.transports.websocket.session import Shared
 
@@ -79,7 +79,7 @@ class WebsocketListener:
             create_connection=cast("Any", self._connection()),
             logger=wire_logger(),
             select_subprotocol=select_subprotocol,
-            process_response=name_request,
+            process_response=self._answer_handshake,
             max_size=self._settings.max_body_bytes,
             max_queue=self._limits.waiting_frames,
             open_timeout=self._limits.handshake_seconds,
@@ -90,6 +90,15 @@ class WebsocketListener:
             compression=None,
             server_header=None,
         )
+
+    def _answer_handshake(
+        self, connection: ServerConnection, request: Request, response: Response
+    ) -> None:
+        """Name the request, and say at once where a key is needed: programs need not wait."""
+        name_request(connection, request, response)
+        opens = response.status_code == SWITCHING_PROTOCOLS
+        if opens and needs_key(self._shared.auth, request.headers):
+            response.headers["WWW-Authenticate"] = "Bearer"
 
     def _connection(self) -> partial[GuardedConnection]:
         addresses = self._shared.auth.addresses

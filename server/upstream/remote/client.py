@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import aiohttp
 import httpx2
+import structlog
 from yarl import URL
 
 from server.config.limits import ReplyLimits
@@ -31,6 +32,9 @@ from server.upstream.remote.read_timeout import Limit
 from server.upstream.remote.redaction import Redactor
 from server.upstream.remote.request_words import END_BYTES, Sent
 from server.upstream.remote.response import BREAKS, UpstreamResponse
+from server.upstream.remote.unreachable import reason
+
+log = structlog.get_logger("trialogue.upstream")
 
 OPENAI: Final = "https://api.openai.com/v1"
 #: hosts on which `max_tokens` has given way to `max_completion_tokens`
@@ -136,7 +140,10 @@ class UpstreamClient:
         except BREAKS as error:
             if body is not None and body.error is not None:
                 raise body.error from None
-            raise _named(error) from None
+            named = _named(error)
+            if isinstance(named, UpstreamBrokeError):
+                log.warning("upstream unreachable", upstream=self.name, reason=reason(error))
+            raise named from None
         clean = self._redact.of(Sent(lambda: _words(call, body)))
         end = call.deadline or began + bounds.total
         return UpstreamResponse(

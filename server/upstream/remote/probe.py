@@ -8,6 +8,7 @@ from typing import Final
 import openai
 
 from server.upstream.port import UpstreamError, UpstreamFailedError, UpstreamTimeoutError
+from server.upstream.remote.unreachable import reason
 
 SECONDS: Final = 10.0
 #: what a server that wants no key is sent in its place
@@ -47,4 +48,6 @@ def _named(error: openai.APIConnectionError) -> UpstreamError:
     """Name what broke without the error's text: that may hold addresses."""
     if isinstance(error, openai.APITimeoutError):
         return UpstreamTimeoutError("the upstream did not answer in time")
-    return UpstreamFailedError("the upstream could not be reached, or closed the connection")
+    return UpstreamFailedError(
+        f"the upstream could not be reached, or closed the connection ({reason(error)})"
+    )

@@ -220,3 +220,8 @@ def test_until_when_a_certificate_is_good_is_as_openssl_says(tmp_path: Path, day
     ).stdout.strip()
     seconds = ssl.cert_time_to_seconds(told.removeprefix("notAfter="))
     assert good_until(cert.read_text()) == datetime.fromtimestamp(seconds, UTC)
+
+
+async def test_a_misspelt_variable_is_told(tmp_path: Path) -> None:
+    lines = await doctor(tmp_path, code=1, env={"TRIALOGUE_MODLE": "x"})
+    assert only_bad(lines).endswith("is TRIALOGUE_MODEL meant?")

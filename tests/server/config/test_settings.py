@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,9 @@ def test_an_empty_variable_hides_nothing_behind_it(monkeypatch: pytest.MonkeyPat
         ("openai_base_url", "http://"),
         ("database", "postgres://x"),
         ("database", "sqlite:///"),
-        ("database", "trialogue.db"),
+        ("database", "sqlite:trialogue.db"),
+        ("database", ":memory:"),
+        ("database", " "),
         ("auth", "maybe"),
         ("log_level", "loud"),
         ("log_format", "xml"),
@@ -253,11 +256,14 @@ def test_a_toml_file_has_numbers_and_lists() -> None:
         ("https://A.example/, http://b.example:81", ("https://a.example", "http://b.example:81")),
         ("*", ("*",)),
         (" , ", ()),
+        ("file://, File:///", ("file://", "file://")),
     ],
 )
 def test_names_are_separated_by_commas(
     given: str, listed: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    write(toml=f"allowed_origins = {json.dumps(given.split(','))}")  # a list there means the same
+    assert load().allowed_origins == listed
     monkeypatch.setenv("TRIALOGUE_ALLOWED_ORIGINS", given)
     assert load().allowed_origins == listed
 
@@ -316,7 +322,13 @@ def test_who_lets_others_in_is_exposed(given: dict[str, str], exposed: bool) -> 
 
 @pytest.mark.parametrize(
     ("database", "path"),
-    [("sqlite:///a.db", "a.db"), ("sqlite:////data/a b.db", "/data/a b.db")],
+    [
+        ("sqlite:///a.db", "a.db"),
+        ("sqlite:////data/a b.db", "/data/a b.db"),
+        ("other.db", "other.db"),
+        ("./in/other.db", "in/other.db"),
+        ("/data/a b.db", "/data/a b.db"),
+    ],
 )
 def test_a_database_is_a_path(database: str, path: str) -> None:
     assert load({"database": database}).database_path == Path(path)

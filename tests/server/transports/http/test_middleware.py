@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 import structlog
 
+from server.config.settings import load
 from server.core.access.auth import Auth, configured
 from server.core.clock import microseconds
 from server.transports.rest.app import PUBLIC
@@ -282,6 +283,13 @@ class TestStrangePages:
             own = f"{host}:{served.port}"
             headers = {"host": own, "origin": f"http://{own}"}
             assert (await served.client.get("/healthz", headers=headers)).status_code == 200
+
+    async def test_a_file_may_be_let_in(self, served: Served) -> None:
+        named = load({"allowed_origins": "file://"}).allowed_origins
+        auth = Auth((), None, microseconds, open_to_all=True, public=False, origins=named)
+        async with serving(served.conversations, auth) as open_to_files:
+            response = await open_to_files.client.get("/healthz", headers={"origin": "file://"})
+        assert response.status_code == 200
 
     async def test_others_may_be_let_in(self, served: Served) -> None:
         auth = Auth(

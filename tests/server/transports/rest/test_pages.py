@@ -223,3 +223,12 @@ class TestDescription:
             refused(response, 405, "invalid_request")
             allowed = {one.strip().lower() for one in response.headers["allow"].split(",")}
             assert allowed >= set(methods), path
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/healthz", "/health", "/readyz", "/metrics"])
+async def test_head_is_get_without_a_body(served: Served, path: str) -> None:
+    told, shown = await served.client.head(path), await served.client.get(path)
+    assert (told.status_code, told.content) == (200, b"")
+    for name in ("content-type", "content-security-policy"):
+        assert told.headers[name] == shown.headers[name]
+    assert int(told.headers["content-length"]) > 0

@@ -271,3 +271,20 @@ class TestTheDoorItself:
             url = f"wss://localhost:{served.listener.port}/"
             async with connect(url, ssl=trust, host="127.0.0.1", proxy=None) as socket:
                 assert "welcome" in str(await socket.recv())
+
+
+class TestWhoNeedsAKey:
+    @pytest.mark.parametrize(
+        ("shown", "told"), [({}, "Bearer"), ({"additional_headers": bearing(KEY)}, None)]
+    )
+    async def test_the_handshake_says_so(
+        self, conversations: Conversations, shown: dict[str, Any], told: str | None
+    ) -> None:
+        async with serving(conversations, DOORS) as served, served.stranger(**shown) as peer:
+            assert peer.socket.response is not None
+            assert peer.socket.response.headers.get("WWW-Authenticate") == told
+
+    async def test_an_open_server_asks_for_none(self, conversations: Conversations) -> None:
+        async with serving(conversations) as served, served.stranger() as peer:
+            assert peer.socket.response is not None
+            assert "WWW-Authenticate" not in peer.socket.response.headers
