@@ -75,7 +75,7 @@ async def upstreams_of(settings: Settings, stack: AsyncExitStack) -> UpstreamPoo
         local=True,
     )
     local = await local_members(settings, stack)
-    upstreams = UpstreamPool([eliza, *local, *_remote(settings)])
+    upstreams = UpstreamPool([*local, *_remote(settings), eliza])
     stack.push_async_callback(upstreams.close)
     if not upstreams.serves(model_of(settings)):
         raise SettingsError(f"TRIALOGUE_MODEL: no upstream serves {model_of(settings)!r}")

@@ -66,6 +66,15 @@ class ModelList:
             self._refresh.cancel()
             await asyncio.wait([self._refresh])
 
+    @property
+    def tried(self) -> bool:
+        """Whether it was ever fetched, or could not be."""
+        return self._good_until > float("-inf")
+
+    def has(self, name: str) -> bool:
+        """Say whether the last list that is known has a model."""
+        return any(one["id"] == name for one in self._models)
+
     async def _fetch(self) -> None:
         try:
             self._models = await self._speaker.models()

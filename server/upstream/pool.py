@@ -104,7 +104,8 @@ class UpstreamPool:
     with 429 or 5xx, or breaks before its first byte. A member that failed some times in a row is
     left alone for a while, unless there is no other. A call without a model (files, batches) goes
     to the one that serves all models, or else to the first, and nowhere else: such things live in
-    one place. `now` is in seconds.
+    one place. A name that a built-in one has is an upstream's where that names or lists it too, and
+    the built-in one's otherwise, whatever patterns serve it. `now` is in seconds.
     """
 
     name = "upstreams"
@@ -194,6 +195,7 @@ class UpstreamPool:
     async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
         """Yield an answer's pieces, then its Finish; see Upstream."""
         error: UpstreamError | None = None
+        await self._learn_whose(prompt.model)
         for place, own_name in self._choice(prompt.model):
             begun = False
             place.health.tried()
@@ -221,6 +223,7 @@ class UpstreamPool:
     @asynccontextmanager
     async def call(self, call: Call) -> AsyncIterator[Reply]:
         """Send a call and yield the reply; see OpenAISpeaker."""
+        await self._learn_whose(call.model)
         async with AsyncExitStack() as stack:
             yield await self._first_reply(call, stack)
 
@@ -285,6 +288,22 @@ class UpstreamPool:
         not_ours = (place for place in self._places if not place.member.local)
         return next(everything, None) or next(not_ours, self._places[0])
 
+    async def _learn_whose(self, model: str | None) -> None:
+        """Have the lists of those upstreams that could have a built-in one's name for their own.
+
+        Each is waited for once: one that hangs holds nobody up who asks the built-in one.
+        """
+        if model is not None and self._is_built_in(model):
+            able = (place for place in self._places if place.member.own_name(model) is not None)
+            lists = (place.model_list for place in able if not place.member.local)
+            await asyncio.gather(*(one.models() for one in lists if not one.tried))
+
+    def _is_built_in(self, model: str) -> bool:
+        """Say whether a name is a built-in upstream's own, and no other's, as far as is known."""
+        return any(
+            model in place.member.models for place in self._places if place.member.local
+        ) and not any(place.has(model) for place in self._places if not place.member.local)
+
     def _ranked(
         self, model: str | None, only: str | None = None
     ) -> Iterator[tuple[_Rank, str | None]]:
@@ -293,6 +312,8 @@ class UpstreamPool:
         if model is None:
             yield (places[0] if only is not None and places else self._home()), None
             return
+        if self._is_built_in(model):
+            places.sort(key=lambda place: not place.member.local)
         for place in places:
             if (own_name := place.member.own_name(model)) is not None:
                 found = True
@@ -319,6 +340,13 @@ class _Rank:
     health: Health
     model_list: ModelList
     counter: TokenCounter
+
+    def has(self, model: str) -> bool:
+        """Say whether it is known to have a model by this very name."""
+        own = (*self.member.models, *self.member.aliases, *self.member.model_list)
+        return self.member.own_name(model) is not None and (
+            model in own or self.model_list.has(model)
+        )
 
     def worked(self) -> bool:
         self.health.worked()

@@ -57,6 +57,14 @@ async def test_with_a_key_openai_does_and_eliza_herself_alone(stack: AsyncExitSt
     assert upstreams.first(None).name == "openai"
 
 
+async def test_eliza_is_listed_behind_what_is_configured(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    (tmp_path / "trialogue.toml").write_text(TABLES.replace("localhost:808", "localhost:1/808"))
+    listed = [one["id"] for one in await (await members(stack)).models()]
+    assert listed == ["fast", "exact", "eliza"]
+
+
 async def test_tables_come_first_in_their_order(stack: AsyncExitStack, tmp_path: Path) -> None:
     (tmp_path / "trialogue.toml").write_text(TABLES)
     upstreams = await members(stack, openai_base_url="http://localhost:1/v1")

@@ -139,6 +139,54 @@ class TestWhoIsAsked:
         assert UpstreamPool([member("a", models=("x",))]).first(None).name == "a"
 
 
+class TestTheBuiltIn:
+    """The last of several, which has one name of its own, beside one that serves every name."""
+
+    def pool(self, remote: Speaker, own: Speaker, **given: Any) -> UpstreamPool:
+        built_in = member("eliza", own, models=("eliza",), local=True)
+        return UpstreamPool([member("a", remote, **given), built_in])
+
+    async def test_has_its_name_beside_one_that_serves_all(self) -> None:
+        remote, own = Speaker(models=["m"]), Speaker()
+        upstreams = self.pool(remote, own)
+        for _ in range(2):
+            assert await answer(upstreams, "eliza") == (200, f"200 from {len(own.calls)}")
+        assert await answer(upstreams, "m") == (200, "200 from 1")
+        assert (len(remote.calls), len(own.calls)) == (1, 2)
+        assert remote.lists == 1
+        assert upstreams.first("eliza").local
+
+    async def test_gives_way_to_an_upstreams_own_model_of_its_name(self) -> None:
+        ways: list[tuple[Sequence[str], dict[str, Any]]] = [
+            (["m", "eliza"], {}),
+            ([], {"models": ("eliza",)}),
+            ([], {"aliases": {"eliza": "m"}}),
+            ([], {"model_list": ("eliza",)}),
+        ]
+        for listed, given in ways:
+            remote, own = Speaker(models=listed), Speaker()
+            puppet = Puppet().answer("theirs")
+            upstreams = self.pool(remote, own, upstream=puppet, **given)
+            assert await told(upstreams, "eliza") == "theirs<stop>"
+            await answer(upstreams, "eliza", body=b'{"model": "eliza"}')
+            assert (len(remote.calls), len(own.calls)) == (1, 0), given
+            (shown,) = [one for one in await upstreams.models() if one["id"] == "eliza"]
+            assert shown["owned_by"] != "eliza"
+
+    async def test_answers_where_the_others_cannot_list(self) -> None:
+        remote, own = Speaker(), Speaker()
+        remote.listed = BROKEN
+        upstreams = self.pool(remote, own)
+        assert await answer(upstreams, "eliza") == (200, "200 from 1")
+        assert await answer(upstreams, "eliza") == (200, "200 from 2")
+        assert remote.lists == 1
+
+    async def test_is_listed_last(self) -> None:
+        own = Speaker(models=["eliza", "gpt-4o"])
+        names = [one["id"] for one in await self.pool(Speaker(models=["m"]), own).models()]
+        assert names == ["m", "eliza"]
+
+
 class TestTheNext:
     @pytest.mark.parametrize("bad", [429, 500, 503, BROKEN, UpstreamTimeoutError("late")], ids=str)
     async def test_one_that_cannot_answer_is_passed_over(self, bad: int | UpstreamError) -> None:
