@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -146,6 +147,13 @@ def no_such_model(name: str) -> ApiError:
     )
 
 
+#: how servers say in a 404 that they do not know a model, and that they do not know a route
+_NO_MODEL = re.compile(
+    r"\bmodel\b.*(not found|not exist|n't exist|unknown)|(no such|unknown) model", re.I | re.S
+)
+_NO_ROUTE = re.compile(r"(file |404 page |page |url |path |route |endpoint )?not found\W*", re.I)
+
+
 def kind_of(value: Any) -> str:
     """Say what a JSON value is, with its article."""
     match value:
@@ -197,6 +205,18 @@ def complaint_of(body: object, clean: Clean) -> Complaint:
             return Complaint()
 
 
+def code_in(complaint: Complaint, status: int) -> str | None:
+    """Return a complaint's code; for a model that there is not it is OpenAI's, whoever says it."""
+    if status == 404 and _NO_MODEL.search(complaint.message):
+        return "model_not_found"
+    return complaint.code
+
+
+def is_of_the_route(complaint: Complaint) -> bool:
+    """Say whether a 404 says nothing but that there is no such route."""
+    return not complaint.message or _NO_ROUTE.fullmatch(complaint.message.strip()) is not None
+
+
 def _word(value: object, clean: Clean) -> str | None:
     return clean(str(value))[:200] if isinstance(value, str | int) and value != "" else None
 
@@ -246,7 +266,7 @@ def shaped(said: object, clean: Clean, status: int = 500) -> dict[str, Any]:
         "message": one_line(message),
         "type": complaint.type or type_of(status),
         "param": complaint.param,
-        "code": complaint.code,
+        "code": code_in(complaint, status),
     }
     if isinstance(said, dict):
         more = {name: value for name, value in said.items() if name not in _SHAPE}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from server.openai_protocol.errors import Complaint
+from server.openai_protocol.errors import Complaint, code_in
 from server.upstream.port import (
     UpstreamBrokeError,
     UpstreamError,
@@ -81,7 +81,7 @@ def _rejected(complaint: Complaint, status: int) -> UpstreamRejectedError:
         return UpstreamOverflowError(
             message, status, complaint.code, complaint.param, found.tokens, found.window
         )
-    return UpstreamRejectedError(message, status, complaint.code, complaint.param)
+    return UpstreamRejectedError(message, status, code_in(complaint, status), complaint.param)
 
 
 def _rate_limited(complaint: Complaint, headers: Mapping[str, str]) -> UpstreamRateLimitedError:

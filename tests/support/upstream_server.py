@@ -58,6 +58,8 @@ class ScriptedUpstream:
         self.requests: list[Request] = []
         #: what a POST gets when the script is over
         self.otherwise: Behaviour = echo
+        #: what is said of a model that is not there
+        self.unknown_model = fail(404, "no such model", code="model_not_found")
         self._models = models
         self._script: deque[Behaviour] = deque()
         self._arrival = asyncio.Condition()
@@ -179,7 +181,7 @@ class ScriptedUpstream:
         elif wanted in self._models:
             await document(models[self._models.index(wanted)])(exchange)
         else:
-            await fail(404, "no such model", code="model_not_found")(exchange)
+            await self.unknown_model(exchange)
 
 
 async def _receive(reader: asyncio.StreamReader, ahead: bytes, connection: int) -> Request:

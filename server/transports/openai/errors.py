@@ -53,12 +53,18 @@ def refusal(error: BaseException) -> Response:
     return _json(_body(problem, status, error), status, headers)
 
 
-def unknown_url(method: str, path: str) -> ApiError:
+def unknown_url(method: str, path: str, who: str = "This server") -> ApiError:
+    """Return the refusal of a route that there is not; `who` has it not."""
     return ApiError(
-        f"Unknown request URL: {method} {path}. Please check the URL for typos.",
+        f"Unknown request URL: {method} {path}. {who} has no such route.",
         code="unknown_url",
         status=404,
     )
+
+
+def no_route_of_eliza(method: str, path: str) -> ApiError:
+    """Return the refusal of a route that only a real upstream could have."""
+    return unknown_url(method, path, "The built-in Eliza, who answers here,")
 
 
 def wrong_method(method: str, path: str, allowed: str) -> ApiError:

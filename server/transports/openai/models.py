@@ -8,6 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from server.core.passthrough import Passthrough
+from server.openai_protocol.errors import no_such_model
+from server.transports.openai.errors import PassedOnError
 from server.transports.openai.exchange import Exchange
 from server.transports.openai.upstream_json import ask
 from server.upstream.port import Call
@@ -30,6 +32,8 @@ class Models:
             await exchange.answer(found)
             return
         async with self._passthrough.call(self._call(exchange, name)) as reply:
+            if reply.status == 404:  # of a server without this route, too
+                raise no_such_model(name)
             await exchange.relay(reply)
 
     async def list_engines(self, exchange: Exchange) -> None:
@@ -43,10 +47,11 @@ class Models:
         found = await self._find(name)
         if found is None:
             call = replace(self._call(exchange, name), method="GET")
-            found = {
-                "owned_by": self._passthrough.first(name).name,
-                **await ask(self._passthrough, call),
-            }
+            owner = self._passthrough.first(name).name
+            try:
+                found = {"owned_by": owner, **await ask(self._passthrough, call)}
+            except PassedOnError as refused:
+                raise (no_such_model(name) if refused.status == 404 else refused) from None
         await exchange.answer(_engine({**found, "id": name}))
 
     def _call(self, exchange: Exchange, name: str) -> Call:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from server.core.passthrough import Passthrough
 from server.openai_protocol.codec import MalformedError, encode, parse
-from server.openai_protocol.errors import ApiError
+from server.openai_protocol.errors import ApiError, is_of_the_route
 from server.transports.openai import validation
 from server.transports.openai.body import read_json
-from server.transports.openai.errors import PassedOnError, unknown_url
+from server.transports.openai.errors import PassedOnError, no_route_of_eliza, unknown_url
 from server.transports.openai.exchange import Exchange
 from server.transports.openai.stored_objects.admission import Admission
 from server.transports.openai.stored_objects.lists import OwnLists
@@ -69,7 +69,7 @@ class PassthroughRoutes:
             body = await exchange.body.read()
             model = _model_in(body)
         if self._passthrough.first(model).local:
-            raise unknown_url(exchange.request.method, f"/v1{exchange.request.path}")
+            raise no_route_of_eliza(exchange.request.method, f"/v1{exchange.request.path}")
         call = exchange.request.call(exchange.request.raw_path, body, model=model)
         rule, path_ids = rule_of(exchange.request.method, exchange.request.path) or (None, {})
         if path_ids and (home := await self._home_of(exchange, path_ids)) is not None:
@@ -97,6 +97,10 @@ class PassthroughRoutes:
         adopt: bool = False,
     ) -> None:
         async with self._passthrough.call(call) as reply:
+            no_route = reply.status == 404 and all(map(is_of_the_route, reply.complaints))
+            if no_route and not path_ids:  # else it may be the thing that is not there
+                path = f"/v1{exchange.request.path}"
+                raise unknown_url(exchange.request.method, path, "The upstream")
             if rule is not None:
                 reply = await self._ownership.heard(exchange, rule, path_ids, reply, adopt=adopt)
             await exchange.relay(reply)

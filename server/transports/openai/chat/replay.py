@@ -8,6 +8,7 @@ from typing import Any
 from server.core.conversations import Conversations
 from server.core.errors import Code
 from server.openai_protocol.codec import encode
+from server.openai_protocol.errors import Complaint, code_in
 from server.openai_protocol.messages import message_of
 from server.openai_protocol.stream import CHAT_CHUNK
 from server.upstream.port import (
@@ -39,7 +40,8 @@ def failure_of(turn: Turn) -> UpstreamError:
         case Code.RATE_LIMIT_EXCEEDED:
             return UpstreamRateLimitedError(message, turn.error.retry_after)
         case Code.UPSTREAM_REJECTED:
-            return UpstreamRejectedError(message, status or 400)
+            status = status or 400
+            return UpstreamRejectedError(message, status, code_in(Complaint(message), status))
         case Code.UPSTREAM_TIMEOUT:
             return UpstreamTimeoutError(message)
         case _:

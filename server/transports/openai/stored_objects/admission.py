@@ -13,7 +13,7 @@ from server.core.passthrough import Passthrough
 from server.openai_protocol.codec import encode
 from server.openai_protocol.errors import ApiError
 from server.transports.openai.body import read_json
-from server.transports.openai.errors import unknown_url
+from server.transports.openai.errors import no_route_of_eliza, unknown_url
 from server.transports.openai.exchange import Exchange
 from server.transports.openai.request import ClientRequest
 from server.transports.openai.stored_objects.batch_files import BatchFiles
@@ -71,7 +71,7 @@ class Admission:
         body, values, kind = await self._body(exchange, homes, strict=strict)
         model = values.get("model")
         if self._passthrough.first(model if isinstance(model, str) and model else None).local:
-            raise unknown_url(exchange.request.method, f"/v1{exchange.request.path}")
+            raise no_route_of_eliza(exchange.request.method, f"/v1{exchange.request.path}")
         if found is None:
             raise _inseparable(exchange.request)
         rule, path_ids = found
