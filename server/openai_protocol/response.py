@@ -32,7 +32,17 @@ def fit(data: bytes, said: dict[str, Any], head: Head, *, good: bool) -> bytes:
         mended |= mend_choice(choice, index)
         mended |= set_default(choice, "logprobs", None)
         mended |= mend_said(choice) | _ended(choice)
+    mended |= _numbered(choices)
     return encode(said) if mended or not good else data
+
+
+def _numbered(choices: list[dict[str, Any]]) -> bool:
+    """Number choices without a hole, where there is one or two have the same number."""
+    if sorted(choice["index"] for choice in choices) == list(range(len(choices))):
+        return False
+    for index, choice in enumerate(choices):
+        choice["index"] = index
+    return True
 
 
 def _message(choice: dict[str, Any]) -> bool:

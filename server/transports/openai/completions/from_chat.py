@@ -54,7 +54,6 @@ class _Made:
     model: str
     prompts: list[str]
     echo: bool
-    choices_each: int
     id: str = field(default_factory=lambda: f"cmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
     usage: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(_USAGE, 0))
@@ -63,6 +62,8 @@ class _Made:
     #: what the first of the chats said of itself, and the headers it came with
     head: dict[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: how many choices the prompts before this one have: some upstreams give one, whatever `n` is
+    before: int = 0
     #: an error was told; nothing may follow
     failed: bool = False
 
@@ -89,13 +90,13 @@ class _Made:
         if isinstance(usage, dict):
             _add(self.usage, usage)
 
-    def choice(self, prompt: int, said: dict[str, Any], text: str, offset: int) -> dict[str, Any]:
-        """Return a choice of a chat as one of the completion of a prompt, by the prompt's number.
+    def choice(self, said: dict[str, Any], text: str, offset: int) -> dict[str, Any]:
+        """Return a choice of this prompt's chat as one of the completion.
 
         `offset` is where its text begins in the whole text.
         """
         return {
-            "index": prompt * self.choices_each + said["index"],
+            "index": self.before + said["index"],
             "text": text,
             "logprobs": _logprobs(said.get("logprobs"), offset),
             "finish_reason": _reason(said.get("finish_reason")),
@@ -138,7 +139,8 @@ class FromChat:
             prefix = made.prompts[number] if made.echo else ""
             for said in told["choices"]:
                 text = prefix + (said["message"].get("content") or "")
-                choices.append(made.choice(number, said, text, len(prefix)))
+                choices.append(made.choice(said, text, len(prefix)))
+            made.before += len(told["choices"])
         return {**made.envelope(choices), "usage": made.usage}, tasks[0].result()[1]
 
     async def stream(self, exchange: Exchange, asked: Fields) -> None:
@@ -191,7 +193,7 @@ def _made(asked: Fields) -> _Made:
     prompts = _prompts(asked.raw("prompt"), named)
     if len(prompts) > _MOST_PROMPTS:
         raise errors.overlong("prompt", _MOST_PROMPTS, len(prompts))
-    return _Made(named, prompts, asked.flag("echo"), asked.integer("n") or 1)
+    return _Made(named, prompts, asked.flag("echo"))
 
 
 def _prompts(prompt: Any, named: str) -> list[str]:
@@ -238,9 +240,10 @@ async def _retold(body: AsyncIterator[bytes], made: _Made, number: int) -> Async
             offset = offsets.get(said["index"], len(prefix))
             offsets[said["index"]] = offset + len(text)
             if prefix or text or said.get("finish_reason"):
-                choices.append(made.choice(number, said, prefix + text, offset))
+                choices.append(made.choice(said, prefix + text, offset))
         if choices:
             yield _event(made.chunk(choices))
+    made.before += max(offsets, default=-1) + 1
     made.spend(usage)
 
 
