@@ -30,6 +30,12 @@ MOST_TOKENS_IN_ALL = 300_000
 #: Letters that are moderated in one request.
 MOST_LETTERS = 1_000_000
 
+#: Numbers in the vectors of OpenAI's models: databases are laid out for so many.
+_SIZES = {
+    "text-embedding-3-small": 1_536,
+    "text-embedding-3-large": 3_072,
+    "text-embedding-ada-002": 1_536,
+}
 _WORDS = "cl100k_base"
 _ENCODINGS = ("float", "base64")
 
@@ -55,7 +61,8 @@ class Embeddings:
         if not model:
             raise errors.missing("model")
         form = asked.one_of("encoding_format", _ENCODINGS) or "float"
-        size = asked.integer("dimensions", 1, SIZE) or SIZE
+        most = _SIZES.get(model, SIZE)
+        size = asked.integer("dimensions", 1, most) or most
         asked.required("input")
         if self._embedder is None or not self._embedder.installed:
             _not_installed()

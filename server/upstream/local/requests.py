@@ -121,11 +121,9 @@ def read_options(asked: Fields, model: str | None, limit: int | None) -> Options
 
 
 def _check_unspoken(asked: Fields) -> None:
-    """Refuse what Eliza has not got: probabilities of tokens, and a voice."""
-    if asked.flag("logprobs"):
-        raise errors.unsupported("logprobs")
-    if asked.integer("top_logprobs", 0, 20):
-        raise errors.unsupported("top_logprobs")
+    """Refuse what Eliza has not got: a voice. Probabilities of tokens are null in her answers."""
+    asked.flag("logprobs")
+    asked.integer("top_logprobs", 0, 20)
     if any(name != "text" for name in asked.texts("modalities", 2)):
         raise errors.unsupported("modalities")
 

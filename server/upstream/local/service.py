@@ -47,6 +47,7 @@ MENU = (
     "gpt-3.5-turbo",
     "gpt-3.5-turbo-instruct",
     "text-embedding-3-small",
+    "text-embedding-3-large",
     "text-embedding-ada-002",
     "all-MiniLM-L6-v2",
 )

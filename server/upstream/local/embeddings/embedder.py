@@ -67,7 +67,7 @@ class Embedder:
         return all(find_spec(name) is not None for name in self._packages)
 
     async def embed(self, texts: Sequence[str], size: int = SIZE) -> Floats:
-        """Return a row of `size` numbers for each text, at unit length.
+        """Return a row of `size` numbers for each text, at unit length; behind SIZE stand zeros.
 
         Long texts are read in windows of 256 word pieces, whose mean counts. Raises
         NotInstalledError, EmbedderBusyError; ModelFileError where the model's files are damaged.

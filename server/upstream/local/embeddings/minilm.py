@@ -115,9 +115,13 @@ class MiniLM:
 
 
 def unit(sums: Sequence[Floats], size: int) -> Floats:
-    """Return rows of the first `size` numbers, each row at unit length."""
+    """Return rows of the first `size` numbers, each row at unit length.
+
+    More than there are is filled with zeros, which change no length and no angle.
+    """
     rows = np.stack(sums)[:, :size]
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _EPSILON)
+    rows = np.pad(rows, ((0, 0), (0, max(0, size - rows.shape[1]))))
     return np.ascontiguousarray(rows, dtype=np.float32)
 
 

@@ -261,8 +261,8 @@ REFUSALS = [
     ({"stream": "yes"}, "stream", "invalid_type"),
     ({"stream_options": {"include_usage": True}}, "stream_options", None),
     ({"seed": "x"}, "seed", "invalid_type"),
-    ({"logprobs": True}, "logprobs", "unsupported_parameter"),
-    ({"top_logprobs": 3}, "top_logprobs", "unsupported_parameter"),
+    ({"logprobs": "yes"}, "logprobs", "invalid_type"),
+    ({"top_logprobs": 21}, "top_logprobs", "integer_above_max_value"),
     ({"modalities": ["text", "audio"]}, "modalities", "unsupported_parameter"),
     ({"service_tier": "gold"}, "service_tier", "invalid_value"),
     ({"response_format": "json"}, "response_format", "invalid_type"),
@@ -278,6 +278,11 @@ REFUSALS = [
         "invalid_value",
     ),
 ]
+
+
+async def test_log_probabilities_that_are_asked_for_are_null(api: ElizaApi) -> None:
+    told = await answered(api, PATH, ask(logprobs=True, top_logprobs=3))
+    assert [choice["logprobs"] for choice in told["choices"]] == [None]
 
 
 class TestRefusals:

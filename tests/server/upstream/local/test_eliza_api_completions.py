@@ -109,6 +109,11 @@ async def test_streamed(api: ElizaApi, more: dict[str, Any], include: bool) -> N
         assert reasons[choice["index"]] == choice["finish_reason"]
 
 
+async def test_log_probabilities_that_are_asked_for_are_null(api: ElizaApi) -> None:
+    told = await answered(api, PATH, ask(logprobs=2))
+    assert [choice["logprobs"] for choice in told["choices"]] == [None]
+
+
 @pytest.mark.parametrize(
     ("more", "param", "code"),
     [
@@ -120,7 +125,7 @@ async def test_streamed(api: ElizaApi, more: dict[str, Any], include: bool) -> N
         ({"prompt": [99_999_999]}, "prompt", "invalid_value"),
         ({"prompt": ["a"] * 17, "n": 128}, "prompt", "array_above_max_length"),
         ({"prompt": "word " * 5_000}, "prompt", "context_length_exceeded"),
-        ({"logprobs": 2}, "logprobs", "unsupported_parameter"),
+        ({"logprobs": 6}, "logprobs", "integer_above_max_value"),
         ({"best_of": 1, "n": 2}, "best_of", None),
         ({"best_of": 2, "stream": True}, "best_of", None),
         ({"max_tokens": -1}, "max_tokens", "integer_below_min_value"),

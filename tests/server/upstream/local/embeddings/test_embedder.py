@@ -50,7 +50,7 @@ def api(embedder: Embedder) -> ElizaApi:
 
 
 def ask(value: Any, **more: Any) -> dict[str, Any]:
-    return {"model": "text-embedding-3-small", "input": value, **more}
+    return {"model": "all-MiniLM-L6-v2", "input": value, **more}
 
 
 async def vectors(api: ElizaApi, value: Any, **more: Any) -> list[list[float]]:
@@ -128,6 +128,32 @@ class TestShapes:
         [short] = await vectors(api, EXAMPLE, dimensions=16)
         length = likeness(vector[:16], vector[:16]) ** 0.5
         assert short == pytest.approx([number / length for number in vector[:16]], abs=1e-5)
+
+    @pytest.mark.parametrize(
+        ("model", "size"),
+        [
+            ("text-embedding-3-small", 1_536),
+            ("text-embedding-ada-002", 1_536),
+            ("text-embedding-3-large", 3_072),
+        ],
+    )
+    async def test_as_many_numbers_as_openais_models_have(
+        self, api: ElizaApi, model: str, size: int
+    ) -> None:
+        texts = [EXAMPLE, "Hello"]
+        own, long = await vectors(api, texts), await vectors(api, texts, model=model)
+        for short, filled in zip(own, long, strict=True):
+            assert filled == [*short, *[0.0] * (size - 384)]
+        assert likeness(*long) == pytest.approx(likeness(*own))
+        asked = ask(EXAMPLE, model=model, encoding_format="base64")
+        told = await answered(api, PATH, asked)
+        assert len(base64.b64decode(told["data"][0]["embedding"])) == 4 * size
+        for wanted in (16, 384, 1_024, size):
+            [vector] = await vectors(api, EXAMPLE, model=model, dimensions=wanted)
+            assert len(vector) == wanted
+            assert likeness(vector, vector) == pytest.approx(1, abs=1e-5)
+        _, error = await refused(api, PATH, ask("a", model=model, dimensions=size + 1))
+        assert error["code"] == "integer_above_max_value"
 
     async def test_openais_own_client(self, api: ElizaApi) -> None:
         async with client_of(api) as client:
