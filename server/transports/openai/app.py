@@ -16,6 +16,7 @@ from server.core.conversations import Conversations
 from server.core.errors import Code, DrainingError, code_of
 from server.openai_protocol.errors import ApiError
 from server.transports.http.mount import Mount
+from server.transports.openai.azure import AZURE, AzurePaths, azure_streams_past
 from server.transports.openai.chat.conversation import Joined
 from server.transports.openai.chat.routes import ChatRoutes
 from server.transports.openai.chat.stored import Stored
@@ -98,9 +99,12 @@ class Facade:
         finally:
             del self.exchanges[task]
 
-    def mount(self) -> Mount:
-        """Return it for the HTTP port."""
-        return Mount(self, "openai", refusal, PREFIX, streams_past)
+    def mounts(self) -> tuple[Mount, Mount]:
+        """Return it for the HTTP port, under its own paths and under Azure's."""
+        return (
+            Mount(self, "openai", refusal, PREFIX, streams_past),
+            Mount(AzurePaths(self), "openai", refusal, AZURE, azure_streams_past),
+        )
 
     async def close(self) -> None:
         """End what is still being answered after a drain: everybody is told."""
@@ -173,6 +177,9 @@ def _routes(
         Route("/v1/engines/{id}/generate", {"POST": of_text.generate}),
         Route("/v1/engines/{id}/embeddings", {"POST": plain.embed}),
         Route("/v1/engines/{id}", {"GET": models.read_engine}),
+        Route("/v1/deployments/{id}/chat/completions", {"POST": chat.create_deployed}),
+        Route("/v1/deployments/{id}/completions", {"POST": of_text.create_of_old}),
+        Route("/v1/deployments/{id}/embeddings", {"POST": plain.embed}),
         Route("/v1/text_completion", {"POST": of_text.create_of_old}),
         Route("/v1/edits", {"POST": legacy.edit}),
         Route("/v1/internal/logits", {"POST": legacy.logits}),

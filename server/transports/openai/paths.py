@@ -7,7 +7,7 @@ import re
 PREFIX = "/v1"
 _WHOLE = re.compile(
     r"/+(chat/+completions(/.*)?|completions|embeddings|moderations|edits|text_completion"
-    r"|engines(/.*)?|internal/.*)/*"
+    r"|engines(/.*)?|deployments/.*|internal/.*)/*"
 )
 
 

@@ -36,6 +36,12 @@ class ChatRoutes:
         asked["model"] = asked.get("model") or exchange.request.names["id"]
         await self._complete(exchange, encode(asked), Fields(asked))
 
+    async def create_deployed(self, exchange: Exchange) -> None:
+        """Answer a client of Azure: the deployment in its path is the model, whatever it says."""
+        asked = dict(read_json(await exchange.body.read()).values)
+        asked["model"] = exchange.request.names["id"]
+        await self._complete(exchange, encode(asked), Fields(asked))
+
     async def _complete(self, exchange: Exchange, body: bytes, asked: Fields) -> None:
         asked, body = modern(asked, body)
         if HEADER in exchange.request.headers:
