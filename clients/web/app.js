@@ -2,14 +2,18 @@
 
 import { Line } from "./line.js";
 import { askForKey, get, key } from "./server.js";
+import { Sidebar } from "./sidebar.js";
 import { Thread } from "./thread.js";
 
 const $ = (id) => document.getElementById(id);
-const PAGE = 50;
 const LOOK_AGAIN = 3000;
 const onATouchScreen = matchMedia("(pointer: coarse)");
 
 const thread = new Thread($("messages"), $("scroll"), again);
+const sidebar = new Sidebar($("conversations"), $("more"), {
+  current: () => shown.id,
+  marked: entitle,
+});
 // Questions whose turn has not begun, by their request_id.
 const waiting = new Map();
 let line;
@@ -17,55 +21,9 @@ let line;
 // events, the last turn and cursor seen, and the turn that runs.
 let shown = { id: null, view: 0, watch: null, seen: null, running: null, news: false };
 let events = Promise.resolve();
-let lastListed = null;
-let listing = 0;
 
-// Conversations
-
-async function list(after = null) {
-  const mine = ++listing;
-  const from = after ? `&after=${encodeURIComponent(after)}` : "";
-  const page = await get(`/conversations?limit=${PAGE}${from}`);
-  if (mine !== listing) return; // a newer list is on its way, or here
-  const there = new Map([...$("conversations").children].map((item) => [item.dataset.id, item]));
-  const items = page.data.map((one) => listed(one, there.get(one.id)));
-  if (after) $("conversations").append(...items);
-  else lay(items);
-  lastListed = page.last_id;
-  $("more").hidden = !page.has_more;
-  mark();
-}
-
-function listed(conversation, item = document.createElement("li")) {
-  const link = item.firstElementChild ?? item.appendChild(document.createElement("a"));
-  item.dataset.id = conversation.id;
-  link.href = `#${encodeURIComponent(conversation.id)}`;
-  link.textContent = conversation.title || conversation.id;
-  return item;
-}
-
-// What stays is not put in anew: a click that has begun on it would be lost.
-function lay(items) {
-  let place = $("conversations").firstElementChild;
-  for (const item of items) {
-    if (item === place) place = place.nextElementSibling;
-    else $("conversations").insertBefore(item, place);
-  }
-  while (place) {
-    const rest = place;
-    place = place.nextElementSibling;
-    rest.remove();
-  }
-}
-
-function mark() {
-  let title = "New conversation";
-  for (const link of $("conversations").querySelectorAll("a")) {
-    const current = link.parentElement.dataset.id === shown.id;
-    if (current) title = link.textContent;
-    if (current) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
+// What is shown of the conversation's name.
+function entitle(title) {
   $("title").textContent = title;
   document.title = `${title} – Trialogue`;
 }
@@ -88,7 +46,7 @@ async function show(id) {
   busy(null);
   trouble(null);
   openSidebar(false);
-  mark();
+  sidebar.mark();
   const page = id ? await messages("") : null;
   if (view !== shown.view) return;
   if (page) {
@@ -185,7 +143,7 @@ function end(turn) {
   busy(null);
   if (!shown.news) return;
   announce(turn);
-  attempt(list());
+  attempt(sidebar.read());
 }
 
 async function showQuestion(turn) {
@@ -222,7 +180,7 @@ function ask(prompt) {
 function name(id) {
   shown.id = id;
   history.replaceState(null, "", `#${id}`);
-  mark();
+  sidebar.mark();
 }
 
 function hearOfQuestion(frame) {
@@ -237,7 +195,7 @@ function hearOfQuestion(frame) {
     return;
   }
   thread.begin(item, frame.turn.question_id);
-  attempt(list());
+  attempt(sidebar.read());
   if (!shown.watch) {
     shown.seen = { turn: frame.turn_id, cursor: 0 };
     watch();
@@ -309,7 +267,7 @@ function typed(event) {
 }
 
 function escaped(event) {
-  if (event.key !== "Escape") return;
+  if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
   if ($("sidebar").classList.contains("open")) openSidebar(false);
   else stop();
 }
@@ -326,7 +284,7 @@ function listen() {
     location.hash = "";
     $("prompt").focus();
   });
-  $("more").addEventListener("click", () => attempt(list(lastListed)));
+  $("more").addEventListener("click", () => attempt(sidebar.readMore()));
   $("earlier").addEventListener("click", () => attempt(earlier()));
   $("menu").addEventListener("click", () => openSidebar(true));
   $("shade").addEventListener("click", () => openSidebar(false));
@@ -365,7 +323,7 @@ async function begin() {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   const url = `${scheme}://${location.hostname}:${config.websocket_port}/`;
   line = new Line(url, key, { up, down, refused, frame: hear });
-  await list();
+  await sidebar.read();
   line.open();
   await show(addressed());
 }

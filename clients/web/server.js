@@ -18,9 +18,12 @@ export function askForKey(why) {
     reason.textContent = key() ? why : "";
     field.value = "";
     door.showModal();
+    // Without a key there is nothing to go back to: Esc closes it, and it is there again.
+    door.onclose = () => door.showModal();
     form.onsubmit = (event) => {
       event.preventDefault();
       sessionStorage.setItem(KEPT_AS, field.value.trim());
+      door.onclose = null;
       door.close();
       asking = null;
       entered();
