@@ -1,15 +1,30 @@
 // The browser client: one conversation, live, whoever asks in it.
 
+import { endOf, remember } from "./branches.js";
+import { Composer } from "./composer.js";
+import { copy } from "./copy.js";
 import { Line } from "./line.js";
+import { contentOf, sibling } from "./message.js";
 import { askForKey, get, key } from "./server.js";
 import { Sidebar } from "./sidebar.js";
+import { words } from "./text.js";
 import { Thread } from "./thread.js";
 
 const $ = (id) => document.getElementById(id);
 const LOOK_AGAIN = 3000;
-const onATouchScreen = matchMedia("(pointer: coarse)");
 
-const thread = new Thread($("messages"), $("scroll"), again);
+const does = {
+  previous: (item) => attempt(turnTo(sibling(item, -1), "previous")),
+  next: (item) => attempt(turnTo(sibling(item, 1), "next")),
+  copy: (item) => attempt(copy(words(contentOf(item)))),
+  edit: (item) => composer.edit(item),
+  regenerate: again,
+  retry: again,
+};
+const thread = new Thread($("messages"), $("scroll"), does, (turnId) => attempt(recall(turnId)));
+const composer = new Composer($("composer"), $("prompt"), $("editing"), (content, parent) =>
+  attempt(send(content, parent)),
+);
 const sidebar = new Sidebar($("conversations"), $("more"), {
   current: () => shown.id,
   marked: entitle,
@@ -19,7 +34,10 @@ const waiting = new Map();
 let line;
 // What is shown: the conversation, a number that changes with it, the request that brings its
 // events, the last turn and cursor seen, and the turn that runs.
-let shown = { id: null, view: 0, watch: null, seen: null, running: null, news: false };
+// Where another branch than the one that goes on is looked at, `leaf` is a message of it, and
+// turns of other branches are `away`.
+const NOTHING = { id: null, watch: null, seen: null, running: null, news: false, leaf: null };
+let shown = { ...NOTHING, view: 0, away: new Set() };
 let events = Promise.resolve();
 
 // What is shown of the conversation's name.
@@ -30,32 +48,63 @@ function entitle(title) {
 
 // The conversation shown
 
+// The address names a conversation, and behind a slash a message of the branch that is meant.
 function addressed() {
   try {
-    return decodeURIComponent(location.hash.slice(1)) || null;
+    const [id, message] = location.hash.slice(1).split("/").map(decodeURIComponent);
+    return { id: id || null, message: message || null };
   } catch {
-    return null;
+    return { id: null, message: null };
   }
 }
 
-async function show(id) {
+function address(message) {
+  const place = message ? `${shown.id}/${encodeURIComponent(message)}` : shown.id;
+  history.replaceState(null, "", `#${place}`);
+}
+
+// Shows a conversation: the branch that goes on, or the one that a message is in.
+async function show(id, message = null) {
   if (shown.id && id !== shown.id) line.send({ type: "unwatch", conversation_id: shown.id });
-  shown = { id, view: shown.view + 1, watch: null, seen: null, running: null, news: false };
+  if (shown.id !== id) composer.clear();
+  shown = { ...NOTHING, id, view: shown.view + 1, leaf: message, away: new Set() };
   const { view } = shown;
   thread.clear();
   busy(null);
   trouble(null);
   openSidebar(false);
   sidebar.mark();
-  const page = id ? await messages("") : null;
+  const leaf = message && (await endOf(id, message));
+  const page = id ? await messages(leaf ? `&leaf=${encodeURIComponent(leaf)}` : "") : null;
   if (view !== shown.view) return;
   if (page) {
     thread.show(page.data);
-    shown.seen = lastTurn(page.data);
+    if (!message) shown.seen = lastTurn(page.data);
   }
   $("earlier").hidden = !page?.has_more;
   $("empty").hidden = !thread.isEmpty;
   watch();
+  if (message) await pointAt(message);
+}
+
+// Reads back until a message is there.
+async function pointAt(message) {
+  const { view } = shown;
+  while (view === shown.view && !thread.has(message) && !$("earlier").hidden) await earlier();
+  if (view === shown.view) thread.point(message);
+}
+
+async function turnTo(message, by) {
+  remember(thread.ids);
+  history.pushState(null, "", `#${shown.id}/${encodeURIComponent(message)}`);
+  await show(shown.id, message);
+  thread.find(message)?.querySelector(`[data-does=${by}]:enabled`)?.focus();
+}
+
+async function recall(turnId) {
+  const { view } = shown;
+  const turn = await get(`/turns/${encodeURIComponent(turnId)}`);
+  if (turn && view === shown.view) thread.recall(turn);
 }
 
 function messages(query) {
@@ -123,6 +172,7 @@ function inOrder(frame) {
 
 async function follow(event) {
   const { view } = shown;
+  if (isAway(event)) return;
   if (event.type === "turn.started") {
     await attempt(showQuestion(event.turn)); // without it the answer is worth reading too
     if (view !== shown.view) return;
@@ -138,12 +188,28 @@ async function follow(event) {
   if (event.type === "turn.ended" && shown.watch.startsWith("follow")) watch();
 }
 
+// Whether a turn is of another branch than the one that was turned to.
+function isAway({ type, turn, turn_id }) {
+  const begins = type === "turn.started" && shown.leaf;
+  if (begins && ![turn.question_id, turn.parent_id].includes(thread.last)) shown.away.add(turn_id);
+  return shown.away.has(turn_id);
+}
+
 function end(turn) {
   thread.end(turn);
   busy(null);
   if (!shown.news) return;
   announce(turn);
+  attempt(place(turn));
   attempt(sidebar.read());
+}
+
+// Learns what siblings the messages of a turn have.
+async function place(turn) {
+  const { view } = shown;
+  const leaf = encodeURIComponent(turn.answer_id ?? turn.question_id);
+  const page = await messages(`&leaf=${leaf}&limit=2`);
+  if (page && view === shown.view) thread.know(page.data);
 }
 
 async function showQuestion(turn) {
@@ -152,7 +218,10 @@ async function showQuestion(turn) {
     const page = await messages(`&leaf=${encodeURIComponent(turn.question_id)}`);
     if (page && !thread.has(turn.question_id)) {
       if (thread.last === turn.parent_id) thread.append(page.data.at(-1));
-      else thread.show(page.data);
+      else {
+        thread.show(page.data);
+        $("earlier").hidden = !page.has_more;
+      }
     }
   }
   thread.turnOff(turn.question_id, turn.id);
@@ -160,7 +229,7 @@ async function showQuestion(turn) {
 
 // Asking
 
-function ask(prompt) {
+function ask(content, parent) {
   if (!shown.id) name(`chat-${random()}`);
   $("empty").hidden = true;
   trouble(null);
@@ -169,32 +238,41 @@ function ask(prompt) {
     type: "ask",
     request_id,
     conversation_id: shown.id,
-    prompt,
+    [typeof content === "string" ? "prompt" : "content"]: content,
     idempotency_key: request_id, // sent again after a lost connection, it is the same turn
   };
-  waiting.set(request_id, { frame, item: thread.wait(prompt), view: shown.view });
+  const under = parent ?? (shown.leaf && thread.last);
+  if (under) frame.parent_id = under;
+  remember(thread.ids);
+  goOn();
+  waiting.set(request_id, { frame, content, item: thread.wait(content), view: shown.view });
   line.send(frame);
+}
+
+// The branch shown is the one that goes on, now that something is asked in it.
+function goOn() {
+  shown.leaf = null;
+  address(null);
 }
 
 // Gives a new conversation its id, which is in the address from now on.
 function name(id) {
   shown.id = id;
-  history.replaceState(null, "", `#${id}`);
+  address(null);
   sidebar.mark();
 }
 
 function hearOfQuestion(frame) {
-  const { frame: asked, item, view } = waiting.get(frame.request_id);
+  const { content, item, view } = waiting.get(frame.request_id);
   waiting.delete(frame.request_id);
   if (view !== shown.view) return;
   if (frame.type === "error") {
     item.remove();
     trouble(frame.error.message);
-    if (!$("prompt").value) $("prompt").value = asked.prompt;
-    fit();
+    composer.giveBack(content);
     return;
   }
-  thread.begin(item, frame.turn.question_id);
+  thread.begin(item, frame.turn);
   attempt(sidebar.read());
   if (!shown.watch) {
     shown.seen = { turn: frame.turn_id, cursor: 0 };
@@ -202,9 +280,11 @@ function hearOfQuestion(frame) {
   }
 }
 
-function again(messageId) {
+function again(item) {
+  remember(thread.ids);
+  goOn();
   const frame = { type: "regenerate", request_id: random(), conversation_id: shown.id };
-  line.send({ ...frame, message_id: messageId });
+  line.send({ ...frame, message_id: item.dataset.parent });
 }
 
 function stop() {
@@ -236,19 +316,9 @@ function openSidebar(open) {
   $("menu").setAttribute("aria-expanded", String(open));
 }
 
-function fit() {
-  const field = $("prompt");
-  field.style.height = "auto";
-  field.style.height = `${field.scrollHeight}px`;
-}
-
-async function send() {
-  const prompt = $("prompt").value.trim();
-  if (!prompt) return;
-  $("prompt").value = "";
-  fit();
+async function send(content, parent) {
   await begun; // whoever types faster than the page loads is heard too
-  ask(prompt);
+  ask(content, parent);
 }
 
 function random() {
@@ -258,38 +328,30 @@ function random() {
 
 // Beginning
 
-function typed(event) {
-  const finished = event.key === "Enter" && !event.shiftKey && !event.isComposing;
-  if (finished && !onATouchScreen.matches) {
-    event.preventDefault();
-    attempt(send());
-  }
-}
-
 function escaped(event) {
   if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
   if ($("sidebar").classList.contains("open")) openSidebar(false);
+  else if (composer.isEditing) composer.clear();
   else stop();
 }
 
 function listen() {
-  $("composer").addEventListener("submit", (event) => {
-    event.preventDefault();
-    attempt(send());
-  });
-  $("prompt").addEventListener("input", fit);
-  $("prompt").addEventListener("keydown", typed);
   $("stop").addEventListener("click", stop);
   $("new").addEventListener("click", () => {
     location.hash = "";
-    $("prompt").focus();
+    composer.focus();
   });
   $("more").addEventListener("click", () => attempt(sidebar.readMore()));
   $("earlier").addEventListener("click", () => attempt(earlier()));
   $("menu").addEventListener("click", () => openSidebar(true));
   $("shade").addEventListener("click", () => openSidebar(false));
   addEventListener("keydown", escaped);
-  addEventListener("hashchange", () => addressed() !== shown.id && attempt(show(addressed())));
+  addEventListener("hashchange", () => attempt(go()));
+}
+
+async function go() {
+  const { id, message } = addressed();
+  await show(id, message);
 }
 
 function attempt(work) {
@@ -325,7 +387,7 @@ async function begin() {
   line = new Line(url, key, { up, down, refused, frame: hear });
   await sidebar.read();
   line.open();
-  await show(addressed());
+  await go();
 }
 
 const begun = begin();
