@@ -1,10 +1,16 @@
 // The browser client: one conversation, live, whoever asks in it.
 
+import { Bin } from "./actions.js";
+import { addressed, placeOf } from "./address.js";
 import { endOf, remember } from "./branches.js";
 import { Composer } from "./composer.js";
+import { meter } from "./context.js";
+import { control } from "./controls.js";
 import { copy } from "./copy.js";
+import * as drawer from "./drawer.js";
 import { Line } from "./line.js";
 import { contentOf, sibling } from "./message.js";
+import { announce, trouble } from "./notices.js";
 import { askForKey, get, key } from "./server.js";
 import { Sidebar } from "./sidebar.js";
 import { words } from "./text.js";
@@ -29,6 +35,11 @@ const sidebar = new Sidebar($("conversations"), $("more"), {
   current: () => shown.id,
   marked: entitle,
 });
+const bin = new Bin($("bin"), {
+  hide: (id, hidden) => sidebar.hide(id, hidden),
+  back: (id) => (location.hash = encodeURIComponent(id)),
+  trouble: (error) => trouble(error.message),
+});
 // Questions whose turn has not begun, by their request_id.
 const waiting = new Map();
 let line;
@@ -42,26 +53,12 @@ let events = Promise.resolve();
 
 // What is shown of the conversation's name.
 function entitle(title) {
+  $("actions").hidden = !shown.id;
   $("title").textContent = title;
   document.title = `${title} – Trialogue`;
 }
 
 // The conversation shown
-
-// The address names a conversation, and behind a slash a message of the branch that is meant.
-function addressed() {
-  try {
-    const [id, message] = location.hash.slice(1).split("/").map(decodeURIComponent);
-    return { id: id || null, message: message || null };
-  } catch {
-    return { id: null, message: null };
-  }
-}
-
-function address(message) {
-  const place = message ? `${shown.id}/${encodeURIComponent(message)}` : shown.id;
-  history.replaceState(null, "", `#${place}`);
-}
 
 // Shows a conversation: the branch that goes on, or the one that a message is in.
 async function show(id, message = null) {
@@ -72,7 +69,8 @@ async function show(id, message = null) {
   thread.clear();
   busy(null);
   trouble(null);
-  openSidebar(false);
+  meter($("context"), null);
+  drawer.open(false);
   sidebar.mark();
   const leaf = message && (await endOf(id, message));
   const page = id ? await messages(leaf ? `&leaf=${encodeURIComponent(leaf)}` : "") : null;
@@ -96,7 +94,7 @@ async function pointAt(message) {
 
 async function turnTo(message, by) {
   remember(thread.ids);
-  history.pushState(null, "", `#${shown.id}/${encodeURIComponent(message)}`);
+  history.pushState(null, "", placeOf(shown.id, message));
   await show(shown.id, message);
   thread.find(message)?.querySelector(`[data-does=${by}]:enabled`)?.focus();
 }
@@ -104,7 +102,9 @@ async function turnTo(message, by) {
 async function recall(turnId) {
   const { view } = shown;
   const turn = await get(`/turns/${encodeURIComponent(turnId)}`);
-  if (turn && view === shown.view) thread.recall(turn);
+  if (!turn || view !== shown.view) return;
+  thread.recall(turn);
+  if (turn.answer_id === thread.last) meter($("context"), turn);
 }
 
 function messages(query) {
@@ -197,6 +197,7 @@ function isAway({ type, turn, turn_id }) {
 
 function end(turn) {
   thread.end(turn);
+  meter($("context"), turn);
   busy(null);
   if (!shown.news) return;
   announce(turn);
@@ -252,13 +253,13 @@ function ask(content, parent) {
 // The branch shown is the one that goes on, now that something is asked in it.
 function goOn() {
   shown.leaf = null;
-  address(null);
+  history.replaceState(null, "", placeOf(shown.id));
 }
 
 // Gives a new conversation its id, which is in the address from now on.
 function name(id) {
   shown.id = id;
-  address(null);
+  history.replaceState(null, "", placeOf(shown.id));
   sidebar.mark();
 }
 
@@ -299,23 +300,6 @@ function busy(turnId) {
   $("stop").hidden = turnId === null;
 }
 
-function trouble(message) {
-  $("trouble").textContent = message ?? "";
-  $("trouble").hidden = !message;
-}
-
-// Says an answer once, when it is whole; nobody wants to hear it letter by letter.
-function announce(turn) {
-  const ending = turn.status === "completed" ? "Answer" : `Answer, ${turn.status}`;
-  $("announcement").textContent = `${ending}: ${turn.answer}`;
-}
-
-function openSidebar(open) {
-  $("sidebar").classList.toggle("open", open);
-  $("shade").hidden = !open;
-  $("menu").setAttribute("aria-expanded", String(open));
-}
-
 async function send(content, parent) {
   await begun; // whoever types faster than the page loads is heard too
   ask(content, parent);
@@ -330,12 +314,35 @@ function random() {
 
 function escaped(event) {
   if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
-  if ($("sidebar").classList.contains("open")) openSidebar(false);
+  if (drawer.isOpen()) drawer.open(false);
   else if (composer.isEditing) composer.clear();
   else stop();
 }
 
+// What the controls of a whole conversation need of the page.
+const page = {
+  get id() {
+    return shown.id;
+  },
+  get title() {
+    return $("title").textContent;
+  },
+  get draft() {
+    return composer.draft;
+  },
+  textOf: (id) => words(contentOf(thread.find(id))),
+  reread: () => attempt(sidebar.read()),
+  delete: throwAway,
+  trouble,
+};
+
+function throwAway() {
+  bin.put(page.id, page.title);
+  location.hash = "";
+}
+
 function listen() {
+  control(page);
   $("stop").addEventListener("click", stop);
   $("new").addEventListener("click", () => {
     location.hash = "";
@@ -343,8 +350,6 @@ function listen() {
   });
   $("more").addEventListener("click", () => attempt(sidebar.readMore()));
   $("earlier").addEventListener("click", () => attempt(earlier()));
-  $("menu").addEventListener("click", () => openSidebar(true));
-  $("shade").addEventListener("click", () => openSidebar(false));
   addEventListener("keydown", escaped);
   addEventListener("hashchange", () => attempt(go()));
 }

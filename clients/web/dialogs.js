@@ -19,7 +19,7 @@ export function open(name, fill) {
   fill(body, close);
   dialog.onclose = () => dialog.remove();
   // The dialog itself is hit only beside what it holds.
-  dialog.onclick = (event) => event.target === dialog && close();
+  dialog.addEventListener("click", (event) => event.target === dialog && close());
   document.body.append(dialog);
   dialog.showModal();
   return dialog;

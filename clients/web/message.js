@@ -70,7 +70,7 @@ export function end(item, turn) {
 }
 
 export function contentOf(item) {
-  return contents.get(item) ?? "";
+  return (item && contents.get(item)) ?? "";
 }
 
 // The id of the sibling so many places away, or undefined.

@@ -94,13 +94,13 @@ function option(hit) {
   item.role = "option";
   title.dir = snippet.dir = "auto";
   title.textContent = hit.title || hit.conversation_id;
-  const [before, match, after] = hit.snippet.split(MATCH);
-  snippet.append(before);
-  if (match !== undefined) {
+  const match = MATCH.exec(hit.snippet);
+  if (match) {
     const mark = element("mark");
-    mark.textContent = match;
-    snippet.append(mark, after);
-  }
+    mark.textContent = match[1];
+    const after = hit.snippet.slice(match.index + match[0].length);
+    snippet.append(hit.snippet.slice(0, match.index), mark, after);
+  } else snippet.textContent = hit.snippet;
   item.append(title, snippet);
   const place = [hit.conversation_id, hit.message?.id].filter(Boolean);
   item.dataset.place = place.map(encodeURIComponent).join("/");

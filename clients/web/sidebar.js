@@ -10,6 +10,7 @@ export class Sidebar {
   #current;
   #marked;
   #reading = 0;
+  #hidden = new Set();
 
   // `current()` returns the id of the conversation shown, and `marked(title)` is told its title.
   constructor(list, more, { current, marked }) {
@@ -38,6 +39,13 @@ export class Sidebar {
     this.#list.append(...this.#items(page.data));
     this.#more.hidden = !page.has_more;
     this.mark();
+  }
+
+  // Takes a conversation out of sight, or puts it back.
+  hide(id, hidden = true) {
+    if (hidden) this.#hidden.add(id);
+    else this.#hidden.delete(id);
+    for (const item of this.#list.children) item.hidden = this.#hidden.has(item.dataset.id);
   }
 
   // Marks the conversation shown. One that is not in the list is asked for its title.
@@ -70,7 +78,11 @@ export class Sidebar {
 
   #items(conversations) {
     const there = new Map([...this.#list.children].map((item) => [item.dataset.id, item]));
-    return conversations.map((one) => listed(one, there.get(one.id)));
+    return conversations.map((one) => {
+      const item = listed(one, there.get(one.id));
+      item.hidden = this.#hidden.has(one.id);
+      return item;
+    });
   }
 
   // What stays is not put in anew: a click that has begun on it would be lost.
