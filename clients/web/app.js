@@ -2,12 +2,13 @@
 
 import { Bin } from "./actions.js";
 import { addressed, placeOf } from "./address.js";
-import { endOf, remember } from "./branches.js";
+import { endOf, forget, remember } from "./branches.js";
 import { Composer } from "./composer.js";
 import { meter } from "./context.js";
 import { control } from "./controls.js";
 import { copy } from "./copy.js";
 import * as drawer from "./drawer.js";
+import { random } from "./ids.js";
 import { Line } from "./line.js";
 import { contentOf, sibling } from "./message.js";
 import { announce, trouble } from "./notices.js";
@@ -63,7 +64,11 @@ function entitle(title) {
 // Shows a conversation: the branch that goes on, or the one that a message is in.
 async function show(id, message = null) {
   if (shown.id && id !== shown.id) line.send({ type: "unwatch", conversation_id: shown.id });
-  if (shown.id !== id) composer.clear();
+  if (shown.id === id) remember(thread.ids);
+  else {
+    composer.clear();
+    forget();
+  }
   shown = { ...NOTHING, id, view: shown.view + 1, leaf: message, away: new Set() };
   const { view } = shown;
   thread.clear();
@@ -93,7 +98,6 @@ async function pointAt(message) {
 }
 
 async function turnTo(message, by) {
-  remember(thread.ids);
   history.pushState(null, "", placeOf(shown.id, message));
   await show(shown.id, message);
   thread.find(message)?.querySelector(`[data-does=${by}]:enabled`)?.focus();
@@ -191,7 +195,10 @@ async function follow(event) {
 // Whether a turn is of another branch than the one that was turned to.
 function isAway({ type, turn, turn_id }) {
   const begins = type === "turn.started" && shown.leaf;
-  if (begins && ![turn.question_id, turn.parent_id].includes(thread.last)) shown.away.add(turn_id);
+  if (begins && ![turn.question_id, turn.parent_id].includes(thread.last)) {
+    shown.away.add(turn_id);
+    forget(); // it makes a branch longer that was read before
+  }
   return shown.away.has(turn_id);
 }
 
@@ -244,7 +251,7 @@ function ask(content, parent) {
   };
   const under = parent ?? (shown.leaf && thread.last);
   if (under) frame.parent_id = under;
-  remember(thread.ids);
+  if (parent) remember(thread.ids);
   goOn();
   waiting.set(request_id, { frame, content, item: thread.wait(content), view: shown.view });
   line.send(frame);
@@ -303,11 +310,6 @@ function busy(turnId) {
 async function send(content, parent) {
   await begun; // whoever types faster than the page loads is heard too
   ask(content, parent);
-}
-
-function random() {
-  const bytes = crypto.getRandomValues(new Uint8Array(12));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 // Beginning

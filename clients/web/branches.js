@@ -10,6 +10,11 @@ export function remember(ids) {
   for (const id of ids) ends.set(id, end);
 }
 
+// Branches may have grown since they were read.
+export function forget() {
+  ends.clear();
+}
+
 // Returns the id of the message that a branch through this one ends in.
 export async function endOf(conversationId, messageId) {
   return ends.get(messageId) ?? (await newest(conversationId, messageId));

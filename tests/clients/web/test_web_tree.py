@@ -127,3 +127,15 @@ async def test_a_message_and_a_block_of_code_are_copied(
     await tab.page.get_by_role("button", name="Copy code").click()
     await expect(tab.page.locator("#announcement")).to_have_text("Copied")
     await tab.page.wait_for_function("navigator.clipboard.readText().then((t) => t === 'ls -l')")
+
+
+async def test_a_message_is_opened_with_all_that_came_behind_it(tab: Tab, upstream: Puppet) -> None:
+    await begun(tab, upstream)
+    first = await message(tab, "Red").get_attribute("data-message-id")
+    upstream.answer("Blue")
+    await tab.ask("Plums?")
+    await expect(tab.answers.last).to_have_text("Blue")
+    await tab.is_busy(False)
+    await tab.page.evaluate("(id) => { location.hash += `/${id}`; }", first)
+    await expect(tab.page.locator("li:focus")).to_contain_text("Red")
+    await expect(said(tab)).to_have_text(["Apples?", "Red", "Pears?", "Green", "Plums?", "Blue"])
