@@ -36,6 +36,9 @@ async def test_a_long_title_stays_in_its_place(tabs: Tabs, served: Served) -> No
     await expect(links.first).to_contain_text("supercali")
     inside = "bar => bar.scrollWidth <= bar.clientWidth"
     assert await tab.page.locator("#sidebar").evaluate(inside)
+    phone = await tabs.open(f"{served.http}/#long", viewport={"width": 390, "height": 800})
+    await expect(phone.page.locator("#title")).to_contain_text("supercali")
+    assert await phone.page.locator("html").evaluate(inside)
 
 
 async def test_a_conversation_far_down_has_its_title_and_more_stays_more(
