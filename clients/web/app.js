@@ -1,103 +1,114 @@
 // The browser client: one conversation, live, whoever asks in it.
 
+import { Bin } from "./actions.js";
+import { addressed, placeOf } from "./address.js";
+import { endOf, forget, remember } from "./branches.js";
+import { Composer } from "./composer.js";
+import { meter } from "./context.js";
+import { control } from "./controls.js";
+import { copy } from "./copy.js";
+import * as drawer from "./drawer.js";
+import { random } from "./ids.js";
 import { Line } from "./line.js";
+import { contentOf, sibling } from "./message.js";
+import { announce, trouble } from "./notices.js";
 import { askForKey, get, key } from "./server.js";
+import { Sidebar } from "./sidebar.js";
+import { words } from "./text.js";
 import { Thread } from "./thread.js";
 
 const $ = (id) => document.getElementById(id);
-const PAGE = 50;
 const LOOK_AGAIN = 3000;
-const onATouchScreen = matchMedia("(pointer: coarse)");
 
-const thread = new Thread($("messages"), $("scroll"), again);
+const does = {
+  previous: (item) => attempt(turnTo(sibling(item, -1), "previous")),
+  next: (item) => attempt(turnTo(sibling(item, 1), "next")),
+  copy: (item) => attempt(copy(words(contentOf(item)))),
+  edit: (item) => composer.edit(item),
+  regenerate: again,
+  retry: again,
+};
+const thread = new Thread($("messages"), $("scroll"), does, (turnId) => attempt(recall(turnId)));
+const composer = new Composer($("composer"), $("prompt"), $("editing"), (content, parent) =>
+  attempt(send(content, parent)),
+);
+const sidebar = new Sidebar($("conversations"), $("more"), {
+  current: () => shown.id,
+  marked: entitle,
+});
+const bin = new Bin($("bin"), {
+  hide: (id, hidden) => sidebar.hide(id, hidden),
+  back: (id) => (location.hash = encodeURIComponent(id)),
+  trouble: (error) => trouble(error.message),
+});
 // Questions whose turn has not begun, by their request_id.
 const waiting = new Map();
 let line;
 // What is shown: the conversation, a number that changes with it, the request that brings its
 // events, the last turn and cursor seen, and the turn that runs.
-let shown = { id: null, view: 0, watch: null, seen: null, running: null, news: false };
+// Where another branch than the one that goes on is looked at, `leaf` is a message of it, and
+// turns of other branches are `away`.
+const NOTHING = { id: null, watch: null, seen: null, running: null, news: false, leaf: null };
+let shown = { ...NOTHING, view: 0, away: new Set() };
 let events = Promise.resolve();
-let lastListed = null;
-let listing = 0;
 
-// Conversations
-
-async function list(after = null) {
-  const mine = ++listing;
-  const from = after ? `&after=${encodeURIComponent(after)}` : "";
-  const page = await get(`/conversations?limit=${PAGE}${from}`);
-  if (mine !== listing) return; // a newer list is on its way, or here
-  const there = new Map([...$("conversations").children].map((item) => [item.dataset.id, item]));
-  const items = page.data.map((one) => listed(one, there.get(one.id)));
-  if (after) $("conversations").append(...items);
-  else lay(items);
-  lastListed = page.last_id;
-  $("more").hidden = !page.has_more;
-  mark();
-}
-
-function listed(conversation, item = document.createElement("li")) {
-  const link = item.firstElementChild ?? item.appendChild(document.createElement("a"));
-  item.dataset.id = conversation.id;
-  link.href = `#${encodeURIComponent(conversation.id)}`;
-  link.textContent = conversation.title || conversation.id;
-  return item;
-}
-
-// What stays is not put in anew: a click that has begun on it would be lost.
-function lay(items) {
-  let place = $("conversations").firstElementChild;
-  for (const item of items) {
-    if (item === place) place = place.nextElementSibling;
-    else $("conversations").insertBefore(item, place);
-  }
-  while (place) {
-    const rest = place;
-    place = place.nextElementSibling;
-    rest.remove();
-  }
-}
-
-function mark() {
-  let title = "New conversation";
-  for (const link of $("conversations").querySelectorAll("a")) {
-    const current = link.parentElement.dataset.id === shown.id;
-    if (current) title = link.textContent;
-    if (current) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
+// What is shown of the conversation's name.
+function entitle(title) {
+  $("actions").hidden = !shown.id;
   $("title").textContent = title;
   document.title = `${title} – Trialogue`;
 }
 
 // The conversation shown
 
-function addressed() {
-  try {
-    return decodeURIComponent(location.hash.slice(1)) || null;
-  } catch {
-    return null;
-  }
-}
-
-async function show(id) {
+// Shows a conversation: the branch that goes on, or the one that a message is in.
+async function show(id, message = null) {
   if (shown.id && id !== shown.id) line.send({ type: "unwatch", conversation_id: shown.id });
-  shown = { id, view: shown.view + 1, watch: null, seen: null, running: null, news: false };
+  if (shown.id === id) remember(thread.ids);
+  else {
+    composer.clear();
+    forget();
+  }
+  shown = { ...NOTHING, id, view: shown.view + 1, leaf: message, away: new Set() };
   const { view } = shown;
   thread.clear();
   busy(null);
   trouble(null);
-  openSidebar(false);
-  mark();
-  const page = id ? await messages("") : null;
+  meter($("context"), null);
+  drawer.open(false);
+  sidebar.mark();
+  const leaf = message && (await endOf(id, message));
+  const page = id ? await messages(leaf ? `&leaf=${encodeURIComponent(leaf)}` : "") : null;
   if (view !== shown.view) return;
   if (page) {
     thread.show(page.data);
-    shown.seen = lastTurn(page.data);
+    if (!message) shown.seen = lastTurn(page.data);
   }
   $("earlier").hidden = !page?.has_more;
   $("empty").hidden = !thread.isEmpty;
   watch();
+  if (message) await pointAt(message);
+}
+
+// Reads back until a message is there.
+async function pointAt(message) {
+  const { view } = shown;
+  while (view === shown.view && !thread.has(message) && !$("earlier").hidden) await earlier();
+  if (view === shown.view) thread.point(message);
+}
+
+async function turnTo(message, by) {
+  history.pushState(null, "", placeOf(shown.id, message));
+  await show(shown.id, message);
+  thread.find(message)?.querySelector(`[data-does=${by}]:enabled`)?.focus();
+}
+
+async function recall(turnId) {
+  const { view } = shown;
+  const turn = await get(`/turns/${encodeURIComponent(turnId)}`);
+  if (!turn || view !== shown.view) return;
+  thread.recall(turn);
+  if (turn.answer_id === thread.last) meter($("context"), turn);
 }
 
 function messages(query) {
@@ -165,6 +176,7 @@ function inOrder(frame) {
 
 async function follow(event) {
   const { view } = shown;
+  if (isAway(event)) return;
   if (event.type === "turn.started") {
     await attempt(showQuestion(event.turn)); // without it the answer is worth reading too
     if (view !== shown.view) return;
@@ -180,12 +192,32 @@ async function follow(event) {
   if (event.type === "turn.ended" && shown.watch.startsWith("follow")) watch();
 }
 
+// Whether a turn is of another branch than the one that was turned to.
+function isAway({ type, turn, turn_id }) {
+  const begins = type === "turn.started" && shown.leaf;
+  if (begins && ![turn.question_id, turn.parent_id].includes(thread.last)) {
+    shown.away.add(turn_id);
+    forget(); // it makes a branch longer that was read before
+  }
+  return shown.away.has(turn_id);
+}
+
 function end(turn) {
   thread.end(turn);
+  meter($("context"), turn);
   busy(null);
   if (!shown.news) return;
   announce(turn);
-  attempt(list());
+  attempt(place(turn));
+  attempt(sidebar.read());
+}
+
+// Learns what siblings the messages of a turn have.
+async function place(turn) {
+  const { view } = shown;
+  const leaf = encodeURIComponent(turn.answer_id ?? turn.question_id);
+  const page = await messages(`&leaf=${leaf}&limit=2`);
+  if (page && view === shown.view) thread.know(page.data);
 }
 
 async function showQuestion(turn) {
@@ -194,7 +226,10 @@ async function showQuestion(turn) {
     const page = await messages(`&leaf=${encodeURIComponent(turn.question_id)}`);
     if (page && !thread.has(turn.question_id)) {
       if (thread.last === turn.parent_id) thread.append(page.data.at(-1));
-      else thread.show(page.data);
+      else {
+        thread.show(page.data);
+        $("earlier").hidden = !page.has_more;
+      }
     }
   }
   thread.turnOff(turn.question_id, turn.id);
@@ -202,7 +237,7 @@ async function showQuestion(turn) {
 
 // Asking
 
-function ask(prompt) {
+function ask(content, parent) {
   if (!shown.id) name(`chat-${random()}`);
   $("empty").hidden = true;
   trouble(null);
@@ -211,42 +246,53 @@ function ask(prompt) {
     type: "ask",
     request_id,
     conversation_id: shown.id,
-    prompt,
+    [typeof content === "string" ? "prompt" : "content"]: content,
     idempotency_key: request_id, // sent again after a lost connection, it is the same turn
   };
-  waiting.set(request_id, { frame, item: thread.wait(prompt), view: shown.view });
+  const under = parent ?? (shown.leaf && thread.last);
+  if (under) frame.parent_id = under;
+  if (parent) remember(thread.ids);
+  goOn();
+  waiting.set(request_id, { frame, content, item: thread.wait(content), view: shown.view });
   line.send(frame);
+}
+
+// The branch shown is the one that goes on, now that something is asked in it.
+function goOn() {
+  shown.leaf = null;
+  history.replaceState(null, "", placeOf(shown.id));
 }
 
 // Gives a new conversation its id, which is in the address from now on.
 function name(id) {
   shown.id = id;
-  history.replaceState(null, "", `#${id}`);
-  mark();
+  history.replaceState(null, "", placeOf(shown.id));
+  sidebar.mark();
 }
 
 function hearOfQuestion(frame) {
-  const { frame: asked, item, view } = waiting.get(frame.request_id);
+  const { content, item, view } = waiting.get(frame.request_id);
   waiting.delete(frame.request_id);
   if (view !== shown.view) return;
   if (frame.type === "error") {
     item.remove();
     trouble(frame.error.message);
-    if (!$("prompt").value) $("prompt").value = asked.prompt;
-    fit();
+    composer.giveBack(content);
     return;
   }
-  thread.begin(item, frame.turn.question_id);
-  attempt(list());
+  thread.begin(item, frame.turn);
+  attempt(sidebar.read());
   if (!shown.watch) {
     shown.seen = { turn: frame.turn_id, cursor: 0 };
     watch();
   }
 }
 
-function again(messageId) {
+function again(item) {
+  remember(thread.ids);
+  goOn();
   const frame = { type: "regenerate", request_id: random(), conversation_id: shown.id };
-  line.send({ ...frame, message_id: messageId });
+  line.send({ ...frame, message_id: item.dataset.parent });
 }
 
 function stop() {
@@ -261,77 +307,58 @@ function busy(turnId) {
   $("stop").hidden = turnId === null;
 }
 
-function trouble(message) {
-  $("trouble").textContent = message ?? "";
-  $("trouble").hidden = !message;
-}
-
-// Says an answer once, when it is whole; nobody wants to hear it letter by letter.
-function announce(turn) {
-  const ending = turn.status === "completed" ? "Answer" : `Answer, ${turn.status}`;
-  $("announcement").textContent = `${ending}: ${turn.answer}`;
-}
-
-function openSidebar(open) {
-  $("sidebar").classList.toggle("open", open);
-  $("shade").hidden = !open;
-  $("menu").setAttribute("aria-expanded", String(open));
-}
-
-function fit() {
-  const field = $("prompt");
-  field.style.height = "auto";
-  field.style.height = `${field.scrollHeight}px`;
-}
-
-async function send() {
-  const prompt = $("prompt").value.trim();
-  if (!prompt) return;
-  $("prompt").value = "";
-  fit();
+async function send(content, parent) {
   await begun; // whoever types faster than the page loads is heard too
-  ask(prompt);
-}
-
-function random() {
-  const bytes = crypto.getRandomValues(new Uint8Array(12));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  ask(content, parent);
 }
 
 // Beginning
 
-function typed(event) {
-  const finished = event.key === "Enter" && !event.shiftKey && !event.isComposing;
-  if (finished && !onATouchScreen.matches) {
-    event.preventDefault();
-    attempt(send());
-  }
-}
-
 function escaped(event) {
-  if (event.key !== "Escape") return;
-  if ($("sidebar").classList.contains("open")) openSidebar(false);
+  if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
+  if (drawer.isOpen()) drawer.open(false);
+  else if (composer.isEditing) composer.clear();
   else stop();
 }
 
+// What the controls of a whole conversation need of the page.
+const page = {
+  get id() {
+    return shown.id;
+  },
+  get title() {
+    return $("title").textContent;
+  },
+  get draft() {
+    return composer.draft;
+  },
+  textOf: (id) => words(contentOf(thread.find(id))),
+  reread: () => attempt(sidebar.read()),
+  delete: throwAway,
+  trouble,
+};
+
+function throwAway() {
+  bin.put(page.id, page.title);
+  location.hash = "";
+}
+
 function listen() {
-  $("composer").addEventListener("submit", (event) => {
-    event.preventDefault();
-    attempt(send());
-  });
-  $("prompt").addEventListener("input", fit);
-  $("prompt").addEventListener("keydown", typed);
+  control(page);
   $("stop").addEventListener("click", stop);
   $("new").addEventListener("click", () => {
     location.hash = "";
-    $("prompt").focus();
+    composer.focus();
   });
-  $("more").addEventListener("click", () => attempt(list(lastListed)));
+  $("more").addEventListener("click", () => attempt(sidebar.readMore()));
   $("earlier").addEventListener("click", () => attempt(earlier()));
-  $("menu").addEventListener("click", () => openSidebar(true));
-  $("shade").addEventListener("click", () => openSidebar(false));
   addEventListener("keydown", escaped);
-  addEventListener("hashchange", () => addressed() !== shown.id && attempt(show(addressed())));
+  addEventListener("hashchange", () => attempt(go()));
+}
+
+async function go() {
+  const { id, message } = addressed();
+  await show(id, message);
 }
 
 function attempt(work) {
@@ -365,9 +392,9 @@ async function begin() {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   const url = `${scheme}://${location.hostname}:${config.websocket_port}/`;
   line = new Line(url, key, { up, down, refused, frame: hear });
-  await list();
+  await sidebar.read();
   line.open();
-  await show(addressed());
+  await go();
 }
 
 const begun = begin();

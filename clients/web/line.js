@@ -1,6 +1,13 @@
-// A websocket that comes back when it was lost, and shows its key first.
+// A websocket that notices its own death, comes back, and shows its key first.
 
-const PAUSES = [500, 1000, 2000, 4000, 8000, 15000];
+// Milliseconds. Somebody who looks at the page is not kept waiting; one who does not can wait.
+const PAUSES = [500, 1000, 2000, 3000];
+const PAUSE_UNSEEN = 15_000;
+const TIME_TO_OPEN = 5000;
+const TIME_TO_ANSWER = 5000;
+// Longer than the server waits for a key: it says itself that one is missing.
+const TIME_TO_WELCOME = 10_000;
+const SILENCE = 15_000;
 const NOT_ALLOWED = 1008;
 
 export class Line {
@@ -9,6 +16,7 @@ export class Line {
   #hear;
   #socket = null;
   #timer = 0;
+  #watchdog = 0;
   #tries = 0;
   #refusal = null;
 
@@ -19,7 +27,10 @@ export class Line {
     this.#key = key;
     this.#hear = hear;
     addEventListener("online", () => this.#hurry());
-    document.addEventListener("visibilitychange", () => this.#hurry());
+    addEventListener("offline", () => this.#hurry());
+    document.addEventListener("visibilitychange", () => {
+      if (document.visibilityState === "visible") this.#hurry();
+    });
   }
 
   open() {
@@ -31,6 +42,7 @@ export class Line {
     socket.onopen = () => this.#introduce();
     socket.onmessage = (event) => this.#read(JSON.parse(event.data));
     socket.onclose = (event) => this.#lost(event);
+    this.#expect(TIME_TO_OPEN);
   }
 
   // Tells whether the frame went out.
@@ -41,36 +53,71 @@ export class Line {
   }
 
   #introduce() {
+    this.#expect(TIME_TO_WELCOME);
     const key = this.#key();
     if (key) this.send({ type: "authenticate", api_key: key });
   }
 
   #read(frame) {
+    this.#heard();
     if (frame.type === "welcome") {
       this.#tries = 0;
       this.#hear.up();
     } else if (frame.type === "error" && frame.error.code === "invalid_api_key") {
       this.#refusal = frame.error;
-    } else {
+    } else if (frame.type !== "pong") {
       this.#hear.frame(frame);
     }
   }
 
+  // Whatever comes shows that the line lives; after a silence it is asked.
+  #heard() {
+    clearTimeout(this.#watchdog);
+    this.#watchdog = setTimeout(() => this.#ask(), SILENCE);
+  }
+
+  #ask() {
+    this.send({ type: "ping" });
+    this.#expect(TIME_TO_ANSWER);
+  }
+
+  // A line that is cut in silence never closes: nobody waits for the goodbye of a dead one.
+  #expect(within) {
+    clearTimeout(this.#watchdog);
+    this.#watchdog = setTimeout(() => this.#abandon(), within);
+  }
+
+  #abandon() {
+    const socket = this.#socket;
+    if (!socket) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close();
+    this.#lost({ code: 0, reason: "" });
+  }
+
   #lost(event) {
     this.#socket = null;
+    clearTimeout(this.#watchdog);
     if (event.code === NOT_ALLOWED) {
       const needsKey = event.reason.includes("API key");
       const code = needsKey ? "invalid_api_key" : "permission_denied";
       this.#hear.refused(this.#refusal ?? { code, message: event.reason });
       return;
     }
-    const pause = PAUSES[Math.min(this.#tries, PAUSES.length - 1)] * (0.75 + Math.random() / 2);
-    this.#tries += 1;
     this.#hear.down();
-    this.#timer = setTimeout(() => this.open(), pause);
+    this.#timer = setTimeout(() => this.open(), this.#pause());
+    this.#tries += 1;
   }
 
+  #pause() {
+    const unseen = document.visibilityState !== "visible" && this.#tries >= PAUSES.length;
+    const pause = unseen ? PAUSE_UNSEEN : PAUSES[Math.min(this.#tries, PAUSES.length - 1)];
+    return pause * (0.75 + Math.random() / 2);
+  }
+
+  // Somebody looks again, or the network changed: a pause is over, and an old line is asked.
   #hurry() {
-    if (this.#timer && document.visibilityState === "visible") this.open();
+    if (this.#timer) this.open();
+    else if (this.#socket?.readyState === WebSocket.OPEN) this.#ask();
   }
 }

@@ -18,9 +18,12 @@ export function askForKey(why) {
     reason.textContent = key() ? why : "";
     field.value = "";
     door.showModal();
+    // Without a key there is nothing to go back to: Esc closes it, and it is there again.
+    door.onclose = () => door.showModal();
     form.onsubmit = (event) => {
       event.preventDefault();
       sessionStorage.setItem(KEPT_AS, field.value.trim());
+      door.onclose = null;
       door.close();
       asking = null;
       entered();
@@ -31,15 +34,27 @@ export function askForKey(why) {
 
 // Returns the JSON at a path, or null where there is nothing.
 export async function get(path) {
+  const response = await call(path);
+  return response && response.json();
+}
+
+// Sends JSON, or a file as it is.
+export async function send(method, path, body, options = {}) {
+  const file = body instanceof Blob;
+  const headers = body ? { "content-type": "application/json" } : {};
+  return call(path, { method, body: body && !file ? JSON.stringify(body) : body, headers, ...options });
+}
+
+// Calls the server with the key that there is; null where there is nothing at the path.
+export async function call(path, options = {}) {
   const shown = key();
-  const headers = shown ? { authorization: `Bearer ${shown}` } : {};
-  const response = await fetch(path, { headers });
+  const headers = shown ? { ...options.headers, authorization: `Bearer ${shown}` } : options.headers;
+  const response = await fetch(path, { ...options, headers });
+  if (response.ok) return response;
   if (response.status === 404) return null;
-  const body = await response.json();
-  if (response.status === 401) {
-    await askForKey(body.error.message);
-    return get(path);
-  }
-  if (!response.ok) throw new Error(body.error.message);
-  return body;
+  const problem = await response.json().catch(() => null);
+  const message = problem?.error.message ?? `The server said ${response.status}.`;
+  if (response.status !== 401) throw new Error(message);
+  await askForKey(message);
+  return call(path, options);
 }

@@ -1,86 +1,114 @@
 // Shows the messages of one conversation, and answers while they are written.
 
-const FENCE = /^```([^\n`]*)\n([\s\S]*?)(?:\n```[ \t]*$|(?![\s\S]))/gm;
+import * as message from "./message.js";
+
 const NEAR_THE_END = 80;
 
 export class Thread {
   #list;
   #scroll;
-  #again;
+  #recall;
+  #seen;
 
-  // `again(messageId)` is called when another answer is wanted.
-  constructor(list, scroll, again) {
+  // `does` has what a message's buttons do, by name; each is given the item. `recall(turnId)` is
+  // called when a message is looked at whose turn is not known yet.
+  constructor(list, scroll, does, recall) {
     this.#list = list;
     this.#scroll = scroll;
-    this.#again = again;
+    this.#recall = recall;
+    this.#seen = new IntersectionObserver((looked) => this.#looked(looked), { root: scroll });
+    list.addEventListener("click", (event) => {
+      const name = event.target.closest?.("[data-does]")?.dataset.does;
+      if (does[name]) does[name](event.target.closest("li"));
+    });
   }
 
   get isEmpty() {
     return this.#list.childElementCount === 0;
   }
 
+  // The ids of the messages that are kept, in their order.
+  get ids() {
+    const kept = this.#list.querySelectorAll("li[data-message-id]:not(.waiting)");
+    return [...kept].map((item) => item.dataset.messageId).filter(Boolean);
+  }
+
   // The id of the last message that is kept; what was only just sent comes behind it.
   get last() {
-    const kept = this.#list.querySelectorAll("li[data-message]:not(.waiting)");
-    return kept.length ? kept[kept.length - 1].dataset.message : null;
+    return this.ids.at(-1) ?? null;
   }
 
   get first() {
-    return this.#list.querySelector("li[data-message]")?.dataset.message ?? null;
+    return this.#list.querySelector("li[data-message-id]")?.dataset.messageId ?? null;
   }
 
   has(messageId) {
-    return this.#find("message", messageId) !== null;
+    return this.find(messageId) !== null;
+  }
+
+  find(messageId) {
+    return this.#find("message-id", messageId);
   }
 
   isAnswered(turnId) {
-    return Boolean(this.#find("turn", turnId)?.dataset.message);
+    const item = this.#find("turn", turnId);
+    return Boolean(item?.dataset.messageId || item?.dataset.status);
   }
 
   clear() {
+    this.#seen.disconnect();
     this.#list.replaceChildren();
   }
 
   // Shows a branch from its beginning; questions that wait for their turn stay behind it.
   show(messages) {
     const waiting = this.#list.querySelectorAll("li.waiting");
-    this.#list.replaceChildren(...messages.map((message) => this.#message(message)), ...waiting);
+    this.#seen.disconnect();
+    this.#list.replaceChildren(...messages.map((one) => this.#kept(one)), ...waiting);
     this.toTheEnd();
   }
 
   prepend(messages) {
     const height = this.#scroll.scrollHeight;
-    this.#list.prepend(...messages.map((message) => this.#message(message)));
+    this.#list.prepend(...messages.map((one) => this.#kept(one)));
     this.#scroll.scrollTop += this.#scroll.scrollHeight - height;
   }
 
-  append(message) {
-    this.#keepingPlace(() => this.#insert(this.#message(message)));
+  append(one) {
+    this.#keepingPlace(() => this.#insert(this.#kept(one)));
+  }
+
+  // Notes where in the tree messages are that are shown already.
+  know(messages) {
+    for (const one of messages) {
+      const item = this.find(one.id);
+      if (item) message.know(item, one);
+    }
   }
 
   // Shows a question that was sent and waits for its turn.
-  wait(text) {
-    const item = element("li", "question waiting");
-    item.append(unseen("Question:"), body(text));
+  wait(content) {
+    const item = message.question(content);
+    item.classList.add("waiting");
     this.#list.append(item);
     this.toTheEnd();
     return item;
   }
 
   // Names a question whose turn has come.
-  begin(item, messageId) {
-    const behind = this.#find("message", messageId);
-    if (behind !== null) {
-      item.remove(); // it came by another way before
+  begin(item, turn) {
+    const elsewhere = this.last !== (turn.parent_id ?? null);
+    if (elsewhere || this.has(turn.question_id)) {
+      item.remove(); // who watches brings it, with its branch, or has brought it before
       return;
     }
     item.classList.remove("waiting");
-    item.dataset.message = messageId;
+    message.know(item, { id: turn.question_id, parent_id: turn.parent_id });
   }
 
   // Drops what stands behind a question and is no answer of this turn: another branch.
   turnOff(questionId, turnId) {
-    let item = this.#find("message", questionId)?.nextElementSibling;
+    let item = this.find(questionId)?.nextElementSibling;
     while (item) {
       const next = item.nextElementSibling;
       const stays = item.dataset.turn === turnId || item.classList.contains("waiting");
@@ -94,7 +122,7 @@ export class Thread {
     this.#keepingPlace(() => {
       let item = this.#find("turn", turn.id);
       if (item === null) {
-        item = this.#answer(turn.id);
+        item = message.answer(turn.id, turn.question_id);
         this.#insert(item);
       }
       item.classList.add("writing");
@@ -113,12 +141,33 @@ export class Thread {
   end(turn) {
     this.#keepingPlace(() => {
       const item = this.#find("turn", turn.id);
-      item.classList.remove("writing");
-      item.dataset.message = turn.answer_id ?? "";
-      dress(item.querySelector(".text"), turn.answer);
-      item.querySelector(".about").textContent = about(turn);
-      item.classList.toggle("failed", turn.status === "failed");
+      if (item === null) return;
+      message.say(item, turn.answer);
+      message.end(item, turn);
     });
+  }
+
+  // Shows how a turn of long ago ended; one without an answer behind its question.
+  recall(turn) {
+    if (turn.status === "running") return;
+    let item = this.#find("turn", turn.id);
+    if (item === null) {
+      const asked = this.find(turn.question_id);
+      if (!asked || isAnswer(asked.nextElementSibling)) return;
+      item = message.answer(turn.id, turn.question_id);
+      message.say(item, turn.answer);
+      asked.after(item);
+    }
+    message.end(item, turn);
+  }
+
+  // Brings a message before the reader's eyes, and the keyboard to it.
+  point(messageId) {
+    const item = this.find(messageId);
+    if (!item) return;
+    item.tabIndex = -1;
+    item.scrollIntoView({ block: "center" });
+    item.focus({ preventScroll: true });
   }
 
   toTheEnd() {
@@ -133,26 +182,20 @@ export class Thread {
     this.#list.insertBefore(item, this.#list.querySelector("li.waiting"));
   }
 
-  #message(message) {
-    const asked = message.role === "user";
-    const item = asked ? element("li", "question") : this.#answer(message.turn_id ?? "");
-    if (asked) item.append(unseen("Question:"), body(words(message.content)));
-    else dress(item.querySelector(".text"), words(message.content));
-    item.dataset.message = message.id;
+  #kept(one) {
+    const item = message.kept(one);
+    if (one.turn_id) this.#seen.observe(item);
     return item;
   }
 
-  #answer(turnId) {
-    const item = element("li", "answer");
-    item.dataset.turn = turnId;
-    const foot = element("p", "foot");
-    const again = element("button", "plain again");
-    again.type = "button";
-    again.textContent = "Another answer";
-    again.onclick = () => this.#again(item.dataset.message);
-    foot.append(element("span", "about"), again);
-    item.append(unseen("Answer:"), body(""), foot);
-    return item;
+  #looked(looked) {
+    for (const { isIntersecting, target } of looked) {
+      if (!isIntersecting) continue;
+      this.#seen.unobserve(target);
+      const { asked, turn, status } = target.dataset;
+      if (asked && !isAnswer(target.nextElementSibling)) this.#recall(asked);
+      else if (turn && !status) this.#recall(turn);
+    }
   }
 
   // Follows the end of the text, but only for those who are reading there.
@@ -164,55 +207,6 @@ export class Thread {
   }
 }
 
-function element(name, classes) {
-  const made = document.createElement(name);
-  made.className = classes;
-  return made;
-}
-
-function unseen(text) {
-  const made = element("span", "unseen");
-  made.textContent = text;
-  return made;
-}
-
-function body(text) {
-  const made = element("div", "text");
-  made.append(new Text(text));
-  return made;
-}
-
-function words(content) {
-  if (typeof content === "string") return content;
-  return content.map((part) => (part.type === "text" ? part.text : `[${part.type}]`)).join("\n");
-}
-
-// Sets text, with blocks of code apart. A text node and nothing else holds what somebody wrote.
-function dress(into, text) {
-  const parts = [];
-  let done = 0;
-  for (const fence of text.matchAll(FENCE)) {
-    parts.push(new Text(text.slice(done, fence.index).replace(/\n$/, "")));
-    const block = element("pre", "");
-    const code = element("code", "");
-    code.textContent = fence[2];
-    block.append(code);
-    block.tabIndex = 0; // it may have to be scrolled
-    parts.push(block);
-    done = fence.index + fence[0].length;
-    while (text[done] === "\n") done += 1;
-  }
-  parts.push(new Text(text.slice(done)));
-  into.replaceChildren(...parts);
-}
-
-function about(turn) {
-  const tokens = turn.usage ? `${turn.usage.total_tokens} tokens` : "";
-  const ending = {
-    completed: "",
-    cancelled: "stopped",
-    interrupted: "interrupted: the server was stopped",
-    failed: turn.error?.message ?? "failed",
-  }[turn.status];
-  return [ending, turn.model, tokens].filter(Boolean).join(" · ");
+function isAnswer(item) {
+  return item?.classList.contains("answer") ?? false;
 }

@@ -2,131 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import (
-    Browser,
-    ConsoleMessage,
-    Page,
-    WebSocketRoute,
-    async_playwright,
-    expect,
-)
+from playwright.async_api import WebSocketRoute, expect
 
 from server.core.access.auth import EVERYONE
-from server.core.conversations import Conversations
 from server.core.turns.questions import Ask
 from server.upstream.port import UpstreamFailedError
 from storage.model import Status
 from storage.sqlite.store import SQLiteStore
-from tests.clients.browser import ARGUMENTS, chromium
+from tests.clients.web.tabs import Tab, Tabs, settled
 from tests.support.access import locked
 from tests.support.fakes import Puppet
 from tests.support.live import Served, serve
 
 # One Chromium serves all tests here, so they share its event loop.
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
-    expect.set_options(timeout=30_000)  # a machine may be busy with other tests
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(
-            executable_path=chromium(),
-            args=list(ARGUMENTS),
-            env={**os.environ, "HOME": str(tmp_path_factory.mktemp("home"))},
-        )
-        yield launched
-        await launched.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def store(tmp_path: Path) -> AsyncIterator[SQLiteStore]:
-    async with SQLiteStore(tmp_path / "history.db") as opened_store:
-        yield opened_store
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def served(store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Served]:
-    async with serve(store, upstream) as server:
-        yield server
-
-
-class Tab:
-    """A tab of the browser; what it complains about is an error of the page."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.complaints: list[str] = []
-        page.on("console", self._heard)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def _heard(self, message: ConsoleMessage) -> None:
-        # Chromium mentions the 404 of a conversation that nobody has begun, and a 401.
-        expected = "the server responded with a status of 40" in message.text
-        if message.type in ("error", "warning") and not expected:
-            self.complaints.append(message.text)
-
-    @property
-    def answers(self) -> Any:
-        return self.page.locator("li.answer .text")
-
-    @property
-    def questions(self) -> Any:
-        return self.page.locator("li.question .text")
-
-    async def ask(self, prompt: str) -> None:
-        await self.page.fill("#prompt", prompt)
-        await self.page.press("#prompt", "Enter")
-
-    async def is_busy(self, busy: bool) -> None:
-        expected = "true" if busy else "false"
-        await expect(self.page.locator("#messages")).to_have_attribute("aria-busy", expected)
-
-
-class Tabs:
-    """Opens tabs, each of a stranger to the others."""
-
-    def __init__(self, browser: Browser) -> None:
-        self._browser = browser
-        self._opened: list[Tab] = []
-
-    async def open(self, url: str, **options: Any) -> Tab:
-        tab = await self.blank(**options)
-        await tab.page.goto(url)
-        return tab
-
-    async def blank(self, **options: Any) -> Tab:
-        context = await self._browser.new_context(**options)
-        tab = Tab(await context.new_page())
-        self._opened.append(tab)
-        return tab
-
-    async def close(self) -> list[str]:
-        """Close all tabs and return what they complained about."""
-        for tab in self._opened:
-            await tab.page.context.close()
-        return [complaint for tab in self._opened for complaint in tab.complaints]
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def tabs(browser: Browser, served: Served) -> AsyncIterator[Tabs]:
-    """Tabs that are closed before the server is, and must have nothing to complain about."""
-    opened = Tabs(browser)
-    yield opened
-    assert await opened.close() == []
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def tab(tabs: Tabs, served: Served) -> Tab:
-    """A tab that shows a new conversation."""
-    return await tabs.open(f"{served.http}/")
 
 
 async def test_an_answer_is_shown_while_it_is_written(
@@ -277,7 +170,7 @@ async def test_another_answer_takes_the_place_of_the_last(tab: Tab, upstream: Pu
     upstream.answer("One").answer("Two")
     await tab.ask("First")
     await expect(tab.answers).to_have_text("One")
-    await tab.page.click("text=Another answer")
+    await tab.page.get_by_role("button", name="Regenerate").click()
     await expect(tab.answers).to_have_text("Two")
     await expect(tab.questions).to_have_count(1)
 
@@ -375,9 +268,3 @@ async def test_it_is_dark_where_the_system_is(tabs: Tabs, served: Served) -> Non
         tab = await tabs.open(f"{served.http}/", color_scheme=scheme)
         colours.append(await tab.page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert colours == ["rgb(255, 255, 255)", "rgb(20, 22, 29)"]
-
-
-async def settled(conversations: Conversations, turn_id: str) -> None:
-    """Wait for the end of a turn."""
-    async for _ in conversations.follow(EVERYONE, turn_id):
-        pass

@@ -1,0 +1,49 @@
+// Shows what somebody wrote as text: never as HTML, with blocks of code apart.
+
+import { copy } from "./copy.js";
+import { button, element } from "./elements.js";
+
+const FENCE = /^```([^\n`]*)\n([\s\S]*?)(?:\n```[ \t]*$|(?![\s\S]))/gm;
+
+export function body(text) {
+  const made = element("div", "text");
+  made.dir = "auto";
+  made.append(new Text(text));
+  return made;
+}
+
+// The text of a message's content, which may be parts in OpenAI's shape.
+export function words(content) {
+  if (typeof content === "string") return content;
+  return content.map((part) => (part.type === "text" ? part.text : `[${part.type}]`)).join("\n");
+}
+
+// Sets text, with blocks of code apart. A text node and nothing else holds what somebody wrote.
+export function dress(into, text) {
+  const parts = [];
+  let done = 0;
+  for (const fence of text.matchAll(FENCE)) {
+    parts.push(new Text(text.slice(done, fence.index).replace(/\n$/, "")));
+    parts.push(codeBlock(fence[1].trim(), fence[2]));
+    done = fence.index + fence[0].length;
+    while (text[done] === "\n") done += 1;
+  }
+  parts.push(new Text(text.slice(done)));
+  into.replaceChildren(...parts);
+}
+
+function codeBlock(language, text) {
+  const block = element("div", "code");
+  const head = element("div", "code-head");
+  const name = element("span", "");
+  name.textContent = language;
+  head.append(name, button("Copy code", () => copy(text)));
+  const pre = element("pre", "");
+  const code = element("code", "");
+  code.textContent = text;
+  pre.dir = "ltr";
+  pre.tabIndex = 0; // it may have to be scrolled
+  pre.append(code);
+  block.append(head, pre);
+  return block;
+}

@@ -1,0 +1,193 @@
+"""The page's list of conversations, as a person uses it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from server.core.access.auth import EVERYONE
+from server.core.turns.questions import Ask
+from storage.sqlite.store import SQLiteStore
+from tests.clients.web.tabs import Tab, Tabs, settled
+from tests.support.access import locked
+from tests.support.fakes import Puppet
+from tests.support.live import Served, serve
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+
+#: Drops a file on the page, as a mouse would.
+DROP = """(text) => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([text], "dropped.json"));
+    document.body.dispatchEvent(new DragEvent("drop", {dataTransfer, bubbles: true}));
+}"""
+
+
+async def test_a_long_title_stays_in_its_place(tabs: Tabs, served: Served) -> None:
+    await served.conversations.create(EVERYONE, id="long", title="supercalifragilistic" * 10)
+    tab = await tabs.open(f"{served.http}/")
+    links = tab.page.get_by_role("navigation", name="Conversations").get_by_role("link")
+    await expect(links.first).to_contain_text("supercali")
+    inside = "bar => bar.scrollWidth <= bar.clientWidth"
+    assert await tab.page.locator("#sidebar").evaluate(inside)
+    phone = await tabs.open(f"{served.http}/#long", viewport={"width": 390, "height": 800})
+    await expect(phone.page.locator("#title")).to_contain_text("supercali")
+    assert await phone.page.locator("html").evaluate(inside)
+
+
+async def test_a_conversation_far_down_has_its_title_and_more_stays_more(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    for number in range(101):
+        await served.conversations.create(EVERYONE, id=f"c{number}", title=f"Number {number}")
+    tab = await tabs.open(f"{served.http}/#c0")
+    await expect(tab.page.get_by_role("heading", name="Number 0")).to_be_visible()
+    links = tab.page.get_by_role("navigation").get_by_role("listitem")
+    await expect(links).to_have_count(50)
+    await tab.page.get_by_role("button", name="Show more").click()
+    await expect(links).to_have_count(100)
+    upstream.answer("Hello")
+    await tab.page.get_by_role("button", name="New conversation").click()
+    await tab.ask("One more")
+    await expect(links.first).to_have_text("One more")
+    await expect(links).to_have_count(101)
+    await tab.page.get_by_role("button", name="Show more").click()
+    await expect(links).to_have_count(102)
+    await expect(links.last).to_have_text("Number 0")
+
+
+class TestBehindADoor:
+    @pytest_asyncio.fixture(loop_scope="module")
+    async def served(self, store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Served]:
+        async with serve(store, upstream, auth=locked("ada:good")) as server:
+            yield server
+
+    async def test_escape_does_not_shut_the_door_for_good(self, tab: Tab, upstream: Puppet) -> None:
+        door = tab.page.get_by_role("dialog", name="This server needs an API key")
+        for _ in range(3):
+            await expect(door).to_be_visible()
+            await tab.page.keyboard.press("Escape")
+        await door.get_by_role("textbox", name="API key").fill("good")
+        await tab.page.keyboard.press("Enter")
+        await expect(door).to_be_hidden()
+        upstream.answer("Hello")
+        await tab.ask("x")
+        await expect(tab.answers).to_have_text("Hello")
+
+
+async def test_the_conversation_shown_is_renamed(
+    tab: Tab, served: Served, upstream: Puppet
+) -> None:
+    upstream.answer("Red")
+    await tab.ask("Apples?")
+    await expect(tab.answers).to_have_text("Red")
+    await tab.page.get_by_role("button", name="Rename").click()
+    field = tab.page.get_by_role("dialog", name="Rename").get_by_role("textbox", name="Title")
+    await expect(field).to_have_value("Apples?")
+    await field.fill("Fruit")
+    await tab.page.get_by_role("button", name="Save").click()
+    links = tab.page.get_by_role("navigation", name="Conversations").get_by_role("link")
+    await expect(links.first).to_have_text("Fruit")
+    await expect(tab.page.get_by_role("heading", name="Fruit")).to_be_visible()
+    assert (await served.conversations.page(EVERYONE)).items[0].title == "Fruit"
+
+
+async def test_what_is_deleted_can_be_had_back_for_a_while(tabs: Tabs, served: Served) -> None:
+    for id_ in ("apples", "pears"):
+        await served.conversations.create(EVERYONE, id=id_, title=id_.title())
+    tab = await tabs.blank()
+    await tab.page.clock.install()
+    await tab.page.goto(f"{served.http}/#apples")
+    links = tab.page.locator("#conversations li")
+    delete = tab.page.get_by_role("button", name="Delete")
+    await delete.click()
+    await expect(links).to_have_text(["Pears", "Apples"])
+    await expect(links.last).to_be_hidden()
+    await tab.page.get_by_role("button", name="Undo").click()
+    await expect(links.last).to_be_visible()
+    await expect(tab.page.get_by_role("heading", name="Apples")).to_be_visible()
+    await delete.click()
+    async with tab.page.expect_response(lambda response: response.request.method == "DELETE"):
+        await tab.page.clock.fast_forward(10_000)
+    page = await served.conversations.page(EVERYONE)
+    assert [item.id for item in page.items] == ["pears"]
+
+
+async def test_what_was_deleted_is_gone_though_the_page_is_closed(
+    tabs: Tabs, served: Served
+) -> None:
+    await served.conversations.create(EVERYONE, id="apples", title="Apples")
+    tab = await tabs.open(f"{served.http}/#apples")
+    await tab.page.get_by_role("button", name="Delete").click()
+    await tab.page.reload()
+    links = tab.page.get_by_role("navigation").get_by_role("listitem")
+    await expect(tab.page.locator("#empty")).to_be_visible()
+    await expect(links).to_have_count(0)
+    assert (await served.conversations.page(EVERYONE)).items == ()
+
+
+@pytest.mark.parametrize("key", ["Control+k", "/"])
+async def test_a_message_is_found_and_opened_in_its_branch(
+    tabs: Tabs, served: Served, upstream: Puppet, key: str
+) -> None:
+    for answer in ("A russet apple", "Yellow"):
+        upstream.answer(answer)
+    for parent in (None, "root"):
+        question = Ask("Which?" if parent is None else "Lemons?", parent_id=parent)
+        turn = await served.conversations.ask(EVERYONE, "demo", question)
+        await settled(served.conversations, turn.id)
+    tab = await tabs.open(f"{served.http}/")
+    await expect(tab.page.locator("#empty")).to_be_visible()
+    await tab.page.locator("body").press(key)
+    found = tab.page.get_by_role("dialog", name="Search")
+    await found.get_by_role("textbox", name="Search").fill("russet")
+    await expect(found.get_by_role("option")).to_contain_text("A russet apple")
+    await expect(found.locator("mark")).to_have_text("russet")
+    await tab.page.keyboard.press("Enter")
+    await expect(found).to_have_count(0)
+    await expect(tab.questions).to_have_text("Which?")
+    focused = tab.page.locator("li:focus")
+    await expect(focused).to_contain_text("A russet apple")
+
+
+async def test_a_conversation_is_exported_and_a_file_is_imported_with_a_report(
+    tabs: Tabs, served: Served, upstream: Puppet, tmp_path: Path
+) -> None:
+    upstream.answer("Red")
+    turn = await served.conversations.ask(EVERYONE, "demo", Ask("Apples?"))
+    await settled(served.conversations, turn.id)
+    tab = await tabs.open(f"{served.http}/#demo")
+    await tab.page.get_by_role("button", name="Export").click()
+    async with tab.page.expect_download() as downloading:
+        await tab.page.get_by_role("button", name="JSON, with every branch").click()
+    file = tmp_path / (await downloading.value).suggested_filename
+    await (await downloading.value).save_as(file)
+    assert json.loads(file.read_bytes())["conversations"][0]["id"] == "demo"
+    await served.conversations.delete(EVERYONE, "demo")
+    await tab.page.locator("#files").set_input_files(file)
+    report = tab.page.get_by_role("dialog", name="Import").get_by_role("status")
+    await expect(report).to_have_text("Imported 1, unchanged 0, failed 0.")
+    await tab.page.keyboard.press("Escape")
+    await tab.page.evaluate(DROP, file.read_text())
+    await expect(report).to_have_text("Imported 0, unchanged 1, failed 0.")
+    assert (await served.conversations.get(EVERYONE, "demo")).title == "Apples?"
+
+
+async def test_the_meter_shows_what_would_be_sent(tab: Tab, upstream: Puppet) -> None:
+    upstream.answer("Red")
+    await tab.ask("Apples?")
+    meter = tab.page.get_by_role("button", name="Context")
+    await expect(meter).to_have_text("1 %")
+    await tab.page.get_by_role("textbox", name="Your question").fill("And pears?")
+    await meter.click()
+    told = tab.page.get_by_role("dialog", name="Context")
+    await expect(told.get_by_role("row")).to_contain_text(
+        ["Tokens", "user: Apples?", "assistant: Red", "user: And pears?"]
+    )
+    await expect(told).to_contain_text("3 messages")
