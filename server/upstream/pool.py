@@ -17,7 +17,14 @@ from server.tokens.models import model as known_model
 from server.upstream.bodies import one, start_of
 from server.upstream.count import TokenCounter
 from server.upstream.health import Health, State
-from server.upstream.model_info import ModelInfo, Named, counter_for, find, window_of
+from server.upstream.model_info import (
+    Counter,
+    ModelInfo,
+    Named,
+    counter_for,
+    find,
+    window_of,
+)
 from server.upstream.model_list import GOOD_SECONDS, ModelList
 from server.upstream.port import (
     Call,
@@ -199,7 +206,7 @@ class UpstreamPool:
         for place, own_name in self._choice(prompt.model):
             begun = False
             place.health.tried()
-            asked = _asked(place.member, prompt, own_name)
+            asked = place.telling(_asked(place.member, prompt, own_name))
             try:
                 async with aclosing(place.member.upstream.complete(asked)) as pieces:  # type: ignore[type-var]
                     async for piece in pieces:
@@ -347,6 +354,13 @@ class _Rank:
         return self.member.own_name(model) is not None and (
             model in own or self.model_list.has(model)
         )
+
+    def telling(self, prompt: Prompt) -> Prompt:
+        """Return a prompt that has llama.cpp tell how far it has read it: a sign of life."""
+        listed = find(self.model_list.known, prompt.model) or {}
+        if counter_for(self.member.named(prompt.model), listed) is not Counter.LLAMA_CPP:
+            return prompt
+        return replace(prompt, extra={**prompt.extra, "return_progress": True})
 
     def worked(self) -> bool:
         self.health.worked()

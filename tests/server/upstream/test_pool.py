@@ -308,6 +308,24 @@ class TestConversations:
                 break
         assert puppet.closed == 1
 
+    async def test_llama_cpp_is_asked_to_tell_how_far_it_has_read(self) -> None:
+        class Llama(Speaker):
+            async def models(self) -> Sequence[Mapping[str, Any]]:
+                return [{**one, "owned_by": "llamacpp"} for one in await super().models()]
+
+        speakers = {"llama": Llama(), "other": Speaker()}
+        for speaker in speakers.values():
+            speaker.listed = ("m",)
+        puppets = {name: Puppet() for name in speakers}
+        for name, puppet in puppets.items():
+            puppet.answer("one").answer("two")
+            upstreams = UpstreamPool([member(name, speakers[name], upstream=puppet)])
+            await told(upstreams)
+            await upstreams.info("m")
+            await told(upstreams)
+        sent = {name: [p.extra for p in puppet.prompts] for name, puppet in puppets.items()}
+        assert sent == {"llama": [{}, {"return_progress": True}], "other": [{}, {}]}
+
 
 class TestRest:
     async def test_one_that_keeps_failing_is_left_alone_and_tried_again(self) -> None:
