@@ -186,10 +186,13 @@ class Child:
 
     def _connect(self, address: str) -> None:
         bounds = Bounds(total=PATIENCE, first_byte=PATIENCE, between=PATIENCE)
-        self._root = UpstreamClient(api_key=self._key, base_url=f"{address}/", name=self._name)
+        # No connection is kept: it may close one as the next call begins, and a new one is cheap.
+        self._root = UpstreamClient(
+            api_key=self._key, base_url=f"{address}/", name=self._name, kept=0
+        )
         address = f"{address}/v1"
         self.speaker = UpstreamClient(
-            api_key=self._key, base_url=address, name=self._name, bounds=bounds
+            api_key=self._key, base_url=address, name=self._name, bounds=bounds, kept=0
         )
         self.upstream = Answering(self.speaker, total=PATIENCE, loading=0, retries=Retries(0))
         self._connected = True
