@@ -62,7 +62,7 @@ function entitle(title) {
 // The conversation shown
 
 // Shows a conversation: the branch that goes on, or the one that a message is in.
-async function show(id, message = null) {
+async function show({ id, message }) {
   if (shown.id && id !== shown.id) line.send({ type: "unwatch", conversation_id: shown.id });
   if (shown.id === id) remember(thread.ids);
   else {
@@ -99,7 +99,7 @@ async function pointAt(message) {
 
 async function turnTo(message, by) {
   history.pushState(null, "", placeOf(shown.id, message));
-  await show(shown.id, message);
+  await show({ id: shown.id, message });
   thread.find(message)?.querySelector(`[data-does=${by}]:enabled`)?.focus();
 }
 
@@ -353,12 +353,7 @@ function listen() {
   $("more").addEventListener("click", () => attempt(sidebar.readMore()));
   $("earlier").addEventListener("click", () => attempt(earlier()));
   addEventListener("keydown", escaped);
-  addEventListener("hashchange", () => attempt(go()));
-}
-
-async function go() {
-  const { id, message } = addressed();
-  await show(id, message);
+  addEventListener("hashchange", () => attempt(show(addressed())));
 }
 
 function attempt(work) {
@@ -394,7 +389,7 @@ async function begin() {
   line = new Line(url, key, { up, down, refused, frame: hear });
   await sidebar.read();
   line.open();
-  await go();
+  await show(addressed());
 }
 
 const begun = begin();
