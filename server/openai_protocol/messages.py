@@ -87,12 +87,17 @@ def _calls(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def _said(parts: list[dict[str, Any]], refused: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what an assistant said: OpenAI takes a refusal in a field of its own always."""
-    if not refused:
-        return {"content": parts or None}
+    """Return what an assistant said, one text as a string: OpenAI takes a refusal in a field of
+    its own always.
+    """
     told = "".join(str(part.get("refusal") or "") for part in refused)
-    texts = [part for part in parts if part.get("text")]
-    return {"content": texts or None, "refusal": told}
+    texts = [part for part in parts if part.get("text")] if refused else parts
+    field = {"refusal": told} if refused else {}
+    match texts:
+        case [{"type": "text", "text": str(text), **rest}] if not rest:
+            return {"content": text, **field}
+        case _:
+            return {"content": texts or None, **field}
 
 
 def _called(calls: list[dict[str, Any]]) -> dict[str, Any]:

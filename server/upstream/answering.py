@@ -199,7 +199,7 @@ class _Answer:
         choice = chunk["choices"][0]
         if reason := choice["finish_reason"]:
             self._reason = word(reason)
-        said = text_of(choice)
+        said = text_of(choice) or _refusal_in(choice)
         return self._told(self._letters.push(said)) if said else ""
 
     def close(self) -> str:
@@ -212,6 +212,12 @@ class _Answer:
             self._bare = bool(text)
         self.begun = self.begun or bool(text)
         return text
+
+
+def _refusal_in(choice: Mapping[str, Any]) -> str:
+    """Return what a chunk says of a refusal, which is an answer too: the model's own words."""
+    refusal = (choice.get("delta") or {}).get("refusal")
+    return refusal if isinstance(refusal, str) else ""
 
 
 def _is_chat(prompt: Prompt) -> bool:

@@ -137,7 +137,8 @@ NEUTRAL = {
     *("on_disconnect", "stream", "character", "instruction_template", "prompt_template"),
     *("system_prompt", "metadata", "truncation", "content", "content_json", "role", "roles"),
     *("created_after", "created_before", "idempotency_key", "api_key", "parts", "clear"),
-    *("format", "verbose", "order", "api-version"),
+    *("format", "verbose", "order", "api-version", "extra", "prompt_batch_size"),
+    *("top_k", "min_p", "repeat_penalty", "repeat_penality", "repeat_last_n"),
 }
 
 #: The bodies of REST's calls; a new call needs one.

@@ -6,7 +6,8 @@ import json
 from collections.abc import AsyncIterator
 
 from server.core.archive import pages
-from storage.model import Content, Conversation, Role
+from server.openai_protocol.messages import is_answer_to_a_call, message_of
+from storage.model import Content, Conversation, PromptMessage, Role
 from storage.port import Store
 
 
@@ -15,14 +16,14 @@ async def write(
 ) -> AsyncIterator[bytes]:
     """Yield the branch that ends in each head, under the system prompt.
 
-    What tools said is left out, and a conversation in which nobody else said anything.
+    What a tool said that answers no call is left out, and a conversation of nothing else.
     """
     async for conversation in conversations:
         prompt = conversation.system_prompt
         before = b'{"messages":[' + (_line(Role.SYSTEM, prompt) + b"," if prompt else b"")
         begun = False
         async for message in pages.branch(store, owner, conversation):
-            if message.role is not Role.TOOL:
+            if message.role is not Role.TOOL or is_answer_to_a_call(message.content):
                 yield (b"," if begun else before) + _line(message.role, message.content)
                 begun = True
         if begun:
@@ -30,5 +31,5 @@ async def write(
 
 
 def _line(role: Role, content: Content) -> bytes:
-    told = content if isinstance(content, str) else [dict(part) for part in content]
-    return json.dumps({"role": role.value, "content": told}, ensure_ascii=False).encode()
+    told = message_of(PromptMessage(role, content))
+    return json.dumps(told, ensure_ascii=False, default=dict).encode()

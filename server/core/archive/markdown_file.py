@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from server.core.archive import pages
 from storage.model import Content, Conversation, Message
@@ -46,5 +47,17 @@ def _paragraphs(content: Content) -> Iterator[str]:
                 yield text
             case {"type": "image_url", "image_url": {"url": str(url)}} if url.startswith("http"):
                 yield f"![image]({url})"
+            case {"type": "refusal", "refusal": str(refusal)}:
+                yield refusal
+            case {"type": "function" | "custom" as kind} if isinstance(part.get(kind), Mapping):
+                yield from _called(part[kind])
             case _:
                 yield f"*({part.get('type')})*"
+
+
+def _called(call: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a call's name, and what it is called with as a block of code."""
+    yield f"*calls {call.get('name')}*"
+    given = str(call.get("arguments") or call.get("input") or "")
+    if given:
+        yield "\n".join(f"    {line}" for line in given.splitlines())

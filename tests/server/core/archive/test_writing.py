@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,47 @@ async def test_markdown_for_reading(store: SQLiteStore) -> None:
         "\n---\n\n"
         "# late\n\n*1970-01-01 00:02 UTC*\n\n"
         "## User\n\nHello\n"
+    )
+
+
+LOOK = {"name": "look", "arguments": '{\n"city": "Oslo"}'}
+CALL: dict[str, Any] = {"type": "function", "id": "call_1", "function": LOOK}
+WITH_TOOLS = [
+    message("u", content="Weather?"),
+    message("a", parent="u", role=Role.ASSISTANT, content=[{"type": "text", "text": "So."}, CALL]),
+    message(
+        "t",
+        parent="a",
+        role=Role.TOOL,
+        content=[{"type": "text", "text": "18 C", "tool_call_id": "call_1"}],
+    ),
+    message("b", parent="t", role=Role.ASSISTANT, content=[{"type": "refusal", "refusal": "No."}]),
+]
+
+
+async def test_lines_for_training_have_calls_and_results_in_openais_shape(
+    store: SQLiteStore,
+) -> None:
+    await keep(store, "c", 1, *WITH_TOOLS)
+    (line,) = (await exported(store, "jsonl")).splitlines()
+    assert json.loads(line)["messages"] == [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": "So.", "tool_calls": [CALL]},
+        {"role": "tool", "content": "18 C", "tool_call_id": "call_1"},
+        {"role": "assistant", "content": None, "refusal": "No."},
+    ]
+
+
+async def test_markdown_names_calls_and_what_they_are_called_with(store: SQLiteStore) -> None:
+    custom = {"type": "custom", "id": "x", "custom": {"name": "run", "input": "ls"}}
+    last = message("c", parent="b", role=Role.ASSISTANT, content=[custom, {"type": "function"}])
+    await keep(store, "c", 1, *WITH_TOOLS, last)
+    said = (await exported(store, "markdown")).decode().partition("## Assistant")[2]
+    assert said == (
+        '\n\nSo.\n\n*calls look*\n\n    {\n    "city": "Oslo"}\n\n'
+        "## Tool\n\n18 C\n\n"
+        "## Assistant\n\nNo.\n\n"
+        "## Assistant\n\n*calls run*\n\n    ls\n\n*(function)*\n"
     )
 
 

@@ -297,7 +297,9 @@ class TestStreamsFromChat:
         served, upstream = pair
         upstream.script(CHAT_ONLY, fail(400, "This model's maximum context length is 5"))
         body = {"model": MODEL, "prompt": "x", "stream": True}
-        error_of(await served.client.post("/v1/completions", json=body), 400)
+        error_of(
+            await served.client.post("/v1/completions", json=body), 400, "context_length_exceeded"
+        )
 
     async def test_a_client_that_leaves_stops_it(self, pair: Pair) -> None:
         served, upstream = pair
