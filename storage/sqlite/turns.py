@@ -14,6 +14,7 @@ from storage.port import (
     Outcome,
     Piece,
 )
+from storage.spending import cost
 from storage.sqlite import conversations, rows, usage
 
 #: How long an idempotency key stands for its turn, in microseconds: a day.
@@ -117,7 +118,7 @@ def end(connection: sqlite3.Connection, owner: str, turn_id: str, outcome: Outco
     if outcome.text or outcome.status is Status.COMPLETED:
         answer = _insert_answer(connection, owner, running, outcome)
     settle(connection, key, outcome, answer)
-    usage.spend(connection, owner, usage.cost(running, outcome), outcome.ended_at)
+    usage.spend(connection, owner, cost(running, outcome), outcome.ended_at)
     connection.execute("DELETE FROM checkpoints WHERE turn = ?", (key,))
     return turn(connection, owner, turn_id)
 

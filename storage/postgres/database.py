@@ -1,0 +1,242 @@
+"""A pool of connections to PostgreSQL: each statement is a transaction, and none is cut short."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+
+from storage.port import StoreError, UnavailableError
+from storage.postgres.escapes import kept, plain
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+#: Seconds for a connection to be made, for one to be free, and for an answer to a statement.
+CONNECT_SECONDS = 5.0
+ACQUIRE_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
+#: How many connections a server has, where its URL does not say.
+POOL_SIZE = 10
+#: How often a statement is tried that the database took back, as one of two that wait for
+#: each other.
+TRIES = 5
+#: What a pooler that hands a connection on after each transaction answers where a statement was
+#: prepared on another; nothing was done then.
+_LOST_STATEMENT = (
+    asyncpg.InvalidSQLStatementNameError,
+    asyncpg.DuplicatePreparedStatementError,
+    asyncpg.ProtocolViolationError,
+)
+#: Classes of SQLSTATE that say that the database is away, full, read-only or being stopped.
+_AWAY = ("08", "25006", "28", "3D", "40", "53", "55P03", "57", "58", "F0", "XX")
+
+
+class LostError(UnavailableError):
+    """The answer to a statement did not come: whether it was done is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a database is, as its URL says, and what of it is ours and not PostgreSQL's."""
+
+    url: str
+    pool_size: int = POOL_SIZE
+    #: how many statements stay prepared on a connection; 0 for a pooler that cannot keep them
+    statements: int = 100
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password and without what else may be secret in it."""
+        parts = urlsplit(self.url)
+        user, at, where = parts.netloc.rpartition("@")
+        return f"{parts.scheme}://{user.partition(':')[0]}{at}{where}{parts.path}"
+
+
+def address(url: str) -> Address:
+    """Read a URL as libpq does, and `pool_size` and `statement_cache_size` besides.
+
+    Raises ValueError, whose text does not repeat the URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise ValueError("must be postgresql://USER@HOST/DATABASE")
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    ours = {name: value for name, value in pairs if name in ("pool_size", "statement_cache_size")}
+    if not all(value.isascii() and value.isdigit() for value in ours.values()):
+        raise ValueError(f"{' and '.join(ours)} must be numbers")
+    theirs = urlencode([pair for pair in pairs if pair[0] not in ours])
+    size = int(ours.get("pool_size", POOL_SIZE))
+    if size < 1:
+        raise ValueError("pool_size must be 1 or more")
+    plain_url = urlunsplit((parts.scheme, parts.netloc, parts.path, theirs, ""))
+    return Address(plain_url, size, int(ours.get("statement_cache_size", 100)))
+
+
+async def connect(where: Address, **more: Any) -> asyncpg.Connection[asyncpg.Record]:
+    """Open a connection of its own; the caller closes it. Raises UnavailableError."""
+    options = {"timeout": CONNECT_SECONDS, "statement_cache_size": 0} | more
+    try:
+        return await asyncpg.connect(
+            where.url, server_settings={"application_name": "trialogue"}, **options
+        )
+    except Exception as error:
+        raise renamed(error) from error
+
+
+class Database:
+    """Runs statements, each in a transaction of its own that is over when it is answered.
+
+    A caller that is cancelled stops waiting; its statement is done all the same. So no transaction
+    is ever open while we do something else, and one that is paused holds no lock.
+    """
+
+    def __init__(self, where: Address) -> None:
+        self.where = where
+        self._statements = where.statements
+        self._running: set[asyncio.Task[Any]] = set()
+        self._replaced: list[asyncpg.Pool[asyncpg.Record]] = []
+        self._closed = False
+
+    async def open(self) -> None:
+        """Open the pool; a connection is made when the first statement wants one."""
+        self._pool = await self._new_pool()
+
+    async def close(self) -> None:
+        """Wait for what is being done, then close every connection."""
+        self._closed = True
+        await asyncio.gather(*self._running, return_exceptions=True)
+        for pool in (*self._replaced, self._pool):
+            with suppress(Exception):
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await pool.close()
+            pool.terminate()
+
+    @property
+    def waiting(self) -> int:
+        """How many statements are not answered yet."""
+        return len(self._running)
+
+    async def rows(self, sql: str, *values: Any) -> Sequence[Row]:
+        """Run one statement and return its rows. Raises UnavailableError."""
+        return await self.finish(self._tried(sql, values))
+
+    async def row(self, sql: str, *values: Any) -> Row | None:
+        """Run one statement and return its first row, if it has one."""
+        found = await self.rows(sql, *values)
+        return found[0] if found else None
+
+    async def run(self, sql: str, *values: Any) -> None:
+        """Run one statement."""
+        await self.rows(sql, *values)
+
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do work to its end, also where the caller is cancelled meanwhile."""
+        if self._closed:
+            work.close()
+            raise UnavailableError("The database is closed.")
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; nobody may have
+
+    async def _tried(self, sql: str, values: Sequence[Any]) -> Sequence[Row]:
+        given = [kept(value) for value in values]
+        for tried in range(1, TRIES + 1):
+            try:
+                return await self._once(sql, given)
+            except _LOST_STATEMENT as error:
+                if self._statements == 0:
+                    raise renamed(error) from error
+                await self._prepare_no_more()
+            except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
+                if tried == TRIES:
+                    raise renamed(error) from error
+            except Exception as error:
+                known = renamed(error)
+                if known is error:
+                    raise
+                raise known from error
+        return await self._once(sql, given)
+
+    async def _once(self, sql: str, values: Sequence[Any]) -> Sequence[Row]:
+        async with self._connection() as connection:
+            try:
+                found = await connection.fetch(sql, *values)
+            except (OSError, TimeoutError, asyncpg.ConnectionDoesNotExistError) as error:
+                raise LostError(f"The database does not answer: {_said(error)}.") from error
+        return [tuple(map(plain, record.values())) for record in found]
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        pool = self._pool
+        connection = await pool.acquire(timeout=ACQUIRE_SECONDS)
+        try:
+            yield connection
+        finally:
+            with suppress(Exception):  # it is thrown away then
+                await pool.release(connection, timeout=CONNECT_SECONDS)
+
+    async def _prepare_no_more(self) -> None:
+        """Begin anew with connections on which nothing stays prepared."""
+        if self._statements:
+            self._statements = 0
+            fresh = await self._new_pool()
+            self._replaced.append(self._pool)
+            self._pool = fresh
+
+    async def _new_pool(self) -> asyncpg.Pool[asyncpg.Record]:
+        pool = asyncpg.create_pool(
+            self.where.url,
+            min_size=0,
+            max_size=self.where.pool_size,
+            timeout=CONNECT_SECONDS,
+            command_timeout=ANSWER_SECONDS,
+            statement_cache_size=self._statements,
+            reset=_nothing,
+            server_settings={"application_name": "trialogue"},
+        )
+        await pool
+        return pool
+
+
+async def _nothing(_: Any) -> None:
+    """Reset nothing: no statement of ours leaves anything behind, and it is a round trip."""
+
+
+def renamed(error: Exception) -> Exception:
+    """Return PostgreSQL's troubles as ours; errors of our own and bugs as they are."""
+    match error:
+        case StoreError() | asyncpg.DataError():
+            return error
+        case asyncpg.PostgresError(sqlstate=str(state)) if state.startswith(_AWAY):
+            return UnavailableError(f"The database cannot be used now: {_said(error)}.")
+        case (
+            OSError()
+            | TimeoutError()
+            | asyncpg.InterfaceError()
+            | asyncpg.InternalClientError()
+            | asyncpg.InvalidSQLStatementNameError()
+            | asyncpg.DuplicatePreparedStatementError()
+        ):
+            return UnavailableError(f"The database cannot be used now: {_said(error)}.")
+    return error
+
+
+def _said(error: Exception) -> str:
+    """Return what is wrong in few words, without what a statement was given."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return "it did not answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).partition("\n")[0].rstrip(".")
