@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -31,8 +33,8 @@ TRIES = 5
 _LOST_STATEMENT = (
     asyncpg.InvalidSQLStatementNameError,
     asyncpg.DuplicatePreparedStatementError,
-    asyncpg.ProtocolViolationError,
 )
+_NAMED = re.compile(r"(?<!:):([a-z_]\w*)")
 #: Classes of SQLSTATE that say that the database is away, full, read-only or being stopped.
 _AWAY = ("08", "25006", "28", "3D", "40", "53", "55P03", "57", "58", "F0", "XX")
 
@@ -122,18 +124,18 @@ class Database:
         """How many statements are not answered yet."""
         return len(self._running)
 
-    async def rows(self, sql: str, *values: Any) -> Sequence[Row]:
-        """Run one statement and return its rows. Raises UnavailableError."""
-        return await self.finish(self._tried(sql, values))
+    async def rows(self, sql: str, **values: Any) -> Sequence[Row]:
+        """Run one statement, whose `:name` are these values, and return its rows.
 
-    async def row(self, sql: str, *values: Any) -> Row | None:
+        Raises UnavailableError, and PostgreSQL's own errors where a constraint refuses something.
+        """
+        positional, names = compiled(sql)
+        return await self.finish(self._tried(positional, [kept(values[name]) for name in names]))
+
+    async def row(self, sql: str, **values: Any) -> Row | None:
         """Run one statement and return its first row, if it has one."""
-        found = await self.rows(sql, *values)
+        found = await self.rows(sql, **values)
         return found[0] if found else None
-
-    async def run(self, sql: str, *values: Any) -> None:
-        """Run one statement."""
-        await self.rows(sql, *values)
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work to its end, also where the caller is cancelled meanwhile."""
@@ -151,10 +153,9 @@ class Database:
             task.exception()  # whoever waited has it; nobody may have
 
     async def _tried(self, sql: str, values: Sequence[Any]) -> Sequence[Row]:
-        given = [kept(value) for value in values]
         for tried in range(1, TRIES + 1):
             try:
-                return await self._once(sql, given)
+                return await self._once(sql, values)
             except _LOST_STATEMENT as error:
                 if self._statements == 0:
                     raise renamed(error) from error
@@ -167,7 +168,7 @@ class Database:
                 if known is error:
                     raise
                 raise known from error
-        return await self._once(sql, given)
+        return await self._once(sql, values)
 
     async def _once(self, sql: str, values: Sequence[Any]) -> Sequence[Row]:
         async with self._connection() as connection:
@@ -208,6 +209,14 @@ class Database:
         )
         await pool
         return pool
+
+
+@lru_cache(maxsize=512)
+def compiled(sql: str) -> tuple[str, Sequence[str]]:
+    """Return a statement with `$1` in the place of its first `:name` and so on, and the names."""
+    names = list(dict.fromkeys(_NAMED.findall(sql)))
+    places = {name: f"${place}" for place, name in enumerate(names, start=1)}
+    return _NAMED.sub(lambda found: places[found[1]], sql), names
 
 
 async def _nothing(_: Any) -> None:

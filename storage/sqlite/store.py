@@ -23,6 +23,7 @@ from storage.model import (
     UpstreamObject,
 )
 from storage.port import Claim, Outcome, Piece, UnavailableError
+from storage.portions import portions
 from storage.sqlite import (
     completions,
     conversations,
@@ -33,7 +34,7 @@ from storage.sqlite import (
     upstream_objects,
     usage,
 )
-from storage.sqlite.bulk import Bulk, portions
+from storage.sqlite.bulk import Bulk
 from storage.sqlite.file_identity import Presence
 from storage.sqlite.files import room
 from storage.sqlite.group_commit import Connection, GroupCommit, renamed
@@ -238,7 +239,7 @@ class SQLiteStore:
         )
 
     async def checkpoint(self, pieces: Sequence[Piece]) -> None:
-        for part in portions(pieces, PIECES_AT_ONCE):
+        for part in portions(pieces, PIECES_AT_ONCE, conversations.STEP_CHARACTERS):
             await self._writer.write(partial(turns.checkpoint, pieces=part))
 
     async def end(self, owner: str, turn_id: str, outcome: Outcome) -> Turn:

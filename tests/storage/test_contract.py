@@ -1,6 +1,8 @@
-"""Runs the store's contract on SQLite; another adapter does the same with a `store` of its own."""
+"""Runs the store's contract on every adapter: all of it on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
+
+import pytest
 
 from tests.storage.contract import (
     completions,
@@ -11,6 +13,8 @@ from tests.storage.contract import (
     turns,
     usage,
 )
+
+pytestmark = pytest.mark.parametrize("store", ["sqlite", "postgres_url"], indirect=True)
 
 
 class TestIsolation(owners.Isolation): ...

@@ -16,6 +16,8 @@ CREATE TABLE conversations (
     truncation text NOT NULL,
     head bigint,
     message_count bigint NOT NULL DEFAULT 0,
+    -- whether a turn runs: who waits for the row's lock reads it anew, and no other table
+    running boolean NOT NULL DEFAULT false,
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,
     -- when the last step of an import was taken; null where none is being taken
