@@ -100,18 +100,23 @@ class Database:
 
     def __init__(self, where: Address) -> None:
         self.where = where
-        self._statements = where.statements
+        self._prepares = where.statements > 0
+        self._replacing = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
+        self._beside: set[asyncio.Task[None]] = set()
         self._replaced: list[asyncpg.Pool[asyncpg.Record]] = []
         self._closed = False
 
     async def open(self) -> None:
         """Open the pool; a connection is made when the first statement wants one."""
-        self._pool = await self._new_pool()
+        self._pool = await self._new_pool(statements=self.where.statements)
 
     async def close(self) -> None:
         """Wait for what is being done, then close every connection."""
         self._closed = True
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
         await asyncio.gather(*self._running, return_exceptions=True)
         for pool in (*self._replaced, self._pool):
             with suppress(Exception):
@@ -147,17 +152,25 @@ class Database:
         task.add_done_callback(self._done)
         return await asyncio.shield(task)
 
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do work beside, until the database is closed."""
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._done)
+
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
+        self._beside.discard(task)
         if not task.cancelled():
             task.exception()  # whoever waited has it; nobody may have
 
     async def _tried(self, sql: str, values: Sequence[Any]) -> Sequence[Row]:
         for tried in range(1, TRIES + 1):
+            prepares = self._prepares
             try:
                 return await self._once(sql, values)
             except _LOST_STATEMENT as error:
-                if self._statements == 0:
+                if not prepares:
                     raise renamed(error) from error
                 await self._prepare_no_more()
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
@@ -190,20 +203,20 @@ class Database:
 
     async def _prepare_no_more(self) -> None:
         """Begin anew with connections on which nothing stays prepared."""
-        if self._statements:
-            self._statements = 0
-            fresh = await self._new_pool()
-            self._replaced.append(self._pool)
-            self._pool = fresh
+        async with self._replacing:
+            if self._prepares:
+                fresh = await self._new_pool(statements=0)
+                self._replaced.append(self._pool)
+                self._pool, self._prepares = fresh, False
 
-    async def _new_pool(self) -> asyncpg.Pool[asyncpg.Record]:
+    async def _new_pool(self, *, statements: int) -> asyncpg.Pool[asyncpg.Record]:
         pool = asyncpg.create_pool(
             self.where.url,
             min_size=0,
             max_size=self.where.pool_size,
             timeout=CONNECT_SECONDS,
             command_timeout=ANSWER_SECONDS,
-            statement_cache_size=self._statements,
+            statement_cache_size=statements,
             reset=_nothing,
             server_settings={"application_name": "trialogue"},
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from types import EllipsisType
 from typing import Any
 
 from storage.model import (
@@ -19,6 +20,7 @@ from storage.model import (
 from storage.port import Claim, Outcome, Piece
 from storage.portions import portions
 from storage.postgres import (
+    beginning,
     completions,
     conversations,
     messages,
@@ -166,10 +168,12 @@ class PostgresStore:
         title: str = "",
         claim: Claim | None = None,
         before: Sequence[Message] = (),
+        head: str | EllipsisType | None = ...,
     ) -> Turn:
-        return await turns.begin(
-            self._db, owner, turn, question, conversation, title, claim, before
+        work = beginning.begin(
+            self._db, owner, turn, question, conversation, title, claim, before, head
         )
+        return await self._db.finish(work)
 
     async def checkpoint(self, pieces: Sequence[Piece]) -> None:
         for part in portions(pieces, PIECES_AT_ONCE, CHARACTERS_AT_ONCE):

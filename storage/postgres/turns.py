@@ -1,4 +1,4 @@
-"""Turns of PostgreSQL: begun, checkpointed and ended, each by one statement.
+"""Turns of PostgreSQL: checkpointed and ended by one statement each, and read.
 
 Whoever writes in a conversation locks its row first, so that none waits for another in a circle.
 """
@@ -6,23 +6,19 @@ Whoever writes in a conversation locks its row first, so that none waits for ano
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from random import randrange
 from typing import Any
 
-import asyncpg
-
 from storage import rows
-from storage.model import ContextUse, Conversation, Failure, Message, Status, Turn
+from storage.model import ContextUse, Failure, Status, Turn
 from storage.port import (
-    BusyError,
     Claim,
     IdempotencyMismatchError,
     NotFoundError,
     Outcome,
     Piece,
 )
-from storage.postgres import conversations, messages, terms
+from storage.postgres import conversations, messages
 from storage.postgres.database import Database
 from storage.postgres.selections import TURN
 from storage.ranking import text_of
@@ -30,160 +26,8 @@ from storage.spending import DAY, MOST
 
 #: How long an idempotency key stands for its turn, in microseconds: a day.
 CLAIM_LIFETIME = 24 * 3600 * 1_000_000
-#: How many keys that have outlived theirs a new one takes away with it.
-FORGOTTEN_AT_ONCE = 20
 #: How many rows an owner's day of tokens is spread over.
 SLOTS = 16
-
-_HELD = """
-held AS MATERIALIZED (
-    SELECT key FROM conversations WHERE owner = :owner AND id = :conversation FOR NO KEY UPDATE
-), ready AS MATERIALIZED (SELECT count(*) FROM held)"""
-_ASKED = "(SELECT max(key) FROM numbered)"
-_UNTITLED = "(c.title = '' AND c.message_count = 0 AND :entitles::boolean)"
-#: What a beginning changes in a conversation that is there.
-_SETS = f"""
-    title = CASE WHEN {_UNTITLED} THEN :new_title ELSE c.title END,
-    words = CASE WHEN {_UNTITLED} THEN :new_words::text::tsvector ELSE c.words END,
-    head = COALESCE({_ASKED}, c.head),
-    message_count = c.message_count + (SELECT count(*) FROM numbered),
-    updated_at = CASE WHEN {_ASKED} IS NULL THEN c.updated_at ELSE :now::bigint END,
-    running = true"""
-_THERE = f"""
-there AS (
-    UPDATE conversations c SET {_SETS} FROM held
-    WHERE c.key = held.key AND c.owner = :owner RETURNING c.key
-)"""
-_MADE = f"""
-there AS (
-    INSERT INTO conversations AS c (owner, id, title, words, system_prompt, model, metadata,
-        truncation, created_at, updated_at, head, message_count, running)
-    SELECT :owner, :conversation, :title, :title_words::text::tsvector, :system_prompt, :model,
-        :metadata, :truncation, :made_at::bigint,
-        CASE WHEN {_ASKED} IS NULL THEN :updated_at::bigint ELSE :now::bigint END,
-        {_ASKED}, (SELECT count(*) FROM numbered), true
-    ON CONFLICT (owner, id) DO UPDATE SET {_SETS},
-        system_prompt = CASE c.message_count WHEN 0 THEN excluded.system_prompt
-            ELSE c.system_prompt END,
-        model = CASE c.message_count WHEN 0 THEN excluded.model ELSE c.model END
-    RETURNING c.key
-)"""
-_BEGUN = """
-begun AS (
-    INSERT INTO turns (conversation, owner, id, status, model, question, context_window,
-        context_budget, context_prompt_tokens, context_included, context_trimmed, created_at)
-    SELECT there.key, :owner, :turn, :status, :turn_model,
-        COALESCE((SELECT key FROM kept WHERE id = :question), (
-            SELECT m.key FROM messages m
-            WHERE m.owner = :owner AND m.id = :again AND m.conversation = there.key
-        )),
-        :window::bigint, :budget::bigint, :prompt_tokens::bigint, :included::bigint,
-        :trimmed::bigint, :now::bigint
-    FROM there RETURNING key
-)"""
-#: A claim that is another turn's is refused by the key of the table.
-_CLAIMED = f"""
-outlived AS (
-    DELETE FROM claims USING (
-        SELECT owner, key FROM claims
-        WHERE created_at <= :outlived AND (owner, key) <> (:owner, :claim)
-        ORDER BY created_at LIMIT {FORGOTTEN_AT_ONCE} FOR UPDATE SKIP LOCKED
-    ) old WHERE claims.owner = old.owner AND claims.key = old.key
-), reclaimed AS (
-    UPDATE claims SET turn = begun.key, fingerprint = :fingerprint, created_at = :claimed_at
-    FROM begun WHERE claims.owner = :owner AND claims.key = :claim AND (
-        claims.created_at <= :outlived OR EXISTS (
-            SELECT FROM turns t JOIN conversations c ON c.key = t.conversation
-            WHERE t.key = claims.turn AND c.owner <> t.owner
-        ) OR claims.fingerprint = :fingerprint AND EXISTS (
-            SELECT FROM turns t WHERE t.key = claims.turn AND t.status = 'interrupted'
-        )
-    ) RETURNING 1
-), claimed AS (
-    INSERT INTO claims (owner, key, fingerprint, turn, created_at)
-    SELECT :owner, :claim, :fingerprint, begun.key, :claimed_at::bigint FROM begun
-    WHERE NOT EXISTS (SELECT FROM reclaimed)
-)"""
-_TOLD = """
-SELECT (SELECT key FROM begun), (
-    SELECT p.id FROM messages m JOIN messages p ON p.key = m.parent
-    WHERE m.owner = :owner AND m.id = :again
-)"""
-
-
-async def begin(
-    db: Database,
-    owner: str,
-    new: Turn,
-    question: Message | None,
-    make: Conversation | None,
-    title: str,
-    claim: Claim | None,
-    before: Sequence[Message],
-) -> Turn:
-    """Keep a running turn and all that comes with it; a constraint refuses what does not fit."""
-    parts = [_HELD, messages.NUMBERED, _MADE if make else _THERE, messages.KEPT, _BEGUN]
-    sql = f"WITH {', '.join([*parts, _CLAIMED] if claim else parts)} {_TOLD}"
-    said = [*before, question] if question else [*before]
-    entitles = bool(question and title)
-    values = {
-        **_of_turn(owner, new),
-        **await messages.given(said),
-        "question": question and question.id,
-        "again": None if question else new.question_id,
-        "entitles": entitles,
-        "new_title": title,
-        "new_words": terms.vector(title),
-    }
-    if make:
-        values |= conversations.given(make, make.title or (title if entitles else ""))
-    if claim:
-        values |= {
-            "claim": claim.key,
-            "fingerprint": claim.fingerprint,
-            "claimed_at": claim.now,
-            "outlived": claim.now - CLAIM_LIFETIME,
-        }
-    try:
-        found = await db.row(sql, **values)
-    except asyncpg.IntegrityConstraintViolationError as error:
-        raise _refused(error, new, said) from error
-    if found is None or found[0] is None:
-        raise NotFoundError(f"There is no conversation {new.conversation_id!r}.", "conversation_id")
-    parent = question.parent_id if question else found[1]
-    return replace(new, parent_id=parent, answer_id=None, answer="")
-
-
-def _of_turn(owner: str, new: Turn) -> dict[str, Any]:
-    return {
-        "owner": owner,
-        "conversation": new.conversation_id,
-        "turn": new.id,
-        "status": new.status,
-        "turn_model": new.model,
-        "window": new.context.window,
-        "budget": new.context.budget,
-        "prompt_tokens": new.context.prompt_tokens,
-        "included": new.context.messages_included,
-        "trimmed": new.context.messages_trimmed,
-        "now": new.created_at,
-    }
-
-
-def _refused(
-    error: asyncpg.IntegrityConstraintViolationError, new: Turn, said: Sequence[Message]
-) -> Exception:
-    """Return what the constraint that refused a beginning stands for."""
-    match error.constraint_name or error.column_name:
-        case "turns_one_running":
-            return BusyError("A turn is running in this conversation.")
-        case "claims_pkey":
-            return BusyError("Another turn was begun with this idempotency key.")
-        case "messages_parent":
-            return messages.no_message(said[0].parent_id)
-        case "question":
-            return messages.no_message(new.question_id)
-    return error
 
 
 async def checkpoint(db: Database, pieces: Sequence[Piece]) -> None:

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from itertools import cycle
 from pathlib import Path
+from types import EllipsisType
 from typing import Any, TypeVar
 
 from storage.model import (
@@ -233,9 +234,12 @@ class SQLiteStore:
         title: str = "",
         claim: Claim | None = None,
         before: Sequence[Message] = (),
+        head: str | EllipsisType | None = ...,
     ) -> Turn:
         return await self._writer.write(
-            lambda c: turns.begin(c, owner, turn, question, conversation, title, claim, before)
+            lambda c: turns.begin(
+                c, owner, turn, question, conversation, title, claim, before, head
+            )
         )
 
     async def checkpoint(self, pieces: Sequence[Piece]) -> None:

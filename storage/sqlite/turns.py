@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from types import EllipsisType
 
 from storage.model import Conversation, Message, Role, Status, Turn
 from storage.port import (
     BusyError,
     Claim,
     IdempotencyMismatchError,
+    MovedError,
     NotFoundError,
     Outcome,
     Piece,
@@ -70,6 +72,7 @@ def begin(
     title: str,
     claim: Claim | None,
     before: Sequence[Message] = (),
+    head: str | EllipsisType | None = ...,
 ) -> Turn:
     if make is not None and not conversations.insert_conversation(connection, owner, make):
         connection.execute(
@@ -80,6 +83,8 @@ def begin(
             (make.system_prompt, make.model, owner, make.id),
         )
     key = conversations.conversation_key(connection, owner, new.conversation_id)
+    if head is not ... and _head(connection, key) != head:
+        raise MovedError("The conversation has a new head: plan the turn again.")
     if question is not None:
         conversations.entitle(connection, key, title)
     for message in before:
@@ -97,6 +102,14 @@ def begin(
     if claim is not None:
         _insert_claim(connection, owner, claim, turn_key_)
     return turn(connection, owner, new.id)
+
+
+def _head(connection: sqlite3.Connection, conversation: int) -> str | None:
+    row = connection.execute(
+        "SELECT m.id FROM conversations c JOIN messages m ON m.key = c.head WHERE c.key = ?",
+        (conversation,),
+    ).fetchone()
+    return None if row is None else str(row[0])
 
 
 def checkpoint(connection: sqlite3.Connection, pieces: Sequence[Piece]) -> None:
