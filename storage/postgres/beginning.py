@@ -26,8 +26,6 @@ from storage.postgres.turns import CLAIM_LIFETIME
 
 #: How many keys that have outlived theirs a new one takes away with it.
 FORGOTTEN_AT_ONCE = 20
-#: Seconds between two looks at whether the database is back.
-LOOK_SECONDS = 1.0
 
 _HELD = """
 held AS MATERIALIZED (
@@ -196,7 +194,7 @@ async def _interrupt(db: Database, owner: str, new: Turn) -> None:
         except NotFoundError:
             return
         except UnavailableError:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(db.where.patience.look)
         else:
             return
 

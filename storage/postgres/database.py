@@ -19,10 +19,6 @@ from storage.postgres.escapes import kept, plain
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
-#: Seconds for a connection to be made, for one to be free, and for an answer to a statement.
-CONNECT_SECONDS = 5.0
-ACQUIRE_SECONDS = 10.0
-ANSWER_SECONDS = 30.0
 #: How many connections a server has, where its URL does not say.
 POOL_SIZE = 10
 #: How often a statement is tried that the database took back, as one of two that wait for
@@ -44,6 +40,23 @@ class LostError(UnavailableError):
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """How many seconds we wait for what."""
+
+    #: for a connection to be made
+    connect: float = 5.0
+    #: for one to be free
+    free: float = 10.0
+    #: for the answer to a statement
+    answer: float = 30.0
+    #: between two looks at whether a database is back
+    look: float = 1.0
+
+
+_USUAL = Patience()
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """Where a database is, as its URL says, and what of it is ours and not PostgreSQL's."""
 
@@ -51,6 +64,7 @@ class Address:
     pool_size: int = POOL_SIZE
     #: how many statements stay prepared on a connection; 0 for a pooler that cannot keep them
     statements: int = 100
+    patience: Patience = _USUAL
 
     @property
     def shown(self) -> str:
@@ -60,7 +74,7 @@ class Address:
         return f"{parts.scheme}://{user.partition(':')[0]}{at}{where}{parts.path}"
 
 
-def address(url: str) -> Address:
+def address(url: str, patience: Patience = _USUAL) -> Address:
     """Read a URL as libpq does, and `pool_size` and `statement_cache_size` besides.
 
     Raises ValueError, whose text does not repeat the URL.
@@ -77,12 +91,12 @@ def address(url: str) -> Address:
     if size < 1:
         raise ValueError("pool_size must be 1 or more")
     plain_url = urlunsplit((parts.scheme, parts.netloc, parts.path, theirs, ""))
-    return Address(plain_url, size, int(ours.get("statement_cache_size", 100)))
+    return Address(plain_url, size, int(ours.get("statement_cache_size", 100)), patience)
 
 
 async def connect(where: Address, **more: Any) -> asyncpg.Connection[asyncpg.Record]:
     """Open a connection of its own; the caller closes it. Raises UnavailableError."""
-    options = {"timeout": CONNECT_SECONDS, "statement_cache_size": 0} | more
+    options = {"timeout": where.patience.connect, "statement_cache_size": 0} | more
     try:
         return await asyncpg.connect(
             where.url, server_settings={"application_name": "trialogue"}, **options
@@ -104,12 +118,13 @@ class Database:
         self._replacing = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
         self._beside: set[asyncio.Task[None]] = set()
-        self._replaced: list[asyncpg.Pool[asyncpg.Record]] = []
+        #: the last is used; those before it are left to who still has a connection of theirs
+        self._pools: list[asyncpg.Pool[asyncpg.Record]] = []
         self._closed = False
 
     async def open(self) -> None:
         """Open the pool; a connection is made when the first statement wants one."""
-        self._pool = await self._new_pool(statements=self.where.statements)
+        self._pools.append(await self._new_pool(statements=self.where.statements))
 
     async def close(self) -> None:
         """Wait for what is being done, then close every connection."""
@@ -118,9 +133,9 @@ class Database:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
         await asyncio.gather(*self._running, return_exceptions=True)
-        for pool in (*self._replaced, self._pool):
+        for pool in self._pools:
             with suppress(Exception):
-                async with asyncio.timeout(CONNECT_SECONDS):
+                async with asyncio.timeout(self.where.patience.connect):
                     await pool.close()
             pool.terminate()
 
@@ -193,29 +208,28 @@ class Database:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
-        pool = self._pool
-        connection = await pool.acquire(timeout=ACQUIRE_SECONDS)
+        pool = self._pools[-1]
+        connection = await pool.acquire(timeout=self.where.patience.free)
         try:
             yield connection
         finally:
             with suppress(Exception):  # it is thrown away then
-                await pool.release(connection, timeout=CONNECT_SECONDS)
+                await pool.release(connection, timeout=self.where.patience.connect)
 
     async def _prepare_no_more(self) -> None:
         """Begin anew with connections on which nothing stays prepared."""
         async with self._replacing:
             if self._prepares:
-                fresh = await self._new_pool(statements=0)
-                self._replaced.append(self._pool)
-                self._pool, self._prepares = fresh, False
+                self._pools.append(await self._new_pool(statements=0))
+                self._prepares = False
 
     async def _new_pool(self, *, statements: int) -> asyncpg.Pool[asyncpg.Record]:
         pool = asyncpg.create_pool(
             self.where.url,
             min_size=0,
             max_size=self.where.pool_size,
-            timeout=CONNECT_SECONDS,
-            command_timeout=ANSWER_SECONDS,
+            timeout=self.where.patience.connect,
+            command_timeout=self.where.patience.answer,
             statement_cache_size=statements,
             reset=_nothing,
             server_settings={"application_name": "trialogue"},

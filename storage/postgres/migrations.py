@@ -84,12 +84,13 @@ async def _take(connection: asyncpg.Connection[asyncpg.Record], number: int, sql
     async with connection.transaction():
         await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
         await connection.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
-        if await version_of(connection) >= number:
-            return
+        # First of all: that a table is not there is remembered until another is locked.
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS migrations (step integer PRIMARY KEY, "
             "needs integer NOT NULL, at timestamptz NOT NULL DEFAULT now())"
         )
+        if await version_of(connection) >= number:
+            return
         await connection.execute(sql)
         await connection.execute(
             f"INSERT INTO migrations (step, needs) VALUES ({number:d}, {NEEDS.get(number, 1):d})"

@@ -31,7 +31,7 @@ from storage.postgres import (
     upstream_objects,
     usage,
 )
-from storage.postgres.database import Database, address
+from storage.postgres.database import Database, Patience, address
 
 #: How many pieces of running answers one statement keeps, in rows and in characters.
 PIECES_AT_ONCE, CHARACTERS_AT_ONCE = 5_000, 8 << 20
@@ -40,12 +40,12 @@ PIECES_AT_ONCE, CHARACTERS_AT_ONCE = 5_000, 8 << 20
 class PostgresStore:
     """A Store (see port.py) in a database of PostgreSQL, which others may use too."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: Patience | None = None) -> None:
         """`url` is PostgreSQL's own, with `pool_size` and `statement_cache_size` where wanted.
 
         Raises ValueError for what is none.
         """
-        self.address = address(url)
+        self.address = address(url, patience or Patience())
         self._db = Database(self.address)
         self._imports = transfer.Imports(self._db)
 
