@@ -15,6 +15,7 @@ from server.core.conversations import Conversations
 from server.core.turns.plan import Defaults
 from storage.sqlite.store import SQLiteStore
 from tests.support.fakes import Puppet
+from tests.support.postgres import PostgresServer, bouncer_before, running_server
 
 MODEL = "gpt-4o"
 
@@ -43,6 +44,29 @@ def _logs_as_before() -> Iterator[None]:
     yield
     structlog.reset_defaults()
     logging.disable(logging.NOTSET)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: PostgresServer) -> str:
+    return postgres.create("direct")
+
+
+@pytest.fixture(scope="session")
+def postgres_of_ctype_c(postgres: PostgresServer) -> str:
+    return postgres.create("of_ctype_c", "C")
+
+
+@pytest.fixture(scope="session")
+def postgres_pooled(postgres: PostgresServer) -> Iterator[str]:
+    postgres.create("pooled")
+    with bouncer_before(postgres) as port:
+        yield postgres.url("pooled", port)
 
 
 @pytest.fixture

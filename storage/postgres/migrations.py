@@ -11,7 +11,8 @@ from importlib.resources import files
 
 import asyncpg
 
-from storage.postgres.database import Address, connect, renamed
+from storage.postgres.address import Address
+from storage.postgres.database import connect, renamed
 
 #: Of all the locks that sessions of this database may name, ours.
 LOCK = 0x7472_6961

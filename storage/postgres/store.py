@@ -31,7 +31,8 @@ from storage.postgres import (
     upstream_objects,
     usage,
 )
-from storage.postgres.database import Database, Patience, address
+from storage.postgres.address import Patience, address
+from storage.postgres.database import Database
 
 #: How many pieces of running answers one statement keeps, in rows and in characters.
 PIECES_AT_ONCE, CHARACTERS_AT_ONCE = 5_000, 8 << 20

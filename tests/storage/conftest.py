@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -11,7 +11,6 @@ import pytest
 from storage.port import Store
 from storage.postgres.store import PostgresStore
 from storage.sqlite.store import SQLiteStore
-from tests.support.postgres import PostgresServer, bouncer_before, running_server
 
 _EMPTY = """
 DO $$
@@ -26,29 +25,6 @@ BEGIN
 END
 $$
 """
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    with running_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def postgres_url(postgres: PostgresServer) -> str:
-    return postgres.create("direct")
-
-
-@pytest.fixture(scope="session")
-def postgres_of_ctype_c(postgres: PostgresServer) -> str:
-    return postgres.create("of_ctype_c", "C")
-
-
-@pytest.fixture(scope="session")
-def postgres_pooled(postgres: PostgresServer) -> Iterator[str]:
-    postgres.create("pooled")
-    with bouncer_before(postgres) as port:
-        yield postgres.url("pooled", port)
 
 
 @pytest.fixture

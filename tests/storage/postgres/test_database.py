@@ -11,7 +11,8 @@ import pytest
 
 from storage.model import Query, Status
 from storage.port import Piece, UnavailableError
-from storage.postgres.database import Patience, address, compiled
+from storage.postgres.address import Patience, address
+from storage.postgres.database import compiled
 from storage.postgres.escapes import kept, plain
 from storage.postgres.store import PostgresStore
 from tests.storage.nouns import ADA, begin, conversation, exchange, outcome

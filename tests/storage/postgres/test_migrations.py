@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from storage.port import UnavailableError
-from storage.postgres.database import address
+from storage.postgres.address import address
 from storage.postgres.migrations import SchemaTooNewError, UnfitError, migrate, steps
 from storage.postgres.store import PostgresStore
 from tests.storage.nouns import ADA, begin, exchange, outcome
