@@ -127,12 +127,17 @@ async def begin(
     Where no answer comes it is done again: the same ids are not kept twice, so that then it is
     known to be kept. Where the database stays away the turn is interrupted once it is back.
     """
-    parts = [_HELD, messages.NUMBERED, _MADE if make else _THERE, messages.KEPT, _BEGUN]
-    sql = f"WITH {', '.join([*parts, _CLAIMED] if claim else parts)} {_TOLD}"
     said = [*before, question] if question else [*before]
+    numbered, keeps = (
+        (messages.NUMBERED_ONE, messages.KEPT_ONE)
+        if len(said) == 1
+        else (messages.NUMBERED, messages.KEPT)
+    )
+    parts = [_HELD, numbered, _MADE if make else _THERE, keeps, _BEGUN]
+    sql = f"WITH {', '.join([*parts, _CLAIMED] if claim else parts)} {_TOLD}"
     values = {
         **_of_turn(owner, new, head),
-        **await messages.given(said),
+        **await (messages.given_one(said[0]) if len(said) == 1 else messages.given(said)),
         **_of_conversation(question, make, title),
         "again": None if question else new.question_id,
         **(_of_claim(claim) if claim else {}),
