@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 #: A tsvector knows no later place than this, ...
 _LAST_PLACE = 16_383
@@ -27,10 +27,10 @@ _UNSPACED = re.compile(
 _WORD = re.compile(r"[^\W_]+")
 
 
-def words(text: str) -> Iterator[str]:
-    """Yield the words of a text in order: small letters and digits, without their accents."""
-    for found in _WORD.finditer(_UNSPACED.sub(r" \1 ", _folded(text))):
-        yield found[0]
+def words(text: str) -> list[str]:
+    """Return the words of a text in order: small letters and digits, without their accents."""
+    found: list[str] = _WORD.findall(_folded(text))
+    return found
 
 
 def vector(text: str) -> str:
@@ -49,7 +49,7 @@ def asked(terms: Sequence[str]) -> str | None:
     """Return a tsquery for texts that have all terms, each as a phrase of which the last word may
     go on; None where no term has a word.
     """
-    phrases = [found for term in terms if (found := list(words(term)))]
+    phrases = [found for term in terms if (found := words(term))]
     if not phrases:
         return None
     return " & ".join(
@@ -58,8 +58,10 @@ def asked(terms: Sequence[str]) -> str | None:
 
 
 def _folded(text: str) -> str:
+    """Return what words are looked for in, letters that stand for themselves set apart."""
     if text.isascii():
         return text.lower()
     apart = unicodedata.normalize("NFD", text.lower())
     bare = "".join(c for c in apart if not unicodedata.combining(c))
-    return unicodedata.normalize("NFC", bare)  # Korean letters are taken apart too
+    # Korean letters were taken apart too.
+    return _UNSPACED.sub(r" \1 ", unicodedata.normalize("NFC", bare))
