@@ -65,6 +65,11 @@ class PostgresServer:
         self._binaries = binaries
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def log(self) -> str:
+        """What it has complained of so far."""
+        return (self.folder / "postgres.log").read_text()
+
     def url(self, database: str, port: int | None = None, query: str = "") -> str:
         return f"postgresql://{USER}@127.0.0.1:{port or self.port}/{database}{query}"
 
@@ -121,7 +126,7 @@ class PostgresServer:
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
-                raise AssertionError((self.folder / "postgres.log").read_text()[-2000:])
+                raise AssertionError(self.log[-2000:])
             ready = subprocess.run(
                 [str(self._binaries / "psql"), "-Atc", "SELECT 1", self.url("postgres")],
                 capture_output=True,

@@ -13,19 +13,22 @@ from storage.port import BusyError, NotFoundError, Piece
 from storage.postgres.store import PostgresStore
 from tests.storage.conftest import emptied
 from tests.storage.nouns import ADA, DAY, begin, claim, conversation, exchange, message, outcome
+from tests.support.postgres import PostgresServer
 
 NODES = 8
 
 
 @pytest.fixture
-async def nodes(postgres_url: str) -> AsyncIterator[list[PostgresStore]]:
-    """Stores of as many servers on one database."""
+async def nodes(postgres: PostgresServer, postgres_url: str) -> AsyncIterator[list[PostgresStore]]:
+    """Stores of as many servers on one database, none of which waits for another in a circle."""
     await emptied(postgres_url)
+    circles = postgres.log.count("deadlock detected")
     async with AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(PostgresStore(f"{postgres_url}?pool_size=3"))
             for _ in range(NODES)
         ]
+    assert postgres.log.count("deadlock detected") == circles
 
 
 async def test_of_many_nodes_one_ends_a_turn(nodes: list[PostgresStore]) -> None:
@@ -74,7 +77,6 @@ async def test_claims_that_are_outlived_are_taken_away_by_many_at_once(
 
 
 async def test_turns_begin_and_end_while_others_write_there(nodes: list[PostgresStore]) -> None:
-    """...and none waits for another in a circle: what is locked is locked in one order."""
     await nodes[0].create(ADA, conversation())
 
     async def ask(node: PostgresStore, name: str) -> None:
