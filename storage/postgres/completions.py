@@ -60,7 +60,8 @@ async def page(
         joins += (
             f" JOIN completion_metadata m{number} ON m{number}.completion = c.key AND "
             f"m{number}.owner = :owner AND m{number}.name = :name{number} "
-            f"AND md5(m{number}.value) = md5(:value{number}) AND m{number}.value = :value{number}"
+            f"AND left(m{number}.value, 200) = left(:value{number}, 200) "
+            f"AND m{number}.value = :value{number}"
         )
         given |= {f"name{number}": name, f"value{number}": value}
     of_model = "" if wanted.model is None else "AND c.model = :model"

@@ -69,12 +69,13 @@ class Database:
         self._pools.append(await self._new_pool(statements=self.where.statements))
 
     async def close(self) -> None:
-        """Wait for what is being done, then close every connection."""
+        """Wait for what is being done, but not for a database that is away; then cut it off."""
         self._closed = True
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
-        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._running:
+            await asyncio.wait(self._running, timeout=self.where.patience.connect)
         for pool in self._pools:
             with suppress(Exception):
                 async with asyncio.timeout(self.where.patience.connect):

@@ -21,10 +21,10 @@ Finding = tuple[bool, str]
 
 async def diagnose(where: Address) -> Sequence[Finding]:
     """Return a line for each thing, and whether it is good. Raises UnavailableError."""
-    connection = await connect(where)
+    connection = await connect(where, command_timeout=where.patience.answer)
     try:
         return [one async for one in _looked(where, connection)]
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         raise renamed(error) from error
     finally:
         await connection.close(timeout=2)

@@ -21,6 +21,8 @@ LOCK = 0x7472_6961
 NEEDS: Mapping[int, int] = {}
 #: Seconds that a step waits for a table: behind it, everybody waits.
 LOCK_SECONDS = 10
+#: Seconds that a node waits for another to take the steps.
+OTHERS_SECONDS = 120
 #: What we ask of a database: this release of PostgreSQL or a later one.
 LEAST_VERSION = 150000
 
@@ -83,8 +85,9 @@ async def version_of(connection: asyncpg.Connection[asyncpg.Record]) -> int:
 async def _take(connection: asyncpg.Connection[asyncpg.Record], number: int, sql: str) -> None:
     """Take a step unless it was taken; whoever else is at it is waited for."""
     async with connection.transaction():
-        await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+        await connection.execute(f"SET LOCAL lock_timeout = '{OTHERS_SECONDS}s'")
         await connection.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+        await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
         # First of all: that a table is not there is remembered until another is locked.
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS migrations (step integer PRIMARY KEY, "

@@ -106,6 +106,7 @@ async def test_the_database_goes_away_and_comes_back_under_a_server(
                 await asyncio.sleep(0.05)
         kept = await told(session, f"{server.http}/conversations/c")
         assert kept["message_count"] == 4
+        assert "Traceback" not in server.log
 
 
 async def test_who_looks_into_a_database_ends_no_turn_of_its_server(

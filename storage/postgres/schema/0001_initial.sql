@@ -124,7 +124,7 @@ CREATE TABLE completions (
 CREATE INDEX completions_in_order ON completions (owner, key);
 CREATE INDEX completions_of_model ON completions (owner, model, key);
 
--- Their metadata, a row a pair; found by a digest, as an index has no room for a long value.
+-- Their metadata, a row a pair; found by how it begins, as an index has no room for a long value.
 CREATE TABLE completion_metadata (
     completion bigint NOT NULL REFERENCES completions (key) ON DELETE CASCADE,
     owner text NOT NULL,
@@ -132,7 +132,7 @@ CREATE TABLE completion_metadata (
     value text NOT NULL,
     PRIMARY KEY (completion, name)
 );
-CREATE INDEX completion_metadata_found ON completion_metadata (owner, name, md5(value), completion);
+CREATE INDEX completion_metadata_found ON completion_metadata (owner, name, left(value, 200), completion);
 
 -- Tokens that an owner has used on a day (days since 1970, UTC), whatever became of the turns.
 -- In slots, so that turns of one owner that end at once need not wait for each other.

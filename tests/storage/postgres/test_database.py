@@ -205,6 +205,20 @@ async def test_one_that_does_not_answer_is_away(postgres_url: str, relay: Relay)
         await until_back(store)
 
 
+async def test_closing_does_not_wait_for_a_database_that_does_not_answer(
+    postgres_url: str, relay: Relay
+) -> None:
+    name = postgres_url.rpartition("/")[2]
+    patience = Patience(connect=0.3, answer=3600)
+    url = f"postgresql://trialogue@127.0.0.1:{relay.port}/{name}"
+    async with PostgresStore(url, patience) as store:
+        relay.answers.clear()
+        asked = asyncio.create_task(store.ping())
+        await relay.swallowed.wait()
+    with pytest.raises(UnavailableError):
+        await asked
+
+
 async def test_more_statements_than_connections_wait_for_one(postgres_url: str) -> None:
     async with PostgresStore(f"{postgres_url}?pool_size=2") as store:
         await asyncio.gather(*(store.ping() for _ in range(60)))
