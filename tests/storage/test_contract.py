@@ -1,15 +1,9 @@
-"""Runs the store's contract on every adapter that there is."""
+"""Runs the store's contract on every adapter: all of it on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
-
 import pytest
 
-from storage.port import Store
-from storage.sqlite.store import SQLiteStore
 from tests.storage.contract import (
     completions,
     conversations,
@@ -21,16 +15,7 @@ from tests.storage.contract import (
     usage,
 )
 
-#: how each is opened, empty, in a folder of its own
-ADAPTERS: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Store]]] = {
-    "sqlite": lambda folder: SQLiteStore(folder / "trialogue.db"),
-}
-
-
-@pytest.fixture(params=ADAPTERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with ADAPTERS[request.param](tmp_path) as opened:
-        yield opened
+pytestmark = pytest.mark.parametrize("store", ["sqlite", "postgres_url"], indirect=True)
 
 
 class TestIsolation(owners.Isolation): ...

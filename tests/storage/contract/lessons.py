@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage.model import ContextUse, Lesson, Query, Role, Status
-from storage.port import NotFoundError, Store
+from storage.port import LESSONS_KEPT, NotFoundError, Store
 from tests.storage.nouns import (
     ADA,
     BOB,
@@ -30,6 +30,16 @@ class Lessons:
         better = Lesson("llama", "tiny", 3.25, 512, 9)
         await store.learn(better)
         assert list(await store.lessons()) == [other, better]
+
+    async def test_those_that_were_learnt_last_are_kept(self, store: Store) -> None:
+        await store.learn(Lesson("llama", "first", 1.5))
+        for number in range(LESSONS_KEPT):
+            await store.learn(Lesson("llama", f"model-{number}", 1.5))
+        await store.learn(Lesson("llama", "model-0", 2.5))
+        kept = [lesson.model for lesson in await store.lessons()]
+        assert "first" not in kept
+        assert len(kept) <= LESSONS_KEPT
+        assert kept[-1] == "model-0"
 
     async def test_a_turn_tells_how_its_prompt_was_counted(self, store: Store) -> None:
         await begin(store)
