@@ -67,6 +67,12 @@ def postgres_url(postgres: PostgresServer) -> str:
     return postgres.create("direct")
 
 
+@pytest.fixture
+def empty_postgres(postgres: PostgresServer) -> str:
+    """The URL of a database that nobody has used."""
+    return postgres.fresh()
+
+
 @pytest.fixture(scope="session")
 def postgres_of_ctype_c(postgres: PostgresServer) -> str:
     return postgres.create("of_ctype_c", "C")

@@ -1,4 +1,7 @@
-"""Runs the store's contract on every adapter: all of it on SQLite and on PostgreSQL."""
+"""Runs the store's contract on every adapter: all of it on SQLite and on PostgreSQL.
+
+What a pooler or a database's letters could break is run behind pgbouncer and in ctype C too.
+"""
 
 from __future__ import annotations
 
@@ -15,40 +18,56 @@ from tests.storage.contract import (
     usage,
 )
 
-pytestmark = pytest.mark.parametrize("store", ["sqlite", "postgres_url"], indirect=True)
+ADAPTERS = ("sqlite", "postgres_url")
+each_adapter = pytest.mark.parametrize("store", ADAPTERS, indirect=True)
+each_database = pytest.mark.parametrize(
+    "store", [*ADAPTERS, "postgres_pooled", "postgres_of_ctype_c"], indirect=True
+)
 
 
+@each_adapter
 class TestIsolation(owners.Isolation): ...
 
 
+@each_adapter
 class TestConversations(conversations.Conversations): ...
 
 
+@each_database
 class TestBranches(conversations.Branches): ...
 
 
+@each_database
 class TestTurns(turns.Turns): ...
 
 
+@each_database
 class TestTransfer(transfer.Transfer): ...
 
 
+@each_database
 class TestSearch(transfer.Search): ...
 
 
+@each_adapter
 class TestHealth(transfer.Health): ...
 
 
+@each_database
 class TestStoredCompletions(completions.StoredCompletions): ...
 
 
+@each_adapter
 class TestSpending(usage.Spending): ...
 
 
+@each_adapter
 class TestUpstreamObjects(objects.UpstreamObjects): ...
 
 
+@each_database
 class TestLessons(lessons.Lessons): ...
 
 
+@each_database
 class TestWithdrawing(lessons.Withdrawing): ...

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ import pytest
 #: names the folder of PostgreSQL's programs, where it is not Debian's
 PROGRAMS = "TRIALOGUE_TEST_POSTGRES"
 USER = "trialogue"
+#: how many servers use a database at once
+NODES = 8
 _PATIENCE = 60.0
 _BOUNCER = """
 [databases]
@@ -86,6 +89,7 @@ class PostgresServer:
     def __init__(self, folder: Path, binaries: Path) -> None:
         self.folder = folder
         self.port = _free_port()
+        self._numbers = count()
         self._data = folder / "data"
         self._binaries = binaries
         self._process: subprocess.Popen[bytes] | None = None
@@ -170,6 +174,10 @@ class PostgresServer:
         """Make an empty database; return its URL."""
         self.execute(f"CREATE DATABASE {name} TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE '{ctype}'")
         return self.url(name)
+
+    def fresh(self) -> str:
+        """Make an empty database under a name of its own; return its URL."""
+        return self.create(f"fresh_{next(self._numbers)}")
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,10 @@ from tests.storage.nouns import exchange, whole
 from tests.support.live import ROOT, Process
 from tests.support.postgres import PostgresServer
 
-_numbers = count()
-
 
 @pytest.fixture
-def url(postgres: PostgresServer) -> str:
-    return postgres.create(f"whole_{next(_numbers)}")
+def url(empty_postgres: str) -> str:
+    return empty_postgres
 
 
 @pytest.fixture
@@ -87,8 +84,7 @@ async def test_a_server_asks_is_killed_and_finds_all_again(
 async def test_the_database_goes_away_and_comes_back_under_a_server(
     tmp_path: Path, session: aiohttp.ClientSession, postgres: PostgresServer
 ) -> None:
-    name = f"gone_{next(_numbers)}"
-    env = {"TRIALOGUE_DATABASE": postgres.create(name), "TRIALOGUE_ELIZA_DELAY": "0"}
+    env = {"TRIALOGUE_DATABASE": postgres.fresh(), "TRIALOGUE_ELIZA_DELAY": "0"}
     async with Process(tmp_path, env=env) as server:
         await told(session, f"{server.http}/ask/c", prompt="Hello")
         postgres.kill()

@@ -87,7 +87,7 @@ async def test_a_damaged_model_is_told_and_ends_with_1(hub: FakeHub, capsys: Cap
         (("show", "none"), "model 'none'"),
         (("rm", "none"), "model 'none'"),
         (("rm", "../own"), "is no name"),
-        (("pull", "nothing"), "is no OWNER/MODEL_NAME"),
+        (("pull", "nothing"), "is no OWNER/NAME"),
         (("pull", "a/b"), "has no such thing"),
         (("search", "tiny"), "cannot be reached"),
     ],

@@ -196,6 +196,7 @@ async def test_a_withdrawal_whose_answer_was_lost_is_one(
     url = f"postgresql://trialogue@127.0.0.1:{relay.port}/{name}?pool_size=1"
     async with PostgresStore(url) as far:
         await exchange(far)
+        await far.withdraw(ADA, "turn_1")  # it has ended; the statement is prepared from now on
         await begin(far, "2", parent="a_1")
         relay.answers.clear()
         asked = asyncio.create_task(far.withdraw(ADA, "turn_2", head_id="a_1"))

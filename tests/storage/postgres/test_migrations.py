@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import count
 
 import asyncpg
 import pytest
@@ -13,15 +12,7 @@ from storage.postgres.address import address
 from storage.postgres.migrations import SchemaTooNewError, UnfitError, migrate, steps
 from storage.postgres.store import PostgresStore
 from tests.storage.nouns import ADA, begin, exchange, outcome
-from tests.support.postgres import PostgresServer
-
-NODES = 8
-_numbers = count()
-
-
-@pytest.fixture
-def empty(postgres: PostgresServer) -> str:
-    return postgres.create(f"empty_{next(_numbers)}")
+from tests.support.postgres import NODES, PostgresServer
 
 
 async def fetched(url: str, sql: str) -> list[tuple[object, ...]]:
@@ -32,8 +23,8 @@ async def fetched(url: str, sql: str) -> list[tuple[object, ...]]:
         await connection.close()
 
 
-async def test_many_nodes_begin_on_an_empty_database_at_once(empty: str) -> None:
-    stores = [PostgresStore(empty) for _ in range(NODES)]
+async def test_many_nodes_begin_on_an_empty_database_at_once(empty_postgres: str) -> None:
+    stores = [PostgresStore(empty_postgres) for _ in range(NODES)]
     opened = await asyncio.gather(*(one.__aenter__() for one in stores), return_exceptions=True)
     try:
         assert opened == stores
@@ -41,38 +32,38 @@ async def test_many_nodes_begin_on_an_empty_database_at_once(empty: str) -> None
         assert (await stores[-1].turn(ADA, "turn_1")).answer == "Hi"
     finally:
         await asyncio.gather(*(one.close() for one in stores))
-    taken = await fetched(empty, "SELECT step FROM migrations ORDER BY step")
+    taken = await fetched(empty_postgres, "SELECT step FROM migrations ORDER BY step")
     assert taken == [(number,) for number in range(1, len(steps()) + 1)]
 
 
-async def test_a_step_is_taken_whole_or_not_at_all(empty: str) -> None:
-    connection = await asyncpg.connect(empty)
+async def test_a_step_is_taken_whole_or_not_at_all(empty_postgres: str) -> None:
+    connection = await asyncpg.connect(empty_postgres)
     try:
         await connection.execute("CREATE TABLE turns (anothers integer)")
         with pytest.raises(asyncpg.DuplicateTableError):
-            await migrate(address(empty))
+            await migrate(address(empty_postgres))
         assert await connection.fetchval("SELECT to_regclass('conversations')") is None
         await connection.execute("DROP TABLE turns")
     finally:
         await connection.close()
-    await migrate(address(empty))
+    await migrate(address(empty_postgres))
 
 
 async def test_a_step_of_a_later_release_that_this_one_can_live_with_is_no_matter(
-    empty: str,
+    empty_postgres: str,
 ) -> None:
-    await migrate(address(empty))
-    await fetched(empty, f"INSERT INTO migrations VALUES (99, {len(steps())}) RETURNING 1")
-    async with PostgresStore(empty) as store:
+    await migrate(address(empty_postgres))
+    await fetched(empty_postgres, f"INSERT INTO migrations VALUES (99, {len(steps())}) RETURNING 1")
+    async with PostgresStore(empty_postgres) as store:
         await begin(store)
         await store.end(ADA, "turn_1", outcome("1"))
 
 
-async def test_one_that_needs_a_later_release_keeps_this_one_out(empty: str) -> None:
-    await migrate(address(empty))
-    await fetched(empty, "INSERT INTO migrations VALUES (99, 98) RETURNING 1")
+async def test_one_that_needs_a_later_release_keeps_this_one_out(empty_postgres: str) -> None:
+    await migrate(address(empty_postgres))
+    await fetched(empty_postgres, "INSERT INTO migrations VALUES (99, 98) RETURNING 1")
     with pytest.raises(SchemaTooNewError, match="schema 99"):
-        await PostgresStore(empty).__aenter__()
+        await PostgresStore(empty_postgres).__aenter__()
 
 
 async def test_letters_that_cannot_all_be_kept_are_refused(postgres: PostgresServer) -> None:

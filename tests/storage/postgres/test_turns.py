@@ -12,9 +12,7 @@ from storage.model import Status
 from storage.port import BusyError, NotFoundError, Piece
 from storage.postgres.store import PostgresStore
 from tests.storage.nouns import ADA, DAY, begin, claim, conversation, exchange, message, outcome
-from tests.support.postgres import PostgresServer, emptied
-
-NODES = 8
+from tests.support.postgres import NODES, PostgresServer, emptied
 
 
 @pytest.fixture
