@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from storage.model import ContextUse, Lesson, Query, Role, Status
@@ -47,6 +49,14 @@ class Lessons:
         sent = ContextUse(512, 448, 99, 3, 2, "learnt", False)
         ended = await store.end(ADA, "turn_1", outcome("1", context=sent))
         assert ended.context == sent == (await store.turn(ADA, "turn_1")).context
+
+    async def test_a_turn_begins_with_how_its_prompt_is_counted(self, store: Store) -> None:
+        sent = ContextUse(512, 448, 99, 3, 2, "exact", True)
+        told = replace(turn("1"), context=sent)
+        begun = await store.begin(ADA, told, message("q_1"), conversation=conversation())
+        assert begun.context == sent == (await store.turn(ADA, "turn_1")).context
+        ended = await store.end(ADA, "turn_1", outcome("1"))
+        assert ended.context == sent
 
 
 class Withdrawing:
