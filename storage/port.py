@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import Any, Protocol
 
 from storage.model import (
@@ -23,6 +24,9 @@ from storage.model import (
     UpstreamObject,
     Usage,
 )
+
+#: So many lessons are kept, those that were learnt last: names of models are for callers to choose.
+LESSONS_KEPT = 1000
 
 
 class StoreError(Exception):
@@ -45,6 +49,10 @@ class AlreadyExistsError(StoreError):
 
 class BusyError(StoreError):
     """A turn is running in that conversation."""
+
+
+class MovedError(StoreError):
+    """The head of a conversation is not the one that a turn was planned for: plan again."""
 
 
 class IdempotencyMismatchError(StoreError):
@@ -174,6 +182,7 @@ class Store(Protocol):
         title: str = "",
         claim: Claim | None = None,
         before: Sequence[Message] = (),
+        head: str | EllipsisType | None = ...,
     ) -> Turn:
         """Keep a running turn, its question (None: it is kept already) and its claim.
 
@@ -181,8 +190,9 @@ class Store(Protocol):
         `conversation` is made where it is not there yet, and gives its system prompt and model to
         one that has no message yet; `title` is for one that has none either. A question becomes
         the head. A claim that stands for an interrupted turn stands for this one from now on.
+        `head`, where it is given, is the head that the turn was planned for (None: none).
         Raises BusyError while another turn runs there, or where the claim is another turn's;
-        NotFoundError for conversation or parent.
+        MovedError where the head is another; NotFoundError for conversation or parent.
         """
         ...
 

@@ -20,6 +20,7 @@ from storage.keys import KeyFile
 from storage.sqlite.store import SQLiteStore
 from tests.support.fakes import MODEL, Clock, Puppet
 from tests.support.live import Served, serve
+from tests.support.postgres import PostgresServer, bouncer_before, running_server
 from tests.support.tiny_gguf import tiny_gguf
 
 
@@ -53,6 +54,35 @@ def _logs_as_before() -> Iterator[None]:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GGUF that llama.cpp loads in 50 ms; it writes nonsense, the same each time."""
     return tiny_gguf(tmp_path_factory.mktemp("models") / "tiny.gguf")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: PostgresServer) -> str:
+    return postgres.create("direct")
+
+
+@pytest.fixture
+def empty_postgres(postgres: PostgresServer) -> str:
+    """The URL of a database that nobody has used."""
+    return postgres.fresh()
+
+
+@pytest.fixture(scope="session")
+def postgres_of_ctype_c(postgres: PostgresServer) -> str:
+    return postgres.create("of_ctype_c", "C")
+
+
+@pytest.fixture(scope="session")
+def postgres_pooled(postgres: PostgresServer) -> Iterator[str]:
+    postgres.create("pooled")
+    with bouncer_before(postgres) as port:
+        yield postgres.url("pooled", port)
 
 
 @pytest.fixture

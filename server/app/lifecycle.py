@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import resource
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import structlog
 from server.app.characters import shaping_of
 from server.app.core import core_of
 from server.app.signals import Stopping
+from server.app.stores import open_store
 from server.app.telemetry import traces_of
 from server.app.upstreams import (
     model_of,
@@ -49,8 +49,8 @@ from server.transports.sockets import listening_socket
 from server.transports.tls import Certificate, CertificateError, certificate_of
 from server.transports.websocket.listener import WebsocketListener
 from server.upstream.pool import UpstreamPool
-from storage.sqlite.migrations import SchemaTooNewError
-from storage.sqlite.store import DatabaseInUseError, SQLiteStore
+from storage.port import Store
+from storage.sqlite.opening import DatabaseInUseError
 
 log = structlog.get_logger("trialogue")
 
@@ -190,24 +190,28 @@ async def _load_encoding(settings: Settings, default_model: str) -> None:
     await asyncio.to_thread(encoding, name)
 
 
-async def _store(settings: Settings, stack: AsyncExitStack) -> SQLiteStore:
-    path = settings.database_path
+async def _store(settings: Settings, stack: AsyncExitStack) -> Store:
     try:
-        return await stack.enter_async_context(SQLiteStore(path))
-    except (OSError, sqlite3.Error, DatabaseInUseError, SchemaTooNewError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(f"TRIALOGUE_DATABASE: {path} cannot be opened: {reason}") from error
+        return await open_store(settings, stack)
+    except DatabaseInUseError as error:
+        path = settings.database_path
+        raise SettingsError(f"TRIALOGUE_DATABASE: {path} cannot be opened: {error}") from error
 
 
 def _auth(settings: Settings) -> tuple[Auth, str | None]:
     keys = door.configured(settings.api_keys.get_secret_value() if settings.api_keys else "")
-    file = key_file(settings)
-    new_key = None
-    with keyring.told(file):
-        if settings.exposed and settings.auth == "on" and not (keys or file.keys()):
-            new_key, kept = door.new_key(door.EVERYONE, microseconds())
-            file.add(kept)
-        keyless = not (keys or file.keys())
+    file, new_key = None if settings.on_postgres else key_file(settings), None
+    closed = settings.exposed and settings.auth == "on"
+    if file is None:
+        keyless = not keys
+        if closed and keyless:
+            raise SettingsError(f"TRIALOGUE_API_KEYS: none is set, and {keyring.NO_FILE}")
+    else:
+        with keyring.told(file):
+            if closed and not (keys or file.keys()):
+                new_key, kept = door.new_key(door.EVERYONE, microseconds())
+                file.add(kept)
+            keyless = not (keys or file.keys())
     auth = Auth(
         keys,
         file,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from server.commands import protected_files
+from server.config.database import shown
 from server.config.keyring import KEYS, key_file
 from server.config.settings import Settings, SettingsError
 from storage.sqlite.backup import Copied, begin_in_place, copy, put_in_place
@@ -21,6 +22,8 @@ from storage.sqlite.opening import DatabaseInUseError, Lock
 
 def backup(settings: Settings, file: Path, *, force: bool) -> int:
     """Copy the database of a server that runs, or of none, and the keys; print what was done."""
+    if settings.on_postgres:
+        raise _by_its_own(settings, f"pg_dump --format=custom --file={file}")
     path, file = _real(settings.database_path), _real(file)
     keys, keys_copy = key_file(settings).path, _keys_of(file)
     if not path.is_file():
@@ -44,6 +47,8 @@ def backup(settings: Settings, file: Path, *, force: bool) -> int:
 
 def restore(settings: Settings, file: Path) -> int:
     """Put a checked copy in the place of the database, which moves aside; print what was done."""
+    if settings.on_postgres:
+        raise _by_its_own(settings, f"pg_restore --clean --if-exists {file} --dbname")
     path, file = _real(settings.database_path), _real(file)
     if not file.is_file():
         raise SettingsError(f"{file}: there is no such file")
@@ -75,6 +80,14 @@ def _restored_keys(settings: Settings, kept: Path) -> str:
     with _told(kept):
         _place_bytes(kept, keys, appear)
     return f"{keys}: the API keys, as in {kept}"
+
+
+def _by_its_own(settings: Settings, command: str) -> SettingsError:
+    """Return what a database is copied by that has programs of its own for that."""
+    return SettingsError(
+        f"TRIALOGUE_DATABASE: PostgreSQL is copied by its own programs: "
+        f"{command} {shown(settings.database)}"
+    )
 
 
 def _keys_of(file: Path) -> Path:

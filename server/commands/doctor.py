@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.app.upstreams import configured, model_of
+from server.commands import postgres_doctor
 from server.commands.certificate import good_until
 from server.commands.doctor_local import local_models
-from server.config.keyring import key_file
+from server.config.keyring import NO_FILE, key_file
 from server.config.settings import Settings, SettingsError, variables
 from server.config.unknown_variables import unknown_variables
+from server.core.access.auth import configured as configured_keys
 from server.core.clock import microseconds
 from server.tokens.encoding import ENCODINGS, EncodingFileError, check_files
 from server.tokens.models import is_known, model
@@ -47,18 +49,20 @@ Finding = tuple[bool, str]
 async def examine(settings: Settings) -> int:
     """Print a line for each thing looked at; 1 where something is wrong."""
     good = _print((True, f"settings can be read; {_auth(settings)}"))
-    in_use = _in_use(settings.database_path)
+    in_use = not settings.on_postgres and _in_use(settings.database_path)
     looks: list[Callable[[], Iterator[Finding]]] = [
         lambda: _variables(settings),
         lambda: _encodings(settings),
-        lambda: _database(settings.database_path, in_use=in_use),
-        lambda: _keys(settings),
+        lambda: _history(settings, in_use=in_use),
         lambda: _ports(settings, in_use=in_use),
         lambda: _certificate(settings),
         lambda: local_models(settings),
     ]
     for look in looks:
         for finding in look():
+            good &= _print(finding)
+    if settings.on_postgres:
+        async for finding in postgres_doctor.examine(settings):
             good &= _print(finding)
     async for finding in _upstreams(settings):
         good &= _print(finding)
@@ -122,6 +126,17 @@ def _in_use(path: Path) -> bool:
     finally:
         os.close(file)
     return False
+
+
+def _history(settings: Settings, *, in_use: bool) -> Iterator[Finding]:
+    if not settings.on_postgres:
+        yield from _database(settings.database_path, in_use=in_use)
+        yield from _keys(settings)
+        return
+    named = len(configured_keys(settings.api_keys.get_secret_value() if settings.api_keys else ""))
+    needed = settings.exposed and settings.auth == "on"
+    told = f"keys: {named} in TRIALOGUE_API_KEYS; {NO_FILE}"
+    yield not needed or named > 0, told
 
 
 def _database(path: Path, *, in_use: bool) -> Iterator[Finding]:

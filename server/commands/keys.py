@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel
 
+from server.config.database import shown
 from server.config.keyring import key_file, told
 from server.config.settings import Settings, SettingsError, variables
 from server.core import validation
@@ -80,6 +81,8 @@ def config(settings: Settings) -> int:
     """Print every setting as it is now, secrets hidden."""
     for name in Settings.model_fields:
         value = getattr(settings, name)
+        if name == "database":
+            value = shown(value)
         print(f"{variables(name)[0]}={'' if value in (None, (), {}) else _shown(value)}")
     return 0
 

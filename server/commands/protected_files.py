@@ -19,6 +19,9 @@ def refuse(settings: Settings, file: Path) -> None:
 
     Whatever it is called: a link leads there too, and so does another spelling.
     """
+    if settings.on_postgres:
+        refuse_name(file)
+        return
     path = settings.database_path
     if _is(file, path):
         raise SettingsError(f"{file} is the database itself")

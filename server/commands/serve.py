@@ -6,6 +6,7 @@ import sqlite3
 
 from server import VERSION
 from server.app.lifecycle import Addresses
+from server.config.database import shown
 
 
 def greet(started: Addresses) -> str:
@@ -23,7 +24,7 @@ def greet(started: Addresses) -> str:
         f"  websocket        ws{secure}://{host}:{started.websocket_port}/",
         "",
         f"  upstream         {started.upstream}",
-        f"  history          {settings.database_path} (SQLite {sqlite3.sqlite_version})",
+        f"  history          {_history(started)}",
         f"  keys             {_keys(started)}",
         "",
         "Ask something:",
@@ -53,4 +54,13 @@ def _keys(started: Addresses) -> str:
         return "none needed on this machine"
     if started.new_key:
         return f"{started.new_key}   (made now, shown this once)"
+    if settings.on_postgres:
+        return "needed: one of TRIALOGUE_API_KEYS"
     return "needed; 'trialogue keys create NAME' makes one"
+
+
+def _history(started: Addresses) -> str:
+    settings = started.settings
+    if settings.on_postgres:
+        return f"{shown(settings.database)} (PostgreSQL)"
+    return f"{settings.database_path} (SQLite {sqlite3.sqlite_version})"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sqlite3
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +16,7 @@ from urllib.parse import quote
 import aiohttp
 
 from server.app.core import core_of
+from server.app.stores import open_store
 from server.app.upstreams import model_of
 from server.commands import protected_files
 from server.config.settings import Settings, SettingsError
@@ -27,8 +27,7 @@ from server.core.validation import LARGEST_PAGE
 from server.transports import lists
 from server.upstream.local.eliza.eliza import Eliza
 from storage.model import Query
-from storage.sqlite.migrations import SchemaTooNewError
-from storage.sqlite.store import DatabaseInUseError, SQLiteStore
+from storage.sqlite.opening import DatabaseInUseError
 
 BLOCK = 256 << 10
 
@@ -174,23 +173,20 @@ async def _opened(where: Where) -> AsyncIterator[Conversations | None]:
         yield None
         return
     counting = CountingSettings(encoding=where.settings.encoding)
-    store = SQLiteStore(where.settings.database_path)
-    try:
-        await store.__aenter__()
-    except DatabaseInUseError:
-        yield None
-        return
-    except (OSError, sqlite3.Error, SchemaTooNewError) as error:
-        path = where.settings.database_path
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(f"TRIALOGUE_DATABASE: {path} cannot be opened: {reason}") from error
-    try:
-        async with core_of(
-            store, Eliza(), Defaults(model_of(where.settings), None, counting)
-        ) as core:
-            yield core
-    finally:
-        await store.close()
+    async with AsyncExitStack() as stack:
+        try:
+            store = await open_store(where.settings, stack)
+        except DatabaseInUseError:
+            core = None
+        else:
+            defaults = Defaults(model_of(where.settings), None, counting)
+            core = core_of(store, Eliza(), defaults)
+            if where.settings.on_postgres:
+                # Not begun: it would end the turns that a server is writing there.
+                stack.push_async_callback(core.drain, 0)
+            else:
+                await stack.enter_async_context(core)
+        yield core
 
 
 @asynccontextmanager

@@ -10,10 +10,20 @@ from storage.keys import KeyFile
 
 #: what the name of a file of keys ends in
 KEYS = ".keys"
+#: said where a file of keys is asked for and there can be none
+NO_FILE = (
+    "with history on PostgreSQL there is no file of keys: "
+    "name them in TRIALOGUE_API_KEYS (name:key,name:key), on every server alike"
+)
 
 
 def key_file(settings: Settings) -> KeyFile:
-    """Return the file of keys that lies beside the database."""
+    """Return the file of keys that lies beside the database.
+
+    Raises SettingsError where that is no file: a file that one of many servers has is none.
+    """
+    if settings.on_postgres:
+        raise SettingsError(f"keys: {NO_FILE}")
     return KeyFile(settings.database_path.with_suffix(KEYS))
 
 

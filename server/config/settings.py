@@ -23,11 +23,12 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from server.config import database
 from server.config.declared import TOML_FILE as TOML_FILE
 from server.config.declared import Toml, setting, variables_of
 from server.config.hosts import is_here
-from server.config.settings_files import ROUND, leads_round, text_of
 from server.config.settings_files import SettingsError as SettingsError
+from server.config.settings_files import text_of
 from server.config.tables import (
     Address,
     CharacterTable,
@@ -163,7 +164,7 @@ class Settings(BaseSettings):
     database: str = setting(
         "sqlite:///trialogue.db",
         "TRIALOGUE_DATABASE",
-        help="where history is kept: a path, also as sqlite:///PATH",
+        help="where history is kept: PATH, also as sqlite:///PATH, or postgresql://USER@HOST/DB",
     )
     api_keys: Annotated[SecretStr | None, NoDecode] = setting(
         None,
@@ -349,14 +350,7 @@ class Settings(BaseSettings):
     @field_validator("database")
     @classmethod
     def _database(cls, value: str) -> str:
-        if "://" not in value and value.strip() and not value.startswith((":", "sqlite:")):
-            value = f"sqlite:///{value}"
-        if not value.startswith("sqlite:///") or value == "sqlite:///":
-            raise ValueError("must be PATH, or sqlite:///PATH (four slashes for an absolute one)")
-        path = Path(value.removeprefix("sqlite:///"))
-        if leads_round(path):
-            raise ValueError(f"{path} {ROUND}")
-        return value
+        return database.checked(value)
 
     @model_validator(mode="after")
     def _tls(self) -> Settings:
@@ -365,8 +359,14 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def on_postgres(self) -> bool:
+        """Whether history is kept in a database of PostgreSQL."""
+        return database.on_postgres(self.database)
+
+    @property
     def database_path(self) -> Path:
-        return Path(self.database.removeprefix("sqlite:///"))
+        """SQLite's file. Raises SettingsError where history is not kept in one."""
+        return database.file_of(self.database)
 
     @property
     def public(self) -> bool:

@@ -10,12 +10,12 @@ from typing import Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from storage.model import Conversation, Message, Turn
-from storage.port import AlreadyExistsError, Piece
+from storage.port import AlreadyExistsError
+from storage.portions import portions
 from storage.sqlite import conversations, transfer
 from storage.sqlite.transfer import Item
 
 T = TypeVar("T")
-Sized = TypeVar("Sized", Message, Turn, Piece)
 #: How many ids are looked up at a time.
 LOOKED_UP_AT_ONCE = 1_000
 
@@ -92,7 +92,7 @@ class Bulk:
         messages: Sequence[Message],
         turns: Sequence[Turn],
     ) -> bool:
-        if len(list(portions(messages))) <= 1 and len(list(portions(turns))) <= 1:
+        if len(list(_steps(messages))) <= 1 and len(list(_steps(turns))) <= 1:
             return await self._step(lambda c: transfer.put(c, owner, conversation, messages, turns))
         return await self._put_in_steps(owner, conversation, messages, turns)
 
@@ -163,35 +163,12 @@ class Bulk:
     ) -> int:
         add = partial(transfer.add, owner=owner, key=key, holder=holder)
         added = 0
-        for part in portions(messages):
+        for part in _steps(messages):
             added += await self._step(partial(add, messages=part, turns=()))
-        for begun in portions(turns):
+        for begun in _steps(turns):
             added += await self._step(partial(add, messages=(), turns=begun))
         return added
 
 
-def portions(
-    items: Sequence[Sized], rows: int = conversations.STEP_ROWS
-) -> Iterator[Sequence[Sized]]:
-    """Yield what one step writes of these, in order."""
-    first, characters = 0, 0
-    for place, item in enumerate(items):
-        size = _characters(item)
-        full = place - first >= rows or characters + size > conversations.STEP_CHARACTERS
-        if place > first and full:
-            yield items[first:place]
-            first, characters = place, 0
-        characters += size
-    if first < len(items):
-        yield items[first:]
-
-
-def _characters(item: Message | Turn | Piece) -> int:
-    match item:
-        case Piece():
-            return len(item.text)
-        case Turn():
-            return 0  # its answer is a message's
-    if isinstance(item.content, str):
-        return len(item.content)
-    return sum(len(str(value)) for part in item.content for value in part.values())
+def _steps(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    return portions(items, conversations.STEP_ROWS, conversations.STEP_CHARACTERS)

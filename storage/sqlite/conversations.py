@@ -14,6 +14,7 @@ from storage.port import (
     BusyError,
     NotFoundError,
 )
+from storage.ranking import text_of
 from storage.sqlite import rows, search
 
 #: What one step of something long may write, in messages or turns and in characters (a single
@@ -216,7 +217,7 @@ def retitle(connection: sqlite3.Connection, key: int, title: str) -> None:
 
 
 def searchable(is_parts: int, content: str) -> str:
-    return search.text_of(json.loads(content) if is_parts else content)
+    return text_of(json.loads(content) if is_parts else content)
 
 
 def insert_message(
@@ -250,7 +251,7 @@ def insert_message(
         ),
     )
     key = int(cursor.lastrowid or 0)
-    search.index(connection, "message", key, search.text_of(new.content))
+    search.index(connection, "message", key, text_of(new.content))
     return key
 
 

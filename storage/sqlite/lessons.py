@@ -6,9 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from storage.model import Lesson
-
-#: So many are kept, those that were learnt last: names of models are for callers to choose.
-MOST = 1000
+from storage.port import LESSONS_KEPT
 
 
 def lessons(connection: sqlite3.Connection) -> Sequence[Lesson]:
@@ -29,5 +27,5 @@ def learn(connection: sqlite3.Connection, lesson: Lesson) -> None:
         (lesson.upstream, lesson.model, lesson.ratio, lesson.window, lesson.window_at),
     )
     connection.execute(
-        "DELETE FROM lessons WHERE rowid <= (SELECT max(rowid) FROM lessons) - ?", (MOST,)
+        "DELETE FROM lessons WHERE rowid <= (SELECT max(rowid) FROM lessons) - ?", (LESSONS_KEPT,)
     )

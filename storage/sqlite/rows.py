@@ -1,23 +1,22 @@
-"""Rows of the SQLite schema as nouns, and back."""
+"""What is selected of the SQLite schema for each noun (see `storage.rows`)."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from storage.rows import content_columns, conversation, json_text, message, turn
 
-from storage.model import (
-    Content,
-    ContextUse,
-    Conversation,
-    Failure,
-    Message,
-    Role,
-    Status,
-    Turn,
-    Usage,
-)
+__all__ = [
+    "CONVERSATION",
+    "CONVERSATION_FROM",
+    "MESSAGE",
+    "MESSAGE_COLUMNS",
+    "TITLE",
+    "TURN",
+    "content_columns",
+    "conversation",
+    "json_text",
+    "message",
+    "turn",
+]
 
 CONVERSATION_FROM = """
     SELECT c.id, c.title, c.system_prompt, c.model, c.metadata, c.created_at, c.updated_at,
@@ -54,81 +53,3 @@ TURN = """
     LEFT JOIN messages p ON p.key = q.parent
     LEFT JOIN messages a ON a.key = t.answer
 """
-
-
-def conversation(row: tuple[Any, ...]) -> Conversation:
-    return Conversation(
-        id=row[0],
-        title=row[1],
-        system_prompt=row[2],
-        model=row[3],
-        metadata=json.loads(row[4]),
-        created_at=row[5],
-        updated_at=row[6],
-        message_count=row[7],
-        head_id=row[8],
-        truncation=row[9],
-    )
-
-
-def message(row: tuple[Any, ...]) -> Message:
-    return Message(
-        id=row[0],
-        conversation_id=row[1],
-        parent_id=row[2],
-        role=Role(row[3]),
-        content=json.loads(row[5]) if row[4] else row[5],
-        tokens=row[6],
-        encoding=row[7],
-        model=row[8],
-        turn_id=row[9],
-        created_at=row[10],
-        depth=row[11],
-        stands_for=row[12],
-    )
-
-
-def turn(row: tuple[Any, ...]) -> Turn:
-    usage = None if row[15] is None else Usage(row[15], row[16])
-    error = None if row[17] is None else Failure(row[17], row[18], row[19])
-    return Turn(
-        id=row[0],
-        conversation_id=row[1],
-        status=Status(row[2]),
-        model=row[3],
-        parent_id=row[4],
-        question_id=row[5],
-        answer_id=row[6],
-        answer=_answer(row[7] or "", row[22]),
-        context=_sent(row),
-        created_at=row[13],
-        finish_reason=row[14],
-        usage=usage,
-        error=error,
-        ended_at=row[20],
-        drift=row[21],
-    )
-
-
-def _sent(row: tuple[Any, ...]) -> ContextUse:
-    counted, known = row[23:25]
-    sent = ContextUse(*row[8:13])
-    return replace(sent, counted=counted, window_known=None if known is None else bool(known))
-
-
-def _answer(content: str, is_parts: int | None) -> str:
-    """Return an answer's text; one that calls tools has parts besides."""
-    if not is_parts:
-        return content
-    return "".join(part["text"] for part in json.loads(content) if part.get("type") == "text")
-
-
-def content_columns(content: Content) -> tuple[int, str]:
-    """Return `is_parts` and the text that stands for a content."""
-    if isinstance(content, str):
-        return 0, content
-    return 1, json_text([dict(part) for part in content])
-
-
-def json_text(value: Mapping[str, Any] | list[Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -10,31 +10,15 @@ from contextlib import closing
 from itertools import islice
 from typing import Any
 
-from storage.model import Content, Hit, Page, Query
-from storage.port import NotFoundError
+from storage import ranking
+from storage.model import Hit, Page, Query
 from storage.sqlite import rows
-
-#: How many of the newest matches are ranked at a time. FTS5's own bm25() looks at every match
-#: there is, so that its cost grows with the history; a walk from the newest one on does not.
-WINDOW = 200
-#: Characters shown before and after a match.
-AROUND = 60
-MARKS = ("«", "»")
-_SATURATION, _LENGTH_WEIGHT, _USUAL_LENGTH = 1.2, 0.5, 400
-_TITLE_WEIGHT = 2.0
 
 #: Letters of scripts that are written without spaces; each is a word of its own in the index.
 _UNSPACED = re.compile(
     "([\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
     "\U00020000-\U0003ffff])"
 )
-
-
-def text_of(content: Content) -> str:
-    """Return what can be searched of a content."""
-    if isinstance(content, str):
-        return content
-    return "\n".join(str(part["text"]) for part in content if part.get("type") == "text")
 
 
 def index(connection: sqlite3.Connection, of: str, key: int, text: str) -> None:
@@ -54,7 +38,8 @@ def forget(connection: sqlite3.Connection, of: str, key: int, text: str) -> None
 def index_everything(connection: sqlite3.Connection) -> None:
     """Make what was kept before there was an index findable."""
     for key, is_parts, content in connection.execute("SELECT key, is_parts, content FROM messages"):
-        index(connection, "message", key, text_of(json.loads(content) if is_parts else content))
+        said = json.loads(content) if is_parts else content
+        index(connection, "message", key, ranking.text_of(said))
     for key, title in connection.execute("SELECT key, title FROM conversations"):
         index(connection, "title", key, title)
 
@@ -74,7 +59,7 @@ def titled(
         (match[1], 1 << 62 if behind is None else behind, owner),
     )
     with closing(walk):
-        fit = (row for row in walk if not _lacks(row[rows.TITLE], terms))
+        fit = (row for row in walk if not ranking.lacks(row[rows.TITLE], terms))
         return list(islice(fit, limit))
 
 
@@ -82,26 +67,11 @@ def find(
     connection: sqlite3.Connection, owner: str, query: Query, limit: int, after: str | None
 ) -> Page[Hit]:
     """Return a page of hits: window after window of the newest matches, the best of each first."""
-    found: list[Hit] = []
-    seen: set[str] = set()
-    passed = after is None
+    pager = ranking.Pager(limit, after)
     for window in _windows(connection, owner, query):
-        for hit in sorted(window, key=lambda hit: (-hit.score, _id(hit))):
-            if _id(hit) in seen:
-                continue
-            seen.add(_id(hit))
-            if passed:
-                found.append(hit)
-            passed = passed or _id(hit) == after
-        if len(found) > limit:
+        if not pager.feed(window):
             break
-    if not passed:
-        raise NotFoundError(f"There is no hit {after!r} in what is found.", "after")
-    return Page(tuple(found[:limit]), len(found) > limit)
-
-
-def _id(hit: Hit) -> str:
-    return hit.message.id if hit.message else hit.conversation_id
+    return pager.page()
 
 
 def _windows(connection: sqlite3.Connection, owner: str, query: Query) -> Iterator[Sequence[Hit]]:
@@ -129,19 +99,19 @@ def _found_messages(
         CROSS JOIN conversations c ON c.key = m.conversation
         LEFT JOIN messages p ON p.key = m.parent
         WHERE f.{match[0]} MATCH ? AND f.rowid < ? AND c.owner = ? {conditions}
-        ORDER BY f.rowid DESC LIMIT {WINDOW}
+        ORDER BY f.rowid DESC LIMIT {ranking.WINDOW}
         """,
         (match[1], below, owner, *values),
     ).fetchall()
     hits = []
     for row in found:
         message = rows.message(row)
-        text = text_of(message.content)
-        score = _score(text, terms)
+        text = ranking.text_of(message.content)
+        score = ranking.score(text, terms)
         if score is not None:
-            shown = snippet(text, terms)
+            shown = ranking.snippet(text, terms)
             hits.append(Hit(message, message.conversation_id, row[-2], shown, score))
-    return hits, found[-1][-1] if found else below, len(found) == WINDOW
+    return hits, found[-1][-1] if found else below, len(found) == ranking.WINDOW
 
 
 def _found_titles(connection: sqlite3.Connection, owner: str, query: Query) -> list[Hit]:
@@ -158,18 +128,18 @@ def _found_titles(connection: sqlite3.Connection, owner: str, query: Query) -> l
         )
         LEFT JOIN messages p ON p.key = m.parent
         WHERE f.{match[0]} MATCH ? AND c.owner = ? {conditions}
-        ORDER BY f.rowid DESC LIMIT {WINDOW}
+        ORDER BY f.rowid DESC LIMIT {ranking.WINDOW}
         """,
         (match[1], owner, *values),
     )
     hits = []
     for row in found:
         title, conversation_id = row[-2:]
-        score = _score(title, terms)
+        score = ranking.score(title, terms)
         if score is not None:
             message = None if row[0] is None else rows.message(row)
-            shown = snippet(title, terms)
-            hits.append(Hit(message, conversation_id, title, shown, _TITLE_WEIGHT * score))
+            shown = ranking.snippet(title, terms)
+            hits.append(Hit(message, conversation_id, title, shown, ranking.TITLE_WEIGHT * score))
     return hits
 
 
@@ -196,54 +166,6 @@ def _match(of: str, words: str) -> tuple[str, str] | None:
         return f"{of}_pieces", " AND ".join(_quoted(term) for term in long)
     short = [_quoted(_spaced(term)) + "*" for term in terms if any(c.isalnum() for c in term)]
     return (f"{of}_words", " AND ".join(short)) if short else None
-
-
-def _score(text: str, terms: Sequence[str]) -> float | None:
-    """Return how well a text matches, as BM25 does within one query; None where it does not.
-
-    Every hit has every term, so how rare a term is tells no hit from another.
-    """
-    if _lacks(text, terms):
-        return None
-    folded = text.lower()
-    longer = 1 - _LENGTH_WEIGHT + _LENGTH_WEIGHT * len(text) / _USUAL_LENGTH
-    score = 0.0
-    for term in terms:
-        times = folded.count(term.lower())
-        if not times and len(term) < 3 and not any(c.isalnum() for c in term):
-            continue
-        times = times or 1  # found by other letters of the same kind: é for e
-        score += times * (_SATURATION + 1) / (times + _SATURATION * longer)
-    return round(score, 6)
-
-
-def _lacks(text: str, terms: Sequence[str]) -> bool:
-    """Say whether a short word is missing that the index was not asked for, beside longer ones."""
-    if all(len(term) < 3 for term in terms):
-        return False
-    folded = text.lower()
-    return any(
-        term.lower() not in folded
-        for term in terms
-        if len(term) < 3 and any(c.isalnum() for c in term)
-    )
-
-
-def snippet(text: str, terms: Sequence[str]) -> str:
-    """Return the text around the first match, the match between marks, on one line."""
-    found = [m for term in terms if (m := re.search(re.escape(term), text, re.IGNORECASE))]
-    if not found:
-        return " ".join(text[: 2 * AROUND].split())
-    first = min(found, key=re.Match.start)
-    start, end = max(0, first.start() - AROUND), first.end() + AROUND
-    shown = (
-        ("…" if start else "")
-        + text[start : first.start()]
-        + first[0].join(MARKS)
-        + text[first.end() : end]
-        + ("…" if end < len(text) else "")
-    )
-    return " ".join(shown.split())
 
 
 def _spaced(text: str) -> str:

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from itertools import cycle
 from pathlib import Path
+from types import EllipsisType
 from typing import Any, TypeVar
 
 from storage.model import (
@@ -24,6 +25,7 @@ from storage.model import (
     UpstreamObject,
 )
 from storage.port import Claim, Outcome, Piece, UnavailableError
+from storage.portions import portions
 from storage.sqlite import (
     completions,
     conversations,
@@ -35,7 +37,7 @@ from storage.sqlite import (
     upstream_objects,
     usage,
 )
-from storage.sqlite.bulk import Bulk, portions
+from storage.sqlite.bulk import Bulk
 from storage.sqlite.file_identity import Presence
 from storage.sqlite.files import room
 from storage.sqlite.group_commit import GroupCommit, WriteConnection, renamed
@@ -235,13 +237,16 @@ class SQLiteStore:
         title: str = "",
         claim: Claim | None = None,
         before: Sequence[Message] = (),
+        head: str | EllipsisType | None = ...,
     ) -> Turn:
         return await self._writer.write(
-            lambda c: turns.begin(c, owner, turn, question, conversation, title, claim, before)
+            lambda c: turns.begin(
+                c, owner, turn, question, conversation, title, claim, before, head
+            )
         )
 
     async def checkpoint(self, pieces: Sequence[Piece]) -> None:
-        for part in portions(pieces, PIECES_AT_ONCE):
+        for part in portions(pieces, PIECES_AT_ONCE, conversations.STEP_CHARACTERS):
             await self._writer.write(partial(turns.checkpoint, pieces=part))
 
     async def end(self, owner: str, turn_id: str, outcome: Outcome) -> Turn:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import astuple
+from types import EllipsisType
 
 from storage.model import ContextUse, Conversation, Message, Role, Status, Turn
 from storage.port import (
     BusyError,
     Claim,
     IdempotencyMismatchError,
+    MovedError,
     NotFoundError,
     Outcome,
     Piece,
 )
+from storage.spending import cost
 from storage.sqlite import conversations, rows, usage
 
 #: How long an idempotency key stands for its turn, in microseconds: a day.
@@ -70,6 +73,7 @@ def begin(
     title: str,
     claim: Claim | None,
     before: Sequence[Message] = (),
+    head: str | EllipsisType | None = ...,
 ) -> Turn:
     if make is not None and not conversations.insert_conversation(connection, owner, make):
         connection.execute(
@@ -80,6 +84,8 @@ def begin(
             (make.system_prompt, make.model, owner, make.id),
         )
     key = conversations.conversation_key(connection, owner, new.conversation_id)
+    if head is not ... and _head(connection, key) != head:
+        raise MovedError("The conversation has a new head: plan the turn again.")
     if question is not None:
         conversations.entitle(connection, key, title)
     for message in before:
@@ -97,6 +103,14 @@ def begin(
     if claim is not None:
         _insert_claim(connection, owner, claim, turn_key_)
     return turn(connection, owner, new.id)
+
+
+def _head(connection: sqlite3.Connection, conversation: int) -> str | None:
+    row = connection.execute(
+        "SELECT m.id FROM conversations c JOIN messages m ON m.key = c.head WHERE c.key = ?",
+        (conversation,),
+    ).fetchone()
+    return None if row is None else str(row[0])
 
 
 def checkpoint(connection: sqlite3.Connection, pieces: Sequence[Piece]) -> None:
@@ -120,7 +134,7 @@ def end(connection: sqlite3.Connection, owner: str, turn_id: str, outcome: Outco
     settle(connection, key, outcome, answer)
     if outcome.context is not None:
         _resend(connection, key, outcome.context)
-    usage.spend(connection, owner, usage.cost(running, outcome), outcome.ended_at)
+    usage.spend(connection, owner, cost(running, outcome), outcome.ended_at)
     connection.execute("DELETE FROM checkpoints WHERE turn = ?", (key,))
     return turn(connection, owner, turn_id)
 

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from storage.model import Status, Turn, Usage
-from storage.port import Outcome
-
-#: A day in microseconds.
-DAY = 24 * 3600 * 1_000_000
-#: A day's tokens are counted up to here: SQLite's sums break where they pass 2^63.
-MOST = 1 << 53
+from storage.spending import DAY, MOST
 
 
 def spend(connection: sqlite3.Connection, owner: str, tokens: int, now: int) -> None:
@@ -30,11 +24,3 @@ def spent(connection: sqlite3.Connection, owner: str, since: int) -> int:
         (MOST, owner, since // DAY),
     ).fetchone()
     return int(tokens)
-
-
-def cost(turn: Turn, outcome: Outcome) -> int:
-    """Return the tokens that a turn took. One that failed without a word took none."""
-    if outcome.status is Status.FAILED and not outcome.text:
-        return 0
-    usage = outcome.usage or Usage(turn.context.prompt_tokens, outcome.tokens)
-    return usage.total_tokens

@@ -1,15 +1,12 @@
-"""Runs the store's contract on every adapter that there is."""
+"""Runs the store's contract on every adapter: all of it on SQLite and on PostgreSQL.
+
+What a pooler or a database's letters could break is run behind pgbouncer and in ctype C too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
-
 import pytest
 
-from storage.port import Store
-from storage.sqlite.store import SQLiteStore
 from tests.storage.contract import (
     completions,
     conversations,
@@ -21,49 +18,56 @@ from tests.storage.contract import (
     usage,
 )
 
-#: how each is opened, empty, in a folder of its own
-ADAPTERS: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Store]]] = {
-    "sqlite": lambda folder: SQLiteStore(folder / "trialogue.db"),
-}
+ADAPTERS = ("sqlite", "postgres_url")
+each_adapter = pytest.mark.parametrize("store", ADAPTERS, indirect=True)
+each_database = pytest.mark.parametrize(
+    "store", [*ADAPTERS, "postgres_pooled", "postgres_of_ctype_c"], indirect=True
+)
 
 
-@pytest.fixture(params=ADAPTERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with ADAPTERS[request.param](tmp_path) as opened:
-        yield opened
-
-
+@each_adapter
 class TestIsolation(owners.Isolation): ...
 
 
+@each_adapter
 class TestConversations(conversations.Conversations): ...
 
 
+@each_database
 class TestBranches(conversations.Branches): ...
 
 
+@each_database
 class TestTurns(turns.Turns): ...
 
 
+@each_database
 class TestTransfer(transfer.Transfer): ...
 
 
+@each_database
 class TestSearch(transfer.Search): ...
 
 
+@each_adapter
 class TestHealth(transfer.Health): ...
 
 
+@each_database
 class TestStoredCompletions(completions.StoredCompletions): ...
 
 
+@each_adapter
 class TestSpending(usage.Spending): ...
 
 
+@each_adapter
 class TestUpstreamObjects(objects.UpstreamObjects): ...
 
 
+@each_database
 class TestLessons(lessons.Lessons): ...
 
 
+@each_database
 class TestWithdrawing(lessons.Withdrawing): ...

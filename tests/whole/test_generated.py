@@ -22,6 +22,8 @@ LOCKS = (
     "requirements-dev.lock",
     "requirements-build.lock",
     "requirements-embeddings.lock",
+    "requirements-local.lock",
+    "requirements-postgres.lock",
 )
 #: The first versions without holes that are known; an older one must not come back.
 FLOORS = {"starlette": "1.0.1", "h11": "0.16", "aiohttp": "3.13.4", "jinja2": "3.1.6"}

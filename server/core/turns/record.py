@@ -14,7 +14,7 @@ from server.core.errors import Problem, problem_of
 from server.live.port import LiveTurns
 from server.live.turn import LiveTurn
 from storage.model import Failure, Lesson, Status, Turn
-from storage.port import Outcome, Store, StoreError, UnavailableError
+from storage.port import NotFoundError, Outcome, Store, StoreError, UnavailableError
 
 log = structlog.get_logger("trialogue.turns")
 
@@ -67,7 +67,8 @@ class Keeping:
         """Take a turn back; where the database stays away it is found interrupted later."""
 
         async def write() -> Turn:
-            await self._store.withdraw(live.owner, live.turn.id, head_id=head_id, title=title)
+            with suppress(NotFoundError):  # a try of which we heard nothing has taken it back
+                await self._store.withdraw(live.owner, live.turn.id, head_id=head_id, title=title)
             return live.turn
 
         until = asyncio.get_running_loop().time() + self._patience

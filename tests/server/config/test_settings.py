@@ -142,7 +142,7 @@ def test_an_empty_variable_hides_nothing_behind_it(monkeypatch: pytest.MonkeyPat
         ("openai_base_url", "localhost:8080"),
         ("openai_base_url", "ftp://x"),
         ("openai_base_url", "http://"),
-        ("database", "postgres://x"),
+        ("database", "mysql://x"),
         ("database", "sqlite:///"),
         ("database", "sqlite:trialogue.db"),
         ("database", ":memory:"),
@@ -332,6 +332,23 @@ def test_who_lets_others_in_is_exposed(given: dict[str, str], exposed: bool) -> 
 )
 def test_a_database_is_a_path(database: str, path: str) -> None:
     assert load({"database": database}).database_path == Path(path)
+
+
+def test_a_database_of_postgresql_is_no_path() -> None:
+    settings = load({"database": "postgresql://ada:sesame@db/history?pool_size=4"})
+    assert settings.on_postgres
+    with pytest.raises(SettingsError, match="postgresql://ada@db/history is no file"):
+        _ = settings.database_path
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://h/d", "postgresql://ada:sesame@h/d?pool_size=few", "sqlite://x", ""]
+)
+def test_what_is_no_database_is_refused_and_its_password_not_told(url: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load({"database": url or "sqlite:///"})
+    assert str(refused.value).startswith("TRIALOGUE_DATABASE: ")
+    assert "sesame" not in str(refused.value)
 
 
 def test_settings_do_not_change() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from storage.model import ContextUse, Lesson, Query, Role, Status
-from storage.port import NotFoundError, Store
+from storage.port import LESSONS_KEPT, NotFoundError, Store
 from tests.storage.nouns import (
     ADA,
     BOB,
@@ -31,12 +33,30 @@ class Lessons:
         await store.learn(better)
         assert list(await store.lessons()) == [other, better]
 
+    async def test_those_that_were_learnt_last_are_kept(self, store: Store) -> None:
+        await store.learn(Lesson("llama", "first", 1.5))
+        for number in range(LESSONS_KEPT):
+            await store.learn(Lesson("llama", f"model-{number}", 1.5))
+        await store.learn(Lesson("llama", "model-0", 2.5))
+        kept = [lesson.model for lesson in await store.lessons()]
+        assert "first" not in kept
+        assert len(kept) <= LESSONS_KEPT
+        assert kept[-1] == "model-0"
+
     async def test_a_turn_tells_how_its_prompt_was_counted(self, store: Store) -> None:
         await begin(store)
         assert (await store.turn(ADA, "turn_1")).context.counted is None
         sent = ContextUse(512, 448, 99, 3, 2, "learnt", False)
         ended = await store.end(ADA, "turn_1", outcome("1", context=sent))
         assert ended.context == sent == (await store.turn(ADA, "turn_1")).context
+
+    async def test_a_turn_begins_with_how_its_prompt_is_counted(self, store: Store) -> None:
+        sent = ContextUse(512, 448, 99, 3, 2, "exact", True)
+        told = replace(turn("1"), context=sent)
+        begun = await store.begin(ADA, told, message("q_1"), conversation=conversation())
+        assert begun.context == sent == (await store.turn(ADA, "turn_1")).context
+        ended = await store.end(ADA, "turn_1", outcome("1"))
+        assert ended.context == sent
 
 
 class Withdrawing:

@@ -8,7 +8,7 @@ import pytest
 
 from storage.model import Conversation, Message, Query, Role, Status, Turn, Usage
 from storage.port import AlreadyExistsError, NotFoundError, Store
-from tests.storage.nouns import ADA, BOB, chain, conversation, exchange, message, turn
+from tests.storage.nouns import ADA, BOB, CONTEXT, chain, conversation, exchange, message, turn
 
 HEADED = conversation(title="Imported", system_prompt="Be.", head_id="b1", metadata={"from": "x"})
 TREE = [
@@ -23,6 +23,7 @@ TURN = replace(
     answer_id="a",
     answer="They are large.",
     usage=Usage(5, 4),
+    context=replace(CONTEXT, counted="learnt", window_known=False),
     ended_at=8,
 )
 

@@ -11,6 +11,7 @@ from storage.model import Failure, Role, Status, Usage
 from storage.port import (
     BusyError,
     IdempotencyMismatchError,
+    MovedError,
     NotFoundError,
     Piece,
     Store,
@@ -113,6 +114,49 @@ class Turns:
         results = await asyncio.gather(*tried, return_exceptions=True)
         assert sum(isinstance(result, BusyError) for result in results) == 49
         assert (await store.conversation(ADA, "c")).message_count == 1
+
+    @pytest.mark.parametrize("made", [True, False])
+    async def test_one_planned_for_another_head_is_refused_and_leaves_nothing(
+        self, store: Store, made: bool
+    ) -> None:
+        await exchange(store)
+        new = conversation() if made else None
+        for planned_on in (None, "q_1", "nowhere"):
+            with pytest.raises(MovedError):
+                await store.begin(
+                    ADA,
+                    turn("2"),
+                    message("q_2", "a_1"),
+                    conversation=new,
+                    claim=claim(),
+                    head=planned_on,
+                )
+        assert (await store.conversation(ADA, "c")).message_count == 2
+        assert await store.claimed(ADA, claim()) is None
+        await store.begin(ADA, turn("2"), message("q_2", "a_1"), conversation=new, head="a_1")
+        assert (await store.conversation(ADA, "c")).head_id == "q_2"
+
+    async def test_a_new_conversation_has_no_head_to_plan_for(self, store: Store) -> None:
+        with pytest.raises(MovedError):
+            await store.begin(
+                ADA, turn("1"), message("q_1"), conversation=conversation(), head="a_0"
+            )
+        with pytest.raises(NotFoundError):
+            await store.conversation(ADA, "c")
+        await store.begin(ADA, turn("1"), message("q_1"), conversation=conversation(), head=None)
+
+    async def test_of_many_planned_for_one_head_one_begins(self, store: Store) -> None:
+        await exchange(store)
+
+        async def ask(name: str) -> None:
+            await store.begin(ADA, turn(name), message(f"q_{name}", "a_1"), head="a_1")
+            await store.end(ADA, f"turn_{name}", outcome(name))
+
+        tried = [ask(str(number)) for number in range(2, 32)]
+        results = await asyncio.gather(*tried, return_exceptions=True)
+        assert all(isinstance(result, BusyError | MovedError | None) for result in results)
+        assert results.count(None) == 1
+        assert (await store.siblings(ADA, "c", ["a_1"]))["a_1"] == [f"q_{2 + results.index(None)}"]
 
     async def test_an_unknown_parent_leaves_no_conversation(self, store: Store) -> None:
         with pytest.raises(NotFoundError):

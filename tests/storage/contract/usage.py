@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -64,6 +65,12 @@ class Spending:
         cut = outcome("1", status=Status.INTERRUPTED, tokens=5)
         await store.end(ADA, "turn_1", cut)
         assert await store.spent(ADA, 0) == CONTEXT.prompt_tokens + 5
+
+    async def test_what_was_sent_at_last_counts(self, store: Store) -> None:
+        await begin(store)
+        less = replace(CONTEXT, prompt_tokens=CONTEXT.prompt_tokens - 1)
+        await store.end(ADA, "turn_1", outcome("1", tokens=5, context=less))
+        assert await store.spent(ADA, 0) == less.prompt_tokens + 5
 
     @pytest.mark.parametrize(
         ("status", "text", "tokens"),

@@ -10,7 +10,7 @@ from server.app.core import core_of
 from server.core.conversations import Ask, Conversations, IfBusy
 from server.core.observability.traces import NoTraces
 from server.core.turns.plan import Defaults
-from server.upstream.port import Prompt, UpstreamFailedError
+from server.upstream.port import Prompt, UpstreamFailedError, UpstreamOverflowError
 from storage.model import Failure, Status, Turn, Usage
 from storage.port import NotFoundError, UnavailableError
 from storage.sqlite.store import SQLiteStore
@@ -98,6 +98,32 @@ async def test_it_is_kept_when_a_database_that_was_away_too_long_is_back(
             await conversations.drain(0)
         done = await away.turn(ADA, turn.id)
         assert (done.status, done.answer) == (Status.FAILED, "Half")
+
+
+async def test_a_withdrawal_of_which_nobody_heard_is_one(
+    store: SQLiteStore, upstream: Puppet
+) -> None:
+    class Deaf(SQLiteStore):
+        tries = 0
+
+        async def withdraw(self, *words: Any, **more: Any) -> None:
+            await super().withdraw(*words, **more)
+            self.tries += 1
+            raise UnavailableError("The database does not answer.")
+
+    await store.close()
+    async with (
+        Deaf(store.path) as deaf,
+        core_of(deaf, upstream, Defaults(MODEL)) as conversations,
+    ):
+        upstream.fail(UpstreamOverflowError("It is too long.", 400))
+        done = await asked(conversations, "Hi")
+        assert done.error is not None
+        assert done.error.code == "context_length_exceeded"
+        assert isinstance(deaf, Deaf)
+        assert deaf.tries == 1
+        with pytest.raises(NotFoundError):
+            await conversations.get(ADA, "c")
 
 
 class Loud(NoTraces):

@@ -1,0 +1,39 @@
+"""What is much, cut into what one transaction writes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from storage.model import Message, Turn
+from storage.port import Piece
+
+Sized = TypeVar("Sized", Message, Turn, Piece)
+
+
+def portions(items: Sequence[Sized], rows: int, most: int) -> Iterator[Sequence[Sized]]:
+    """Yield what one step writes of these, in order: so many rows and characters at most.
+
+    A single one may have more.
+    """
+    first, characters = 0, 0
+    for place, item in enumerate(items):
+        size = _characters(item)
+        full = place - first >= rows or characters + size > most
+        if place > first and full:
+            yield items[first:place]
+            first, characters = place, 0
+        characters += size
+    if first < len(items):
+        yield items[first:]
+
+
+def _characters(item: Message | Turn | Piece) -> int:
+    match item:
+        case Piece():
+            return len(item.text)
+        case Turn():
+            return 0  # its answer is a message's
+    if isinstance(item.content, str):
+        return len(item.content)
+    return sum(len(str(value)) for part in item.content for value in part.values())
