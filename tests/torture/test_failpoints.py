@@ -9,6 +9,7 @@ import pytest
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_nothing_is_lost_at_any_statement() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.torture.failpoints", "--writes"],

@@ -76,7 +76,7 @@ async def test_what_may_follow_a_text(server: Fork) -> None:
 
 async def test_embeddings_and_moderations_fall_back(client: openai.AsyncOpenAI) -> None:
     embedded = await client.embeddings.create(model="text-embedding-3-small", input="Hello")
-    assert len(embedded.data[0].embedding) == 384
+    assert len(embedded.data[0].embedding) == 1536
     judged = await client.moderations.create(input="Hello")
     assert judged.results[0].flagged is False
 

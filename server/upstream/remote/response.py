@@ -90,7 +90,7 @@ class UpstreamResponse:
         if self._response.headers.get("content-encoding", "identity").lower() != "identity":
             raise UpstreamFailedError("the upstream compressed its answer, which was not asked for")
         if call.method != "POST" or call.path not in SPOKEN:
-            return Reply(status, headers, self._opened(self._bytes(renewing=True)))
+            return Reply(status, headers, self._opened(self._bytes(self._bounds.between)))
         headers.pop("content-length", None)
         if call.headers.get("accept") == EVENTS:
             return await self._begun(status, headers, call)
@@ -111,7 +111,7 @@ class UpstreamResponse:
     async def _refusal(self, status: int, headers: dict[str, str]) -> Reply:
         if status > 599:
             raise UpstreamFailedError(f"the upstream answered with status {status}")
-        async with aclosing(self._bytes(renewing=True)) as body:
+        async with aclosing(self._bytes(self._bounds.linger)) as body:
             self._patience.renew(self._bounds.linger)
             data = await start_of(body, _REFUSAL_BYTES)
         self._complaints.append(complaint_in(data, self._clean))
@@ -164,7 +164,7 @@ class UpstreamResponse:
 
     async def _whole(self, call: Call) -> tuple[dict[str, Any], bytes]:
         """Return an answer in one piece, and its bytes: fit for OpenAI's types, or an error."""
-        async with aclosing(self._bytes(renewing=True)) as body:
+        async with aclosing(self._bytes(self._bounds.between)) as body:
             data = await whole(body, self._bounds.answer_bytes)
         said, good = codec.parse(data)
         if said.get("error"):
@@ -252,7 +252,7 @@ class UpstreamResponse:
             if _is_whole(event):  # else the stream was cut within it
                 yield event
 
-    async def _bytes(self, *, renewing: bool = False) -> AsyncGenerator[bytes, None]:
+    async def _bytes(self, each: float | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the body's bytes as they come; the time for them stands while nobody waits."""
         content, patience = self._response.content, self._patience
         try:
@@ -262,8 +262,8 @@ class UpstreamResponse:
                 patience.resting()
                 if not data:
                     return
-                if renewing:
-                    patience.renew(self._bounds.between)
+                if each is not None:
+                    patience.renew(each)
                 yield data
         except BREAKS:
             if patience.late:

@@ -288,7 +288,7 @@ class TestTime:
     async def test_a_stream_that_never_ends(self) -> None:
         chunk = event({"choices": [{"delta": {}, "finish_reason": None}]})
         with pytest.raises(UpstreamTimeoutError):
-            await answer(flood(chunk), total=0.2, between=0.2)
+            await answer(flood(chunk), total=0.2, first_byte=0.2, between=0.2)
 
     async def test_an_answer_in_one_piece_has_the_whole_time(self) -> None:
         gate = asyncio.Event()
