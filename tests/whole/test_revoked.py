@@ -158,10 +158,7 @@ async def test_a_unary_call_is_refused_over_grpc(tmp_path: Path) -> None:
     ):
         with closing(sqlite3.connect(tmp_path / "history.db")) as another:
             another.execute("BEGIN IMMEDIATE")  # the database lets nobody write
-            asked = pb.CreateConversationRequest(id="c")
-            told = grpc_client.bearing(ann.key)
-            making = grpc_client.stub(channel).CreateConversation(asked, metadata=told)
-            await until_another_is_one_too_many(grpc_client.stub(channel), told)
+            making = await let_in(grpc_client.stub(channel), grpc_client.bearing(ann.key))
             ann.revoke()
             refused = await grpc_client.refusal(making)
             assert refused.code is grpc.StatusCode.UNAUTHENTICATED
@@ -204,12 +201,16 @@ async def test_an_export_is_cut(ann: Revocable, conversations: Conversations) ->
                 await response.aread()
 
 
-async def until_another_is_one_too_many(client: Any, told: Any) -> None:
-    """Wait until the one call that a key may have at once is let in."""
-    code = None
+async def let_in(client: Any, told: Any) -> Any:
+    """Return a call that makes a conversation, once it is the one that a key may have at once."""
+    making = code = None
     while code is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-        asked = pb.GetConversationRequest(conversation_id="none")
-        code = (await grpc_client.refusal(client.GetConversation(asked, metadata=told))).code
+        if making is None or making.done():  # the other came first, and it was one too many
+            asked = pb.CreateConversationRequest(id="c")
+            making = client.CreateConversation(asked, metadata=told)
+        looked = pb.GetConversationRequest(conversation_id="none")
+        code = (await grpc_client.refusal(client.GetConversation(looked, metadata=told))).code
+    return making
 
 
 async def queued(conversations: Conversations) -> None:
