@@ -105,7 +105,8 @@ function listed(conversation, item = document.createElement("li")) {
   item.dataset.id = conversation.id;
   link.href = `#${encodeURIComponent(conversation.id)}`;
   link.dir = "auto";
-  link.textContent = conversation.title || conversation.id;
-  link.title = link.textContent;
+  const title = conversation.title || conversation.id;
+  if (link.textContent !== title) link.textContent = title;
+  link.title = title;
   return item;
 }
