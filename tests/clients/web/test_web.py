@@ -208,6 +208,7 @@ async def test_a_click_is_not_lost_where_the_list_is_read_again(tab: Tab, upstre
     upstream.answer("More")
     await tab.ask("More of it")
     await expect(tab.page.locator("#conversations a")).to_have_text(["Plums", "Apples"])
+    await expect(tab.answers).to_have_text(["About Pears", "More"])
     await tab.page.mouse.up()
     await expect(tab.answers).to_have_text("About Apples")
 
