@@ -1,4 +1,4 @@
-"""Values of the Host header, and which of them can only mean this machine."""
+"""Hosts and origins as browsers send them, and which can only mean this machine."""
 
 from __future__ import annotations
 
@@ -29,3 +29,10 @@ def host_name(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:  # brackets that hold no IPv6 address
         return ""
+
+
+def as_sent(name: str) -> str:
+    """Return an origin or a host as browsers send it: in lower case, without a slash at the end."""
+    name = name.strip().lower()
+    bare = name.rstrip("/")
+    return f"{bare}//" if bare.endswith(":") and "://" in name else bare  # file:// has no host

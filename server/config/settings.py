@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     ByteSize,
     SecretStr,
     ValidationError,
@@ -26,11 +25,11 @@ from pydantic_settings import (
 from server.config import database
 from server.config.declared import TOML_FILE as TOML_FILE
 from server.config.declared import Toml, setting, variables_of
-from server.config.hosts import is_here
+from server.config.hosts import as_sent, is_here
+from server.config.kinds import Address, BudgetText, Names, RateText
 from server.config.settings_files import SettingsError as SettingsError
 from server.config.settings_files import text_of
 from server.config.tables import (
-    Address,
     CharacterTable,
     LocalTable,
     TemplateTable,
@@ -39,32 +38,6 @@ from server.config.tables import (
 
 ENV_FILE = ".env"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-Names = Annotated[tuple[str, ...], NoDecode]
-
-
-def _rate(value: str) -> str:
-    """Return a rate that can be read."""
-    from server.config.quantities import rate
-
-    rate(value)
-    return value
-
-
-def _budget(value: str) -> str:
-    """Return a budget that can be read."""
-    from server.config.quantities import budget
-
-    budget(value)
-    return value
-
-
-def _as_sent(name: str) -> str:
-    """Return an origin or a host as browsers send it: in lower case, without a slash at the end."""
-    name = name.strip().lower()
-    bare = name.rstrip("/")
-    return f"{bare}//" if bare.endswith(":") and "://" in name else bare  # file:// has no host
 
 
 class Settings(BaseSettings):
@@ -197,12 +170,12 @@ class Settings(BaseSettings):
         "TRIALOGUE_MAX_UPLOAD_BYTES",
         help="of a file or image that is streamed through /v1, and of an import",
     )
-    rate_limit: Annotated[str, AfterValidator(_rate)] | None = setting(
+    rate_limit: RateText | None = setting(
         None,
         "TRIALOGUE_RATE_LIMIT",
         help="60/minute: requests by key, over all wires together; also /second, /hour, /day",
     )
-    token_budget: Annotated[str, AfterValidator(_budget)] | None = setting(
+    token_budget: BudgetText | None = setting(
         None,
         "TRIALOGUE_TOKEN_BUDGET",
         help="100000/day or 2000000/month: tokens by key, prompts and answers together, in UTC",
@@ -272,7 +245,7 @@ class Settings(BaseSettings):
         listed = value.split(",") if isinstance(value, str) else value
         if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
             return value
-        return tuple(_as_sent(one) for one in listed if one.strip())
+        return tuple(as_sent(one) for one in listed if one.strip())
 
     @field_validator("local", mode="before")
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -17,32 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from server.config.kinds import Address, Tokenizer
 from server.config.quantities import duration
-
-
-def _address(value: str) -> str:
-    """Return the address of a server that speaks OpenAI's API; a bare one is completed."""
-    url = urlsplit(value)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError("must be a URL such as http://localhost:8080/v1")
-    return value if url.path.strip("/") else f"{value.rstrip('/')}/v1"
-
-
-Address = Annotated[str, AfterValidator(_address)]
-
-
-def _tokenizer(value: str) -> str:
-    """Return how tokens are counted, where there is such a way."""
-    from server.tokens.encoding import ENCODINGS
-
-    kind, _, name = value.partition(":")
-    if value in ("upstream", "learn") or (kind == "tiktoken" and name in ENCODINGS):
-        return value
-    known = ", ".join(ENCODINGS)
-    raise ValueError(f"must be upstream, learn, or tiktoken: and one of {known}")
-
-
-Tokenizer = Annotated[str, AfterValidator(_tokenizer)]
 
 
 class UpstreamTable(BaseModel):

@@ -8,10 +8,9 @@ from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from functools import cache, partial
-from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, FastAPI, Header, Path, Query, Request
+from fastapi import APIRouter, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -26,6 +25,17 @@ from server.transports import lists
 from server.transports.http.mount import Mount
 from server.transports.http.responses import GONE, JSON, refusal
 from server.transports.rest import errors, sse
+from server.transports.rest.described import (
+    EVENT_STREAM,
+    REFUSALS,
+    STREAM,
+    TURN_OR_EVENTS,
+    ConversationId,
+    DescribedApp,
+    LastEventId,
+    TurnId,
+    ok,
+)
 from server.transports.rest.pages import Pages
 from server.transports.rest.probes import StateRoutes
 from server.transports.rest.schemas import (
@@ -33,7 +43,6 @@ from server.transports.rest.schemas import (
     ChangeBody,
     ConversationBody,
     ConversationShape,
-    ErrorBody,
     HitShape,
     ListShape,
     MessageShape,
@@ -52,73 +61,7 @@ from storage.port import StoreError
 
 T = TypeVar("T")
 
-ConversationId = Annotated[str, Path(description="1 to 128 characters of A-Z a-z 0-9 . _ : ~ -")]
-TurnId = Annotated[str, Path()]
-_DATA = {"type": "string", "contentMediaType": "application/json"}
-_OF_A_TURN = {
-    "type": "object",
-    "required": ["event", "id", "data"],
-    "properties": {
-        "event": {"enum": ["turn.started", "turn.delta", "turn.ended"]},
-        "id": {"type": "string", "description": "TURN_ID:CURSOR, for Last-Event-ID"},
-        "data": _DATA,
-    },
-}
-_OF_AN_ERROR = {
-    "type": "object",
-    "description": "the last of a stream that cannot go on, as when its key is revoked",
-    "required": ["event", "data"],
-    "properties": {
-        "event": {"const": "error"},
-        "data": {
-            **_DATA,
-            "contentSchema": {
-                "required": ["type", "error"],
-                "properties": {
-                    "type": {"const": "error"},
-                    "error": {"$ref": "#/components/schemas/ErrorShape"},
-                },
-            },
-        },
-    },
-}
-_EVENT = {"oneOf": [_OF_A_TURN, _OF_AN_ERROR]}
-_EVENT_STREAM = "text/event-stream"
 _NO_WEIGHT = re.compile(r"q=0(\.0*)?")
-# What describes one event of a stream is OpenAPI 3.2's; readers of 3.1 see a stream of no schema.
-_EVENTS = {_EVENT_STREAM: {"itemSchema": _EVENT}}
-_STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The events, as they come", "content": _EVENTS},
-    400: {
-        "description": "A Last-Event-ID that is not TURN_ID:CURSOR, or is of another turn or place",
-        "model": ErrorBody,
-    },
-}
-LastEventId = Annotated[
-    str | None,
-    Header(
-        alias="Last-Event-ID",
-        description="TURN_ID:CURSOR, the id of the last event that was read: it goes on behind it",
-    ),
-]
-_TURN_OR_EVENTS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The turn, or its events where a stream is asked for",
-        "content": _EVENTS,
-        "model": TurnShape,
-    }
-}
-_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
-# Named by reference: FastAPI builds a validator for every model of every route, which takes the
-# first request half a second.
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorBody},
-    **{
-        status: {"description": HTTPStatus(status).phrase, "content": _ERROR}
-        for status in (401, 403, 404, 405, 409, 413, 422, 429, 500, 502, 503, 504)
-    },
-}
-
 
 #: What needs no key, by the path that was really asked for (never by a URL built from Host).
 PUBLIC = frozenset(
@@ -154,7 +97,7 @@ def build() -> FastAPI:
     It has no state, and takes longer to make than anything else at a start: so there is one. What
     is behind a request is in the request's own state (`served`).
     """
-    app = _App(
+    app = DescribedApp(
         title="Trialogue",
         summary="One conversation, every wire.",
         version=VERSION,
@@ -180,27 +123,17 @@ def build() -> FastAPI:
     return app
 
 
-class _App(FastAPI):
-    """Describes itself with the way to show a key, so that one can be given on the page of it."""
-
-    def openapi(self) -> dict[str, Any]:
-        described = super().openapi()
-        described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        described["security"] = [{"key": []}, {}]
-        return described
-
-
 class _Routes:
     """The routes, each a parse, one call and a rendering."""
 
     def __init__(self) -> None:
         self.router = router = APIRouter(default_response_class=JSON)
         post, get = router.post, router.get
-        post("/ask/{conversation_id}", response_model=None, responses=_TURN_OR_EVENTS)(self.ask)
-        get("/turns/{turn_id}", response_model=None, responses=_ok(TurnShape))(self.turn)
-        post("/turns/{turn_id}/cancel", response_model=None, responses=_ok(TurnShape))(self.cancel)
+        post("/ask/{conversation_id}", response_model=None, responses=TURN_OR_EVENTS)(self.ask)
+        get("/turns/{turn_id}", response_model=None, responses=ok(TurnShape))(self.turn)
+        post("/turns/{turn_id}/cancel", response_model=None, responses=ok(TurnShape))(self.cancel)
         # A class without a media type: the description has only what `responses` says.
-        stream = partial(get, response_model=None, response_class=Response, responses=_STREAM)
+        stream = partial(get, response_model=None, response_class=Response, responses=STREAM)
         stream("/turns/{turn_id}/events")(self.follow)
         post(
             "/conversations",
@@ -208,20 +141,20 @@ class _Routes:
             status_code=201,
             responses={201: {"model": ConversationShape}},
         )(self.create)
-        get("/conversations", response_model=None, responses=_ok(ListShape[ConversationShape]))(
+        get("/conversations", response_model=None, responses=ok(ListShape[ConversationShape]))(
             self.page
         )
         one = "/conversations/{conversation_id}"
-        get(one, response_model=None, responses=_ok(ConversationShape))(self.read)
-        router.patch(one, response_model=None, responses=_ok(ConversationShape))(self.change)
+        get(one, response_model=None, responses=ok(ConversationShape))(self.read)
+        router.patch(one, response_model=None, responses=ok(ConversationShape))(self.change)
         router.delete(one, response_model=None, status_code=204)(self.delete)
-        get(f"{one}/messages", response_model=None, responses=_ok(ListShape[MessageShape]))(
+        get(f"{one}/messages", response_model=None, responses=ok(ListShape[MessageShape]))(
             self.messages
         )
         stream(f"{one}/events")(self.watch)
-        post(f"{one}/regenerate", response_model=None, responses=_TURN_OR_EVENTS)(self.regenerate)
-        post(f"{one}/context", response_model=None, responses=_ok(PreviewShape))(self.preview)
-        get("/search", response_model=None, responses=_ok(ListShape[HitShape]))(self.search)
+        post(f"{one}/regenerate", response_model=None, responses=TURN_OR_EVENTS)(self.regenerate)
+        post(f"{one}/context", response_model=None, responses=ok(PreviewShape))(self.preview)
+        get("/search", response_model=None, responses=ok(ListShape[HitShape]))(self.search)
 
     async def ask(
         self,
@@ -411,13 +344,9 @@ def _takes_events(request: Request) -> bool:
     """Say whether events are named among what a client takes (RFC 9110, 12.5.1)."""
     ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
     named = (one.split(";") for one in ranges)
-    return any(kind.strip() == _EVENT_STREAM and not _is_refused(how) for kind, *how in named)
+    return any(kind.strip() == EVENT_STREAM and not _is_refused(how) for kind, *how in named)
 
 
 def _is_refused(how: Sequence[str]) -> bool:
     """Say whether a media range's parameters give it no weight."""
     return any(_NO_WEIGHT.fullmatch(one.strip()) for one in how)
-
-
-def _ok(shape: Any) -> dict[int | str, dict[str, Any]]:
-    return {200: {"model": shape}}

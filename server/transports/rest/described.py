@@ -1,0 +1,91 @@
+"""How REST is described to readers of /openapi.json: parameters, streams and refusals."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header, Path
+
+from server.transports.rest.schemas import ErrorBody, TurnShape
+
+ConversationId = Annotated[str, Path(description="1 to 128 characters of A-Z a-z 0-9 . _ : ~ -")]
+TurnId = Annotated[str, Path()]
+_DATA = {"type": "string", "contentMediaType": "application/json"}
+_OF_A_TURN = {
+    "type": "object",
+    "required": ["event", "id", "data"],
+    "properties": {
+        "event": {"enum": ["turn.started", "turn.delta", "turn.ended"]},
+        "id": {"type": "string", "description": "TURN_ID:CURSOR, for Last-Event-ID"},
+        "data": _DATA,
+    },
+}
+_OF_AN_ERROR = {
+    "type": "object",
+    "description": "the last of a stream that cannot go on, as when its key is revoked",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"const": "error"},
+        "data": {
+            **_DATA,
+            "contentSchema": {
+                "required": ["type", "error"],
+                "properties": {
+                    "type": {"const": "error"},
+                    "error": {"$ref": "#/components/schemas/ErrorShape"},
+                },
+            },
+        },
+    },
+}
+_EVENT = {"oneOf": [_OF_A_TURN, _OF_AN_ERROR]}
+EVENT_STREAM = "text/event-stream"
+# What describes one event of a stream is OpenAPI 3.2's; readers of 3.1 see a stream of no schema.
+_EVENTS = {EVENT_STREAM: {"itemSchema": _EVENT}}
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The events, as they come", "content": _EVENTS},
+    400: {
+        "description": "A Last-Event-ID that is not TURN_ID:CURSOR, or is of another turn or place",
+        "model": ErrorBody,
+    },
+}
+LastEventId = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        description="TURN_ID:CURSOR, the id of the last event that was read: it goes on behind it",
+    ),
+]
+TURN_OR_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The turn, or its events where a stream is asked for",
+        "content": _EVENTS,
+        "model": TurnShape,
+    }
+}
+_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+# Named by reference: FastAPI builds a validator for every model of every route, which takes the
+# first request half a second.
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorBody},
+    **{
+        status: {"description": HTTPStatus(status).phrase, "content": _ERROR}
+        for status in (401, 403, 404, 405, 409, 413, 422, 429, 500, 502, 503, 504)
+    },
+}
+
+
+def ok(shape: Any) -> dict[int | str, dict[str, Any]]:
+    """Return what describes an answer of this shape."""
+    return {200: {"model": shape}}
+
+
+class DescribedApp(FastAPI):
+    """Describes itself with the way to show a key, so that one can be given on the page of it."""
+
+    def openapi(self) -> dict[str, Any]:
+        described = super().openapi()
+        described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"key": []}, {}]
+        return described
