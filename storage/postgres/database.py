@@ -77,7 +77,7 @@ class Database:
         if self._running:
             await asyncio.wait(self._running, timeout=self.where.patience.connect)
         for pool in self._pools:
-            with suppress(Exception):
+            with suppress(Exception):  # one that is away is cut off in the line after
                 async with asyncio.timeout(self.where.patience.connect):
                     await pool.close()
             pool.terminate()
