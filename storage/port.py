@@ -63,6 +63,10 @@ class UnavailableError(StoreError):
     """The database is locked, full, read-only or gone; trying later may help."""
 
 
+#: How long an idempotency key stands for its turn, in microseconds: a day.
+CLAIM_LIFETIME = 24 * 3600 * 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """An idempotency key with a digest of the request that it stands for; it lasts a day."""

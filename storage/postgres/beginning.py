@@ -12,6 +12,7 @@ import asyncpg
 
 from storage.model import Conversation, Message, Status, Turn
 from storage.port import (
+    CLAIM_LIFETIME,
     BusyError,
     Claim,
     MovedError,
@@ -22,7 +23,6 @@ from storage.port import (
 )
 from storage.postgres import conversations, messages, terms, turns
 from storage.postgres.database import Database, LostError
-from storage.postgres.turns import CLAIM_LIFETIME
 
 #: How many keys that have outlived theirs a new one takes away with it.
 FORGOTTEN_AT_ONCE = 20

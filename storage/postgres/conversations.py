@@ -12,7 +12,6 @@ from storage.model import Conversation, Message, Page
 from storage.port import AlreadyExistsError, BusyError, NotFoundError
 from storage.postgres import messages, search, terms
 from storage.postgres.database import Database
-from storage.postgres.selections import CONVERSATION
 
 #: Who owns what is being deleted or imported: no text that we keep can be this (see escapes.py).
 NOBODY = "chr(26)"
@@ -43,7 +42,9 @@ async def find(db: Database, owner: str, conversation_id: str) -> int | None:
 
 async def conversation(db: Database, owner: str, conversation_id: str) -> Conversation:
     found = await db.row(
-        f"{CONVERSATION} WHERE c.owner = :owner AND c.id = :id", owner=owner, id=conversation_id
+        f"{rows.CONVERSATION} WHERE c.owner = :owner AND c.id = :id",
+        owner=owner,
+        id=conversation_id,
     )
     if found is None:
         raise NotFoundError(f"There is no conversation {conversation_id!r}.", "conversation_id")
@@ -133,7 +134,7 @@ async def page(
             "(SELECT created_at, key FROM conversations WHERE key = :behind)"
         )
         found = await db.rows(
-            f"{CONVERSATION} WHERE c.owner = :owner {further} "
+            f"{rows.CONVERSATION} WHERE c.owner = :owner {further} "
             "ORDER BY c.created_at DESC, c.key DESC LIMIT :limit",
             owner=owner,
             behind=behind,

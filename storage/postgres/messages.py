@@ -11,7 +11,6 @@ from storage.model import Message
 from storage.port import NotFoundError
 from storage.postgres import terms
 from storage.postgres.database import Database
-from storage.postgres.selections import MESSAGE, MESSAGE_COLUMNS
 from storage.ranking import text_of
 
 #: Texts of more characters are looked through for words on a thread of their own.
@@ -134,7 +133,7 @@ def no_message(message_id: str | None) -> NotFoundError:
 
 async def message(db: Database, owner: str, conversation_id: str, message_id: str) -> Message:
     found = await db.row(
-        f"{MESSAGE} WHERE m.owner = :owner AND m.id = :id AND c.owner = m.owner "
+        f"{rows.MESSAGE} WHERE m.owner = :owner AND m.id = :id AND c.owner = m.owner "
         "AND c.id = :conversation",
         owner=owner,
         id=message_id,
@@ -159,7 +158,7 @@ async def branch(
             FROM branch JOIN messages m ON m.key = branch.parent
             WHERE place < :limit AND total <= :most
         )
-        SELECT {MESSAGE_COLUMNS}
+        SELECT {rows.MESSAGE_COLUMNS}
         FROM branch JOIN messages m ON m.key = branch.key
         JOIN conversations c ON c.key = m.conversation
         LEFT JOIN messages p ON p.key = m.parent
@@ -201,7 +200,7 @@ async def siblings(
 
 async def summaries(db: Database, key: int, limit: int) -> Sequence[Message]:
     found = await db.rows(
-        f"{MESSAGE} WHERE m.conversation = :key AND m.stands_for IS NOT NULL "
+        f"{rows.MESSAGE} WHERE m.conversation = :key AND m.stands_for IS NOT NULL "
         "ORDER BY m.depth DESC, m.key DESC LIMIT :limit",
         key=key,
         limit=limit,

@@ -12,7 +12,6 @@ from storage import ranking, rows
 from storage.model import Hit, Page, Query
 from storage.postgres import terms
 from storage.postgres.database import Database, Row
-from storage.postgres.selections import CONVERSATION, MESSAGE_COLUMNS
 
 #: What is searched of a message, as the index of its pieces has it, and of a conversation.
 _MESSAGE, _TITLE = "lower(COALESCE(m.spoken, m.content))", "lower(c.title)"
@@ -41,7 +40,7 @@ async def titled(
             SELECT c.key FROM conversations c WHERE c.owner = :owner AND c.key < :below
             AND {condition}
         )
-        {CONVERSATION} JOIN found ON found.key = c.key ORDER BY c.key DESC LIMIT :limit
+        {rows.CONVERSATION} JOIN found ON found.key = c.key ORDER BY c.key DESC LIMIT :limit
         """,
         owner=owner,
         below=(1 << 62) if behind is None else behind,
@@ -87,7 +86,7 @@ async def _found_messages(
             SELECT m.key FROM messages m WHERE m.owner = :owner AND m.key < :below
             AND {condition}
         )
-        SELECT {MESSAGE_COLUMNS}, c.title, m.key
+        SELECT {rows.MESSAGE_COLUMNS}, c.title, m.key
         FROM found JOIN messages m ON m.key = found.key
         JOIN conversations c ON c.key = m.conversation
         LEFT JOIN messages p ON p.key = m.parent
@@ -126,7 +125,7 @@ async def _found_titles(db: Database, owner: str, query: Query, *, pieces: bool)
         WITH found AS MATERIALIZED (
             SELECT c.key FROM conversations c WHERE c.owner = :owner AND {condition}
         )
-        SELECT {MESSAGE_COLUMNS}, c.title, c.id
+        SELECT {rows.MESSAGE_COLUMNS}, c.title, c.id
         FROM found JOIN conversations c ON c.key = found.key
         LEFT JOIN LATERAL (
             SELECT * FROM messages WHERE conversation = c.key AND parent IS NULL

@@ -17,7 +17,6 @@ from storage.portions import portions
 from storage.postgres import conversations, messages
 from storage.postgres.conversations import NAMED, NOBODY
 from storage.postgres.database import Database
-from storage.postgres.selections import MESSAGE
 
 Item = TypeVar("Item", Message, Turn)
 #: What one statement of an import writes, in messages or turns and in characters.
@@ -99,7 +98,7 @@ async def every_message(
         await messages.message(db, owner, conversation_id, after)
         behind = "AND m.key > (SELECT key FROM messages WHERE owner = :owner AND id = :after)"
     found = await db.rows(
-        f"{MESSAGE} WHERE m.conversation = {NAMED} {behind} ORDER BY m.key LIMIT :limit",
+        f"{rows.MESSAGE} WHERE m.conversation = {NAMED} {behind} ORDER BY m.key LIMIT :limit",
         owner=owner,
         conversation=conversation_id,
         after=after,

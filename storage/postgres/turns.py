@@ -12,6 +12,7 @@ from typing import Any
 from storage import rows
 from storage.model import ContextUse, Failure, Status, Turn
 from storage.port import (
+    CLAIM_LIFETIME,
     Claim,
     IdempotencyMismatchError,
     NotFoundError,
@@ -20,12 +21,12 @@ from storage.port import (
 )
 from storage.postgres import conversations, messages
 from storage.postgres.database import Database
-from storage.postgres.selections import TURN
 from storage.ranking import text_of
 from storage.spending import DAY, MOST
 
-#: How long an idempotency key stands for its turn, in microseconds: a day.
-CLAIM_LIFETIME = 24 * 3600 * 1_000_000
+TURN = rows.turn_selection(
+    "SELECT string_agg(text, '' ORDER BY position) FROM checkpoints WHERE turn = t.key"
+)
 #: How many rows an owner's day of tokens is spread over.
 SLOTS = 16
 

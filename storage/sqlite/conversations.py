@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
+from storage import rows
 from storage.model import Conversation, Message, Page
 from storage.port import (
     AlreadyExistsError,
@@ -15,7 +16,7 @@ from storage.port import (
     NotFoundError,
 )
 from storage.ranking import text_of
-from storage.sqlite import rows, search
+from storage.sqlite import search
 
 #: What one step of something long may write, in messages or turns and in characters (a single
 #: message may have more): other writers wait so long and no longer.

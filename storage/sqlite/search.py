@@ -10,9 +10,8 @@ from contextlib import closing
 from itertools import islice
 from typing import Any
 
-from storage import ranking
+from storage import ranking, rows
 from storage.model import Hit, Page, Query
-from storage.sqlite import rows
 
 #: Letters of scripts that are written without spaces; each is a word of its own in the index.
 _UNSPACED = re.compile(

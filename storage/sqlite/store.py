@@ -12,6 +12,7 @@ from pathlib import Path
 from types import EllipsisType
 from typing import Any, TypeVar
 
+from storage import rows
 from storage.model import (
     Completion,
     CompletionQuery,
@@ -30,7 +31,6 @@ from storage.sqlite import (
     completions,
     conversations,
     lessons,
-    rows,
     search,
     transfer,
     turns,
@@ -273,7 +273,7 @@ class SQLiteStore:
         def read(connection: sqlite3.Connection) -> Turn | None:
             key = conversations.conversation_key(connection, owner, conversation_id)
             row = connection.execute(
-                f"{rows.TURN} WHERE t.conversation = ? ORDER BY t.key DESC LIMIT 1", (key,)
+                f"{turns.TURN} WHERE t.conversation = ? ORDER BY t.key DESC LIMIT 1", (key,)
             ).fetchone()
             return row and rows.turn(row)
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from storage import rows
 from storage.model import Conversation, Message, Turn
 from storage.port import AlreadyExistsError, NotFoundError
-from storage.sqlite import conversations, rows, turns
+from storage.sqlite import conversations, turns
 
 Item = TypeVar("Item", Message, Turn)
 
@@ -34,7 +35,7 @@ def every_turn(
     key = conversations.conversation_key(connection, owner, conversation_id)
     behind = 0 if after is None else turns.turn_key(connection, owner, after)
     found = connection.execute(
-        f"{rows.TURN} WHERE t.conversation = ? AND t.key > ? ORDER BY t.key LIMIT ?",
+        f"{turns.TURN} WHERE t.conversation = ? AND t.key > ? ORDER BY t.key LIMIT ?",
         (key, behind, limit),
     )
     return [rows.turn(row) for row in found]

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from types import EllipsisType
 
+from storage import rows
 from storage.model import ContextUse, Conversation, Message, Role, Status, Turn
 from storage.port import (
+    CLAIM_LIFETIME,
     BusyError,
     Claim,
     IdempotencyMismatchError,
@@ -18,10 +20,14 @@ from storage.port import (
     Piece,
 )
 from storage.spending import cost
-from storage.sqlite import conversations, rows, usage
+from storage.sqlite import conversations, usage
 
-#: How long an idempotency key stands for its turn, in microseconds: a day.
-CLAIM_LIFETIME = 24 * 3600 * 1_000_000
+TURN = rows.turn_selection(
+    """
+    SELECT group_concat(text, '')
+    FROM (SELECT text FROM checkpoints WHERE turn = t.key ORDER BY position)
+    """
+)
 #: How many keys that have outlived theirs a new one takes away with it.
 FORGOTTEN_AT_ONCE = 20
 
@@ -41,7 +47,7 @@ def turn_key(connection: sqlite3.Connection, owner: str, turn_id: str) -> int:
 
 def turn(connection: sqlite3.Connection, owner: str, turn_id: str) -> Turn:
     key = turn_key(connection, owner, turn_id)
-    return rows.turn(connection.execute(f"{rows.TURN} WHERE t.key = ?", (key,)).fetchone())
+    return rows.turn(connection.execute(f"{TURN} WHERE t.key = ?", (key,)).fetchone())
 
 
 def claimed(connection: sqlite3.Connection, owner: str, claim: Claim) -> str | None:
@@ -273,7 +279,7 @@ def next_turn(
     key = conversations.conversation_key(connection, owner, conversation_id)
     behind = 0 if after is None else _place_of(connection, owner, key, after)
     row = connection.execute(
-        f"{rows.TURN} WHERE t.conversation = ? AND t.key > ? ORDER BY t.key LIMIT 1",
+        f"{TURN} WHERE t.conversation = ? AND t.key > ? ORDER BY t.key LIMIT 1",
         (key, behind),
     ).fetchone()
     return row and rows.turn(row)

@@ -13,7 +13,7 @@ from server.core.prompt.compose import Composer, CountingSettings, PromptRequest
 from server.core.prompt.composed import Composed
 from server.core.turns.heal import Sending, sending
 from server.core.turns.placement import Placement, Utterance, place
-from server.core.turns.questions import ROOT, Ask, Regenerate
+from server.core.turns.questions import ROOT, Ask, Regenerate, Wishes
 from server.core.validation import title_of
 from server.templates import template
 from server.upstream.port import Prompt
@@ -119,7 +119,7 @@ class Planner:
         owner: str,
         there: Conversation,
         question: Message,
-        again: Ask | Regenerate,
+        again: Wishes,
         claim: Claim | None = None,
     ) -> Plan:
         character = self.characters.character(again)
@@ -227,19 +227,17 @@ class Planner:
             depth=depth,
         )
 
-    def _check_character(self, there: Conversation, how: Ask | Regenerate) -> None:
+    def _check_character(self, there: Conversation, how: Wishes) -> None:
         """Refuse a character that would change the system prompt of a conversation."""
         if self.characters.character(how).system_prompt not in (None, there.system_prompt):
             raise _too_late("character")
 
-    def _instructions(self, there: Conversation, how: Ask | Regenerate) -> str | None:
+    def _instructions(self, there: Conversation, how: Wishes) -> str | None:
         """Return the system prompt: the conversation's, or a joining caller's own for this turn."""
         own = how.system_prompt if isinstance(how, Ask) and how.said else None
         return own or there.system_prompt
 
-    def _sending(
-        self, composed: Composed, request: PromptRequest, how: Ask | Regenerate
-    ) -> Sending:
+    def _sending(self, composed: Composed, request: PromptRequest, how: Wishes) -> Sending:
         """Return a prompt as it is sent, and made again where it is too long."""
 
         async def shorter(refused: Refused) -> Sending:
@@ -249,7 +247,7 @@ class Planner:
         prompt = self._prompt(composed, request.model, how)
         return sending(prompt, self.composer.named(request.model), composed, shorter)
 
-    def _prompt(self, composed: Composed, model: str, how: Ask | Regenerate) -> Prompt:
+    def _prompt(self, composed: Composed, model: str, how: Wishes) -> Prompt:
         max_tokens = how.max_tokens or self.defaults.counting.max_tokens
         written, stop = composed.scale.template, how.stop
         if written is not None:

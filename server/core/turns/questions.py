@@ -36,14 +36,10 @@ class OnDisconnect(StrEnum):
     CANCEL = "cancel"
 
 
-@dataclass(frozen=True, slots=True)
-class Regenerate:
-    """A wish for another answer; `message_id` is an answer or its question, None the head.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """How an answer is to be written; what is None is left to the conversation and the upstream."""
 
-    What is None is left to the conversation and the upstream.
-    """
-
-    message_id: str | None = None
     model: str | None = None
     max_tokens: int | None = None
     temperature: float | None = None
@@ -60,29 +56,22 @@ class Regenerate:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Regenerate(Wishes):
+    """A wish for another answer; `message_id` is an answer or its question, None the head."""
+
+    message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(Wishes):
     """A question, and how it is to be answered.
 
-    `parent_id` is the message to ask under: None the head, ROOT none. What else is None is left to
-    the conversation and the upstream.
+    `parent_id` is the message to ask under: None the head, ROOT none.
     """
 
     content: Content
     parent_id: str | None = None
-    model: str | None = None
     system_prompt: str | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-    mode: Mode | None = None
-    character: str | None = None
-    instruction_template: str | None = None
-    prompt_template: str | None = None
-    #: what upstreams understand beside, as `parameters.beside` returns it
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    if_busy: IfBusy = IfBusy.WAIT
     idempotency_key: str | None = None
     #: for a caller that keeps a history of its own: all that it says was said, the question last
     said: tuple[Utterance, ...] = ()
@@ -126,7 +115,7 @@ def claim_of(conversation_id: str, question: Ask, now: int) -> Claim | None:
     return Claim(question.idempotency_key, hashlib.sha256(asked.encode()).digest(), now)
 
 
-def _check_sampling(of: Ask | Regenerate) -> None:
+def _check_sampling(of: Wishes) -> None:
     if of.model is not None:
         validation.name(of.model, "model")
     validation.number(of.max_tokens, "max_tokens", 1, 1 << 31, whole=True)

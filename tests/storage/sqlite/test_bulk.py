@@ -14,7 +14,13 @@ from typing import Any
 import pytest
 
 from storage.model import Message, Query, Status, Turn
-from storage.port import AlreadyExistsError, NotFoundError, Piece, UnavailableError
+from storage.port import (
+    CLAIM_LIFETIME,
+    AlreadyExistsError,
+    NotFoundError,
+    Piece,
+    UnavailableError,
+)
 from storage.sqlite import turns as turns_of
 from storage.sqlite.conversations import STEP_CHARACTERS, STEP_ROWS
 from storage.sqlite.store import PIECES_AT_ONCE, SQLiteStore
@@ -399,7 +405,7 @@ async def test_keys_that_outlived_their_day_go_a_few_at_a_time(store: Stepping) 
     for number in range(3 * turns_of.FORGOTTEN_AT_ONCE):
         key = "old" if number == 0 else f"old{number}"
         await begin(store, str(number), into=f"c{number}", claim=claim(key))
-    later = replace(old, now=old.now + 2 * turns_of.CLAIM_LIFETIME)
+    later = replace(old, now=old.now + 2 * CLAIM_LIFETIME)
     for number in range(1, 4):
         await begin(
             store, f"new{number}", into=f"n{number}", claim=replace(later, key=f"n{number}")
@@ -412,6 +418,6 @@ async def test_a_key_that_outlived_its_day_can_be_used_again(store: Stepping) ->
     for number in range(3 * turns_of.FORGOTTEN_AT_ONCE):
         await begin(store, str(number), into=f"c{number}", claim=claim(f"key{number:03}"))
     used = claim(f"key{3 * turns_of.FORGOTTEN_AT_ONCE - 1:03}", b"another")
-    later = replace(used, now=used.now + 2 * turns_of.CLAIM_LIFETIME)
+    later = replace(used, now=used.now + 2 * CLAIM_LIFETIME)
     await begin(store, "again", into="again", claim=later)
     assert await store.claimed(ADA, later) == "turn_again"
