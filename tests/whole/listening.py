@@ -46,8 +46,9 @@ class Listener:
         return self.heard
 
     async def leave(self) -> None:
+        """Stop listening, also to a server that is gone."""
         self._task.cancel()
-        await asyncio.wait([self._task])
+        await asyncio.gather(self._task, return_exceptions=True)
 
     async def _until(self, true: Any) -> None:
         async with self._news:
