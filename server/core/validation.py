@@ -156,9 +156,9 @@ def depth(value: Any) -> int:
     while level:
         deep += 1
         inner = [
-            one.values() if isinstance(one, Mapping) else one
+            one.values() if isinstance(one, dict) else one
             for one in level
-            if isinstance(one, Mapping | list)
+            if isinstance(one, dict | list)
         ]
         level = [child for children in inner for child in children]
     return deep

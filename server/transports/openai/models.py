@@ -55,6 +55,9 @@ class Models:
         await exchange.answer(_engine({**found, "id": name}))
 
     def _call(self, exchange: Exchange, name: str) -> Call:
+        """Return the question to an upstream. Raises RefusedError where it would be another one."""
+        if {".", ".."} & {*name.replace("\\", "/").split("/")}:
+            raise no_such_model(name)
         return exchange.request.call(f"/models/{quote(name, safe='')}", model=name)
 
     async def _find(self, name: str) -> Mapping[str, Any] | None:

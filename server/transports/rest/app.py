@@ -95,7 +95,7 @@ def build() -> FastAPI:
     """Return the application with every route of this wire.
 
     It has no state, and takes longer to make than anything else at a start: so there is one. What
-    is behind a request is in the request's own state (`served`).
+    is behind a request is in the request's own state (see `state.py`).
     """
     app = DescribedApp(
         title="Trialogue",

@@ -84,7 +84,7 @@ async def let_in(
     page_port: int,
     key_timeout: float,
 ) -> Client:
-    """Return who a peer is. Raises TurnedAwayError."""
+    """Return who a peer is. Raises UnauthorizedError."""
     headers = request.headers
     try:
         auth.check_origin(_only(headers, "Origin"), _only(headers, "Host"), page_port)
@@ -102,7 +102,7 @@ async def let_in(
 
 
 async def whose(auth: Auth, key: str | None, request_id: RequestId | None = None) -> str:
-    """Return whose a key is. Raises TurnedAwayError."""
+    """Return whose a key is. Raises UnauthorizedError."""
     try:
         return await auth.owner(key)
     except InvalidApiKeyError as error:

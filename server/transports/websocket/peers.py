@@ -79,7 +79,7 @@ class Peers:
                 await peer.leave()
 
     async def _guest(self, connection: GuardedConnection, request: Request) -> Client:
-        """Return who a peer is; to be let in is a request of its own. Raises TurnedAwayError."""
+        """Return who a peer is; to be let in is a request of its own. Raises UnauthorizedError."""
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
         requests = self._shared.conversations.requests
         with requests.within("websocket", connection.request_id, headers) as seen:

@@ -125,7 +125,7 @@ class Session:
         self._shared.background.begin(UnauthorizedError(why).close(self._connection))
 
     async def take(self, message: str | bytes) -> None:
-        """Do what a frame says; a stream is begun, and not waited for. Raises TurnedAwayError."""
+        """Do what a frame says; a stream is begun, and not waited for. Raises UnauthorizedError."""
         first, self._untouched = self._untouched, False
         await whose(self._shared.auth, self.key)  # it may have been revoked meanwhile
         try:

@@ -22,6 +22,7 @@ from server.upstream.port import (
     Reply,
     UpstreamBrokeError,
     UpstreamFailedError,
+    UpstreamRejectedError,
     UpstreamTimeoutError,
 )
 from server.upstream.remote.bounds import Bounds
@@ -168,7 +169,7 @@ class UpstreamClient:
     def _url(self, call: Call) -> URL:
         segments = unquote(call.path).replace("\\", "/").split("/")
         if ".." in segments or "." in segments:
-            raise UpstreamFailedError("a path with dots leads out of the upstream's API")
+            raise UpstreamRejectedError("A path with dots leads out of the upstream's API.", 404)
         query = "&".join(filter(None, (self._base.query, call.query)))
         base = self._base.path.rstrip("/")
         path = (base.removesuffix("/v1") if call.beside else base) + call.path

@@ -23,6 +23,7 @@ from server.transports.openai.stored_objects.references import (
     fields_of,
     ids_in,
     looks_like_id,
+    named_in,
     read_once,
     references,
 )
@@ -75,7 +76,8 @@ class Admission:
         if found is None:
             raise _inseparable(exchange.request)
         rule, path_ids = found
-        named = {**references(values, strict=strict), **dict.fromkeys(path_ids, "id")}
+        looked = await named_in(values, len(body) if isinstance(body, bytes) else 0, strict=strict)
+        named = {**looked, **dict.fromkeys(path_ids, "id")}
         call = exchange.request.call(
             path, body, model=model if isinstance(model, str) and model else None
         )

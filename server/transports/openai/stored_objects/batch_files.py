@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
@@ -40,36 +41,44 @@ class BatchFiles:
         async with self._passthrough.call(call) as reply:
             await refuse_bad(reply)
             async for line in _lines(reply.body):
-                if named := _named(line):
+                if named := await asyncio.to_thread(_named, line):
                     await self._ownership.own(exchange, named)
 
 
 async def _lines(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    rest = b""
+    rest = bytearray()
     async for piece in body:
-        *lines, rest = (rest + piece).split(b"\n")
+        *ends, last = piece.split(b"\n")
+        for end in ends:
+            yield bytes(rest + end)
+            rest.clear()
+        rest += last
         if len(rest) > _LONGEST_LINE:
             raise _unreadable()
-        for line in lines:
-            yield line
-    yield rest
+    yield bytes(rest)
 
 
 def _named(line: bytes) -> dict[str, str]:
     """Return what the request of a line names. Raises RefusedError."""
-    if not line.strip():
+    line = line.strip()
+    if not line:
         return {}
+    if b"\r" in line:  # where some readers begin another line
+        raise _unreadable()
     try:
         request = read_once(line)
     except (ValueError, RecursionError):
         raise _unreadable() from None
-    if not isinstance(request, dict) or not _makes_something(request.get("url")):
+    if not isinstance(request, dict) or not _makes_something(request):
         raise _unreadable()
     return references(request.get("body"), strict=True) if may_name(line) else {}
 
 
-def _makes_something(url: Any) -> bool:
+def _makes_something(request: Mapping[str, Any]) -> bool:
     """Say whether a request is for what names things in its body alone."""
+    url = request.get("url")
+    if request.get("method", "POST") != "POST":
+        return False
     if not isinstance(url, str) or not url.startswith("/v1/"):
         return False
     return url.removeprefix("/v1") in _URLS

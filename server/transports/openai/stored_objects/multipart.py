@@ -13,7 +13,7 @@ _SHORT: Final = 512
 #: A head of a part, and a field: what is longer is refused.
 _LONGEST_HEAD: Final = 8 << 10
 _LONGEST_FIELD: Final = 256 << 10
-_BOUNDARY = re.compile(r';\s*boundary=(?:"([^"\\]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
+_BOUNDARY = re.compile(r';\s*boundary=(?:"([^"\\]{0,69}[^"\\\s])"|([^\s;"]{1,70}))', re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z0-9'+_.\-]+")
 _PARAMETER = rb';[ \t]*([\w*]+)=("[^"\\]*"|[^\s;"\\]+)[ \t]*'
 _DISPOSITION = re.compile(rb"content-disposition:[ \t]*form-data[ \t]*((?:%b)*)" % _PARAMETER, re.I)

@@ -14,7 +14,7 @@ from server.openai_protocol.errors import ApiError, quote
 from server.openai_protocol.sse import Cutter, OversizedEventError, data_of
 from server.transports.openai.body import read_json
 from server.transports.openai.exchange import Exchange
-from server.transports.openai.stored_objects.references import may_name, references
+from server.transports.openai.stored_objects.references import may_name, named_in
 from server.transports.openai.stored_objects.resources import Does, ResourceRule, told
 from server.upstream.bodies import EVENTS, JSON, one, whole
 from server.upstream.port import Reply, UpstreamError, UpstreamFailedError
@@ -48,7 +48,7 @@ class Ownership:
         if not may_name(body) or not await self.shared(exchange):
             return body
         values = read_json(body).values
-        await self.own(exchange, references(values, strict=False))
+        await self.own(exchange, await named_in(values, len(body), strict=False))
         return encode(values)
 
     async def own(

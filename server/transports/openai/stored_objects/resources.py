@@ -181,6 +181,7 @@ STATELESS = tuple(
         "/audio/speech",
         "/audio/transcriptions",
         "/audio/translations",
+        "/chat/completions/input_tokens",
         "/classify",
         "/detokenize",
         "/fine_tuning/alpha/graders/run",

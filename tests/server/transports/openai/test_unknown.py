@@ -109,6 +109,21 @@ async def test_a_model_of_a_server_that_has_no_such_route(pair: Pair, words: Any
         assert "nope" in error_of(answer, 404, "model_not_found")["message"]
 
 
+@pytest.mark.parametrize("name", ["..%2Ffiles", "..%5Cfiles", "a%2F..%2F..%2Ffiles", "%2E%2E"])
+async def test_a_name_that_leads_elsewhere_is_no_models_and_no_fault_of_the_upstream(
+    pair: Pair, name: str
+) -> None:
+    served, upstream = pair
+    start = len(upstream.requests)
+    for path in ("models", "engines", "nonsense") * 2:
+        answer = await served.client.get(f"/v1/{path}/{name}")
+        assert answer.status_code == 404, answer.text
+    assert [one.path for one in upstream.requests[start:] if "files" in one.path] == []
+    told = await served.client.get("/v1/models/nope")
+    assert "nope" in error_of(told, 404, "model_not_found")["message"]
+    assert [state.failures for state in served.upstreams.state()] == [0]
+
+
 @pytest.mark.parametrize("words", NO_ROUTE, ids=str)
 async def test_a_route_that_the_upstream_has_not(pair: Pair, words: Any) -> None:
     served, upstream = pair

@@ -122,6 +122,15 @@ class TestBodies:
                 assert 400 <= answer.status_code < 500, body
         assert file not in house.upstream.said_to(start)
 
+    async def test_no_border_ends_in_a_space_that_some_readers_strip(self, house: House) -> None:
+        start, file = len(house.upstream.seen), house.ids["ann"]["files"]
+        place = "content-disposition: form-data; "
+        hidden = f'--x\r\n{place}name="file_id"\r\n\r\n{file}\r\n--x--\r\n'
+        body = f'--x \r\n{place}name="a"; filename="b"\r\n\r\n{hidden}\r\n--x --\r\n'.encode()
+        headers = {"content-type": 'multipart/form-data; boundary="x "'}
+        error_of(await house.send(BOB, "POST", "/files", content=body, headers=headers), 400)
+        assert file not in house.upstream.said_to(start)
+
     async def test_a_form_goes_by_byte_for_byte(self, house: House) -> None:
         data = bytes(range(256)) * 1000
         files = {"file": ("ä.bin", data), "purpose": (None, "user_data"), "end": (None, "")}
@@ -158,6 +167,16 @@ class TestBodies:
         }
         assert (await house.send(BOB, "POST", "/responses", json=body)).status_code == 200
 
+    async def test_a_prompts_variables_may_be_called_anything(self, house: House) -> None:
+        file, start = house.ids["ann"]["files"], len(house.upstream.seen)
+        for name in ("name", "text", "doc", "Data"):
+            variables: dict[str, Any] = {name: {"type": "input_file", "file_id": file}}
+            body = {"model": MODEL, "prompt": {"id": "pmpt_1", "variables": variables}}
+            error_of(await house.send(BOB, "POST", "/responses", json=body), 404)
+        assert house.upstream.said_to(start) == ""
+        body = {"model": MODEL, "prompt": {"id": "pmpt_1", "variables": {"file": "hello"}}}
+        assert (await house.send(BOB, "POST", "/responses", json=body)).status_code == 200
+
     async def test_a_batchs_requests_name_ones_own(self, house: House) -> None:
         made = (await house.send(BOB, "POST", "/files", json={})).json()["id"]
         file = house.ids["ann"]["files"]
@@ -166,10 +185,13 @@ class TestBodies:
             {"url": "/v1/chat/completions", "body": {"messages": [{"x": {"file_id": UNKNOWN}}]}},
             {"url": f"/v1/files/{file}/content", "body": {}},
             {"url": "/v1/batches", "body": {"input_file_id": file}},
+            {"method": "GET", "url": "/v1/videos", "body": {}},
             [],
         ]
         lines = [json.dumps(one) for one in bad]
         lines += [f'{{"url": "/v1/responses", "body": {{"file_id": "{file}", "file_id": 1}}}}', "{"]
+        hidden = json.dumps({"url": "/v1/responses", "body": {"file_id": file}})
+        lines += [f'{{"url": "/v1/responses", "body": {{"metadata": \r{hidden}\r}}}}']
         good = json.dumps({"url": "/v1/responses", "body": {"input": "Hi", "file_id": made}})
         for line in lines:
             house.upstream.files[made] = f"{good}\n{line}\n".encode()
@@ -178,7 +200,7 @@ class TestBodies:
             assert answer.status_code in (400, 404), line
             house.foreign(answer, line)
             assert [one.method for one in house.upstream.seen[start:]] == ["GET"]
-        house.upstream.files[made] = f"{good}\n\n{good}".encode()
+        house.upstream.files[made] = f"{good}\r\n\n{good}".encode()
         answer = await house.send(BOB, "POST", "/batches", json={"input_file_id": made})
         assert answer.status_code == 200
 
