@@ -1,0 +1,7 @@
+-- Where in a piece of a running answer parts of other kinds begin: JSON, [[position, kind, id, name]].
+ALTER TABLE checkpoints ADD COLUMN marks text;
+
+-- Tokens read from the upstream's cache, and thought: null where it did not say.
+ALTER TABLE turns ADD COLUMN cached_tokens bigint, ADD COLUMN reasoning_tokens bigint;
+-- Tools and what else was offered, as JSON; and the wire that asked: null where that is not known.
+ALTER TABLE turns ADD COLUMN options text, ADD COLUMN wire text;
