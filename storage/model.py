@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -70,10 +70,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a turn took: as the upstream said, else as we counted."""
+    """Tokens that a turn took: as the upstream said, else as we counted.
+
+    Of the prompt's so many were read from its cache, of the answer's so many were thought; None
+    where it did not say.
+    """
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
     @property
     def total_tokens(self) -> int:
@@ -142,6 +148,23 @@ class Turn:
     ended_at: int | None = None
     #: the upstream's prompt tokens less ours, where the upstream said
     drift: int | None = None
+    #: the whole answer, where it is more than text
+    parts: Sequence[Mapping[str, Any]] | None = None
+    #: tools, and what else was offered for it
+    options: Mapping[str, Any] = field(default_factory=dict)
+    #: by which wire it was asked; None where that is not known
+    wire: str | None = None
+
+    @property
+    def content(self) -> Content:
+        """The whole answer."""
+        return self.answer if self.parts is None else self.parts
+
+    def saying(self, content: Content) -> Turn:
+        """Return the turn with this answer."""
+        if isinstance(content, str):
+            return replace(self, answer=content, parts=None)
+        return replace(self, answer=answer_of(content), parts=content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +247,17 @@ class PromptMessage:
     role: Role
     content: Content
     name: str | None = None
+
+
+def answer_of(content: Content) -> str:
+    """Return the text of an answer: what its parts of text say, one behind the other."""
+    if isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in content if _is_text(part))
+
+
+def _is_text(part: Mapping[str, Any]) -> bool:
+    return part.get("type") == "text" and isinstance(part.get("text"), str)
 
 
 def text_of(content: Content) -> str:

@@ -24,6 +24,7 @@ from storage.model import (
     UpstreamObject,
     Usage,
 )
+from storage.parts import Mark
 
 #: So many lessons are kept, those that were learnt last: names of models are for callers to choose.
 LESSONS_KEPT = 1000
@@ -78,7 +79,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a turn ended. An answer message is kept where there is text, or the turn completed."""
+    """How a turn ended. An answer message is kept where anything was said, or it completed."""
 
     status: Status
     text: str
@@ -90,21 +91,32 @@ class Outcome:
     usage: Usage | None = None
     error: Failure | None = None
     #: the whole answer, where it is more than its text
-    content: Content | None = None
+    parts: Sequence[Mapping[str, Any]] | None = None
     #: the upstream's prompt tokens less ours, where the upstream said
     drift: int | None = None
     #: what was sent at last, where that was not what the turn began with
     context: ContextUse | None = None
 
+    @property
+    def content(self) -> Content:
+        """The whole answer."""
+        return self.text if self.parts is None else self.parts
+
+    @property
+    def said(self) -> bool:
+        """Whether there is anything of an answer."""
+        return bool(self.content)
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text of a running answer that begins at `position` characters."""
+    """The row of a running answer from a position, and the marks in it; see `storage.parts`."""
 
     owner: str
     turn_id: str
     position: int
     text: str
+    marks: tuple[Mark, ...] = ()
 
 
 class Store(Protocol):

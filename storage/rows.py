@@ -18,6 +18,7 @@ from storage.model import (
     Turn,
     Usage,
 )
+from storage.parts import content_of, marks_of
 
 CONVERSATION_FROM = """
     SELECT c.id, c.title, c.system_prompt, c.model, c.metadata, c.created_at, c.updated_at,
@@ -40,15 +41,19 @@ MESSAGE = f"""
 """
 
 
-def turn_selection(so_far: str) -> str:
-    """Return what selects turns; `so_far` is the text that is checkpointed of the running `t`."""
+def turn_selection(so_far: str, marks: str) -> str:
+    """Return what selects turns; `so_far` is the row that is checkpointed of the running `t`, and
+    `marks` the lines of its marks.
+    """
     return f"""
     SELECT t.id, c.id, t.status, t.model, p.id, q.id, a.id,
            CASE t.status WHEN 'running' THEN ({so_far}) ELSE a.content END,
            t.context_window, t.context_budget, t.context_prompt_tokens, t.context_included,
            t.context_trimmed, t.created_at, t.finish_reason, t.prompt_tokens, t.completion_tokens,
            t.error_code, t.error_message, t.error_status, t.ended_at, t.drift,
-           a.is_parts, t.context_counted, t.context_window_known
+           a.is_parts, t.context_counted, t.context_window_known,
+           CASE t.status WHEN 'running' THEN ({marks}) END, t.cached_tokens, t.reasoning_tokens,
+           t.options, t.wire
     FROM turns t JOIN conversations c ON c.key = t.conversation
     JOIN messages q ON q.key = t.question
     LEFT JOIN messages p ON p.key = q.parent
@@ -89,7 +94,7 @@ def message(row: tuple[Any, ...]) -> Message:
 
 
 def turn(row: tuple[Any, ...]) -> Turn:
-    usage = None if row[15] is None else Usage(row[15], row[16])
+    usage = None if row[15] is None else Usage(row[15], row[16], row[26], row[27])
     error = None if row[17] is None else Failure(row[17], row[18], row[19])
     return Turn(
         id=row[0],
@@ -99,7 +104,7 @@ def turn(row: tuple[Any, ...]) -> Turn:
         parent_id=row[4],
         question_id=row[5],
         answer_id=row[6],
-        answer=answer_text(row[7] or "", row[22]),
+        answer="",
         context=_sent(row),
         created_at=row[13],
         finish_reason=row[14],
@@ -107,20 +112,22 @@ def turn(row: tuple[Any, ...]) -> Turn:
         error=error,
         ended_at=row[20],
         drift=row[21],
-    )
+        options={} if row[28] is None else json.loads(row[28]),
+        wire=row[29],
+    ).saying(_said(row[7] or "", row[22], row[25]))
+
+
+def _said(content: str, is_parts: int | bool | None, marks: str | None) -> Content:
+    """Return an answer that is kept, or of one that is written the row so far."""
+    if is_parts:
+        return json.loads(content)  # type: ignore[no-any-return]
+    return content_of(content, marks_of(marks))
 
 
 def _sent(row: tuple[Any, ...]) -> ContextUse:
     counted, known = row[23:25]
     sent = ContextUse(*row[8:13])
     return replace(sent, counted=counted, window_known=None if known is None else bool(known))
-
-
-def answer_text(content: str, is_parts: int | bool | None) -> str:
-    """Return an answer's text; one that calls tools has parts besides."""
-    if not is_parts:
-        return content
-    return "".join(part["text"] for part in json.loads(content) if part.get("type") == "text")
 
 
 def content_columns(content: Content) -> tuple[int, str]:
@@ -132,3 +139,8 @@ def content_columns(content: Content) -> tuple[int, str]:
 
 def json_text(value: Mapping[str, Any] | list[Any]) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def options_column(turn: Turn) -> str | None:
+    """Return what was offered for a turn as it is kept; None where nothing was."""
+    return json_text(dict(turn.options)) if turn.options else None

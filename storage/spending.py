@@ -13,7 +13,7 @@ MOST = 1 << 53
 
 def cost(turn: Turn, outcome: Outcome) -> int:
     """Return the tokens that a turn took. One that failed without a word took none."""
-    if outcome.status is Status.FAILED and not outcome.text:
+    if outcome.status is Status.FAILED and not outcome.said:
         return 0
     sent = outcome.context or turn.context
     usage = outcome.usage or Usage(sent.prompt_tokens, outcome.tokens)

@@ -11,9 +11,9 @@ from server.config.settings import Settings, SettingsError
 from server.core.observability.metrics import Metrics
 from server.tokens.models import model
 from server.upstream.health import STATES
-from server.upstream.local.eliza.eliza import Eliza
 from server.upstream.local.embeddings.embedder import Embedder
 from server.upstream.local.service import ElizaApi
+from server.upstream.local.writer import ElizaWriter
 from server.upstream.pool import ALL, PoolMember, UpstreamPool, is_pattern
 
 #: The model of conversations that name none, where an upstream is configured.
@@ -67,10 +67,11 @@ async def upstreams_of(settings: Settings, stack: AsyncExitStack) -> UpstreamPoo
     """Make the upstreams; the stack closes them. Eliza serves all models where nobody else does."""
     embedder = Embedder()
     stack.push_async_callback(embedder.close)
+    api = ElizaApi(delay=settings.eliza_delay, embeddings=embedder)
     eliza = PoolMember(
         ELIZA,
-        Eliza(delay=settings.eliza_delay),
-        ElizaApi(delay=settings.eliza_delay, embeddings=embedder),
+        ElizaWriter(api, delay=settings.eliza_delay),
+        api,
         models=(ELIZA,) if configured(settings) else (ALL,),
         local=True,
     )

@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from server.core.prompt.preview import Preview
-from storage.model import Conversation, Hit, Message, Turn
+from server.live.turn import Delta
+from server.openai_protocol.usage_fields import details_of
+from storage.model import Conversation, Hit, Message, Role, Turn
+from storage.parts import Kind
 
 
 def time(micros: int | None) -> str | None:
@@ -55,6 +58,8 @@ def message(of: Message) -> dict[str, Any]:
         "turn_id": of.turn_id,
         "created_at": time(of.created_at),
     }
+    if of.role is Role.ASSISTANT and not isinstance(of.content, str):
+        told["parts"] = told["content"]
     if of.stands_for is not None:
         told["stands_for"] = of.stands_for
     if of.siblings:
@@ -65,7 +70,7 @@ def message(of: Message) -> dict[str, Any]:
 
 def turn(of: Turn) -> dict[str, Any]:
     usage, error = of.usage, of.error
-    return {
+    told: dict[str, Any] = {
         "id": of.id,
         "object": "turn",
         "conversation_id": of.conversation_id,
@@ -76,12 +81,7 @@ def turn(of: Turn) -> dict[str, Any]:
         "answer_id": of.answer_id,
         "answer": of.answer,
         "finish_reason": of.finish_reason,
-        "usage": usage
-        and {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "total_tokens": usage.total_tokens,
-        },
+        "usage": usage and details_of(usage),
         "context": {
             "window": of.context.window,
             "budget": of.context.budget,
@@ -95,7 +95,23 @@ def turn(of: Turn) -> dict[str, Any]:
         "error": error and {"code": error.code, "message": error.message},
         "created_at": time(of.created_at),
         "ended_at": time(of.ended_at),
+        "wire": of.wire,
     }
+    if of.parts is not None:
+        told["parts"] = [dict(part) for part in of.parts]
+    return told
+
+
+def delta(of: Delta) -> dict[str, Any]:
+    """What a delta says; `part` is absent in the text that an answer begins with."""
+    told: dict[str, Any] = {"text": of.text}
+    if of.part is not None:
+        told["part"] = {"index": of.index, "type": of.part.kind.value}
+        told["part"] |= {} if of.part.id is None else {"id": of.part.id}
+        told["part"] |= {} if of.part.name is None else {"name": of.part.name}
+        if of.part.kind is not Kind.TEXT:
+            told["delta"] = of.delta
+    return told
 
 
 def hit(of: Hit) -> dict[str, Any]:

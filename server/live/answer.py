@@ -1,32 +1,68 @@
-"""An answer that grows: text is only ever appended, and is read from any position."""
+"""An answer that grows: a row that is only ever appended to, and is read from any position."""
 
 from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+
+from storage.model import Content
+from storage.parts import MARK, Kind, Mark, Part, content_of, row_of
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Characters of one part, up to the position `end`.
+
+    `part` is None in the text that an answer begins with; `index` counts parts.
+    """
+
+    end: int
+    text: str
+    part: Part | None = None
+    index: int = 0
 
 
 class GrowingAnswer:
-    """The text of an answer so far, in the pieces in which it came; positions are in characters."""
+    """An answer so far, in the pieces in which it came; see `storage.parts` for its positions."""
 
     def __init__(self) -> None:
         self.length = 0
-        #: loop time of the first text
+        #: loop time of the first piece
         self.first: float | None = None
         self._pieces: list[str] = []
         self._ends: list[int] = []
+        self._parts: list[Part] = []
+        self._at: list[int] = []
         self._kept = 0
 
+    @classmethod
+    def of(cls, content: Content) -> GrowingAnswer:
+        """Return an answer that has grown."""
+        answer = cls()
+        row, marks = row_of(content)
+        answer._parts = [mark.part for mark in marks]
+        answer._at = [mark.position for mark in marks]
+        if row:
+            answer._put(row)
+        return answer
+
     def append(self, text: str) -> None:
-        """Let the answer grow."""
+        """Let the part that was begun last grow."""
         if self.first is None:
             self.first = asyncio.get_running_loop().time()
-        self.length += len(text)
-        self._pieces.append(text)
-        self._ends.append(self.length)
+        self._put(text)
 
-    def text(self, after: int = 0, before: int | None = None) -> str:
-        """Return the answer from one position, or up to another; its cost is what it returns."""
+    def begin(self, part: Part) -> None:
+        """Begin a part; an answer that begins with text has no mark for it."""
+        if part.kind is Kind.TEXT and not self.length:
+            return
+        self._parts.append(part)
+        self._at.append(self.length)
+        self.append(MARK)
+
+    def row(self, after: int = 0, before: int | None = None) -> str:
+        """Return the row from one position, or up to another; its cost is what it returns."""
         end = self.length if before is None else before
         if after >= end:
             return ""
@@ -36,10 +72,36 @@ class GrowingAnswer:
         joined = "".join(pieces) if len(pieces) > 1 else pieces[0]
         return joined[after - start : end - start]
 
-    def unkept(self) -> tuple[int, str]:
-        """Return where the text begins that no checkpoint has yet, and that text."""
-        return self._kept, self.text(self._kept)
+    def marks(self, after: int = 0) -> tuple[Mark, ...]:
+        """Return the marks from a position on."""
+        first = bisect_left(self._at, after)
+        return tuple(map(Mark, self._at[first:], self._parts[first:]))
+
+    def content(self) -> Content:
+        """Return what was said so far."""
+        return content_of(self.row(), self.marks())
+
+    def stretch(self, after: int, most: int) -> Stretch:
+        """Return what stands behind a position that has something behind it: of one part, and at
+        most `most` positions. It is the same whenever it is asked for, but for how far it goes.
+        """
+        place = bisect_right(self._at, after)
+        end = min(self._at[place] if place < len(self._at) else self.length, after + most)
+        if not place:
+            return Stretch(end, self.row(after, end))
+        begins = after + (self._at[place - 1] == after)
+        index = place - (self._at[0] == 0)
+        return Stretch(end, self.row(begins, end), self._parts[place - 1], index)
+
+    def unkept(self) -> tuple[int, str, tuple[Mark, ...]]:
+        """Return where the row begins that no checkpoint has yet, that row, and its marks."""
+        return self._kept, self.row(self._kept), self.marks(self._kept)
 
     def kept(self, end: int) -> None:
         """Note that a checkpoint holds all before this position."""
         self._kept = end
+
+    def _put(self, piece: str) -> None:
+        self.length += len(piece)
+        self._pieces.append(piece)
+        self._ends.append(self.length)

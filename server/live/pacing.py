@@ -30,5 +30,5 @@ class Pacer:
 
 def _length(event: TurnEvent) -> int:
     if isinstance(event, Delta):
-        return len(event.text)
-    return len(event.turn.answer) if isinstance(event, Ended) else 0
+        return len(event.text) + len(event.delta)
+    return event.cursor if isinstance(event, Ended) else 0

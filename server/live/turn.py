@@ -7,13 +7,14 @@ from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
-from server.live.answer import GrowingAnswer
+from server.live.answer import GrowingAnswer, Stretch
 from server.live.notify import Listeners
 from server.upstream.port import Finish
-from storage.model import Status, Turn
+from storage.model import Content, Status, Turn
+from storage.parts import Kind, Part, length_of
 from storage.port import Piece
 
-#: Characters of one delta: what one who reads nothing makes us hold.
+#: Positions of one delta: what one who reads nothing makes us hold.
 LARGEST = 1 << 18
 
 
@@ -27,12 +28,19 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """The next piece of an answer; `cursor` is the position after it, in characters."""
+    """The next piece of one part of an answer; `cursor` is the position after it.
+
+    `text` is of a part of text, `delta` of any other. `part` is None in the text that an answer
+    begins with, else what the piece is of, and `index` counts the parts.
+    """
 
     conversation_id: str
     turn_id: str
     cursor: int
     text: str
+    part: Part | None = None
+    index: int = 0
+    delta: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +67,14 @@ class LiveTurn:
         self._reader: asyncio.Task[Finish] | None = None
         self._answer = GrowingAnswer()
         self._growth = Listeners()
+        #: the newest delta, where it begins, and how long the answer was then
         self._newest: Delta | None = None
+        self._newest_from = self._newest_of = 0
         self._ended: Ended | None = None
 
     @property
     def length(self) -> int:
-        """How many characters the answer has so far."""
+        """How many positions the answer has so far."""
         return self._answer.length
 
     @property
@@ -72,13 +82,22 @@ class LiveTurn:
         """Loop time of the first text."""
         return self._answer.first
 
-    def text(self, after: int = 0) -> str:
-        """Return the answer so far from a cursor; its cost is what it returns."""
-        return self._answer.text(after)
+    def row(self, after: int = 0) -> str:
+        """Return the answer's row so far from a cursor; its cost is what it returns."""
+        return self._answer.row(after)
+
+    def content(self) -> Content:
+        """Return the answer so far."""
+        return self._answer.content()
 
     def append(self, text: str) -> None:
         """Let the answer grow and wake whoever waits for it."""
         self._answer.append(text)
+        self._growth.wake()
+
+    def begin(self, part: Part) -> None:
+        """Begin a part of the answer."""
+        self._answer.begin(part)
         self._growth.wake()
 
     def read(self, answer: Coroutine[Any, Any, Finish]) -> asyncio.Task[Finish]:
@@ -98,7 +117,7 @@ class LiveTurn:
     def end(self, turn: Turn) -> None:
         """Announce an end that the store has kept."""
         self.turn = turn
-        self._ended = Ended(turn, len(turn.answer))
+        self._ended = Ended(turn, length_of(turn.content))
         self._growth.wake()
 
     async def ended(self) -> Turn:
@@ -109,14 +128,14 @@ class LiveTurn:
 
     def snapshot(self) -> Turn:
         """Return the turn with its answer so far."""
-        return self.turn if self._ended else replace(self.turn, answer=self.text())
+        return self.turn if self._ended else self.turn.saying(self.content())
 
     def unkept(self) -> Piece | None:
-        """Return the text that no checkpoint has yet; `kept` says that one has."""
+        """Return what no checkpoint has yet; `kept` says that one has."""
         if self._ended:
             return None
-        position, text = self._answer.unkept()
-        return Piece(self.owner, self.turn.id, position, text) if text else None
+        position, text, marks = self._answer.unkept()
+        return Piece(self.owner, self.turn.id, position, text, marks) if text else None
 
     def kept(self, piece: Piece) -> None:
         """Note that a checkpoint holds this piece."""
@@ -128,23 +147,31 @@ class LiveTurn:
         yield Started(started(self.turn), cursor)
         while True:
             if cursor < self._answer.length:
-                delta = self._delta(cursor)
-                cursor = delta.cursor
-                yield delta
+                newest = self.delta(cursor)
+                cursor = newest.cursor
+                yield newest
             elif self._ended is not None:
                 yield self._ended
                 return
             else:
                 await self._growth.listen()
 
-    def _delta(self, after: int) -> Delta:
-        # Followers that keep up stand at the same cursor: they share one event.
-        newest, end = self._newest, min(self._answer.length, after + LARGEST)
-        if newest and newest.cursor == end and end - len(newest.text) == after:
-            return newest
-        text = self._answer.text(after, end)
-        self._newest = Delta(self.turn.conversation_id, self.turn.id, end, text)
+    def delta(self, after: int) -> Delta:
+        """Return what stands behind a cursor that has something behind it.
+
+        Followers that keep up stand at the same cursor: they share one event.
+        """
+        if self._newest is None or self._newest_from != after or self._newest_of != self.length:
+            self._newest = _told(self.turn, self._answer.stretch(after, LARGEST))
+            self._newest_from, self._newest_of = after, self.length
         return self._newest
+
+
+def _told(turn: Turn, of: Stretch) -> Delta:
+    """Return a stretch of an answer as its followers are told it."""
+    if of.part is None or of.part.kind is Kind.TEXT:
+        return Delta(turn.conversation_id, turn.id, of.end, of.text, of.part, of.index)
+    return Delta(turn.conversation_id, turn.id, of.end, "", of.part, of.index, of.text)
 
 
 def started(turn: Turn) -> Turn:
@@ -154,6 +181,7 @@ def started(turn: Turn) -> Turn:
         status=Status.RUNNING,
         answer_id=None,
         answer="",
+        parts=None,
         finish_reason=None,
         usage=None,
         error=None,
@@ -164,7 +192,9 @@ def started(turn: Turn) -> Turn:
 async def replay(turn: Turn, after: int = 0) -> AsyncGenerator[TurnEvent, None]:
     """Yield the events of a turn that has ended, from a cursor."""
     yield Started(started(turn), after)
-    for start in range(after, len(turn.answer), LARGEST):
-        text = turn.answer[start : start + LARGEST]
-        yield Delta(turn.conversation_id, turn.id, start + len(text), text)
-    yield Ended(turn, len(turn.answer))
+    answer, cursor = GrowingAnswer.of(turn.content), after
+    while cursor < answer.length:
+        piece = _told(turn, answer.stretch(cursor, LARGEST))
+        cursor = piece.cursor
+        yield piece
+    yield Ended(turn, answer.length)

@@ -2,7 +2,8 @@
 
 What is more than text is kept as parts: a call of a tool as OpenAI's own tool-call object, one of a
 function without an id; what a tool answered as text parts that name the call, `{"type": "text",
-"text", "tool_call_id"}`, what a function did as such that name the function, in `name`.
+"text", "tool_call_id"}`, what a function did as such that name the function, in `name`; and what a
+model thought as `{"type": "reasoning", "text"}`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Any
 
 from storage.model import Content, PromptMessage, Role
 
-_CALLS = ("function", "custom")
-_NOT_SAID = (*_CALLS, "refusal")
+CALLS = ("function", "custom")
+#: what stands in a field of its own, or is not sent at all
+_NOT_SAID = (*CALLS, "refusal", "reasoning", "tool_result")
 _ROLES = {"developer": Role.SYSTEM, "function": Role.TOOL}
 #: what names what a message of a tool answers: a call by its id, or a function
 _ANSWERED = ("tool_call_id", "name")
@@ -53,17 +55,43 @@ def message_of(message: PromptMessage) -> dict[str, Any]:
         return _answer_of_a_tool(told, message.content)
     if message.role is not Role.ASSISTANT:
         return told
-    calls = [dict(part) for part in message.content if part.get("type") in _CALLS]
+    calls = [dict(part) for part in calls_in(message.content)]
     refused = [dict(part) for part in message.content if part.get("type") == "refusal"]
     said = [dict(part) for part in message.content if part.get("type") not in _NOT_SAID]
-    return told | _said(said, refused) | _called(calls)
+    thought = [str(part.get("text") or "") for part in message.content if _is_thought(part)]
+    field = {"reasoning_content": "".join(thought)} if thought else {}
+    return told | _said(said, refused) | _called(calls) | field
+
+
+def _is_thought(part: Mapping[str, Any]) -> bool:
+    return part.get("type") == "reasoning"
+
+
+def calls_in(content: Content) -> list[Mapping[str, Any]]:
+    """Return the calls of tools in what an assistant said."""
+    if isinstance(content, str):
+        return []
+    return [part for part in content if part.get("type") in CALLS]
+
+
+def called(call: Mapping[str, Any]) -> str:
+    """Return what names a call: its id, or the function of one without."""
+    function = call.get("function")
+    named = function.get("name") if isinstance(function, Mapping) else None
+    return str(call.get("id") or named or "")
+
+
+def answered_call(content: Content) -> str:
+    """Return what names the call that a tool's message answers; empty where nothing does."""
+    if isinstance(content, str):
+        return ""
+    named = (part.get(name) for part in content for name in _ANSWERED)
+    return str(next((one for one in named if one), ""))
 
 
 def is_answer_to_a_call(content: Content) -> bool:
     """Say whether a tool's message names the call that it answers, so that it can be sent."""
-    if isinstance(content, str):
-        return False
-    return any(part.get(name) for part in content for name in _ANSWERED)
+    return bool(answered_call(content))
 
 
 def _refusal(

@@ -20,8 +20,12 @@ def usage_of(told: object) -> Usage | None:
     """Return a usage in OpenAI's shape; None where it has not both counts, or cannot be true."""
     match told:
         case {"prompt_tokens": prompt, "completion_tokens": completion}:
-            counts = _count(prompt), _count(completion)
-            return None if None in counts else Usage(*counts)  # type: ignore[arg-type]
+            sent, said = _count(prompt), _count(completion)
+            if sent is None or said is None:
+                return None
+            cached = _detail(told, "prompt_tokens_details", "cached_tokens")
+            reasoned = _detail(told, "completion_tokens_details", "reasoning_tokens")
+            return Usage(sent, said, cached, reasoned)
         case _:
             return None
 
@@ -33,6 +37,25 @@ def total_of(told: Mapping[str, Any]) -> int:
         if found:
             return sum(found)
     return 0
+
+
+def details_of(usage: Usage) -> dict[str, Any]:
+    """Return a usage in OpenAI's shape, with what the upstream said of its details."""
+    told: dict[str, Any] = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+    if usage.cached_tokens is not None:
+        told["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+    if usage.reasoning_tokens is not None:
+        told["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return told
+
+
+def _detail(told: object, of: str, name: str) -> int | None:
+    details = told.get(of) if isinstance(told, dict) else None
+    return _count(details.get(name)) if isinstance(details, dict) else None
 
 
 def _count(told: object) -> int | None:

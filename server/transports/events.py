@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.core.rendering import conversation, hit, message, preview, time, turn
+from server.core.rendering import conversation, delta, hit, message, preview, time, turn
 from server.live.turn import Delta, Ended, Started, TurnEvent
 
 __all__ = ["conversation", "event", "hit", "message", "preview", "time", "turn"]
@@ -19,7 +19,7 @@ def event(of: TurnEvent) -> dict[str, Any]:
                 "conversation_id": of.conversation_id,
                 "turn_id": of.turn_id,
                 "cursor": of.cursor,
-                "text": of.text,
+                **delta(of),
             }
         case Started() | Ended():
             return {

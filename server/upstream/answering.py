@@ -1,4 +1,4 @@
-"""Has any upstream write the answers of conversations: a completion's stream, read as text."""
+"""Has any upstream write the answers of conversations: a completion's stream, read as its parts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import orjson
 from server.openai_protocol.codec import parse
 from server.openai_protocol.errors import Complaint
 from server.openai_protocol.messages import message_of
-from server.openai_protocol.response import text_of
 from server.openai_protocol.sse import data_of
-from server.openai_protocol.surrogates import Letters, whole, word
+from server.openai_protocol.surrogates import whole, word
 from server.openai_protocol.usage_fields import usage_of
 from server.templates import template
 from server.tokens.models import model
 from server.upstream.bodies import EVENTS, JSON
+from server.upstream.deltas import Deltas
 from server.upstream.errors import is_about_usage, refused, stream_error
 from server.upstream.port import (
     Call,
@@ -34,6 +34,7 @@ from server.upstream.port import (
 )
 from server.upstream.retry import Retries
 from storage.model import Usage
+from storage.parts import Part
 
 CHAT: Final = "/chat/completions"
 TEXT: Final = "/completions"
@@ -72,8 +73,8 @@ class Answering:
         self._limit_name = limit_name
         self._reports_usage = True
 
-    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
-        """Yield the answer's pieces as they come, then its Finish; see Writer."""
+    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Part | Finish]:
+        """Yield the answer's pieces as they come, then its Finish; see Upstream."""
         clock = asyncio.get_running_loop().time
         began = clock()
         deadline = began + self._total
@@ -83,10 +84,10 @@ class Answering:
             try:
                 async with self._asked(prompt, deadline) as reply:
                     async for event in reply.body:
-                        if text := answer.take(event, reply):
-                            yield text
-                if rest := answer.close():
-                    yield rest
+                        for piece in answer.take(event, reply):
+                            yield piece
+                for piece in answer.close():
+                    yield piece
                 yield answer.finish
                 return
             except UpstreamQuotaError:
@@ -134,7 +135,7 @@ class Answering:
         body = {
             **self._extra(prompt),
             "model": prompt.model,
-            **(_messages(prompt) if chat else _text(prompt)),
+            **(_messages(prompt) | dict(prompt.options) if chat else _text(prompt)),
         }
         asked = {
             limit: prompt.max_tokens,
@@ -174,7 +175,7 @@ class _Answer:
 
     def __init__(self, *, bare: bool) -> None:
         self._bare = bare
-        self._letters = Letters()
+        self._deltas = Deltas()
         self._reason: str | None = None
         self._usage: Usage | None = None
         self.begun = False
@@ -183,11 +184,11 @@ class _Answer:
     def finish(self) -> Finish:
         return Finish(self._reason or "stop", self._usage)
 
-    def take(self, event: bytes, reply: Reply) -> str:
-        """Return the text that an event adds, which may be none. Raises UpstreamError."""
+    def take(self, event: bytes, reply: Reply) -> list[str | Part]:
+        """Return what an event adds to the answer. Raises UpstreamError."""
         data = data_of(event)
         if data.startswith(b"[DONE]"):
-            return ""
+            return []
         chunk, _ = parse(data)
         if chunk.get("error"):
             raise stream_error(_complaint(reply))
@@ -195,29 +196,23 @@ class _Answer:
         if usage and usage["prompt_tokens"]:  # a prompt of none is one that was not told
             self._usage = usage_of(usage) or self._usage
         if not chunk["choices"]:
-            return ""
+            return []
         choice = chunk["choices"][0]
         if reason := choice["finish_reason"]:
             self._reason = word(reason)
-        said = text_of(choice) or _refusal_in(choice)
-        return self._told(self._letters.push(said)) if said else ""
+        return self._told(self._deltas.take(choice))
 
-    def close(self) -> str:
-        """Return what the end of the answer leaves of its text."""
-        return self._told(self._letters.close())
+    def close(self) -> list[str | Part]:
+        """Return what the end of the answer leaves of it."""
+        return self._told(self._deltas.close())
 
-    def _told(self, text: str) -> str:
-        if not self._bare:
-            text = text.lstrip(" ")
-            self._bare = bool(text)
-        self.begun = self.begun or bool(text)
-        return text
-
-
-def _refusal_in(choice: Mapping[str, Any]) -> str:
-    """Return what a chunk says of a refusal, which is an answer too: the model's own words."""
-    refusal = (choice.get("delta") or {}).get("refusal")
-    return refusal if isinstance(refusal, str) else ""
+    def _told(self, pieces: list[str | Part]) -> list[str | Part]:
+        if not self._bare and pieces and isinstance(pieces[0], str):
+            pieces[0] = pieces[0].lstrip(" ")
+            self._bare = bool(pieces[0])
+            pieces = pieces if self._bare else pieces[1:]
+        self.begun = self.begun or bool(pieces)
+        return pieces
 
 
 def _is_chat(prompt: Prompt) -> bool:

@@ -42,6 +42,7 @@ from server.upstream.port import (
 )
 from server.upstream.retry import retry_after
 from storage.model import PromptMessage
+from storage.parts import Part
 
 T = TypeVar("T")
 #: every model
@@ -199,7 +200,7 @@ class UpstreamPool:
             for place in self._places
         )
 
-    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
+    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Part | Finish]:
         """Yield an answer's pieces, then its Finish; see Upstream."""
         error: UpstreamError | None = None
         await self._learn_whose(prompt.model)

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from server.openai_protocol.errors import Complaint
 from server.upstream.model_info import ModelInfo, Named
-from storage.model import Content, PromptMessage, Usage
+from storage.model import PromptMessage, Usage
+from storage.parts import Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Prompt:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     text: str | None = None
+    #: tools and what else chat completions take, in their shape; not for a text
+    options: Mapping[str, Any] = field(default_factory=dict)
     #: parameters beside OpenAI's own, passed on as they are
     extra: Mapping[str, Any] = field(default_factory=dict)
     #: of the request that it is for, so that the upstream's log can be searched for it
@@ -35,14 +38,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end of an answer that came whole; `usage` is None where the upstream does not say.
-
-    `content` is the whole of an answer that is more than its text: one that calls tools.
-    """
+    """The end of an answer that came whole; `usage` is None where the upstream does not say."""
 
     reason: str = "stop"
     usage: Usage | None = None
-    content: Content | None = None
     #: who wrote it, where there are several
     by: Named | None = field(default=None, compare=False)
 
@@ -52,9 +51,10 @@ class Upstream(Protocol):
 
     name: str
 
-    def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
-        """Yield the answer's text piece by piece (none empty, no lone surrogate), then one Finish.
+    def complete(self, prompt: Prompt) -> AsyncIterator[str | Part | Finish]:
+        """Yield the answer piece by piece (none empty, no lone surrogate), then one Finish.
 
+        A Part says what the pieces behind it are; those before the first are text.
         Raises an UpstreamError, before the first piece or after any; nothing else.
         """
         ...

@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 
+from storage import rows
 from storage.model import Conversation, Message, Status, Turn
 from storage.port import (
     CLAIM_LIFETIME,
@@ -72,14 +73,14 @@ _BEGUN = """
 begun AS (
     INSERT INTO turns (conversation, owner, id, status, model, question, context_window,
         context_budget, context_prompt_tokens, context_included, context_trimmed,
-        context_counted, context_window_known, created_at)
+        context_counted, context_window_known, created_at, options, wire)
     SELECT there.key, :owner, :turn, :status, :turn_model,
         COALESCE((SELECT key FROM kept WHERE id = :question), (
             SELECT m.key FROM messages m
             WHERE m.owner = :owner AND m.id = :again AND m.conversation = there.key
         )),
         :window::bigint, :budget::bigint, :prompt_tokens::bigint, :included::bigint,
-        :trimmed::bigint, :how_counted, :window_known::boolean, :now::bigint
+        :trimmed::bigint, :how_counted, :window_known::boolean, :now::bigint, :options, :wire
     FROM there RETURNING key
 )"""
 #: A claim that is another turn's is refused by the key of the table.
@@ -220,6 +221,8 @@ def _of_turn(owner: str, new: Turn, head: str | EllipsisType | None) -> dict[str
         "how_counted": new.context.counted,
         "window_known": new.context.window_known,
         "now": new.created_at,
+        "options": rows.options_column(new),
+        "wire": new.wire,
         "compares": head is not ...,
         "planned_on": None if head is ... else head,
     }

@@ -30,23 +30,27 @@ begun AS (
     INSERT INTO turns (conversation, owner, id, status, model, question, answer, finish_reason,
         prompt_tokens, completion_tokens, context_window, context_budget, context_prompt_tokens,
         context_included, context_trimmed, error_code, error_message, error_status, created_at,
-        ended_at, drift, context_counted, context_window_known)
+        ended_at, drift, context_counted, context_window_known, cached_tokens, reasoning_tokens,
+        options, wire)
     SELECT there.key, :owner, t.id, t.status, t.model,
         CASE WHEN t.answer_id IS NULL OR a.key IS NOT NULL THEN q.key END, a.key,
         t.finish_reason, t.prompt_tokens, t.completion_tokens, t.window_, t.budget, t.sent,
         t.included, t.trimmed, t.error_code, t.error_message, t.error_status, t.created_at,
-        t.ended_at, t.drift, t.how_counted, t.window_known
+        t.ended_at, t.drift, t.how_counted, t.window_known, t.cached_tokens, t.reasoning_tokens,
+        t.options, t.wire
     FROM there CROSS JOIN unnest(
         :turn_names::text[], :statuses::text[], :turn_models::text[], :questions::text[],
         :answers::text[], :finish_reasons::text[], :prompted::bigint[], :completed::bigint[],
         :windows::bigint[], :budgets::bigint[], :sent::bigint[], :included::bigint[],
         :trimmed::bigint[], :error_codes::text[], :error_messages::text[],
         :error_statuses::integer[], :begun_at::bigint[], :ended_at::bigint[], :drifts::bigint[],
-        :how_counted::text[], :windows_known::boolean[]
+        :how_counted::text[], :windows_known::boolean[], :cached::bigint[], :reasoned::bigint[],
+        :options::text[], :wires::text[]
     ) WITH ORDINALITY AS t (
         id, status, model, question_id, answer_id, finish_reason, prompt_tokens,
         completion_tokens, window_, budget, sent, included, trimmed, error_code, error_message,
-        error_status, created_at, ended_at, drift, how_counted, window_known, place
+        error_status, created_at, ended_at, drift, how_counted, window_known, cached_tokens,
+        reasoning_tokens, options, wire, place
     )
     LEFT JOIN LATERAL (
         SELECT key FROM kept WHERE id = t.question_id UNION ALL
@@ -353,4 +357,8 @@ async def _values(owner: str, said: Sequence[Message], begun: Sequence[Turn]) ->
         "drifts": [one.drift for one in begun],
         "how_counted": [one.context.counted for one in begun],
         "windows_known": [one.context.window_known for one in begun],
+        "cached": [usage and usage.cached_tokens for usage in usages],
+        "reasoned": [usage and usage.reasoning_tokens for usage in usages],
+        "options": [rows.options_column(one) for one in begun],
+        "wires": [one.wire for one in begun],
     }

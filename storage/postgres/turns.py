@@ -5,12 +5,14 @@ Whoever writes in a conversation locks its row first, so that none waits for ano
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from random import randrange
 from typing import Any
 
 from storage import rows
 from storage.model import ContextUse, Failure, Status, Turn
+from storage.parts import marks_json
 from storage.port import (
     CLAIM_LIFETIME,
     Claim,
@@ -25,7 +27,8 @@ from storage.ranking import text_of
 from storage.spending import DAY, MOST
 
 TURN = rows.turn_selection(
-    "SELECT string_agg(text, '' ORDER BY position) FROM checkpoints WHERE turn = t.key"
+    "SELECT string_agg(text, '' ORDER BY position) FROM checkpoints WHERE turn = t.key",
+    "SELECT string_agg(marks, E'\\n' ORDER BY position) FROM checkpoints WHERE turn = t.key",
 )
 #: How many rows an owner's day of tokens is spread over.
 SLOTS = 16
@@ -33,21 +36,22 @@ SLOTS = 16
 
 async def checkpoint(db: Database, pieces: Sequence[Piece]) -> None:
     """Keep pieces of running answers, in an order in which no two of us wait for each other."""
-    latest = {(one.owner, one.turn_id, one.position): one.text for one in pieces}
+    latest = {(one.owner, one.turn_id, one.position): one for one in pieces}
     await db.rows(
         """
-        INSERT INTO checkpoints (turn, position, text)
-        SELECT t.key, p.position, p.text
-        FROM unnest(:owners::text[], :turns::text[], :positions::bigint[], :texts::text[])
-            AS p (owner, id, position, text)
+        INSERT INTO checkpoints (turn, position, text, marks)
+        SELECT t.key, p.position, p.text, p.marks
+        FROM unnest(:owners::text[], :turns::text[], :positions::bigint[], :texts::text[],
+            :marks::text[]) AS p (owner, id, position, text, marks)
         JOIN turns t ON t.owner = p.owner AND t.id = p.id AND t.status = 'running'
         ORDER BY t.key, p.position
-        ON CONFLICT (turn, position) DO UPDATE SET text = excluded.text
+        ON CONFLICT (turn, position) DO UPDATE SET text = excluded.text, marks = excluded.marks
         """,
         owners=[owner for owner, _, _ in latest],
         turns=[turn_id for _, turn_id, _ in latest],
         positions=[position for _, _, position in latest],
-        texts=list(latest.values()),
+        texts=[one.text for one in latest.values()],
+        marks=[marks_json(one.marks) for one in latest.values()],
     )
 
 
@@ -72,7 +76,8 @@ WITH held AS MATERIALIZED (
 ), ended AS (
     UPDATE turns t SET status = :status, answer = (SELECT key FROM numbered),
         finish_reason = :finish_reason, prompt_tokens = :prompt_tokens,
-        completion_tokens = :completion_tokens, error_code = :error_code,
+        completion_tokens = :completion_tokens, cached_tokens = :cached_tokens,
+        reasoning_tokens = :reasoning_tokens, error_code = :error_code,
         error_message = :error_message, error_status = :error_status, ended_at = :ended_at,
         drift = :drift,
         context_window = COALESCE(:window::bigint, t.context_window),
@@ -110,7 +115,7 @@ WITH held AS MATERIALIZED (
 )
 SELECT held.id, e.model, p.id, q.id, e.created_at, e.context_window, e.context_budget,
     e.context_prompt_tokens, e.context_included, e.context_trimmed, e.context_counted,
-    e.context_window_known
+    e.context_window_known, e.options, e.wire
 FROM ended e CROSS JOIN held JOIN messages q ON q.key = e.question
 LEFT JOIN messages p ON p.key = q.parent
 """
@@ -118,8 +123,8 @@ LEFT JOIN messages p ON p.key = q.parent
 
 async def end(db: Database, owner: str, turn_id: str, outcome: Outcome) -> Turn:
     """Keep how a turn ended; who comes second gets the end that there is."""
-    answered = bool(outcome.text) or outcome.status is Status.COMPLETED
-    content = outcome.text if outcome.content is None else outcome.content
+    answered = outcome.said or outcome.status is Status.COMPLETED
+    content = outcome.content
     is_parts, text = rows.content_columns(content)
     spoken = None if isinstance(content, str) else text_of(content)
     (words,) = await messages.vectors([text if spoken is None else spoken])
@@ -133,6 +138,8 @@ async def end(db: Database, owner: str, turn_id: str, outcome: Outcome) -> Turn:
         finish_reason=outcome.finish_reason,
         prompt_tokens=usage and usage.prompt_tokens,
         completion_tokens=usage and usage.completion_tokens,
+        cached_tokens=usage and usage.cached_tokens,
+        reasoning_tokens=usage and usage.reasoning_tokens,
         error_code=error and error.code,
         error_message=error and error.message,
         error_status=error and error.status,
@@ -153,8 +160,7 @@ async def end(db: Database, owner: str, turn_id: str, outcome: Outcome) -> Turn:
     )
     if found is None:
         return await turn(db, owner, turn_id)
-    answer = rows.answer_text(text, is_parts) if answered else ""
-    return _ended(found, turn_id, outcome, outcome.answer_id if answered else None, answer)
+    return _ended(found, turn_id, outcome, outcome.answer_id if answered else None)
 
 
 def _resent(sent: ContextUse | None) -> Mapping[str, Any]:
@@ -173,14 +179,12 @@ def _resent(sent: ContextUse | None) -> Mapping[str, Any]:
 
 def _took(outcome: Outcome) -> int | None:
     """Return the tokens that a turn took; None: what was sent, and what was said."""
-    if outcome.status is Status.FAILED and not outcome.text:
+    if outcome.status is Status.FAILED and not outcome.said:
         return 0
     return None if outcome.usage is None else min(outcome.usage.total_tokens, MOST)
 
 
-def _ended(
-    found: Sequence[Any], turn_id: str, outcome: Outcome, answer_id: str | None, answer: str
-) -> Turn:
+def _ended(found: Sequence[Any], turn_id: str, outcome: Outcome, answer_id: str | None) -> Turn:
     error = outcome.error
     return Turn(
         id=turn_id,
@@ -190,15 +194,17 @@ def _ended(
         parent_id=found[2],
         question_id=found[3],
         answer_id=answer_id,
-        answer=answer,
-        context=ContextUse(*found[5:]),
+        answer="",
+        context=ContextUse(*found[5:12]),
         created_at=found[4],
         finish_reason=outcome.finish_reason,
         usage=outcome.usage,
         error=error and Failure(error.code, error.message, error.status),
         ended_at=outcome.ended_at,
         drift=outcome.drift,
-    )
+        options={} if found[12] is None else json.loads(found[12]),
+        wire=found[13],
+    ).saying("" if answer_id is None else outcome.content)
 
 
 async def turn(db: Database, owner: str, turn_id: str) -> Turn:

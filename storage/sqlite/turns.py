@@ -9,6 +9,7 @@ from types import EllipsisType
 
 from storage import rows
 from storage.model import ContextUse, Conversation, Message, Role, Status, Turn
+from storage.parts import marks_json
 from storage.port import (
     CLAIM_LIFETIME,
     BusyError,
@@ -26,7 +27,11 @@ TURN = rows.turn_selection(
     """
     SELECT group_concat(text, '')
     FROM (SELECT text FROM checkpoints WHERE turn = t.key ORDER BY position)
+    """,
     """
+    SELECT group_concat(marks, char(10))
+    FROM (SELECT marks FROM checkpoints WHERE turn = t.key ORDER BY position)
+    """,
 )
 #: How many keys that have outlived theirs a new one takes away with it.
 FORGOTTEN_AT_ONCE = 20
@@ -122,10 +127,10 @@ def _head(connection: sqlite3.Connection, conversation: int) -> str | None:
 def checkpoint(connection: sqlite3.Connection, pieces: Sequence[Piece]) -> None:
     connection.executemany(
         """
-        INSERT OR REPLACE INTO checkpoints (turn, position, text)
-        SELECT key, ?, ? FROM turns WHERE id = ? AND owner = ? AND status = 'running'
+        INSERT OR REPLACE INTO checkpoints (turn, position, text, marks)
+        SELECT key, ?, ?, ? FROM turns WHERE id = ? AND owner = ? AND status = 'running'
         """,
-        [(piece.position, piece.text, piece.turn_id, piece.owner) for piece in pieces],
+        [(one.position, one.text, marks_json(one.marks), one.turn_id, one.owner) for one in pieces],
     )
 
 
@@ -135,7 +140,7 @@ def end(connection: sqlite3.Connection, owner: str, turn_id: str, outcome: Outco
     if running.status is not Status.RUNNING:
         return running
     answer = None
-    if outcome.text or outcome.status is Status.COMPLETED:
+    if outcome.said or outcome.status is Status.COMPLETED:
         answer = _insert_answer(connection, owner, running, outcome)
     settle(connection, key, outcome, answer)
     if outcome.context is not None:
@@ -153,8 +158,8 @@ def settle(
     connection.execute(
         """
         UPDATE turns SET status = ?, answer = ?, finish_reason = ?, prompt_tokens = ?,
-            completion_tokens = ?, error_code = ?, error_message = ?, error_status = ?,
-            ended_at = ?, drift = ?
+            completion_tokens = ?, cached_tokens = ?, reasoning_tokens = ?, error_code = ?,
+            error_message = ?, error_status = ?, ended_at = ?, drift = ?
         WHERE key = ?
         """,
         (
@@ -163,6 +168,8 @@ def settle(
             ended.finish_reason,
             usage and usage.prompt_tokens,
             usage and usage.completion_tokens,
+            usage and usage.cached_tokens,
+            usage and usage.reasoning_tokens,
             error and error.code,
             error and error.message,
             error and error.status,
@@ -195,7 +202,7 @@ def _insert_answer(
         conversation_id=running.conversation_id,
         parent_id=running.question_id,
         role=Role.ASSISTANT,
-        content=outcome.text if outcome.content is None else outcome.content,
+        content=outcome.content,
         tokens=outcome.tokens,
         encoding=outcome.encoding,
         model=running.model,
@@ -214,8 +221,8 @@ def insert_turn(
         """
         INSERT INTO turns (conversation, owner, id, status, model, question, context_window,
             context_budget, context_prompt_tokens, context_included, context_trimmed,
-            context_counted, context_window_known, created_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            context_counted, context_window_known, created_at, options, wire)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             conversation,
@@ -232,6 +239,8 @@ def insert_turn(
             new.context.counted,
             new.context.window_known,
             new.created_at,
+            rows.options_column(new),
+            new.wire,
         ),
     )
     return int(cursor.lastrowid or 0)

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from server.upstream.port import Finish, Prompt
-from storage.model import Content, Usage
+from storage.model import Usage
+from storage.parts import Part
 
 END = Finish("stop")
 #: what is asked where a test asks nothing else
@@ -27,24 +28,22 @@ class Puppet:
     def __init__(self) -> None:
         self.prompts: list[Prompt] = []
         self.closed = 0
-        self._lines: list[asyncio.Queue[str | Finish | Exception]] = [asyncio.Queue()]
+        self._lines: list[asyncio.Queue[str | Part | Finish | Exception]] = [asyncio.Queue()]
         self._asked = 0
         self._called = asyncio.Event()
 
-    def say(self, *pieces: str) -> Puppet:
+    def say(self, *pieces: str | Part) -> Puppet:
         for piece in pieces:
             self._lines[-1].put_nowait(piece)
         return self
 
-    def finish(
-        self, reason: str = "stop", usage: Usage | None = None, content: Content | None = None
-    ) -> Puppet:
-        return self._close_line(Finish(reason, usage, content))
+    def finish(self, reason: str = "stop", usage: Usage | None = None) -> Puppet:
+        return self._close_line(Finish(reason, usage))
 
     def fail(self, error: Exception) -> Puppet:
         return self._close_line(error)
 
-    def answer(self, *pieces: str) -> Puppet:
+    def answer(self, *pieces: str | Part) -> Puppet:
         """Say all this and finish."""
         return self.say(*pieces).finish()
 
@@ -54,7 +53,7 @@ class Puppet:
             self._called.clear()
             await self._called.wait()
 
-    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
+    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Part | Finish]:
         line = self._lines[min(self._asked, len(self._lines) - 1)]
         self._asked += 1
         if self._asked > len(self._lines):
@@ -70,8 +69,8 @@ class Puppet:
                     case Finish() as finish:
                         yield finish
                         return
-                    case str(text):
-                        yield text
+                    case str() | Part() as piece:
+                        yield piece
         finally:
             self.closed += 1
 

@@ -65,14 +65,18 @@ class Message(_message.Message):
     def __init__(self, id: _Optional[str] = ..., conversation_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., role: _Optional[str] = ..., content: _Optional[str] = ..., parts: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., tokens: _Optional[int] = ..., model: _Optional[str] = ..., turn_id: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sibling_ids: _Optional[_Iterable[str]] = ..., sibling_index: _Optional[int] = ..., stands_for: _Optional[int] = ...) -> None: ...
 
 class Usage(_message.Message):
-    __slots__ = ("prompt_tokens", "completion_tokens", "total_tokens")
+    __slots__ = ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens")
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_TOKENS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    REASONING_TOKENS_FIELD_NUMBER: _ClassVar[int]
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
-    def __init__(self, prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., total_tokens: _Optional[int] = ...) -> None: ...
+    cached_tokens: int
+    reasoning_tokens: int
+    def __init__(self, prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., total_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ...) -> None: ...
 
 class Context(_message.Message):
     __slots__ = ("window", "budget", "prompt_tokens", "messages_included", "messages_trimmed", "drift", "counted", "window_known")
@@ -103,7 +107,7 @@ class TurnError(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Turn(_message.Message):
-    __slots__ = ("id", "conversation_id", "status", "model", "parent_id", "question_id", "answer_id", "answer", "finish_reason", "usage", "context", "error", "created_at", "ended_at")
+    __slots__ = ("id", "conversation_id", "status", "model", "parent_id", "question_id", "answer_id", "answer", "finish_reason", "usage", "context", "error", "created_at", "ended_at", "parts", "wire")
     ID_FIELD_NUMBER: _ClassVar[int]
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +122,8 @@ class Turn(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    WIRE_FIELD_NUMBER: _ClassVar[int]
     id: str
     conversation_id: str
     status: str
@@ -132,7 +138,9 @@ class Turn(_message.Message):
     error: TurnError
     created_at: _timestamp_pb2.Timestamp
     ended_at: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., conversation_id: _Optional[str] = ..., status: _Optional[str] = ..., model: _Optional[str] = ..., parent_id: _Optional[str] = ..., question_id: _Optional[str] = ..., answer_id: _Optional[str] = ..., answer: _Optional[str] = ..., finish_reason: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., error: _Optional[_Union[TurnError, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    parts: _struct_pb2.ListValue
+    wire: str
+    def __init__(self, id: _Optional[str] = ..., conversation_id: _Optional[str] = ..., status: _Optional[str] = ..., model: _Optional[str] = ..., parent_id: _Optional[str] = ..., question_id: _Optional[str] = ..., answer_id: _Optional[str] = ..., answer: _Optional[str] = ..., finish_reason: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., error: _Optional[_Union[TurnError, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., parts: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., wire: _Optional[str] = ...) -> None: ...
 
 class TurnEvent(_message.Message):
     __slots__ = ("conversation_id", "turn_id", "cursor", "started", "delta", "ended")
@@ -157,10 +165,26 @@ class TurnStarted(_message.Message):
     def __init__(self, turn: _Optional[_Union[Turn, _Mapping]] = ...) -> None: ...
 
 class TurnDelta(_message.Message):
-    __slots__ = ("text",)
+    __slots__ = ("text", "part", "delta")
     TEXT_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
     text: str
-    def __init__(self, text: _Optional[str] = ...) -> None: ...
+    part: Part
+    delta: str
+    def __init__(self, text: _Optional[str] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., delta: _Optional[str] = ...) -> None: ...
+
+class Part(_message.Message):
+    __slots__ = ("index", "type", "id", "name")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    type: str
+    id: str
+    name: str
+    def __init__(self, index: _Optional[int] = ..., type: _Optional[str] = ..., id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class TurnEnded(_message.Message):
     __slots__ = ("turn",)
@@ -169,7 +193,7 @@ class TurnEnded(_message.Message):
     def __init__(self, turn: _Optional[_Union[Turn, _Mapping]] = ...) -> None: ...
 
 class AskRequest(_message.Message):
-    __slots__ = ("conversation_id", "prompt", "content", "parent_id", "model", "system_prompt", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "on_disconnect", "mode", "character", "instruction_template", "prompt_template", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "prompt_batch_size", "extra")
+    __slots__ = ("conversation_id", "prompt", "content", "parent_id", "model", "system_prompt", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "on_disconnect", "mode", "character", "instruction_template", "prompt_template", "tools", "tool_choice", "tool_results", "response_format", "reasoning_effort", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "prompt_batch_size", "extra")
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
@@ -187,6 +211,11 @@ class AskRequest(_message.Message):
     CHARACTER_FIELD_NUMBER: _ClassVar[int]
     INSTRUCTION_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    TOOL_CHOICE_FIELD_NUMBER: _ClassVar[int]
+    TOOL_RESULTS_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FORMAT_FIELD_NUMBER: _ClassVar[int]
+    REASONING_EFFORT_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     MIN_P_FIELD_NUMBER: _ClassVar[int]
     REPEAT_PENALTY_FIELD_NUMBER: _ClassVar[int]
@@ -210,13 +239,26 @@ class AskRequest(_message.Message):
     character: str
     instruction_template: str
     prompt_template: str
+    tools: _struct_pb2.ListValue
+    tool_choice: _struct_pb2.Value
+    tool_results: _containers.RepeatedCompositeFieldContainer[ToolResult]
+    response_format: _struct_pb2.Struct
+    reasoning_effort: str
     top_k: int
     min_p: float
     repeat_penalty: float
     repeat_last_n: int
     prompt_batch_size: int
     extra: _struct_pb2.Struct
-    def __init__(self, conversation_id: _Optional[str] = ..., prompt: _Optional[str] = ..., content: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., parent_id: _Optional[str] = ..., model: _Optional[str] = ..., system_prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., if_busy: _Optional[str] = ..., on_disconnect: _Optional[str] = ..., mode: _Optional[str] = ..., character: _Optional[str] = ..., instruction_template: _Optional[str] = ..., prompt_template: _Optional[str] = ..., top_k: _Optional[int] = ..., min_p: _Optional[float] = ..., repeat_penalty: _Optional[float] = ..., repeat_last_n: _Optional[int] = ..., prompt_batch_size: _Optional[int] = ..., extra: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    def __init__(self, conversation_id: _Optional[str] = ..., prompt: _Optional[str] = ..., content: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., parent_id: _Optional[str] = ..., model: _Optional[str] = ..., system_prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., if_busy: _Optional[str] = ..., on_disconnect: _Optional[str] = ..., mode: _Optional[str] = ..., character: _Optional[str] = ..., instruction_template: _Optional[str] = ..., prompt_template: _Optional[str] = ..., tools: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., tool_choice: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., tool_results: _Optional[_Iterable[_Union[ToolResult, _Mapping]]] = ..., response_format: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., reasoning_effort: _Optional[str] = ..., top_k: _Optional[int] = ..., min_p: _Optional[float] = ..., repeat_penalty: _Optional[float] = ..., repeat_last_n: _Optional[int] = ..., prompt_batch_size: _Optional[int] = ..., extra: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class ToolResult(_message.Message):
+    __slots__ = ("tool_call_id", "content")
+    TOOL_CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    tool_call_id: str
+    content: str
+    def __init__(self, tool_call_id: _Optional[str] = ..., content: _Optional[str] = ...) -> None: ...
 
 class FollowTurnRequest(_message.Message):
     __slots__ = ("turn_id", "after")

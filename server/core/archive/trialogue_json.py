@@ -98,7 +98,7 @@ def _turn(fields: RecordFields, conversation_id: str) -> Turn:
         parent_id=fields.maybe(fields.id, "parent_id"),
         question_id=fields.id("question_id"),
         answer_id=fields.maybe(fields.id, "answer_id"),
-        answer=fields.text("answer"),
+        answer="",
         context=ContextUse(
             context.whole("window"),
             context.whole("budget"),
@@ -114,13 +114,24 @@ def _turn(fields: RecordFields, conversation_id: str) -> Turn:
         error=_error(fields.maybe(fields.part, "error")),
         ended_at=fields.maybe(fields.time, "ended_at"),
         drift=context.maybe(context.signed, "drift"),
-    )
+        wire=fields.maybe(fields.short, "wire"),
+    ).saying(fields.maybe(fields.content, "parts") or fields.text("answer"))
 
 
 def _usage(fields: RecordFields | None) -> Usage | None:
     if fields is None:
         return None
-    return Usage(fields.whole("prompt_tokens"), fields.whole("completion_tokens"))
+    return Usage(
+        fields.whole("prompt_tokens"),
+        fields.whole("completion_tokens"),
+        _detail(fields, "prompt_tokens_details", "cached_tokens"),
+        _detail(fields, "completion_tokens_details", "reasoning_tokens"),
+    )
+
+
+def _detail(fields: RecordFields, of: str, name: str) -> int | None:
+    details = fields.maybe(fields.part, of)
+    return None if details is None else details.maybe(details.whole, name)
 
 
 def _error(fields: RecordFields | None) -> Failure | None:
@@ -163,7 +174,7 @@ def _interrupted(
         if turn.status is Status.RUNNING:
             at = max(turn.created_at, conversation.updated_at)
             answer = answers.get(turn.id)
-            if answer is None and turn.answer:
+            if answer is None and turn.content:
                 answer = _answer(turn, at)
                 kept.append(answer)
             answer_id = answer.id if answer else None
@@ -179,7 +190,7 @@ def _answer(turn: Turn, at: int) -> Message:
         conversation_id=turn.conversation_id,
         parent_id=turn.question_id,
         role=Role.ASSISTANT,
-        content=turn.answer,
+        content=turn.content,
         tokens=0,
         encoding="",
         model=turn.model,

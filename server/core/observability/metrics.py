@@ -22,7 +22,8 @@ from server.tokens.models import MODELS, model
 from storage.model import Turn
 
 #: The wire that a request came by; every transport sets it where a request begins.
-WIRE: ContextVar[str] = ContextVar("wire", default="internal")
+INTERNAL = "internal"
+WIRE: ContextVar[str] = ContextVar("wire", default=INTERNAL)
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 PREFIX = "trialogue_"

@@ -11,13 +11,12 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from server.openai_protocol.messages import is_answer_to_a_call
+from server.openai_protocol.messages import answered_call, called, calls_in
 from storage.model import Content, PromptMessage, Role, text_of
 
 #: What stands between texts that were joined.
 BETWEEN = "\n\n"
 GREETED = "You began this conversation by saying:\n"
-_CALLS = ("function", "custom")
 _SPEAKERS = (Role.USER, Role.ASSISTANT)
 
 
@@ -61,13 +60,13 @@ def _is_whole(run: Sequence[PromptMessage], *, is_open: bool) -> bool:
     waiting: set[str] = set()
     for one in run:
         if one.role is Role.TOOL:
-            answered = _answered(one.content)
+            answered = answered_call(one.content)
             if answered not in waiting:
                 return False
             waiting.discard(answered)
         elif waiting:
             return False
-        waiting |= {_name(call) for call in _calls(one)}
+        waiting |= {called(call) for call in _calls(one)}
     if waiting or not (is_open or run[-1].role is Role.ASSISTANT):
         return False
     spoken = [one for one in run if one.role is Role.ASSISTANT and not _calls(one)]
@@ -88,8 +87,8 @@ def _words(one: PromptMessage) -> str:
     said = text_of(one.content)
     if one.role is Role.TOOL:
         return f"[Result: {said}]"
-    called = [f"[Called {_function(call)}]" for call in _calls(one)]
-    return BETWEEN.join([said, *called] if said else called)
+    calls = [f"[Called {_function(call)}]" for call in _calls(one)]
+    return BETWEEN.join([said, *calls] if said else calls)
 
 
 def _function(call: Mapping[str, Any]) -> str:
@@ -99,21 +98,7 @@ def _function(call: Mapping[str, Any]) -> str:
 
 
 def _calls(one: PromptMessage) -> list[Mapping[str, Any]]:
-    if one.role is not Role.ASSISTANT or isinstance(one.content, str):
-        return []
-    return [part for part in one.content if part.get("type") in _CALLS]
-
-
-def _name(call: Mapping[str, Any]) -> str:
-    function = call.get("function") or {}
-    return str(call.get("id") or function.get("name") or "")
-
-
-def _answered(content: Content) -> str:
-    if not is_answer_to_a_call(content) or isinstance(content, str):
-        return ""
-    named = (part.get("tool_call_id") or part.get("name") for part in content)
-    return str(next((one for one in named if one), ""))
+    return calls_in(one.content) if one.role is Role.ASSISTANT else []
 
 
 def _joined(messages: Sequence[PromptMessage]) -> list[PromptMessage]:

@@ -16,6 +16,7 @@ from server.core.prompt.window import Weighed, trim
 from server.upstream.model_info import Named
 from server.upstream.port import Finish, Prompt, Upstream, UpstreamError
 from storage.model import Conversation, Message, PromptMessage, Role, Status, Turn, text_of
+from storage.parts import Kind, Part
 from storage.port import Store, StoreError
 
 log = structlog.get_logger("trialogue.compaction")
@@ -189,11 +190,16 @@ class Compaction:
         messages = (PromptMessage(Role.SYSTEM, INSTRUCTION), PromptMessage(Role.USER, transcript))
         prompt = Prompt(model, messages, max_tokens=reserved)
         pieces: list[str] = []
+        is_text = True
         async with aclosing(self._upstream.complete(prompt)) as answer:  # type: ignore[type-var]
             async for piece in answer:
-                if isinstance(piece, Finish):
-                    break
-                pieces.append(piece)
+                match piece:
+                    case Finish():
+                        break
+                    case Part(kind=kind):
+                        is_text = kind is Kind.TEXT
+                    case str() if is_text:
+                        pieces.append(piece)
         return "".join(pieces)
 
     async def _keep(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from server.core.errors import ContextLengthError
 from server.core.prompt.composed import Composed, summed
@@ -11,7 +12,7 @@ from server.core.prompt.fit import Write, fits, fitted, held
 from server.core.prompt.learning import Learning
 from server.core.prompt.measure import asked, written
 from server.core.prompt.weigh import Scale
-from server.core.prompt.window import Weighed, Window
+from server.core.prompt.window import Weighed, Window, turn_ends
 from server.templates.template import PLAIN, Template
 from server.tokens.encoding import Encoding, encoding
 from server.tokens.models import budget, is_known, model, reserve
@@ -57,6 +58,8 @@ class PromptRequest:
     role: Role = Role.USER
     #: what is sent beside the messages and takes tokens as they do
     attached: str = ""
+    #: tools and the like, which are sent beside too
+    options: Mapping[str, Any] = field(default_factory=dict)
     #: asked by a caller that keeps a history of its own: what it said goes as it came
     as_it_came: bool = False
     #: a longer prompt of the same question that the upstream did not take
@@ -164,7 +167,7 @@ class Composer:
         or leaves out is not known before. So it costs what fits, and not what there is.
         """
         if (refused := request.refused) is not None:
-            alone = await write(bare)
+            alone = await held(write, bare, await self._open(request, bare), 0)
             if refused.alone or not fits(alone):
                 return alone  # the upstream judges
         room = bare.window.budget - (await summed(bare)).prompt_tokens
@@ -185,6 +188,13 @@ class Composer:
         if request.summarise and len(whole.kept) < len(history):
             return await self._summarised(request, write, bare, whole)
         return whole
+
+    async def _open(self, request: PromptRequest, bare: Composed) -> Sequence[Weighed]:
+        """Return the messages above a tool's result that are of the same question."""
+        if request.role is not Role.TOOL:
+            return []
+        history = [one async for one in self.history(request, bare.scale, bare.window.budget)]
+        return history[: (turn_ends(history) or [len(history)])[0]]
 
     async def _trimmed(
         self,

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from server.core.errors import ContextLengthError
 from server.core.prompt.alternate import alternate
+from server.core.prompt.pairs import paired, spoken
 from server.core.prompt.weigh import Scale
-from server.core.prompt.window import Weighed, Window
+from server.core.prompt.window import Weighed, Window, turn_ends
 from storage.model import Content, ContextUse, PromptMessage, Role
 
 
@@ -60,6 +61,17 @@ class Composed:
         )
 
     @property
+    def opened(self) -> int:
+        """How many of the newest messages are of the open question: its calls, and results."""
+        ends = turn_ends(self.kept) if self.role is Role.TOOL else []
+        return ends[0] if ends else 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing is sent but the question."""
+        return len(self.kept) <= self.opened and self.summary is None
+
+    @property
     def ours(self) -> int:
         """The prompt's tokens by our own encoding, near enough to learn a ratio from."""
         return round(self.estimate / self.scale.ratio)
@@ -67,7 +79,7 @@ class Composed:
 
 def messages_of(composed: Composed) -> tuple[PromptMessage, ...]:
     """Return the messages of a prompt whose history is chosen, oldest first."""
-    told = [message for message, _ in _told(composed)]
+    told = paired([message for message, _ in _told(composed)])
     return tuple(told if composed.as_it_came else alternate(told))
 
 
@@ -94,11 +106,13 @@ def _told(composed: Composed) -> list[tuple[PromptMessage, int]]:
         told.append((system, scale.cost(Role.SYSTEM, system.content, composed.system_tokens)))
     if (summary := composed.summary) is not None:
         told.append((PromptMessage(Role.SYSTEM, summary.message.content), summary.cost))
-    told += [
-        (PromptMessage(weighed.message.role, weighed.message.content), weighed.cost)
-        for weighed in reversed(composed.kept)
-        if weighed.cost
-    ]
+    opened = composed.opened
+    for place, weighed in reversed(list(enumerate(composed.kept))):
+        if weighed.cost:
+            said = weighed.message.content
+            # Some models want back what they thought on the way to a call; no other thought is.
+            sent = PromptMessage(weighed.message.role, said if place < opened else spoken(said))
+            told.append((sent, weighed.cost))
     question = PromptMessage(composed.role, composed.content)
     cost = scale.cost(composed.role, composed.content, composed.question_tokens)
     return [*told, (question, cost)]

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from server.core.prompt.composed import Composed, too_long
 from server.core.prompt.window import Weighed, turn_ends
+from storage.model import Role
 
 #: What a prompt uses of its budget at most when turns have just left: an upstream's cache serves
 #: whoever begins as before, so the beginning is held until the budget is used up again.
@@ -22,8 +23,8 @@ async def held(
     write: Write, bare: Composed, history: Sequence[Weighed], count: int, *, whole: bool = False
 ) -> Composed:
     """Return a prompt with the whole turns among the newest `count` messages, fitting or not."""
-    ends = [0, *turn_ends(history, whole=whole)]
-    kept = history[: max(end for end in ends if end <= max(count, 0))]
+    ends = _ends(bare, history, whole=whole)
+    kept = history[: max((end for end in ends if end <= count), default=ends[0])]
     return await write(replace(bare, history=history, kept=kept))
 
 
@@ -35,8 +36,8 @@ async def fitted(
     The whole is counted, never a sum. Where one begins is guessed, so that it takes a count or two
     more than were needed to know. Raises ContextLengthError where nothing fits.
     """
-    ends = [0, *turn_ends(history, whole=whole)]
-    found = await write(bare)
+    ends = _ends(bare, history, whole=whole)
+    found = await write(replace(bare, kept=history[: ends[0]]))
     if not fits(found):
         if found.window.counted == "learnt" and found.ours <= found.window.budget:
             return replace(found, history=history)  # by another text's ratio: the upstream judges
@@ -59,6 +60,16 @@ async def fitted(
         newest = await write(replace(bare, kept=history[: ends[1]]))
         found = newest if fits(newest) else found
     return replace(found, history=history)
+
+
+def _ends(bare: Composed, history: Sequence[Weighed], *, whole: bool) -> list[int]:
+    """Return with how many of the newest messages a prompt may begin; a tool's result is part of
+    the newest turn, which is never sent in part.
+    """
+    ends = turn_ends(history, whole=whole)
+    if bare.role is not Role.TOOL:
+        return [0, *ends]
+    return ends or [len(history)]
 
 
 def fits(composed: Composed) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 
+from server.core.prompt.pairs import spoken
 from server.core.prompt.window import Weighed
-from server.openai_protocol.messages import is_answer_to_a_call
+from server.openai_protocol.messages import CALLS, is_answer_to_a_call
 from server.templates.template import Template
 from server.tokens import counting
 from server.tokens.encoding import Encoding
@@ -62,8 +63,15 @@ class Scale:
         if message.role is Role.TOOL and not is_answer_to_a_call(message.content):
             return Weighed(message, 0, 0)
         # What is kept was counted once, when it was written; an image weighs by model.
-        tokens = message.tokens
-        if message.encoding != self.encoding.name or not isinstance(message.content, str):
-            tokens = await self.count(message.content)
+        tokens, said = message.tokens, spoken(message.content)
+        if message.encoding != self.encoding.name or _has_images(said):
+            tokens = await self.count(said)
         # Never nothing, so that no history of empty messages is read for ever.
-        return Weighed(message, tokens, max(1, self.cost(message.role, message.content, tokens)))
+        return Weighed(message, tokens, max(1, self.cost(message.role, said, tokens)))
+
+
+def _has_images(content: Content) -> bool:
+    """Say whether a content has parts that weigh differently for each model."""
+    if isinstance(content, str):
+        return False
+    return any(part.get("type") not in (*CALLS, "text", "refusal") for part in content)

@@ -15,6 +15,7 @@ from server.core.prompt.learning import Learning
 from server.upstream.model_info import Named
 from server.upstream.port import Finish, Prompt, Upstream, UpstreamOverflowError
 from storage.model import ContextUse, Lesson
+from storage.parts import Part
 
 log = structlog.get_logger("trialogue.turns")
 
@@ -52,7 +53,7 @@ def sending(
         named,
         composed.sent,
         composed.ours,
-        alone=not composed.kept and composed.summary is None,
+        alone=composed.alone,
         shorter=shorter,
     )
 
@@ -69,7 +70,7 @@ class Healing:
         self.sending = first
         self.lessons: list[Lesson] = []
 
-    async def pieces(self) -> AsyncIterator[str | Finish]:
+    async def pieces(self) -> AsyncIterator[str | Part | Finish]:
         """Yield an answer's pieces; see Upstream. Raises ContextLengthError as a last resort."""
         for left in reversed(range(TRIES + 1)):
             begun = False

@@ -6,6 +6,7 @@ from server.core.errors import Problem
 from server.core.ids import Ids
 from server.core.prompt.compose import Composer
 from server.core.prompt.learning import Learning
+from server.core.prompt.pairs import spoken
 from server.core.turns.heal import Healing
 from server.core.turns.plan import Plan
 from server.core.turns.record import failure_of, told_failed
@@ -39,8 +40,8 @@ class Outcomes:
         problem: Problem | None,
     ) -> Outcome:
         """Return the end of a turn that was read: to its finish, to a problem, or stopped."""
-        text = live.text()
-        tokens = await self._composer.count(live.turn.model, text)
+        said = live.snapshot()
+        tokens = await self._composer.count(live.turn.model, spoken(said.content))
         status, error = live.stopped_as or Status.INTERRUPTED, None
         if finish is not None:
             status = Status.COMPLETED
@@ -52,7 +53,8 @@ class Outcomes:
         told = finish.usage if finish else None
         return Outcome(
             status=status,
-            text=text,
+            text=said.answer,
+            parts=said.parts,
             answer_id=plan.answer_id,
             tokens=tokens,
             encoding=self._composer.encoding_of(live.turn.model).name,
@@ -60,7 +62,6 @@ class Outcomes:
             finish_reason=finish.reason if finish else None,
             usage=told or counted,
             error=error,
-            content=finish.content if finish else None,
             drift=told.prompt_tokens - counted.prompt_tokens if told else None,
             context=None if answer.sending is plan.sending else answer.sending.sent,
         )
@@ -71,24 +72,26 @@ class Outcomes:
 
     def broken(self, live: LiveTurn, answer_id: str, error: Failure) -> Outcome:
         """Return an end that tells nothing but the text, and that the turn failed."""
-        text = live.text()
+        said = live.snapshot()
         return Outcome(
             status=Status.FAILED,
-            text=text,
+            text=said.answer,
+            parts=said.parts,
             answer_id=answer_id,
-            tokens=len(text.encode()),  # no more are in it; weighed anew where it is read
+            tokens=len(said.answer.encode()),  # no more are in it; weighed anew where it is read
             encoding=_BYTES,
             ended_at=self._ids.now(),
             error=error,
         )
 
     async def left(self, turn: Turn) -> Outcome:
-        """Return the end of a turn that a crash left running, with the text checkpointed."""
+        """Return the end of a turn that a crash left running, with what was checkpointed."""
         return Outcome(
             status=Status.INTERRUPTED,
             text=turn.answer,
+            parts=turn.parts,
             answer_id=self._ids.new("msg"),
-            tokens=await self._composer.count(turn.model, turn.answer),
+            tokens=await self._composer.count(turn.model, spoken(turn.content)),
             encoding=self._composer.encoding_of(turn.model).name,
             ended_at=self._ids.now(),
         )

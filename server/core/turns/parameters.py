@@ -28,6 +28,7 @@ _OURS: Final = frozenset(
         *("model", "messages", "prompt", "stream", "stream_options", "n", "best_of", "echo"),
         *("suffix", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stop"),
         *("return_progress", "store", "metadata", *KNOWN, *SPELLINGS),
+        *("tools", "tool_choice", "response_format", "reasoning_effort"),
     )
 )
 

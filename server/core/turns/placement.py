@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from server.core.prompt.pairs import spoken
 from storage.model import Content, Message, Role
 from storage.port import Store
 
@@ -97,13 +98,15 @@ def _key(one: Message | Utterance) -> tuple[Role, str | list[Mapping[str, Any]]]
 
 def _plain(content: Content) -> str | list[Mapping[str, Any]]:
     """Return a content such that what says the same is equal: detail and white space are not."""
-    if isinstance(content, str):
-        return content.strip()
-    match list(content):
+    match spoken(content):
+        case str() as text:
+            return text.strip()
         case [{"type": "text", "text": str(text), **more}] if not more:
             return text.strip()
         case parts:
-            return [_part(part) for part in parts if part != _NOTHING]
+            said = [_part(part) for part in parts if part != _NOTHING]
+            # A client tells calls in a field of their own, wherever they stood.
+            return sorted(said, key=lambda part: "call" in part)
 
 
 def _part(part: Mapping[str, Any]) -> Mapping[str, Any]:

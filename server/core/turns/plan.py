@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from server.config.limits import TurnLimits, UpstreamLimits
 from server.config.quantities import Budget
 from server.core.errors import InvalidRequestError
 from server.core.ids import Ids
+from server.core.observability.metrics import INTERNAL, WIRE
 from server.core.prompt.characters import Character, Characters, StyleRequest
 from server.core.prompt.compose import Composer, CountingSettings, PromptRequest, Refused
 from server.core.prompt.composed import Composed
 from server.core.turns.heal import Sending, sending
 from server.core.turns.placement import Placement, Utterance, place
 from server.core.turns.questions import ROOT, Ask, Regenerate, Wishes
+from server.core.turns.tools import attached, check_answers, open_calls
 from server.core.validation import title_of
 from server.templates import template
 from server.upstream.port import Prompt
@@ -84,13 +88,15 @@ class Planner:
         request = await self._request(owner, conversation_id, there, question)
         if place is not None:
             request = await self._joined(request, place)
+        if question.tool_results:
+            request = await self._answered(request, question)
         composed = await self.composer.compose(request)
         now = self.ids.now()
         turn_id = self.ids.new("turn")
         message = _question(self.ids.new("msg"), turn_id, request, composed, now)
         first = there is None or not there.message_count
         return Plan(
-            turn=_turn(turn_id, message, request, composed, now),
+            turn=_turn(turn_id, message, request, composed, now, question.wire),
             sending=self._sending(composed, request, question),
             answer_id=self.ids.new("msg"),
             question=message,
@@ -106,13 +112,23 @@ class Planner:
         there = await self._store.conversation(owner, conversation_id)
         self._check_character(there, again)
         question = await self._question(owner, there, again.message_id)
-        return await self._plan_kept(owner, there, question, again)
+        offered = await self._offered(owner, question)
+        return await self._plan_kept(owner, there, question, again, options=offered)
 
     async def plan_anew(self, owner: str, left: Turn, again: Ask, claim: Claim) -> Plan:
         """Plan the answer of a turn that was interrupted, for an asker who comes back for it."""
         there = await self._store.conversation(owner, left.conversation_id)
         question = await self._store.message(owner, there.id, left.question_id)
         return await self._plan_kept(owner, there, question, again, claim)
+
+    async def _offered(self, owner: str, question: Message) -> Mapping[str, Any]:
+        """Return the tools and the like that were offered when a question was asked."""
+        if question.turn_id is None:
+            return {}
+        try:
+            return (await self._store.turn(owner, question.turn_id)).options
+        except NotFoundError:  # an imported one
+            return {}
 
     async def _plan_kept(
         self,
@@ -121,7 +137,9 @@ class Planner:
         question: Message,
         again: Wishes,
         claim: Claim | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Plan:
+        offered = (again.options if isinstance(again, Ask) else options) or {}
         character = self.characters.character(again)
         model = again.model or there.model or character.model or self.defaults.model
         request = PromptRequest(
@@ -135,7 +153,8 @@ class Planner:
             summarise=there.truncation == SUMMARIZE,
             template=await self.characters.template(again, model),
             role=question.role,
-            attached=again.attached if isinstance(again, Ask) else "",
+            attached=(isinstance(again, Ask) and again.attached) or attached(offered),
+            options=offered,
             as_it_came=isinstance(again, Ask) and bool(again.said),
         )
         composed = await self.composer.compose(request)
@@ -179,7 +198,8 @@ class Planner:
             template=await self.characters.template(question, model),
             before=before,
             role=question.role,
-            attached=question.attached,
+            attached=question.attached or attached(question.options),
+            options=question.options,
             as_it_came=bool(question.said),
         )
 
@@ -195,16 +215,37 @@ class Planner:
 
     async def _joined(self, request: PromptRequest, place: Placement) -> PromptRequest:
         """Return a request under its place, what is new before the question told too."""
-        before = list(request.before)  # a greeting, where all begins
-        parent, depth = (before[-1].id, 1) if before else (place.parent_id, 0)
+        if request.before:  # a greeting, where all begins
+            return await self._under(request, place.new)
+        return await self._under(replace(request, parent_id=place.parent_id), place.new)
+
+    async def _answered(self, request: PromptRequest, question: Ask) -> PromptRequest:
+        """Return a request under the results that come with it, the last of them the question
+        where there is no other. Raises InvalidRequestError for open calls that they leave open.
+        """
+        branch: Sequence[Message] = ()
+        if request.parent_id is not None and not request.before:
+            branch = await self._store.branch(
+                request.owner, request.conversation_id, request.parent_id, limit=_MOST_STEPS
+            )
+        check_answers(question.tool_results, open_calls(branch))
+        said = [Utterance(Role.TOOL, one.kept) for one in question.tool_results]
+        if question.is_result:
+            last = said.pop()
+            request = replace(request, role=last.role, content=last.content)
+        return await self._under(request, said)
+
+    async def _under(self, request: PromptRequest, said: Sequence[Utterance]) -> PromptRequest:
+        """Return a request under messages that are kept with it, its parent above them."""
+        before = list(request.before)
+        parent, depth = request.parent_id, len(before)
         if not before and parent is not None:
-            depth = (
-                await self._store.message(request.owner, request.conversation_id, parent)
-            ).depth
-        for said in place.new:
+            above = await self._store.message(request.owner, request.conversation_id, parent)
+            depth = above.depth
+        for one in said:
             depth += 1
             before.append(
-                await self._unkept(request.conversation_id, parent, depth, said, request.model)
+                await self._unkept(request.conversation_id, parent, depth, one, request.model)
             )
             parent = before[-1].id
         return replace(request, parent_id=parent, before=tuple(before))
@@ -244,17 +285,19 @@ class Planner:
             again = await self.composer.compose(replace(request, refused=refused))
             return self._sending(again, request, how)
 
-        prompt = self._prompt(composed, request.model, how)
+        prompt = self._prompt(composed, request, how)
         return sending(prompt, self.composer.named(request.model), composed, shorter)
 
-    def _prompt(self, composed: Composed, model: str, how: Wishes) -> Prompt:
+    def _prompt(self, composed: Composed, request: PromptRequest, how: Wishes) -> Prompt:
         max_tokens = how.max_tokens or self.defaults.counting.max_tokens
         written, stop = composed.scale.template, how.stop
         if written is not None:
+            if request.options:
+                raise _unwritten(next(iter(request.options)))
             max_tokens = max_tokens or composed.window.reserved  # else OpenAI completes 16 tokens
             stop = tuple(template.stops(stop, written))
         return Prompt(
-            model=model,
+            model=request.model,
             messages=composed.messages,
             max_tokens=max_tokens,
             temperature=how.temperature,
@@ -262,6 +305,7 @@ class Planner:
             seed=how.seed,
             stop=stop,
             text=composed.text,
+            options=request.options,
             extra=how.extra,
         )
 
@@ -272,7 +316,7 @@ class Planner:
             raise InvalidRequestError("There is nothing to answer in this conversation yet.")
         above = await self._store.branch(owner, there.id, leaf, limit=_MOST_STEPS)
         for message in above:
-            if message.role is Role.USER:
+            if message.role in (Role.USER, Role.TOOL):
                 return message
         raise InvalidRequestError("There is no question above this message.", "message_id")
 
@@ -322,6 +366,12 @@ def _too_late(param: str) -> InvalidRequestError:
     )
 
 
+def _unwritten(param: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"{param} is for models that take messages; this prompt is written as one text.", param
+    )
+
+
 #: An answer stands a few messages below its question at most (tool calls of imported histories).
 _MOST_STEPS = 50
 
@@ -360,8 +410,14 @@ def _question(
 
 
 def _turn(
-    turn_id: str, question: Message, request: PromptRequest, composed: Composed, now: int
+    turn_id: str,
+    question: Message,
+    request: PromptRequest,
+    composed: Composed,
+    now: int,
+    wire: str | None = None,
 ) -> Turn:
+    asked_by = wire or WIRE.get()
     return Turn(
         id=turn_id,
         conversation_id=request.conversation_id,
@@ -373,4 +429,6 @@ def _turn(
         answer="",
         context=composed.sent,
         created_at=now,
+        options=request.options,
+        wire=None if asked_by == INTERNAL else asked_by,
     )

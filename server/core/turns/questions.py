@@ -12,11 +12,16 @@ from typing import Any
 from server.core import validation
 from server.core.prompt.characters import Mode
 from server.core.turns.placement import Utterance
+from server.core.turns.tools import ToolResult, checked_results
 from storage.model import Content, Role
 from storage.port import Claim
 
 __all__ = ["ROOT", "Ask", "IfBusy", "Mode", "OnDisconnect", "Regenerate"]
 
+#: The wire of ChatGPT EasyBackend's clients, which share a port with others.
+EASYBACKEND = "easybackend"
+#: Fields that claims of older releases did not have: they stay the same where these are empty.
+_LATER = ("options", "tool_results", "wire")
 #: In place of a parent's id: no parent, a new first message.
 ROOT = "root"
 
@@ -75,14 +80,25 @@ class Ask(Wishes):
     idempotency_key: str | None = None
     #: for a caller that keeps a history of its own: all that it says was said, the question last
     said: tuple[Utterance, ...] = ()
-    #: what is sent beside the messages and takes tokens as they do
+    #: what is sent beside the messages and takes tokens as they do, where `options` do not tell
     attached: str = ""
+    #: tools and the like, as `tools.checked_options` returns them
+    options: Mapping[str, Any] = field(default_factory=dict)
+    #: of all calls that are open where it is asked, before the question or in its place
+    tool_results: tuple[ToolResult, ...] = ()
+    #: by which wire, where that is not the request's
+    wire: str | None = None
     #: a digest of all that the caller sent, where that is more than this: its key is for that too
     digest: str = ""
 
     @property
     def role(self) -> Role:
         return self.said[-1].role if self.said else Role.USER
+
+    @property
+    def is_result(self) -> bool:
+        """Whether results stand in the place of a question."""
+        return bool(self.tool_results) and not self.content
 
 
 def check_ask(question: Ask) -> Ask:
@@ -96,6 +112,9 @@ def check_ask(question: Ask) -> Ask:
     if question.said:
         for one in question.said:
             validation.spoken(one.content)
+        return question
+    checked_results(question.tool_results)
+    if question.is_result:
         return question
     return replace(question, content=validation.content(question.content))
 
@@ -111,7 +130,8 @@ def claim_of(conversation_id: str, question: Ask, now: int) -> Claim | None:
     """Return the claim that a question's idempotency key makes on all that it asks."""
     if not question.idempotency_key:
         return None
-    asked = json.dumps([conversation_id, asdict(question)], sort_keys=True, ensure_ascii=False)
+    told = {k: v for k, v in asdict(question).items() if v or k not in _LATER}
+    asked = json.dumps([conversation_id, told], sort_keys=True, ensure_ascii=False)
     return Claim(question.idempotency_key, hashlib.sha256(asked.encode()).digest(), now)
 
 

@@ -160,14 +160,13 @@ def told_failed(live: LiveTurn, now: int, error: Failure) -> Turn:
 
 
 def _bare(outcome: Outcome, error: Failure) -> Outcome:
-    """Return an end without a word of the upstream's but the text, which is known to be sound."""
+    """Return an end without a word of the upstream's but its answer, which is known to be sound."""
     return replace(
         outcome,
         status=Status.FAILED,
         finish_reason=None,
         usage=None,
         error=error,
-        content=None,
         drift=None,
     )
 

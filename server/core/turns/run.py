@@ -23,6 +23,7 @@ from server.live.port import LiveTurns
 from server.live.turn import LiveTurn
 from server.upstream.port import Finish, Upstream, UpstreamFailedError
 from storage.model import Failure, Status, Turn
+from storage.parts import Part
 
 log = structlog.get_logger("trialogue.turns")
 
@@ -186,13 +187,24 @@ class Running:
             return None, problem
         return reader.result(), None
 
-    async def _read(self, live: LiveTurn, answer: AsyncIterator[str | Finish]) -> Finish:
+    async def _read(self, live: LiveTurn, answer: AsyncIterator[str | Part | Finish]) -> Finish:
         async with aclosing(answer) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
                 if isinstance(piece, Finish):
                     return piece
-                live.append(_sound(piece))
+                if isinstance(piece, Part):
+                    live.begin(_sound_part(piece))
+                else:
+                    live.append(_sound(piece))
         raise UpstreamFailedError("The upstream's answer was cut off.")
+
+
+def _sound_part(part: Part) -> Part:
+    """Return a part whose head can be kept, as `_sound` does a piece."""
+    for word in (part.id or "", part.name or ""):
+        if "\0" in _sound(word):
+            raise UpstreamFailedError("The upstream's answer cannot be read.")
+    return part
 
 
 def _sound(piece: str) -> str:

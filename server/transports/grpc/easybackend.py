@@ -9,7 +9,7 @@ from easybackend import chat_pb2 as pb
 
 from server.core.conversations import Conversations
 from server.core.ids import NEW
-from server.core.turns.questions import Ask
+from server.core.turns.questions import EASYBACKEND, Ask
 from server.live.turn import Delta, Ended
 from server.transports.grpc.errors import ProblemError
 from server.transports.grpc.handlers import Caller, Handler, Handlers
@@ -37,6 +37,7 @@ class EasyBackendService:
             asked.prompt,
             parent_id=None if asked.parent_id in ("", NEW) else asked.parent_id,
             idempotency_key=caller.idempotency_key,
+            wire=EASYBACKEND,
         )
         turn = await self._conversations.ask(caller.owner, asked.conversation_id, question)
         return self._answer(caller.owner, turn.id, with_ids=fresh or bool(asked.parent_id))
@@ -45,8 +46,8 @@ class EasyBackendService:
         async with aclosing(self._conversations.follow(owner, turn_id)) as events:
             async for event in events:
                 match event:
-                    case Delta():
-                        yield pb.askresponse(response=event.text)
+                    case Delta(text=text) if text:
+                        yield pb.askresponse(response=text)
                     case Ended():
                         _refuse_the_unfinished(event.turn)
                         if with_ids:

@@ -51,7 +51,7 @@ def event(of: TurnEvent) -> pb.TurnEvent:
                 conversation_id=of.conversation_id,
                 turn_id=of.turn_id,
                 cursor=of.cursor,
-                delta=pb.TurnDelta(text=of.text),
+                delta=_delta(of),
             )
         case Started():
             told = pb.TurnEvent(cursor=of.cursor, started=pb.TurnStarted(turn=turn(of.turn)))
@@ -77,7 +77,18 @@ def turn(of: Turn) -> pb.Turn:
         error=_error(of.error) if of.error else None,
         created_at=time(of.created_at),
         ended_at=time(of.ended_at),
+        parts=None if of.parts is None else _parts(of.parts),
+        wire=of.wire,
     )
+
+
+def _delta(of: Delta) -> pb.TurnDelta:
+    if of.part is None:
+        return pb.TurnDelta(text=of.text)
+    part = pb.Part(
+        index=of.index, type=of.part.kind.value, id=of.part.id or "", name=of.part.name or ""
+    )
+    return pb.TurnDelta(text=of.text, part=part, delta=of.delta)
 
 
 def conversation(of: Conversation) -> pb.Conversation:
@@ -167,15 +178,16 @@ def struct(of: Mapping[str, Any]) -> Struct:
 
 def plain(of: Struct) -> dict[str, Any]:
     """Return a Struct as a JSON object; whole numbers come back whole."""
-    return {name: _plain(value) for name, value in of.fields.items()}
+    return {name: plain_value(value) for name, value in of.fields.items()}
 
 
 def plain_list(of: ListValue) -> list[Any]:
     """Return a ListValue as a JSON array."""
-    return [_plain(value) for value in of.values]
+    return [plain_value(value) for value in of.values]
 
 
-def _plain(value: Value) -> Any:
+def plain_value(value: Value) -> Any:
+    """Return a Value as JSON."""
     match value.WhichOneof("kind"):
         case "number_value":
             number = value.number_value
@@ -203,6 +215,8 @@ def _usage(of: Usage) -> pb.Usage:
         prompt_tokens=of.prompt_tokens,
         completion_tokens=of.completion_tokens,
         total_tokens=of.total_tokens,
+        cached_tokens=of.cached_tokens,
+        reasoning_tokens=of.reasoning_tokens,
     )
 
 

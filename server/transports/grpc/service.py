@@ -13,6 +13,7 @@ from server.core.conversations import Conversations
 from server.core.errors import InvalidRequestError
 from server.core.turns.parameters import KNOWN, beside
 from server.core.turns.questions import Ask, IfBusy, Mode, OnDisconnect, Regenerate
+from server.core.turns.tools import ToolResult, checked_options
 from server.live.turn import TurnEvent
 from server.transports.grpc import messages
 from server.transports.grpc.handlers import Caller, Handler, Handlers
@@ -189,8 +190,21 @@ def _question(asked: pb.AskRequest, idempotency_key: str | None) -> Ask:
         parent_id=_given(asked, "parent_id"),
         system_prompt=_given(asked, "system_prompt"),
         idempotency_key=idempotency_key,
+        options=_options(asked),
+        tool_results=tuple(ToolResult(one.tool_call_id, one.content) for one in asked.tool_results),
         **_how(asked),
     )
+
+
+def _options(asked: pb.AskRequest) -> dict[str, Any]:
+    given: dict[str, Any] = {"reasoning_effort": _given(asked, "reasoning_effort")}
+    if asked.HasField("tools"):
+        given["tools"] = messages.plain_list(asked.tools)
+    if asked.HasField("tool_choice"):
+        given["tool_choice"] = messages.plain_value(asked.tool_choice)
+    if asked.HasField("response_format"):
+        given["response_format"] = messages.plain(asked.response_format)
+    return checked_options(given)
 
 
 def _content(asked: pb.AskRequest) -> Content:
@@ -198,7 +212,7 @@ def _content(asked: pb.AskRequest) -> Content:
         if asked.prompt:
             raise InvalidRequestError("Give either prompt or content.", "content")
         return messages.plain_list(asked.content)
-    return _named(asked.prompt, "prompt")
+    return asked.prompt if asked.tool_results else _named(asked.prompt, "prompt")
 
 
 def _how(asked: pb.AskRequest | pb.RegenerateRequest) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.core.turns.parameters import KNOWN, SPELLINGS, beside
 from server.core.turns.questions import Ask, IfBusy, Mode, OnDisconnect, Regenerate
+from server.core.turns.tools import OPTIONS, ToolResult, checked_options
 
 T = TypeVar("T")
 
@@ -74,6 +75,11 @@ class _Sampling(Body):
         }
 
 
+class ToolResultBody(Body):
+    tool_call_id: str
+    content: str
+
+
 class AskBody(_Sampling):
     prompt: str | None = Field(None, examples=["Hello"])
     content: str | list[dict[str, Any]] | None = Field(
@@ -81,11 +87,24 @@ class AskBody(_Sampling):
     )
     parent_id: str | None = Field(None, description='message to ask under; "root": none')
     system_prompt: str | None = Field(None, description="in the first ask only")
+    tools: list[dict[str, Any]] | None = Field(
+        None, description="that may be called, in the shape of OpenAI's chat completions"
+    )
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    tool_results: list[ToolResultBody] | None = Field(
+        None, description="of every open call, in place of a prompt or before it"
+    )
 
     def ask(self, idempotency_key: str | None) -> Ask:
         content = self.prompt if self.prompt is not None else self.content
+        results = [ToolResult(one.tool_call_id, one.content) for one in self.tool_results or ()]
         return Ask(
             content=content if content is not None else "",
+            options=checked_options({name: getattr(self, name) for name in OPTIONS}),
+            tool_results=tuple(results),
             parent_id=self.parent_id,
             system_prompt=self.system_prompt,
             idempotency_key=idempotency_key,
@@ -135,10 +154,20 @@ class ErrorBody(BaseModel):
     error: ErrorShape
 
 
+class CachedShape(BaseModel):
+    cached_tokens: int
+
+
+class ReasoningShape(BaseModel):
+    reasoning_tokens: int
+
+
 class UsageShape(BaseModel):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: CachedShape | None = Field(None, description="where upstreams tell")
+    completion_tokens_details: ReasoningShape | None = Field(None, description="the same")
 
 
 class SentShape(BaseModel):
@@ -173,6 +202,10 @@ class TurnShape(BaseModel):
     error: FailureShape | None
     created_at: datetime
     ended_at: datetime | None
+    wire: Literal["rest", "grpc", "websocket", "openai", "easybackend"] | None
+    parts: list[dict[str, Any]] | None = Field(
+        None, description="all of an answer that is more than text, in the order in which it came"
+    )
 
 
 class ConversationShape(BaseModel):
@@ -200,6 +233,7 @@ class MessageShape(BaseModel):
     model: str | None
     turn_id: str | None
     created_at: datetime
+    parts: list[dict[str, Any]] | None = Field(None, description="of an answer, as of its turn")
     stands_for: int | None = None
     sibling_ids: list[str] | None = None
     sibling_index: int | None = None

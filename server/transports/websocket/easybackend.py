@@ -8,7 +8,7 @@ from contextlib import aclosing
 from server.core.conversations import Conversations
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW
-from server.core.turns.questions import Ask
+from server.core.turns.questions import EASYBACKEND, Ask
 from server.live.turn import Delta, Ended, Started, TurnEvent
 from server.transports.websocket.connection import GuardedConnection
 from server.transports.websocket.errors import report
@@ -37,7 +37,7 @@ class EasyBackend:
             if asked.perhaps is not None and await self._is_there(owner, asked.perhaps):
                 asked = asked.perhaps
         parent = None if asked.parent in ("", NEW) else asked.parent
-        question = Ask(asked.prompt, parent_id=parent)
+        question = Ask(asked.prompt, parent_id=parent, wire=EASYBACKEND)
         turn = await self._conversations.ask(owner, asked.conversation_id, question)
         return turn, asked.parent is not None
 
@@ -67,7 +67,7 @@ class EasyBackend:
 def _text_of(event: TurnEvent, *, named: bool) -> bytes | None:
     """Return an event in EasyBackend's dialect, which has no word for a beginning."""
     match event:
-        case Started():
+        case Started() | Delta(text=""):
             return None
         case Delta():
             return event.text.encode()

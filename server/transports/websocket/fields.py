@@ -13,6 +13,7 @@ from server.core.conversations import Ask, IfBusy, Mode, OnDisconnect
 from server.core.errors import InvalidRequestError
 from server.core.rendering import micros
 from server.core.turns.parameters import KNOWN, SPELLINGS, beside
+from server.core.turns.tools import OPTIONS, ToolResult, checked_options
 
 Check = Callable[[str, object], Any]
 
@@ -43,10 +44,13 @@ def question(given: dict[str, Any]) -> Ask:
     """Return what a frame with the fields of ASK asks; nothing else may be left in it."""
     for name in ("stream", "on_disconnect"):
         given.pop(name, None)
-    if ("prompt" in given) == ("content" in given):
+    results = given.pop("tool_results", ())
+    asked = ("prompt" in given) + ("content" in given)
+    if asked > 1 or not (asked or results):
         raise InvalidRequestError("Give either prompt or content.", "prompt")
     content_ = given.pop("prompt", None) or given.pop("content", "")
-    return Ask(content_, **with_extra(given))
+    options = checked_options({name: given.pop(name, None) for name in OPTIONS})
+    return Ask(content_, options=options, tool_results=results, **with_extra(given))
 
 
 def with_extra(given: dict[str, Any]) -> dict[str, Any]:
@@ -109,6 +113,27 @@ def stop(name: str, value: object) -> tuple[str, ...]:
     raise InvalidRequestError(f"{name} must be a string or a list of strings.", name)
 
 
+def anything(name: str, value: object) -> Any:
+    """Return what the core looks at."""
+    return value
+
+
+def results(name: str, value: object) -> tuple[ToolResult, ...]:
+    if isinstance(value, list) and all(map(_is_result, value)):
+        return tuple(ToolResult(**one) for one in value)
+    raise InvalidRequestError(
+        f"{name} must be a list of objects of tool_call_id and content, both strings.", name
+    )
+
+
+def _is_result(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"tool_call_id", "content"}
+        and all(isinstance(one, str) for one in value.values())
+    )
+
+
 def one_of(kind: type[StrEnum]) -> Check:
     def check(name: str, value: object) -> StrEnum:
         try:
@@ -165,5 +190,7 @@ ASK: Mapping[str, Check] = {
     "parent_id": text,
     "system_prompt": text,
     "idempotency_key": text,
+    **dict.fromkeys(OPTIONS, anything),
+    "tool_results": results,
     **HOW,
 }

@@ -17,6 +17,7 @@ from server.openai_protocol import codec
 from server.upstream.llama.host import REFUSALS, Host, Loaded, why
 from server.upstream.llama.process import ChildError
 from server.upstream.port import Call, Finish, Prompt, Reply, UpstreamFailedError
+from storage.parts import Part
 
 log = structlog.get_logger("trialogue.local")
 
@@ -57,7 +58,7 @@ class LocalModel:
         self._refused: tuple[float, str] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    async def complete(self, prompt: Prompt) -> AsyncGenerator[str | Finish, None]:
+    async def complete(self, prompt: Prompt) -> AsyncGenerator[str | Part | Finish, None]:
         """Yield an answer's pieces, then its Finish; see Upstream."""
         for call in range(1, CALLS + 1):
             begun = False

@@ -32,9 +32,10 @@ def check_shape(events: list[TurnEvent], after: int = 0) -> None:
     position = after
     for delta in deltas:
         assert isinstance(delta, Delta)
-        assert delta.text
-        position += len(delta.text)
-        assert delta.cursor == position
+        begins = delta.cursor - position - len(delta.text + delta.delta)
+        assert begins in ((0,) if delta.part is None else (0, 1))
+        assert delta.cursor > position
+        position = delta.cursor
 
 
 async def ended(conversations: Conversations, turn: Turn, owner: str = ADA) -> Turn:

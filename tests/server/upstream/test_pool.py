@@ -80,7 +80,7 @@ async def told(upstreams: UpstreamPool, model: str = "m") -> str:
     prompt = Prompt(model, (PromptMessage(Role.USER, "hi"),))
     async with aclosing(upstreams.complete(prompt)) as items:  # type: ignore[type-var]
         pieces = [item async for item in items]
-    return "".join(one if isinstance(one, str) else f"<{one.reason}>" for one in pieces)
+    return "".join(f"<{one.reason}>" if isinstance(one, Finish) else str(one) for one in pieces)
 
 
 BROKEN = UpstreamFailedError("no connection")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from storage.model import Failure, Role, Status, Usage
+from storage.parts import MARK, Kind, Mark, Part, row_of
 from storage.port import (
     BusyError,
     IdempotencyMismatchError,
@@ -45,6 +47,56 @@ class Turns:
     async def test_a_turn_tells_what_it_stands_under(self, store: Store) -> None:
         await exchange(store)
         assert (await begin(store, "2", parent="a_1")).parent_id == "a_1"
+
+    async def test_parts_of_a_running_answer_are_checkpointed(self, store: Store) -> None:
+        await begin(store)
+        thought, call = Mark(0, Part(Kind.REASONING)), Mark(6, Part(Kind.TOOL_CALL, "c1", "look"))
+        said = f"{MARK}Hm,\u2028\0{MARK}" + '{"a":', "1}"
+        pieces = (
+            Piece(ADA, "turn_1", 0, said[0][:3], (thought,)),
+            Piece(ADA, "turn_1", 3, said[0][3:], (call,)),
+            Piece(ADA, "turn_1", len(said[0]), said[1]),
+        )
+        await store.checkpoint(pieces)
+        await store.checkpoint(pieces)
+        parts = [
+            {"type": "reasoning", "text": "Hm,\u2028\0"},
+            {
+                "type": "function",
+                "id": "c1",
+                "function": {"name": "look", "arguments": '{"a":1}'},
+            },
+        ]
+        for running in (await store.turn(ADA, "turn_1"), (await store.running())[0][1]):
+            assert (running.answer, running.parts) == ("", parts)
+            assert row_of(running.content) == ("".join(said), (thought, call))
+
+    async def test_an_answer_of_parts_is_kept_with_what_it_took(self, store: Store) -> None:
+        parts = [{"type": "reasoning", "text": "Hm"}, {"type": "text", "text": "Yes"}]
+        usage = Usage(7, 5, cached_tokens=3, reasoning_tokens=2)
+        await begin(store)
+        ended = await store.end(ADA, "turn_1", outcome("1", "Yes", parts=parts, usage=usage))
+        assert ended == await store.turn(ADA, "turn_1")
+        assert (ended.answer, ended.parts, ended.usage) == ("Yes", parts, usage)
+        assert (await store.message(ADA, "c", "a_1")).content == parts
+
+    async def test_an_answer_without_text_is_kept_where_there_is_another_part(
+        self, store: Store
+    ) -> None:
+        parts = [{"type": "reasoning", "text": "Hm"}]
+        await begin(store)
+        cut = outcome("1", "", Status.CANCELLED, parts=parts)
+        assert (await store.end(ADA, "turn_1", cut)).answer_id == "a_1"
+        assert (await store.message(ADA, "c", "a_1")).content == parts
+
+    async def test_what_was_offered_and_by_which_wire_is_kept(self, store: Store) -> None:
+        options = {"tools": [{"type": "function", "function": {"name": "look"}}]}
+        new = replace(turn("1"), options=options, wire="grpc")
+        begun = await store.begin(ADA, new, message("q_1"), conversation=conversation())
+        assert begun == await store.turn(ADA, "turn_1") == new
+        ended = await store.end(ADA, "turn_1", outcome("1"))
+        assert ended == await store.turn(ADA, "turn_1")
+        assert (ended.options, ended.wire) == (options, "grpc")
 
     async def test_a_greeting_is_kept_before_the_question(self, store: Store) -> None:
         greeting = message("hi", None, Role.ASSISTANT, "Welcome")

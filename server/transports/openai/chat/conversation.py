@@ -17,6 +17,7 @@ from server.core.errors import (
     InvalidRequestError,
 )
 from server.core.passthrough import Passthrough
+from server.core.turns.tools import fit_to_keep
 from server.live.turn import Ended
 from server.openai_protocol.codec import encode
 from server.openai_protocol.errors import ApiError
@@ -160,6 +161,7 @@ def _question(asked: Fields, model: str) -> Ask:
         max_tokens=asked.integer("max_completion_tokens") or asked.integer("max_tokens"),
         said=said,
         character=asked.text("character"),
+        options=fit_to_keep(asked.values),
         attached=encode(attached).decode() if attached else "",
     )
 

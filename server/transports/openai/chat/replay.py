@@ -11,6 +11,7 @@ from server.openai_protocol.codec import encode
 from server.openai_protocol.errors import Complaint, code_in
 from server.openai_protocol.messages import message_of
 from server.openai_protocol.stream import CHAT_CHUNK
+from server.openai_protocol.usage_fields import details_of
 from server.upstream.port import (
     UpstreamError,
     UpstreamFailedError,
@@ -62,12 +63,7 @@ def _chunks(turn: Turn, said: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield _choice(delta | ({"tool_calls": calls} if calls else {}), None)
     yield _choice({}, turn.finish_reason or "stop")
     if (usage := turn.usage) is not None:
-        spent = {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "total_tokens": usage.total_tokens,
-        }
-        yield {"choices": [], "usage": spent}
+        yield {"choices": [], "usage": details_of(usage)}
 
 
 def _choice(delta: dict[str, Any], ending: str | None) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from server.openai_protocol.assemble import Assembler
 from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.errors import complaint_of
 from server.openai_protocol.fields import Fields
-from server.openai_protocol.messages import content_of
-from server.openai_protocol.surrogates import fit_value, word
+from server.openai_protocol.surrogates import word
 from server.openai_protocol.usage_fields import usage_of
 from server.transports.openai.chat import stored, templates
 from server.transports.openai.chat.request_messages import RequestMessages
@@ -22,9 +21,10 @@ from server.transports.openai.errors import PassedOnError
 from server.transports.openai.exchange import Exchange
 from server.transports.openai.upstream_json import beside, refuse_bad
 from server.transports.status import http_status
+from server.upstream.deltas import Deltas
 from server.upstream.errors import refused, stream_error
 from server.upstream.port import Finish, Prompt, UpstreamError
-from storage.model import Role
+from storage.parts import Part
 
 _OURS = {*stored.OURS, *templates.OURS}
 
@@ -52,19 +52,23 @@ class Writer:
         self._over = False
         self._news = asyncio.Event()
 
-    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Finish]:
-        """Yield an answer's text, then its Finish; see Upstream."""
+    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Part | Finish]:
+        """Yield an answer's pieces, then its Finish; see Upstream."""
         self.begun = True
+        deltas = Deltas()
         try:
-            async for text in self._heard(prompt):
-                yield text
+            async for choice in self._heard(prompt):
+                for piece in deltas.take(choice):
+                    yield piece
+            for piece in deltas.close():
+                yield piece
         except PassedOnError as refusal:
             self.failure = refusal
             raise _named(refusal) from None
         except UpstreamError as error:
             self.failure = self.failure or error
             raise
-        yield self._finish()
+        yield Finish(word(self.heard.finish_reason or "stop"), usage_of(self.heard.usage))
 
     async def close(self) -> None: ...
 
@@ -90,7 +94,8 @@ class Writer:
                 return
             await self._news.wait()
 
-    async def _heard(self, prompt: Prompt) -> AsyncIterator[str]:
+    async def _heard(self, prompt: Prompt) -> AsyncIterator[Mapping[str, Any]]:
+        """Yield what each event says of the first choice, which is the one that is kept."""
         made = self._visit.request.made("/chat/completions", self._body(prompt), stream=True)
         # What it uses is counted with the end of its turn, which has a place of its own.
         call = replace(made, owner=None)
@@ -105,8 +110,9 @@ class Writer:
                     return
                 self._events.append(event)
                 self._news.set()
-                if text := _text(said):
-                    yield text
+                for choice in said.get("choices", ()):
+                    if choice.get("index", 0) == 0:
+                        yield choice
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         """Return the client's request with the conversation's messages in the place of its own."""
@@ -125,45 +131,6 @@ class Writer:
         status = http_status(problem_of(error))
         self.failure = PassedOnError(status, headers, encode({"error": told}))
         return error
-
-    def _finish(self) -> Finish:
-        content = fit_value(content_of(_sound(self.heard.message)))
-        return Finish(
-            word(self.heard.finish_reason or "stop"),
-            usage_of(self.heard.usage),
-            None if isinstance(content, str) else content,
-        )
-
-
-def _sound(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of an answer has a shape in which it can be kept: text, refusal, and calls."""
-    called, refusal = message.get("function_call"), message.get("refusal")
-    return {
-        "role": Role.ASSISTANT,
-        "content": message.get("content"),
-        "refusal": refusal if isinstance(refusal, str) else None,
-        "tool_calls": [_call(one) for one in message.get("tool_calls") or () if _is_call(one)],
-        "function_call": called if isinstance(called, dict) else None,
-    }
-
-
-def _call(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a call under the name of its own kind, which its other fields cannot hide."""
-    return {**call, "type": "custom" if "function" not in call else "function"}
-
-
-def _is_call(call: Mapping[str, Any]) -> bool:
-    return isinstance(call.get("function", call.get("custom")), dict)
-
-
-def _text(chunk: Mapping[str, Any]) -> str:
-    """Return what a chunk adds to the first choice's text, as it is kept."""
-    said = "".join(
-        said.get("delta", {}).get("content") or ""
-        for said in chunk.get("choices", ())
-        if said.get("index", 0) == 0
-    )
-    return said.replace("\0", "")
 
 
 def _named(refusal: PassedOnError) -> UpstreamError:

@@ -12,6 +12,7 @@ from server.core.observability.traces import NoTraces
 from server.core.turns.plan import Defaults
 from server.upstream.port import Prompt, UpstreamFailedError, UpstreamOverflowError
 from storage.model import Failure, Status, Turn, Usage
+from storage.parts import Kind, Part
 from storage.port import NotFoundError, UnavailableError
 from storage.sqlite.store import SQLiteStore
 from tests.server.core.following import asked, branch, ended, gathered, until_text
@@ -20,8 +21,6 @@ from tests.support.fakes import MODEL, Parrot, Puppet
 
 BROKE = Failure("internal", "Something went wrong on our side.")
 HUGE = Usage(1 << 63, 1)
-NESTED: Any = []
-NESTED.append(NESTED)
 
 #: What no adapter should say, and each was wedged by once, or could be.
 UNFIT: list[dict[str, Any]] = [
@@ -30,10 +29,13 @@ UNFIT: list[dict[str, Any]] = [
     {"usage": HUGE},
     {"usage": Usage(1, 1 << 63)},
     {"usage": Usage((1 << 63) - 1, (1 << 63) - 1)},
-    {"content": [{"type": "text"}]},
-    {"content": [{"type": "text", "text": "\ud83d"}]},
-    {"content": [{"type": "function", "function": {1, 2}}]},
-    {"content": [{"type": "function", "function": NESTED}]},
+    {"usage": Usage(1, 1, cached_tokens=1 << 63)},
+]
+#: Heads of parts that no wire could carry.
+UNSOUND = [
+    Part(Kind.TOOL_CALL, "\ud83d", "f"),
+    Part(Kind.TOOL_CALL, "call", "\ud83d"),
+    Part(Kind.TOOL_CALL, "call", "f\0"),
 ]
 
 
@@ -52,6 +54,17 @@ async def test_an_end_that_cannot_be_kept_is_kept_as_a_failure(
     again = await asked(conversations, Ask("Again", if_busy=next_one))
     assert (again.answer, again.parent_id) == ("Better", done.answer_id)
     assert conversations.running == 0
+
+
+@pytest.mark.parametrize("part", UNSOUND, ids=range(len(UNSOUND)))
+async def test_what_came_before_a_part_that_cannot_be_kept_is(
+    conversations: Conversations, upstream: Puppet, part: Part
+) -> None:
+    upstream.say("Half", part, "{}").finish()
+    done = await asked(conversations, "Hi")
+    assert (done.status, done.answer, done.parts) == (Status.FAILED, "Half", None)
+    assert done.error is not None
+    assert done.error.code == "upstream_failed"
 
 
 async def test_its_conversation_can_be_deleted(

@@ -43,7 +43,7 @@ async def answer(model: LocalModel, text: str = "Hello", most: int | None = 8) -
         if isinstance(piece, Finish):
             finish = piece
         else:
-            said.append(piece)
+            said.append(str(piece))
     assert finish is not None
     assert finish.usage is not None
     return "".join(said)

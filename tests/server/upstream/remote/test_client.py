@@ -8,7 +8,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from server.upstream.port import Call, UpstreamFailedError, UpstreamTimeoutError
+from server.upstream.port import (
+    Call,
+    UpstreamFailedError,
+    UpstreamRejectedError,
+    UpstreamTimeoutError,
+)
 from server.upstream.remote.client import UpstreamClient
 from tests.server.upstream.remote.relay_helpers import answer, call, read, replied, scripted
 from tests.support.upstream_script import (
@@ -101,10 +106,10 @@ class TestSending:
     @pytest.mark.parametrize("path", ["/../admin", "/files/%2e%2e/%2E%2E/admin", "/a/..%5cb", "/."])
     async def test_no_path_leads_out_of_the_api(self, path: str) -> None:
         async with scripted() as (server, passage):
-            with pytest.raises(UpstreamFailedError):
+            with pytest.raises(UpstreamRejectedError) as refused:
                 async with passage.call(Call("GET", path)):
                     pass
-            assert server.requests == []
+            assert (refused.value.status, server.requests) == (404, [])
 
     async def test_a_connection_is_used_again_after_a_stream(self) -> None:
         async with scripted() as (server, passage):

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from server.upstream.answering import Answering
-from server.upstream.port import Call, Finish, Prompt
+from server.upstream.port import Call, Prompt
 from server.upstream.remote.client import UpstreamClient
 from storage.model import PromptMessage, Role
 from tests.server.upstream.remote.turn_helpers import asking
@@ -27,7 +27,7 @@ def writing(upstream: Answering) -> One:
 
     async def one() -> str:
         pieces = [piece async for piece in upstream.complete(PROMPT)]
-        return "".join(piece for piece in pieces if not isinstance(piece, Finish))
+        return "".join(piece for piece in pieces if isinstance(piece, str))
 
     return one
 

@@ -13,6 +13,7 @@ from server.upstream.remote.client import UpstreamClient
 from server.upstream.remote.connections import KEPT
 from server.upstream.retry import Retries
 from storage.model import PromptMessage, Role
+from storage.parts import Kind, Part
 from tests.support.upstream_script import KEY, Behaviour
 from tests.support.upstream_server import ScriptedUpstream
 
@@ -55,18 +56,22 @@ async def scripted(
 
 
 async def told(client: Answering, prompt: Prompt = PROMPT) -> tuple[str, Finish]:
-    """Return the whole answer; every piece on the way is checked to be fit to keep."""
-    text, finish = "", None
-    async for item in client.complete(prompt):
-        assert finish is None
-        if isinstance(item, Finish):
-            finish = item
-        else:
-            assert item
-            assert "\0" not in item
-            item.encode()
-            text += item
-    assert finish is not None
+    """Return an answer's text and its end; every piece on the way is checked to be fit to keep."""
+    pieces = [item async for item in client.complete(prompt)]
+    finish = pieces.pop()
+    assert isinstance(finish, Finish)
+    text, is_text = "", True
+    for item in pieces:
+        assert item
+        match item:
+            case str():
+                assert "\0" not in item
+                item.encode()
+                text += item if is_text else ""
+            case Part():
+                is_text = item.kind is Kind.TEXT
+            case _:
+                raise AssertionError(item)
     return text, finish
 
 

@@ -68,9 +68,11 @@ async def test_a_refusal_is_what_an_ask_is_answered(pair: Pair) -> None:
     ]
     upstream.script(say(*pieces))
     turn = (await served.client.post("/ask/refused", json={"prompt": "harm"})).json()
-    assert (turn["status"], turn["answer"]) == ("completed", "I can't do that.")
+    said = [{"type": "refusal", "refusal": "I can't do that."}]
+    assert (turn["status"], turn["answer"], turn["parts"]) == ("completed", "", said)
     page = (await served.client.get("/conversations/refused/messages")).json()["data"]
-    assert page[-1]["content"] == "I can't do that."
+    assert (page[-1]["content"], page[-1]["parts"]) == (said, said)
+    assert page[-1]["tokens"] > 0
 
 
 @pytest.mark.parametrize("stream", [False, True])

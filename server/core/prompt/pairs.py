@@ -1,0 +1,87 @@
+"""Sees that no call of a tool is sent without its result, and no result without its call.
+
+OpenAI refuses either with 400, and so does the chat template of many a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from server.openai_protocol.messages import CALLS, answered_call, called, calls_in
+from storage.model import Content, PromptMessage, Role
+
+#: The result of a call that nobody gave one.
+NOT_ANSWERED = "This call was not answered."
+
+
+def paired(messages: Sequence[PromptMessage]) -> list[PromptMessage]:
+    """Return messages in which every call stands before its result; unchanged ones are the same.
+
+    A call without one gets a result that says so, but for one that was cut off in its arguments:
+    that is left out, as is a result without a call.
+    """
+    told: list[PromptMessage] = []
+    place = 0
+    while place < len(messages):
+        one, place = messages[place], place + 1
+        calls = calls_in(one.content) if one.role is Role.ASSISTANT else []
+        if not calls:
+            told += [] if one.role is Role.TOOL else [one]
+            continue
+        results: dict[str, PromptMessage] = {}
+        while place < len(messages) and messages[place].role is Role.TOOL:
+            results.setdefault(answered_call(messages[place].content), messages[place])
+            place += 1
+        sent = [call for call in calls if called(call) in results or _is_whole(call)]
+        told += _without(one, [call for call in calls if call not in sent])
+        told += [results.get(called(call)) or _not_answered(call) for call in sent]
+    return told
+
+
+def spoken(content: Content) -> Content:
+    """Return what is sent of an answer: neither thoughts, nor tools that the server ran itself."""
+    if isinstance(content, str):
+        return content
+    ran = {part.get("tool_call_id") for part in content if part.get("type") == "tool_result"}
+    sent = [
+        part
+        for part in content
+        if part.get("type") not in ("reasoning", "tool_result")
+        and not (ran and part.get("type") in CALLS and part.get("id") in ran)
+    ]
+    return content if len(sent) == len(content) else _as_text(sent)
+
+
+def _as_text(parts: Sequence[Mapping[str, Any]]) -> Content:
+    if all(part.get("type") == "text" and part.keys() == {"type", "text"} for part in parts):
+        return "".join(part["text"] for part in parts)
+    return parts
+
+
+def _without(one: PromptMessage, cut: Sequence[Mapping[str, Any]]) -> list[PromptMessage]:
+    if not cut or isinstance(one.content, str):
+        return [one]
+    left = _as_text([part for part in one.content if part not in cut])
+    return [replace(one, content=left)] if left else []
+
+
+def _is_whole(call: Mapping[str, Any]) -> bool:
+    """Say whether a call was not cut off in its arguments; what is no JSON by its kind is whole."""
+    function = call.get("function")
+    arguments = function.get("arguments") if isinstance(function, Mapping) else None
+    if not isinstance(arguments, str):
+        return True
+    try:
+        orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _not_answered(call: Mapping[str, Any]) -> PromptMessage:
+    named = {"tool_call_id": call["id"]} if call.get("id") else {"name": called(call)}
+    return PromptMessage(Role.TOOL, [{"type": "text", "text": NOT_ANSWERED, **named}])
