@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,8 +16,9 @@ from server.core.prompt.compose import Composer, CountingSettings, PromptRequest
 from server.core.prompt.composed import Composed
 from server.core.turns.heal import Sending, sending
 from server.core.turns.placement import Placement, Utterance, place
+from server.core.turns.preceding import MOST_STEPS, Preceding
 from server.core.turns.questions import ROOT, Ask, Regenerate, Wishes
-from server.core.turns.tools import attached, check_answers, open_calls
+from server.core.turns.tools import attached
 from server.core.validation import title_of
 from server.templates import template
 from server.upstream.port import Prompt
@@ -75,6 +76,7 @@ class Planner:
         self.defaults = defaults
         self.characters = defaults.characters
         self.ids = ids
+        self._preceding = Preceding(store, composer, ids)
 
     async def plan(
         self, owner: str, conversation_id: str, question: Ask, claim: Claim | None
@@ -87,9 +89,9 @@ class Planner:
             return await self._plan_kept(owner, there, place.question, question, claim)
         request = await self._request(owner, conversation_id, there, question)
         if place is not None:
-            request = await self._joined(request, place)
+            request = await self._preceding.joined(request, place)
         if question.tool_results:
-            request = await self._answered(request, question)
+            request = await self._preceding.answered(request, question)
         composed = await self.composer.compose(request)
         now = self.ids.now()
         turn_id = self.ids.new("turn")
@@ -184,7 +186,7 @@ class Planner:
         before: tuple[Message, ...] = ()
         if character.greeting and (there is None or not there.message_count):
             said = Utterance(Role.ASSISTANT, character.greeting)
-            before = (await self._unkept(conversation_id, None, 1, said, model),)
+            before = (await self._preceding.unkept(conversation_id, None, 1, said, model),)
             parent = before[0].id
         return PromptRequest(
             owner,
@@ -212,61 +214,6 @@ class Planner:
         if there is None:
             return Placement(None, question.said[:-1])
         return await place(self._store, owner, there.id, there.head_id, question.said)
-
-    async def _joined(self, request: PromptRequest, place: Placement) -> PromptRequest:
-        """Return a request under its place, what is new before the question told too."""
-        if request.before:  # a greeting, where all begins
-            return await self._under(request, place.new)
-        return await self._under(replace(request, parent_id=place.parent_id), place.new)
-
-    async def _answered(self, request: PromptRequest, question: Ask) -> PromptRequest:
-        """Return a request under the results that come with it, the last of them the question
-        where there is no other. Raises InvalidRequestError for open calls that they leave open.
-        """
-        branch: Sequence[Message] = ()
-        if request.parent_id is not None and not request.before:
-            branch = await self._store.branch(
-                request.owner, request.conversation_id, request.parent_id, limit=_MOST_STEPS
-            )
-        check_answers(question.tool_results, open_calls(branch))
-        said = [Utterance(Role.TOOL, one.kept) for one in question.tool_results]
-        if question.is_result:
-            last = said.pop()
-            request = replace(request, role=last.role, content=last.content)
-        return await self._under(request, said)
-
-    async def _under(self, request: PromptRequest, said: Sequence[Utterance]) -> PromptRequest:
-        """Return a request under messages that are kept with it, its parent above them."""
-        before = list(request.before)
-        parent, depth = request.parent_id, len(before)
-        if not before and parent is not None:
-            above = await self._store.message(request.owner, request.conversation_id, parent)
-            depth = above.depth
-        for one in said:
-            depth += 1
-            before.append(
-                await self._unkept(request.conversation_id, parent, depth, one, request.model)
-            )
-            parent = before[-1].id
-        return replace(request, parent_id=parent, before=tuple(before))
-
-    async def _unkept(
-        self, conversation_id: str, parent_id: str | None, depth: int, said: Utterance, model: str
-    ) -> Message:
-        """Return a message that will be kept with the question that follows it."""
-        return Message(
-            id=self.ids.new("msg"),
-            conversation_id=conversation_id,
-            parent_id=parent_id,
-            role=said.role,
-            content=said.content,
-            tokens=await self.composer.count(model, said.content),
-            encoding=self.composer.encoding_of(model).name,
-            model=None,
-            turn_id=None,
-            created_at=self.ids.now(),
-            depth=depth,
-        )
 
     def _check_character(self, there: Conversation, how: Wishes) -> None:
         """Refuse a character that would change the system prompt of a conversation."""
@@ -314,7 +261,7 @@ class Planner:
         leaf = message_id or there.head_id
         if leaf is None:
             raise InvalidRequestError("There is nothing to answer in this conversation yet.")
-        above = await self._store.branch(owner, there.id, leaf, limit=_MOST_STEPS)
+        above = await self._store.branch(owner, there.id, leaf, limit=MOST_STEPS)
         for message in above:
             if message.role in (Role.USER, Role.TOOL):
                 return message
@@ -370,10 +317,6 @@ def _unwritten(param: str) -> InvalidRequestError:
     return InvalidRequestError(
         f"{param} is for models that take messages; this prompt is written as one text.", param
     )
-
-
-#: An answer stands a few messages below its question at most (tool calls of imported histories).
-_MOST_STEPS = 50
 
 
 def _parent(there: Conversation | None, question: Ask) -> str | None:

@@ -1,0 +1,81 @@
+"""What stands before a question and is kept with it: a caller's own history, results of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from server.core.ids import Ids
+from server.core.prompt.compose import Composer, PromptRequest
+from server.core.turns.placement import Placement, Utterance
+from server.core.turns.questions import Ask
+from server.core.turns.tools import check_answers, open_calls
+from storage.model import Message, Role
+from storage.port import Store
+
+#: An answer stands a few messages below its question at most (tool calls of imported histories).
+MOST_STEPS = 50
+
+
+class Preceding:
+    """Puts messages before a question that are not kept yet."""
+
+    def __init__(self, store: Store, composer: Composer, ids: Ids) -> None:
+        self._store = store
+        self._composer = composer
+        self._ids = ids
+
+    async def joined(self, request: PromptRequest, place: Placement) -> PromptRequest:
+        """Return a request under its place, what is new before the question told too."""
+        if request.before:  # a greeting, where all begins
+            return await self._under(request, place.new)
+        return await self._under(replace(request, parent_id=place.parent_id), place.new)
+
+    async def answered(self, request: PromptRequest, question: Ask) -> PromptRequest:
+        """Return a request under the results that come with it, the last of them the question
+        where there is no other. Raises InvalidRequestError for open calls that they leave open.
+        """
+        branch: Sequence[Message] = ()
+        if request.parent_id is not None and not request.before:
+            branch = await self._store.branch(
+                request.owner, request.conversation_id, request.parent_id, limit=MOST_STEPS
+            )
+        check_answers(question.tool_results, open_calls(branch))
+        said = [Utterance(Role.TOOL, one.kept) for one in question.tool_results]
+        if question.is_result:
+            last = said.pop()
+            request = replace(request, role=last.role, content=last.content)
+        return await self._under(request, said)
+
+    async def _under(self, request: PromptRequest, said: Sequence[Utterance]) -> PromptRequest:
+        """Return a request under messages that are kept with it, its parent above them."""
+        before = list(request.before)
+        parent, depth = request.parent_id, len(before)
+        if not before and parent is not None:
+            above = await self._store.message(request.owner, request.conversation_id, parent)
+            depth = above.depth
+        for one in said:
+            depth += 1
+            before.append(
+                await self.unkept(request.conversation_id, parent, depth, one, request.model)
+            )
+            parent = before[-1].id
+        return replace(request, parent_id=parent, before=tuple(before))
+
+    async def unkept(
+        self, conversation_id: str, parent_id: str | None, depth: int, said: Utterance, model: str
+    ) -> Message:
+        """Return a message that will be kept with the question that follows it."""
+        return Message(
+            id=self._ids.new("msg"),
+            conversation_id=conversation_id,
+            parent_id=parent_id,
+            role=said.role,
+            content=said.content,
+            tokens=await self._composer.count(model, said.content),
+            encoding=self._composer.encoding_of(model).name,
+            model=None,
+            turn_id=None,
+            created_at=self._ids.now(),
+            depth=depth,
+        )
