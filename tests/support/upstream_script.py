@@ -16,6 +16,8 @@ SSE = "text/event-stream"
 KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
 MODEL = "gpt-4o-mini"
 USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+#: tokens of the prompt and of the answer, or all that is told of them
+Usage = tuple[int, int] | Mapping[str, Any]
 #: A piece of an answer: text becomes a chunk of it, bytes go out so, an event is waited for.
 Step = str | bytes | asyncio.Event
 
@@ -112,7 +114,7 @@ def event(payload: object) -> bytes:
 def say(
     *steps: Step,
     finish: str | None = "stop",
-    usage: tuple[int, int] | None = (11, 7),
+    usage: Usage | None = (11, 7),
     done: bool = True,
 ) -> Behaviour:
     async def behave(exchange: Exchange) -> None:
@@ -264,7 +266,7 @@ async def echo(exchange: Exchange) -> None:
 
 
 async def _say_at_once(
-    exchange: Exchange, steps: tuple[Step, ...], finish: str | None, usage: tuple[int, int] | None
+    exchange: Exchange, steps: tuple[Step, ...], finish: str | None, usage: Usage | None
 ) -> None:
     for step in steps:
         if isinstance(step, asyncio.Event):
@@ -278,7 +280,9 @@ async def _say_at_once(
     await document(exchange.envelope([choice], chunk=False) | spent)(exchange)
 
 
-def _usage(usage: tuple[int, int]) -> dict[str, Any]:
+def _usage(usage: Usage) -> dict[str, Any]:
+    if not isinstance(usage, tuple):
+        return {"usage": usage}
     prompt, completion = usage
     total = prompt + completion
     spent = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}

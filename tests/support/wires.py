@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 import grpc
 import httpx2
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import ListValue
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
@@ -27,13 +29,20 @@ Message = Mapping[str, Any]
 #: What is compared of a turn: all that every wire tells.
 TURN = (
     *("id", "conversation_id", "status", "model", "parent_id", "question_id", "answer_id"),
-    *("answer", "finish_reason", "usage", "error", "created_at", "ended_at"),
+    *("answer", "finish_reason", "usage", "error", "created_at", "ended_at", "wire", "parts"),
 )
 
 #: And of a message.
 MESSAGE = (
     *("id", "conversation_id", "parent_id", "role", "content", "tokens", "model", "turn_id"),
     *("created_at", "sibling_ids", "sibling_index"),
+)
+
+
+_TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_DETAILS = (
+    ("prompt_tokens_details", "cached_tokens"),
+    ("completion_tokens_details", "reasoning_tokens"),
 )
 
 
@@ -55,6 +64,8 @@ class Event:
     cursor: int
     text: str = ""
     turn: Turn | None = None
+    part: Mapping[str, Any] | None = None
+    delta: str = ""
 
 
 Events = AsyncGenerator[Event, None]
@@ -319,11 +330,13 @@ def _event(body: Mapping[str, Any]) -> Event:
         body["cursor"],
         body.get("text", ""),
         turn and _turn(turn),
+        body.get("part"),
+        body.get("delta", ""),
     )
 
 
 def _turn(body: Mapping[str, Any]) -> Turn:
-    return {name: body[name] for name in TURN}
+    return {name: body.get(name) for name in TURN}
 
 
 def _message(body: Mapping[str, Any]) -> Message:
@@ -348,13 +361,23 @@ def _event_of(event: pb.TurnEvent) -> Event:
         event.cursor,
         event.delta.text,
         None if said == "delta" else _turn_of(getattr(event, said).turn),
+        _part(event.delta.part) if event.delta.HasField("part") else None,
+        event.delta.delta,
     )
+
+
+def _part(part: pb.Part) -> Mapping[str, Any]:
+    named = {name: getattr(part, name) for name in ("id", "name") if getattr(part, name)}
+    return {"index": part.index, "type": part.type, **named}
 
 
 def _turn_of(turn: pb.Turn) -> Turn:
     """Return a turn as JSON shows it."""
     told = {name: _plain(getattr(turn, name)) for name in TURN}
-    for name in ("parent_id", "answer_id", "finish_reason", "usage", "error", "ended_at"):
+    for name in (
+        *("parent_id", "answer_id", "finish_reason", "usage", "error", "ended_at", "wire"),
+        "parts",
+    ):
         if not turn.HasField(name):
             told[name] = None
     return told
@@ -365,7 +388,15 @@ def _plain(value: Any) -> Any:
         case Timestamp():
             moment: datetime = value.ToDatetime()
             return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"
-        case pb.Usage() | pb.TurnError():
+        case pb.Usage():
+            told = {name: getattr(value, name) for name in _TOKENS}
+            for group, name in _DETAILS:
+                if value.HasField(name):
+                    told[group] = {name: getattr(value, name)}
+            return told
+        case ListValue():
+            return MessageToDict(value)
+        case pb.TurnError():
             return {field.name: getattr(value, field.name) for field in value.DESCRIPTOR.fields}
         case _:
             return value
