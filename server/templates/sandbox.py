@@ -142,6 +142,10 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
         raise SecurityError(f"{attribute} of a {type(obj).__name__} is out of reach")
 
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Pay for a subscript: it is hashed, and an attribute's dotted path is one for each dot."""
+        return super().getitem(obj, PURSE.get().look(argument))
+
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call what may be called, and pay for what goes in and comes out."""
         budget = PURSE.get()
@@ -161,8 +165,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         """Refuse what grows without bounds, and pay for the rest."""
         budget = PURSE.get()
         match operator, left, right:
-            case "%", str(), _:
-                raise SecurityError("% does not format text")
+            case "%", _, _:
+                return words.remainder(left, right)
             case "*", int(), int():
                 _check_bits(left.bit_length() + right.bit_length())
             case "**", int(), int():
@@ -186,7 +190,7 @@ def _shown(_: Any, value: Any) -> str:
 
 
 class _Priced(NodeTransformer):
-    """Puts a price on what the environment does not see: loops, comparisons, `~` and slices."""
+    """Puts a price on what the environment does not see: loops, comparisons, keys, `~`, slices."""
 
     def __init__(self, environment: jinja2.Environment) -> None:
         self._environment = environment
@@ -211,6 +215,11 @@ class _Priced(NodeTransformer):
         self.generic_visit(node)
         if isinstance(node.arg, nodes.Slice):
             node.node = self._filtered(node.node, _SEEN)
+        return node
+
+    def visit_Pair(self, node: nodes.Pair) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        node.key = self._filtered(node.key, _SEEN)  # it is hashed
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
