@@ -24,6 +24,8 @@ from server.templates.template import TemplateError
 from server.templates.work_budget import CHARACTERS_PER_STEP, PURSE, WorkBudget
 
 _LARGEST_BITS = 1_024
+#: so many words of a template are done in one step, where it is looped through or called
+_WORDS_PER_STEP = 16
 _FAILURES = (
     jinja2.TemplateError,
     ArithmeticError,
@@ -54,7 +56,7 @@ _STATEMENTS = (
 #: what the compiler adds to calls, for functions that take the context
 _COMPILER_S = ("_loop_vars", "_block_vars")
 #: filters of ours, by names that no template can write
-_EACH, _SEEN, _JOINED = "each ", "seen ", "joined "
+_EACH, _SEEN, _JOINED, _SPENT = "each ", "seen ", "joined ", "spent "
 
 
 class Compiled:
@@ -125,7 +127,12 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             finalize=_shown,
             extensions=["jinja2.ext.loopcontrols"],
         )
-        ours = {_EACH: words.each, _SEEN: words.seen, _JOINED: words.joined}
+        ours = {
+            _EACH: words.each,
+            _SEEN: words.seen,
+            _JOINED: words.joined,
+            _SPENT: lambda steps: PURSE.get().spend(steps),
+        }
         self.filters = {**words.KNOWN_FILTERS, **ours}
         self.tests = dict(words.KNOWN_TESTS)
         self.globals = {
@@ -198,11 +205,19 @@ class _Priced(NodeTransformer):
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - jinja2's name
         if node.recursive:
             raise TemplateError("The template must not use a recursive loop.")
-        static = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
+        price = self._price(node)
         self.generic_visit(node)
-        price = nodes.Const(1 + static // CHARACTERS_PER_STEP, lineno=node.lineno)
         node.iter = self._filtered(node.iter, _EACH, price)
         return node
+
+    def visit_Macro(self, node: nodes.Macro | nodes.CallBlock) -> nodes.Node:  # noqa: N802
+        price = self._price(node)
+        self.generic_visit(node)
+        paid = nodes.ExprStmt(self._filtered(price, _SPENT), lineno=node.lineno)
+        node.body.insert(0, paid)
+        return node
+
+    visit_CallBlock = visit_Macro  # noqa: N815
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
@@ -225,6 +240,13 @@ class _Priced(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         return self._filtered(nodes.List(node.nodes, lineno=node.lineno), _JOINED)
+
+    def _price(self, node: nodes.Node) -> nodes.Const:
+        """Return what it costs to go once through a body, by all that stands in it."""
+        static = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
+        words = sum(1 for _ in node.find_all(nodes.Node))
+        steps = 1 + static // CHARACTERS_PER_STEP + words // _WORDS_PER_STEP
+        return nodes.Const(steps, lineno=node.lineno)
 
     def _filtered(self, node: nodes.Node, name: str, *arguments: nodes.Expr) -> nodes.Filter:
         filtered = nodes.Filter(node, name, list(arguments), [], None, None, lineno=node.lineno)

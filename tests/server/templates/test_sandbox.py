@@ -95,6 +95,7 @@ DEEP = (
     "{% set ns = namespace(t=1, n=1) %}{% for i in range(60) %}"
     "{% set ns.t = (ns.t, ns.t) %}{% set ns.n = namespace(a=ns.n, b=ns.n) %}{% endfor %}"
 )
+WORDY = "{% if [" + "1," * 6000 + "] %}{% endif %}"
 NESTED = "{% set ns = namespace(s=[1] * 9000) %}{% for i in range(200) %}{% set ns.s = [ns.s] %}"
 AGAIN = "{% for i in range(99999) %}"
 
@@ -144,6 +145,10 @@ AGAIN = "{% for i in range(99999) %}"
         "{% macro m() %}" + AGAIN + "{{ prompt }}{% endfor %}{% endmacro %}{{ m() }}",
         "{% macro m() %}" + AGAIN + "x" * 9_000 + "{% endfor %}{% endmacro %}{{ m() }}",
         "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% for i in range(30000) %}" + WORDY + "{% endfor %}",
+        "{% macro m() %}" + WORDY + "{% endmacro %}{% for i in range(9000) %}{{ m() }}{% endfor %}",
+        "{% macro m() %}{{ caller() }}{% endmacro %}"
+        "{% for i in range(5000) %}{% call m() %}" + WORDY + "{% endcall %}{% endfor %}",
         AGAIN + "{% if prompt in prompt %}{% endif %}{% endfor %}",
         AGAIN + "{% if prompt == prompt %}{% endif %}{% endfor %}",
         AGAIN + "{% if prompt is eq prompt %}{% endif %}{% endfor %}",
