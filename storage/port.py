@@ -224,6 +224,10 @@ class Store(Protocol):
 
     async def turn(self, owner: str, turn_id: str) -> Turn: ...
 
+    async def failed(self, owner: str, turn_ids: Collection[str]) -> Collection[str]:
+        """Return those of these turns that failed; one that is not there did not."""
+        ...
+
     async def next_turn(self, owner: str, conversation_id: str, after: str | None) -> Turn | None:
         """Return the turn begun next after the turn `after` (None: the first) in a conversation.
 

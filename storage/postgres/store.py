@@ -194,6 +194,9 @@ class PostgresStore:
     async def turn(self, owner: str, turn_id: str) -> Turn:
         return await turns.turn(self._db, owner, turn_id)
 
+    async def failed(self, owner: str, turn_ids: Collection[str]) -> Collection[str]:
+        return await turns.failed(self._db, owner, turn_ids)
+
     async def next_turn(self, owner: str, conversation_id: str, after: str | None) -> Turn | None:
         return await turns.next_turn(self._db, owner, conversation_id, after)
 

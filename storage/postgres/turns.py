@@ -5,7 +5,7 @@ Whoever writes in a conversation locks its row first, so that none waits for ano
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from random import randrange
 from typing import Any
 
@@ -210,6 +210,20 @@ async def turn(db: Database, owner: str, turn_id: str) -> Turn:
     if found is None:
         raise NotFoundError(f"There is no turn {turn_id!r}.", "turn_id")
     return rows.turn(found)
+
+
+async def failed(db: Database, owner: str, turn_ids: Collection[str]) -> Collection[str]:
+    """Return those of these turns of an owner that failed."""
+    found = await db.rows(
+        """
+        SELECT t.id FROM turns t JOIN conversations c ON c.key = t.conversation
+        WHERE t.owner = :owner AND t.id = ANY (:ids::text[]) AND t.status = 'failed'
+        AND c.owner = t.owner
+        """,
+        owner=owner,
+        ids=list(turn_ids),
+    )
+    return {turn_id for (turn_id,) in found}
 
 
 async def running(db: Database) -> Sequence[tuple[str, Turn]]:

@@ -255,6 +255,9 @@ class SQLiteStore:
     async def turn(self, owner: str, turn_id: str) -> Turn:
         return await self._read(lambda c: turns.turn(c, owner, turn_id))
 
+    async def failed(self, owner: str, turn_ids: Collection[str]) -> Collection[str]:
+        return await self._read(lambda c: turns.failed(c, owner, turn_ids))
+
     async def withdraw(
         self, owner: str, turn_id: str, *, head_id: str | None = None, title: str = ""
     ) -> None:
@@ -280,16 +283,7 @@ class SQLiteStore:
         return await self._read(read)
 
     async def running(self) -> Sequence[tuple[str, Turn]]:
-        def read(connection: sqlite3.Connection) -> Sequence[tuple[str, Turn]]:
-            owners = connection.execute(
-                """
-                SELECT t.owner, t.id FROM turns t JOIN conversations c ON c.key = t.conversation
-                WHERE t.status = 'running' AND c.owner = t.owner ORDER BY t.key
-                """
-            ).fetchall()
-            return [(owner, turns.turn(connection, owner, turn_id)) for owner, turn_id in owners]
-
-        return await self._read(read)
+        return await self._read(turns.running)
 
     # Completions
 

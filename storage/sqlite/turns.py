@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import astuple
 from types import EllipsisType
 
@@ -48,6 +49,32 @@ def turn_key(connection: sqlite3.Connection, owner: str, turn_id: str) -> int:
 def turn(connection: sqlite3.Connection, owner: str, turn_id: str) -> Turn:
     key = turn_key(connection, owner, turn_id)
     return rows.turn(connection.execute(f"{TURN} WHERE t.key = ?", (key,)).fetchone())
+
+
+def failed(
+    connection: sqlite3.Connection, owner: str, turn_ids: Collection[str]
+) -> Collection[str]:
+    """Return those of these turns of an owner that failed."""
+    found = connection.execute(
+        """
+        SELECT t.id FROM turns t JOIN conversations c ON c.key = t.conversation
+        WHERE t.owner = ? AND t.id IN (SELECT value FROM json_each(?)) AND t.status = 'failed'
+        AND c.owner = t.owner
+        """,
+        (owner, json.dumps(list(turn_ids))),
+    )
+    return {turn_id for (turn_id,) in found}
+
+
+def running(connection: sqlite3.Connection) -> Sequence[tuple[str, Turn]]:
+    """Return every turn that runs, with its owner."""
+    owners = connection.execute(
+        """
+        SELECT t.owner, t.id FROM turns t JOIN conversations c ON c.key = t.conversation
+        WHERE t.status = 'running' AND c.owner = t.owner ORDER BY t.key
+        """
+    ).fetchall()
+    return [(owner, turn(connection, owner, turn_id)) for owner, turn_id in owners]
 
 
 def claimed(connection: sqlite3.Connection, owner: str, claim: Claim) -> str | None:

@@ -97,6 +97,18 @@ class Turns:
         await begin(store, "3", into="d", title="First")
         assert (await store.conversation(ADA, "d")).title == "First"
 
+    async def test_of_many_turns_those_that_failed_are_told(self, store: Store) -> None:
+        for number, status in enumerate((Status.FAILED, Status.COMPLETED, Status.FAILED)):
+            await begin(store, str(number), into=f"c{number}")
+            await store.end(ADA, f"turn_{number}", outcome(str(number), status=status))
+        await begin(store, "3", into="c3")
+        asked = [f"turn_{number}" for number in range(1, 9)]
+        assert set(await store.failed(ADA, asked)) == {"turn_2"}
+        assert not await store.failed(BOB, asked)
+        assert not await store.failed(ADA, [])
+        await store.delete(ADA, "c2")
+        assert not await store.failed(ADA, asked)
+
     async def test_a_second_running_turn_is_refused_and_leaves_nothing(self, store: Store) -> None:
         await begin(store)
         before = await store.conversation(ADA, "c")
