@@ -40,7 +40,7 @@ from storage.sqlite import (
 from storage.sqlite.bulk import Bulk
 from storage.sqlite.file_identity import Presence
 from storage.sqlite.files import room
-from storage.sqlite.group_commit import GroupCommit, WriteConnection, renamed
+from storage.sqlite.group_commit import GroupCommit, WriteConnection, at_one_moment, renamed
 from storage.sqlite.integrity import check
 from storage.sqlite.opening import DatabaseInUseError, Lock, make, opened, reader, writer
 from storage.sqlite.withdraw import withdraw
@@ -109,7 +109,7 @@ class SQLiteStore:
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            return await next(self._readers).run(work)
+            return await next(self._readers).run(partial(at_one_moment, work=work))
         except Exception as error:
             known = renamed(error)
             if known is error:
