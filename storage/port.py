@@ -146,7 +146,7 @@ class Store(Protocol):
         """Delete a conversation and all that hangs on it. Raises BusyError while a turn runs.
 
         It is gone at once and for good; what hung on a large one is gone when this returns, or
-        some time after where the caller is cancelled or the process dies.
+        some time after where the caller is cancelled, the database goes away or the process dies.
         """
         ...
 

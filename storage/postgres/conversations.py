@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
 
 from storage import rows
 from storage.model import Conversation, Message, Page
-from storage.port import AlreadyExistsError, BusyError, NotFoundError
+from storage.port import AlreadyExistsError, BusyError, NotFoundError, UnavailableError
 from storage.postgres import messages, search, terms
 from storage.postgres.database import Database
 
@@ -141,6 +142,13 @@ async def page(
             limit=limit + 1,
         )
     return Page(tuple(rows.conversation(row) for row in found[:limit]), len(found) > limit)
+
+
+async def delete(db: Database, owner: str, conversation_id: str) -> None:
+    """Hide and purge; once it is hidden the deletion is true, whatever becomes of the purge."""
+    key = await hide(db, owner, conversation_id)
+    with suppress(UnavailableError):
+        await purge(db, key)
 
 
 async def hide(db: Database, owner: str, conversation_id: str) -> int:

@@ -17,6 +17,7 @@ from storage.portions import portions
 from storage.postgres import conversations, messages
 from storage.postgres.conversations import NAMED, NOBODY
 from storage.postgres.database import Database
+from storage.undoing import made_or_undone
 
 Item = TypeVar("Item", Message, Turn)
 #: What one statement of an import writes, in messages or turns and in characters.
@@ -184,7 +185,10 @@ class Imports:
     ) -> bool:
         """Keep a new conversation in steps that nobody sees until the last has shown them all."""
         _check_new_head(conversation, said)
-        key = await self._hidden(conversation)
+        key = await made_or_undone(
+            self._hidden(conversation),
+            lambda key: self._db.later(conversations.purge(self._db, key, own_import=True)),
+        )
         try:
             await self._add(owner, key, conversation.head_id, said, begun, importing=True)
             shown = await self._show(owner, key, conversation.id)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from storage.model import Conversation, Message, Turn
@@ -14,6 +14,7 @@ from storage.port import AlreadyExistsError
 from storage.portions import portions
 from storage.sqlite import conversations, transfer
 from storage.sqlite.transfer import Item
+from storage.undoing import made_or_undone
 
 T = TypeVar("T")
 #: How many ids are looked up at a time.
@@ -23,7 +24,7 @@ LOOKED_UP_AT_ONCE = 1_000
 class StepRun(Protocol):
     """Runs a function of the connection, in a transaction."""
 
-    def __call__(self, work: Callable[[sqlite3.Connection], T], /) -> Awaitable[T]: ...
+    def __call__(self, work: Callable[[sqlite3.Connection], T], /) -> Coroutine[Any, Any, T]: ...
 
 
 class Bulk:
@@ -51,6 +52,11 @@ class Bulk:
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._purges[key] = task
         return task
+
+    async def delete(self, hide: Coroutine[Any, Any, int]) -> None:
+        """Hide and purge; once it is hidden the deletion is true, whatever becomes of the purge."""
+        key = await made_or_undone(hide, self.purge)
+        await asyncio.wait([self.purge(key)])
 
     async def _purge(self, key: int) -> None:
         while not self._closing and await self._step(lambda c: conversations.purge(c, key)):
@@ -133,7 +139,8 @@ class Bulk:
 
         A crash before the last step leaves it hidden, and the next start purges it.
         """
-        key = await self._step(lambda c: transfer.make_hidden(c, conversation))
+        make = self._step(lambda c: transfer.make_hidden(c, conversation))
+        key = await made_or_undone(make, self.purge)
         try:
             await self._add(owner, key, conversations.NOBODY, messages, turns)
             shown = await self._step(lambda c: transfer.show(c, owner, key, conversation))

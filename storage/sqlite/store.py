@@ -138,8 +138,8 @@ class SQLiteStore:
         )
 
     async def delete(self, owner: str, conversation_id: str) -> None:
-        key = await self._writer.write(lambda c: conversations.hide(c, owner, conversation_id))
-        await asyncio.shield(self._bulk.purge(key))
+        hide = self._writer.write(lambda c: conversations.hide(c, owner, conversation_id))
+        await self._bulk.delete(hide)
 
     async def every_message(
         self, owner: str, conversation_id: str, *, after: str | None, limit: int

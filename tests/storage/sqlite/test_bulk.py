@@ -88,6 +88,12 @@ async def rows(store: SQLiteStore) -> dict[str, int]:
     return await store._read(count)
 
 
+async def until_purged(store: SQLiteStore) -> None:
+    """Wait for what is purged though nobody waits for it."""
+    while await rows(store):
+        await asyncio.sleep(0)
+
+
 def transactions(statements: Sequence[str], beginning: str) -> list[int]:
     """Count the statements that begin so, by transaction; those without one are left out."""
     counted, number = Counter[int](), 0
@@ -314,6 +320,18 @@ async def test_a_running_import_that_is_cancelled_leaves_nothing(store: Stepping
     assert (await rows(store))["messages"] == MANY
 
 
+async def test_an_import_that_is_cancelled_in_its_first_step_leaves_nothing(
+    store: Stepping,
+) -> None:
+    putting = asyncio.create_task(store.put(ADA, WHOLE, LINE, TURNS))
+    while not store.waiting:
+        await asyncio.sleep(0)
+    putting.cancel()
+    await asyncio.wait([putting])
+    await store._writer.step(lambda _: None)  # which comes behind it
+    await until_purged(store)
+
+
 async def test_an_import_that_is_cancelled_in_its_last_step_stays(store: Stepping) -> None:
     putting = asyncio.create_task(store.put(ADA, WHOLE, LINE, TURNS))
     while not any("SET owner = 'ada'" in one for one in store.statements):
@@ -369,6 +387,29 @@ async def test_a_deletion_goes_on_without_its_caller(store: Stepping) -> None:
     await store.step()
     deleting.cancel()
     store.go()
+    assert await rows(store) == {}
+
+
+async def test_a_deletion_whose_caller_leaves_while_it_is_hidden_is_purged(store: Stepping) -> None:
+    await store.put(ADA, WHOLE, LINE, TURNS)
+    deleting = asyncio.create_task(store.delete(ADA, "c"))
+    while not store.waiting:
+        await asyncio.sleep(0)
+    deleting.cancel()
+    await asyncio.wait([deleting])
+    await until_purged(store)
+
+
+async def test_a_deletion_is_true_though_its_purge_fails(store: Stepping) -> None:
+    await store.put(ADA, WHOLE, LINE, TURNS)
+    store.halt()
+    deleting = asyncio.create_task(store.delete(ADA, "c"))
+    await store.step()
+    await store._writer._connection.run(lambda c: c.execute("PRAGMA query_only = ON"))
+    store.go()
+    await deleting
+    await store._writer._connection.run(lambda c: c.execute("PRAGMA query_only = OFF"))
+    await assert_nothing_is_seen(store)
     assert await rows(store) == {}
 
 
