@@ -252,6 +252,13 @@ async def test_a_closed_store_says_so(postgres_url: str) -> None:
         await store.create(ADA, conversation())
 
 
+async def test_nothing_is_done_beside_a_closed_store(postgres_url: str) -> None:
+    async with PostgresStore(postgres_url) as store:
+        pass
+    store._db.later(store.ping())
+    assert not store._db._beside
+
+
 async def test_no_error_tells_the_password() -> None:
     url = "postgresql://ada:sesame@127.0.0.1:1/none"
     with pytest.raises(UnavailableError) as refused:
