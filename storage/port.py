@@ -169,7 +169,9 @@ class Store(Protocol):
     async def siblings(
         self, owner: str, conversation_id: str, parent_ids: Sequence[str | None]
     ) -> Mapping[str | None, Sequence[str]]:
-        """Return the ids of the children of each of these messages, oldest first."""
+        """Return the ids of the children of each of these messages, oldest first; None is above the
+        roots. A message that is not there has none.
+        """
         ...
 
     async def claimed(self, owner: str, claim: Claim) -> str | None:

@@ -31,6 +31,7 @@ from storage.sqlite import (
     completions,
     conversations,
     lessons,
+    messages,
     search,
     transfer,
     turns,
@@ -167,12 +168,7 @@ class SQLiteStore:
     # Messages
 
     async def message(self, owner: str, conversation_id: str, message_id: str) -> Message:
-        def read(connection: sqlite3.Connection) -> Message:
-            key = conversations.message_key(connection, owner, conversation_id, message_id)
-            row = connection.execute(f"{rows.MESSAGE} WHERE m.key = ?", (key,)).fetchone()
-            return rows.message(row)
-
-        return await self._read(read)
+        return await self._read(lambda c: messages.message(c, owner, conversation_id, message_id))
 
     async def branch(
         self,
@@ -186,13 +182,13 @@ class SQLiteStore:
         if leaf_id is None:
             return []
         return await self._read(
-            lambda c: _branch(c, owner, conversation_id, leaf_id, limit, tokens)
+            lambda c: messages.branch(c, owner, conversation_id, leaf_id, limit, tokens)
         )
 
     async def siblings(
         self, owner: str, conversation_id: str, parent_ids: Sequence[str | None]
     ) -> Mapping[str | None, Sequence[str]]:
-        return await self._read(lambda c: _siblings(c, owner, conversation_id, parent_ids))
+        return await self._read(lambda c: messages.siblings(c, owner, conversation_id, parent_ids))
 
     async def search(
         self, owner: str, query: Query, *, limit: int, after: str | None = None
@@ -208,16 +204,7 @@ class SQLiteStore:
         return await self._writer.write(write)
 
     async def summaries(self, owner: str, conversation_id: str, *, limit: int) -> Sequence[Message]:
-        def read(connection: sqlite3.Connection) -> Sequence[Message]:
-            key = conversations.conversation_key(connection, owner, conversation_id)
-            found = connection.execute(
-                f"{rows.MESSAGE} WHERE m.conversation = ? AND m.stands_for IS NOT NULL "
-                "ORDER BY m.depth DESC, m.key DESC LIMIT ?",
-                (key, limit),
-            )
-            return [rows.message(row) for row in found]
-
-        return await self._read(read)
+        return await self._read(lambda c: messages.summaries(c, owner, conversation_id, limit))
 
     # Turns
 
@@ -348,53 +335,3 @@ class SQLiteStore:
             conversations.touch(connection)
 
         await self._writer.write(write)
-
-
-def _branch(
-    connection: sqlite3.Connection,
-    owner: str,
-    conversation_id: str,
-    leaf_id: str,
-    limit: int,
-    tokens: int | None,
-) -> Sequence[Message]:
-    leaf = conversations.message_key(connection, owner, conversation_id, leaf_id)
-    found = connection.execute(
-        f"""
-        WITH RECURSIVE branch (place, key, parent, total) AS (
-            SELECT 1, key, parent, tokens FROM messages WHERE key = :leaf
-            UNION ALL
-            SELECT place + 1, m.key, m.parent, total + m.tokens
-            FROM branch JOIN messages m ON m.key = branch.parent
-            WHERE place < :limit AND total <= :tokens
-        )
-        SELECT {rows.MESSAGE_COLUMNS}
-        FROM branch JOIN messages m ON m.key = branch.key
-        JOIN conversations c ON c.key = m.conversation
-        LEFT JOIN messages p ON p.key = m.parent
-        ORDER BY place
-        """,
-        {"leaf": leaf, "limit": limit, "tokens": 1 << 62 if tokens is None else tokens},
-    )
-    return [rows.message(row) for row in found]
-
-
-def _siblings(
-    connection: sqlite3.Connection,
-    owner: str,
-    conversation_id: str,
-    parent_ids: Sequence[str | None],
-) -> Mapping[str | None, Sequence[str]]:
-    key = conversations.conversation_key(connection, owner, conversation_id)
-    children = {}
-    for parent_id in set(parent_ids):
-        found = connection.execute(
-            """
-            SELECT id FROM messages WHERE conversation = :key AND stands_for IS NULL
-            AND parent IS (SELECT key FROM messages WHERE owner = :owner AND id = :parent)
-            ORDER BY key
-            """,
-            {"key": key, "owner": owner, "parent": parent_id},
-        )
-        children[parent_id] = [child for (child,) in found]
-    return children
