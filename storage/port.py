@@ -276,9 +276,10 @@ class Store(Protocol):
         """Keep what is not there yet of a conversation; return whether anything was kept.
 
         Messages come parent first. A new conversation is seen whole or not at all. One that is
-        there keeps its title, system prompt and head; what is much is added in steps that are
-        each seen, and sound. Raises AlreadyExistsError for an id of another conversation, and
-        NotFoundError for a parent, or where the conversation is deleted meanwhile.
+        there keeps its title and system prompt, and its head where it has one; what is much is
+        added in steps that are each seen, and sound. Raises AlreadyExistsError for an id of
+        another conversation, and NotFoundError for a parent or head, or where the conversation
+        is deleted meanwhile.
         """
         ...
 

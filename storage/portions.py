@@ -11,6 +11,18 @@ from storage.port import Piece
 Sized = TypeVar("Sized", Message, Turn, Piece)
 
 
+def steps(
+    messages: Sequence[Message], turns: Sequence[Turn], rows: int, most: int
+) -> Sequence[tuple[Sequence[Message], Sequence[Turn]]]:
+    """Return what each step of an import writes, one at least; turns come with or after the last
+    of the messages.
+    """
+    said, begun = list(portions(messages, rows, most)), list(portions(turns, rows, most))
+    if len(said) <= 1 and len(begun) <= 1:
+        return [(messages, turns)]
+    return [*((part, ()) for part in said), *(((), part) for part in begun)]
+
+
 def portions(items: Sequence[Sized], rows: int, most: int) -> Iterator[Sequence[Sized]]:
     """Yield what one step writes of these, in order: so many rows and characters at most.
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from storage.model import Conversation, Message, Turn
 from storage.port import AlreadyExistsError
-from storage.portions import portions
+from storage.portions import steps
 from storage.sqlite import conversations, transfer
+from storage.sqlite.conversations import NOBODY, STEP_CHARACTERS, STEP_ROWS
 from storage.sqlite.transfer import Item
 from storage.undoing import made_or_undone
 
@@ -98,7 +99,7 @@ class Bulk:
         messages: Sequence[Message],
         turns: Sequence[Turn],
     ) -> bool:
-        if len(list(_steps(messages))) <= 1 and len(list(_steps(turns))) <= 1:
+        if len(steps(messages, turns, STEP_ROWS, STEP_CHARACTERS)) == 1:
             return await self._step(lambda c: transfer.put(c, owner, conversation, messages, turns))
         return await self._put_in_steps(owner, conversation, messages, turns)
 
@@ -142,8 +143,8 @@ class Bulk:
         make = self._step(lambda c: transfer.make_hidden(c, conversation))
         key = await made_or_undone(make, self.purge)
         try:
-            await self._add(owner, key, conversations.NOBODY, messages, turns)
-            shown = await self._step(lambda c: transfer.show(c, owner, key, conversation))
+            await self._add(owner, key, NOBODY, conversation.head_id, messages, turns)
+            shown = await self._step(lambda c: transfer.show(c, owner, key, conversation.id))
         except BaseException:
             self.purge(key)  # which leaves alone what was shown after all
             raise
@@ -160,22 +161,21 @@ class Bulk:
     ) -> bool:
         """Add to a conversation that is there, each step whole for who reads it meanwhile."""
         key = await self._read(lambda c: conversations.conversation_key(c, owner, conversation.id))
-        added = await self._add(owner, key, owner, messages, turns)
-        if added:
-            await self._step(lambda c: transfer.lead(c, owner, key, conversation.head_id))
-        return added > 0
+        return await self._add(owner, key, owner, conversation.head_id, messages, turns)
 
     async def _add(
-        self, owner: str, key: int, holder: str, messages: Sequence[Message], turns: Sequence[Turn]
-    ) -> int:
+        self,
+        owner: str,
+        key: int,
+        holder: str,
+        head_id: str | None,
+        messages: Sequence[Message],
+        turns: Sequence[Turn],
+    ) -> bool:
         add = partial(transfer.add, owner=owner, key=key, holder=holder)
-        added = 0
-        for part in _steps(messages):
-            added += await self._step(partial(add, messages=part, turns=()))
-        for begun in _steps(turns):
-            added += await self._step(partial(add, messages=(), turns=begun))
+        added = False
+        all_steps = steps(messages, turns, STEP_ROWS, STEP_CHARACTERS)
+        for place, (said, begun) in enumerate(all_steps, start=1):
+            head = head_id if place == len(all_steps) else None
+            added |= await self._step(partial(add, head_id=head, messages=said, turns=begun))
         return added
-
-
-def _steps(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    return portions(items, conversations.STEP_ROWS, conversations.STEP_CHARACTERS)

@@ -8,7 +8,17 @@ import pytest
 
 from storage.model import Conversation, Message, Query, Role, Status, Turn, Usage
 from storage.port import AlreadyExistsError, NotFoundError, Store
-from tests.storage.nouns import ADA, BOB, CONTEXT, chain, conversation, exchange, message, turn
+from tests.storage.nouns import (
+    ADA,
+    BOB,
+    CONTEXT,
+    chain,
+    conversation,
+    exchange,
+    message,
+    turn,
+    whole,
+)
 
 HEADED = conversation(title="Imported", system_prompt="Be.", head_id="b1", metadata={"from": "x"})
 TREE = [
@@ -51,6 +61,18 @@ class Transfer:
         kept = await store.conversation(ADA, "c")
         assert (kept.title, kept.system_prompt, kept.head_id) == ("Mine", None, "a")
         assert kept.message_count == 4
+
+    @pytest.mark.parametrize("count", [1, 2_500])
+    async def test_one_without_a_head_gets_it(self, store: Store, count: int) -> None:
+        headed, said = whole("c", count)
+        await store.put(ADA, replace(headed, head_id=None), said, [])
+        assert (await store.conversation(ADA, "c")).head_id is None
+        with pytest.raises(NotFoundError):
+            await store.put(ADA, replace(headed, head_id="nope"), said, [])
+        assert await store.put(ADA, headed, said, [])
+        assert (await store.conversation(ADA, "c")).head_id == said[-1].id
+        assert not await store.put(ADA, replace(headed, head_id=said[0].id), said, [])
+        assert (await store.conversation(ADA, "c")).head_id == said[-1].id
 
     async def test_an_id_of_another_conversation_keeps_nothing(self, store: Store) -> None:
         await store.put(ADA, HEADED, TREE, [TURN])
