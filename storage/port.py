@@ -277,9 +277,9 @@ class Store(Protocol):
 
         Messages come parent first. A new conversation is seen whole or not at all. One that is
         there keeps its title and system prompt, and its head where it has one; what is much is
-        added in steps that are each seen, and sound. Raises AlreadyExistsError for an id of
-        another conversation, and NotFoundError for a parent or head, or where the conversation
-        is deleted meanwhile.
+        added in steps that are each seen, and sound. Raises AlreadyExistsError for an id that
+        stands twice, or in another conversation, and NotFoundError for a parent that does not
+        stand before it, for a head, or where the conversation is deleted meanwhile.
         """
         ...
 

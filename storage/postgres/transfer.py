@@ -13,7 +13,7 @@ import asyncpg
 from storage import rows
 from storage.model import Conversation, Message, Status, Turn
 from storage.port import AlreadyExistsError, NotFoundError
-from storage.portions import steps
+from storage.portions import check_distinct, steps
 from storage.postgres import conversations, messages
 from storage.postgres.conversations import NAMED, NOBODY
 from storage.postgres.database import Database
@@ -129,6 +129,8 @@ class Imports:
         begun: Sequence[Turn],
     ) -> bool:
         """Keep what is not there yet of a conversation (see port.py)."""
+        check_distinct(said)
+        check_distinct(begun)
         line = self._lines.setdefault((owner, conversation.id), asyncio.Lock())
         async with line:
             try:

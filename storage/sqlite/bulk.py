@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from storage.model import Conversation, Message, Turn
 from storage.port import AlreadyExistsError
-from storage.portions import steps
+from storage.portions import check_distinct, steps
 from storage.sqlite import conversations, transfer
 from storage.sqlite.conversations import NOBODY, STEP_CHARACTERS, STEP_ROWS
 from storage.sqlite.transfer import Item
@@ -82,6 +82,8 @@ class Bulk:
         One that is new is hidden until its last step; if it fails or its caller is cancelled, it
         is purged.
         """
+        check_distinct(messages)
+        check_distinct(turns)
         line = self._lines.setdefault((owner, conversation.id), asyncio.Lock())
         async with line:
             try:

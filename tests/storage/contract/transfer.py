@@ -87,6 +87,33 @@ class Transfer:
         with pytest.raises(NotFoundError):
             await store.conversation(ADA, "c")
 
+    @pytest.mark.parametrize("apart", [1, 2_500])
+    async def test_an_id_that_stands_twice_keeps_nothing(self, store: Store, apart: int) -> None:
+        between = [message(f"m{number}") for number in range(apart)]
+        for said, begun in (
+            ([*TREE, *between, TREE[0]], []),
+            ([*TREE, *between], [TURN, TURN]),
+        ):
+            with pytest.raises(AlreadyExistsError, match="twice"):
+                await store.put(ADA, HEADED, said, begun)
+            with pytest.raises(NotFoundError):
+                await store.conversation(ADA, "c")
+
+    @pytest.mark.parametrize("there", [True, False])
+    async def test_a_parent_that_stands_behind_keeps_nothing(
+        self, store: Store, there: bool
+    ) -> None:
+        if there:
+            await store.put(ADA, HEADED, TREE, [])
+        own, behind = message("x", "x"), [message("y", "z"), message("z")]
+        for said in ([own], behind, [message("w"), own], [message("w"), *behind]):
+            with pytest.raises(NotFoundError):
+                await store.put(ADA, replace(HEADED, head_id=None), said, [])
+            kept = await store.every_message(ADA, "c", after=None, limit=9) if there else TREE
+            assert len(kept) == len(TREE)
+        with pytest.raises(NotFoundError):
+            await store.summarise(ADA, message("s", "s", stands_for=1))
+
     @pytest.mark.parametrize("limit", [1, 3, 7])
     async def test_all_branches_come_parent_first(self, store: Store, limit: int) -> None:
         await chain(store, ["z", "y"])
