@@ -65,6 +65,8 @@ class UnavailableError(StoreError):
 
 #: How long an idempotency key stands for its turn, in microseconds: a day.
 CLAIM_LIFETIME = 24 * 3600 * 1_000_000
+#: How many keys that have outlived theirs a new one takes away with it.
+FORGOTTEN_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import asyncpg
 from storage.model import Conversation, Message, Status, Turn
 from storage.port import (
     CLAIM_LIFETIME,
+    FORGOTTEN_AT_ONCE,
     BusyError,
     Claim,
     MovedError,
@@ -24,9 +25,6 @@ from storage.port import (
 )
 from storage.postgres import conversations, messages, terms, turns
 from storage.postgres.database import Database, LostError
-
-#: How many keys that have outlived theirs a new one takes away with it.
-FORGOTTEN_AT_ONCE = 20
 
 _HELD = """
 held AS MATERIALIZED (

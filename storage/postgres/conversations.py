@@ -18,7 +18,7 @@ from storage.postgres.database import Database
 NOBODY = "chr(26)"
 #: The key of the conversation that is named; known first, so that its messages are walked in order.
 NAMED = "(SELECT key FROM conversations WHERE owner = :owner AND id = :conversation)"
-#: How many messages and turns are deleted by one statement.
+#: How many messages and turns one statement of an import or a deletion is about.
 STEP_ROWS = 1_000
 #: An import of which no step was taken for so long, by the database's clock, was abandoned.
 ABANDONED = "interval '60 seconds'"

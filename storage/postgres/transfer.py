@@ -15,13 +15,12 @@ from storage.model import Conversation, Message, Status, Turn
 from storage.port import AlreadyExistsError, NotFoundError
 from storage.portions import check_distinct, steps
 from storage.postgres import conversations, messages
-from storage.postgres.conversations import NAMED, NOBODY
+from storage.postgres.conversations import NAMED, NOBODY, STEP_ROWS
 from storage.postgres.database import Database
 from storage.undoing import made_or_undone
 
 Item = TypeVar("Item", Message, Turn)
-#: What one statement of an import writes, in messages or turns and in characters.
-STEP_ROWS = 1_000
+#: What one statement of an import writes in characters.
 STEP_CHARACTERS = 1 << 20
 LOOKED_UP_AT_ONCE = 10_000
 

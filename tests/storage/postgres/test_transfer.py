@@ -10,14 +10,14 @@ import pytest
 
 from storage.model import Query
 from storage.port import AlreadyExistsError, NotFoundError
-from storage.postgres import conversations, transfer
+from storage.postgres import conversations
 from storage.postgres.address import Patience
 from storage.postgres.store import PostgresStore
 from tests.storage.nouns import ADA, BOB, conversation, line, message, whole
 
 pytestmark = pytest.mark.parametrize("store", ["postgres_url"], indirect=True)
 #: more than three steps
-MANY = 3 * transfer.STEP_ROWS + 10
+MANY = 3 * conversations.STEP_ROWS + 10
 
 
 async def execute(url: str, sql: str) -> Sequence[asyncpg.Record]:

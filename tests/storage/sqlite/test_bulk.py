@@ -16,12 +16,12 @@ import pytest
 from storage.model import Message, Query, Status, Turn
 from storage.port import (
     CLAIM_LIFETIME,
+    FORGOTTEN_AT_ONCE,
     AlreadyExistsError,
     NotFoundError,
     Piece,
     UnavailableError,
 )
-from storage.sqlite import turns as turns_of
 from storage.sqlite.conversations import STEP_CHARACTERS, STEP_ROWS
 from storage.sqlite.store import PIECES_AT_ONCE, SQLiteStore
 from tests.storage.nouns import (
@@ -443,7 +443,7 @@ async def test_many_answers_are_checkpointed_some_at_a_time(store: Stepping) -> 
 
 async def test_keys_that_outlived_their_day_go_a_few_at_a_time(store: Stepping) -> None:
     old = claim("old")
-    for number in range(3 * turns_of.FORGOTTEN_AT_ONCE):
+    for number in range(3 * FORGOTTEN_AT_ONCE):
         key = "old" if number == 0 else f"old{number}"
         await begin(store, str(number), into=f"c{number}", claim=claim(key))
     later = replace(old, now=old.now + 2 * CLAIM_LIFETIME)
@@ -451,14 +451,14 @@ async def test_keys_that_outlived_their_day_go_a_few_at_a_time(store: Stepping) 
         await begin(
             store, f"new{number}", into=f"n{number}", claim=replace(later, key=f"n{number}")
         )
-        left = 3 * turns_of.FORGOTTEN_AT_ONCE - number * turns_of.FORGOTTEN_AT_ONCE + number
+        left = 3 * FORGOTTEN_AT_ONCE - number * FORGOTTEN_AT_ONCE + number
         assert (await rows(store))["claims"] == left
 
 
 async def test_a_key_that_outlived_its_day_can_be_used_again(store: Stepping) -> None:
-    for number in range(3 * turns_of.FORGOTTEN_AT_ONCE):
+    for number in range(3 * FORGOTTEN_AT_ONCE):
         await begin(store, str(number), into=f"c{number}", claim=claim(f"key{number:03}"))
-    used = claim(f"key{3 * turns_of.FORGOTTEN_AT_ONCE - 1:03}", b"another")
+    used = claim(f"key{3 * FORGOTTEN_AT_ONCE - 1:03}", b"another")
     later = replace(used, now=used.now + 2 * CLAIM_LIFETIME)
     await begin(store, "again", into="again", claim=later)
     assert await store.claimed(ADA, later) == "turn_again"
