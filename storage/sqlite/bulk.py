@@ -31,8 +31,8 @@ class StepRun(Protocol):
 class Bulk:
     """Puts and purges whole conversations.
 
-    What is not whole yet, or not any more, belongs to nobody (`writes.NOBODY`); where the process
-    dies in between, the next start finds it and purges it.
+    What is not whole yet, or not any more, belongs to nobody (`conversations.NOBODY`); where
+    the process dies in between, the next start finds it and purges it.
     """
 
     def __init__(self, step: StepRun, read: StepRun) -> None:

@@ -1,4 +1,4 @@
-"""The transactions of turns: begun, checkpointed, ended; see `writes`."""
+"""The transactions of turns: begun, checkpointed, ended; plain functions of a connection."""
 
 from __future__ import annotations
 

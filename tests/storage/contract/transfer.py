@@ -1,4 +1,4 @@
-"""The part of the store's contract about whole conversations and search; see `contract.py`."""
+"""The part of the store's contract about whole conversations and search; see `test_contract.py`."""
 
 from __future__ import annotations
 
