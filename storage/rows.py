@@ -18,6 +18,7 @@ from storage.model import (
     Turn,
     Usage,
 )
+from storage.port import Claim, IdempotencyMismatchError
 
 CONVERSATION_FROM = """
     SELECT c.id, c.title, c.system_prompt, c.model, c.metadata, c.created_at, c.updated_at,
@@ -108,6 +109,21 @@ def turn(row: tuple[Any, ...]) -> Turn:
         ended_at=row[20],
         drift=row[21],
     )
+
+
+def claimed(row: tuple[Any, ...] | None, claim: Claim) -> str | None:
+    """Return the id of the turn that a key stands for, of a row of its fingerprint and that id.
+
+    Raises IdempotencyMismatchError where it was used for another request.
+    """
+    if row is None:
+        return None
+    fingerprint, turn_id = row
+    if fingerprint != claim.fingerprint:
+        raise IdempotencyMismatchError(
+            "This idempotency key was used for another request.", "idempotency-key"
+        )
+    return str(turn_id)
 
 
 def _sent(row: tuple[Any, ...]) -> ContextUse:

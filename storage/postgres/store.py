@@ -99,8 +99,7 @@ class PostgresStore:
         return await conversations.update(self._db, owner, conversation_id, changes, now)
 
     async def delete(self, owner: str, conversation_id: str) -> None:
-        key = await conversations.hide(self._db, owner, conversation_id)
-        await self._db.finish(conversations.purge(self._db, key))
+        await self._db.finish(conversations.delete(self._db, owner, conversation_id))
 
     async def every_message(
         self, owner: str, conversation_id: str, *, after: str | None, limit: int

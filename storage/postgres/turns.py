@@ -14,7 +14,6 @@ from storage.model import ContextUse, Failure, Status, Turn
 from storage.port import (
     CLAIM_LIFETIME,
     Claim,
-    IdempotencyMismatchError,
     NotFoundError,
     Outcome,
     Piece,
@@ -309,11 +308,4 @@ async def claimed(db: Database, owner: str, claim: Claim) -> str | None:
         claim=claim.key,
         outlived=claim.now - CLAIM_LIFETIME,
     )
-    if found is None:
-        return None
-    fingerprint, turn_id = found
-    if fingerprint != claim.fingerprint:
-        raise IdempotencyMismatchError(
-            "This idempotency key was used for another request.", "idempotency-key"
-        )
-    return str(turn_id)
+    return rows.claimed(found, claim)

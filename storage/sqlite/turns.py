@@ -1,4 +1,4 @@
-"""The transactions of turns: begun, checkpointed, ended; see `writes`."""
+"""The transactions of turns: begun, checkpointed, ended; plain functions of a connection."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from storage import rows
 from storage.model import ContextUse, Conversation, Message, Role, Status, Turn
 from storage.port import (
     CLAIM_LIFETIME,
+    FORGOTTEN_AT_ONCE,
     BusyError,
     Claim,
-    IdempotencyMismatchError,
     MovedError,
     NotFoundError,
     Outcome,
@@ -29,8 +29,6 @@ TURN = rows.turn_selection(
     FROM (SELECT text FROM checkpoints WHERE turn = t.key ORDER BY position)
     """
 )
-#: How many keys that have outlived theirs a new one takes away with it.
-FORGOTTEN_AT_ONCE = 20
 
 
 def turn_key(connection: sqlite3.Connection, owner: str, turn_id: str) -> int:
@@ -87,14 +85,7 @@ def claimed(connection: sqlite3.Connection, owner: str, claim: Claim) -> str | N
         """,
         (owner, claim.key, claim.now - CLAIM_LIFETIME),
     ).fetchone()
-    if row is None:
-        return None
-    fingerprint, turn_id = row
-    if fingerprint != claim.fingerprint:
-        raise IdempotencyMismatchError(
-            "This idempotency key was used for another request.", "idempotency-key"
-        )
-    return str(turn_id)
+    return rows.claimed(row, claim)
 
 
 def begin(

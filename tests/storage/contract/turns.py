@@ -1,4 +1,4 @@
-"""The part of the store's contract about turns and claims; see `contract.py`."""
+"""The part of the store's contract about turns and claims; see `test_contract.py`."""
 
 from __future__ import annotations
 
