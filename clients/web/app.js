@@ -1,7 +1,7 @@
 // The browser client: one conversation, live, whoever asks in it.
 
 import { Bin } from "./actions.js";
-import { addressed, go, placeOf, readdress } from "./address.js";
+import { addressed, follow, go, placeOf, readdress } from "./address.js";
 import { endOf, forget, remember } from "./branches.js";
 import { Composer } from "./composer.js";
 import { meter } from "./context.js";
@@ -301,10 +301,7 @@ function listen() {
     go(placeOf(null));
     composer.focus();
   });
-  $("conversations").addEventListener("click", (event) => {
-    const link = event.target.closest("a");
-    if (link?.hash === location.hash) go(link.hash);
-  });
+  $("conversations").addEventListener("click", follow);
   $("more").addEventListener("click", () => attempt(sidebar.readMore()));
   $("earlier").addEventListener("click", () => attempt(earlier()));
   addEventListener("keydown", escaped);

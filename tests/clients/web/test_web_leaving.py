@@ -16,9 +16,15 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 #: How many messages a long conversation has: three pages.
 MANY = 230
-#: Follows a link and sends what is written, before the browser tells of the link.
-FOLLOW_AND_SEND = """() => {
-    [...document.querySelectorAll("#conversations a")].find((a) => a.text === "Apples?").click();
+#: Goes elsewhere and sends what is written, before the browser tells of the other address.
+GO_AND_SEND = """() => {
+    location.hash = "apples";
+    document.querySelector("#composer").requestSubmit();
+}"""
+#: Begins a conversation, faster than the browser tells of it.
+BEGIN_AND_SEND = """() => {
+    document.querySelector("#new").click();
+    document.querySelector("#prompt").value = "Lemons?";
     document.querySelector("#composer").requestSubmit();
 }"""
 
@@ -182,7 +188,7 @@ async def test_a_refusal_is_told_where_the_conversation_was_left(
     await expect(field).to_have_value("Apples\x00?")
 
 
-async def test_who_follows_a_link_arrives_though_a_question_is_sent_at_that_moment(
+async def test_who_goes_elsewhere_arrives_though_a_question_is_sent_at_that_moment(
     tabs: Tabs, served: Served, upstream: Puppet
 ) -> None:
     for name, answer in (("apples", "Red"), ("pears", "Green")):
@@ -191,8 +197,22 @@ async def test_who_follows_a_link_arrives_though_a_question_is_sent_at_that_mome
     await expect(tab.answers).to_have_text("Green")
     upstream.answer("Very green")
     await tab.page.fill("#prompt", "Really?")
-    await tab.page.evaluate(FOLLOW_AND_SEND)
+    await tab.page.evaluate(GO_AND_SEND)
     await expect(tab.answers).to_have_text("Red")
     await expect(tab.page).to_have_url(f"{served.http}/#apples")
     await tab.page.get_by_role("link", name="Pears?").click()
     await expect(tab.answers).to_have_text(["Green", "Very green"])
+
+
+async def test_what_is_asked_at_once_in_a_new_conversation_is_asked_there(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    await talked(served, upstream, "apples", "Red")
+    tab = await tabs.open(f"{served.http}/#apples")
+    await expect(tab.answers).to_have_text("Red")
+    upstream.answer("Yellow")
+    await tab.page.evaluate(BEGIN_AND_SEND)
+    await expect(tab.answers).to_have_text("Yellow")
+    await expect(tab.page.locator("#conversations a")).to_have_text(["Lemons?", "Apples?"])
+    await tab.page.go_back()
+    await expect(tab.answers).to_have_text("Red")
