@@ -57,8 +57,9 @@ const watcher = new Watcher(thread, line, {
 });
 let shown = view(null);
 
-// What is shown: the conversation, whether its messages were read, the request that brings its
-// events and their end so far, the last turn and cursor seen, and the turn that runs.
+// What is shown: the conversation, whether its messages were read (`loaded` is when they are), the
+// request that brings its events (the next waits for `events`), the last turn and cursor seen, and
+// the turn that runs.
 // Where another branch than the one that goes on is looked at, `leaf` is a message of it, and
 // turns of other branches are `away`.
 // Each view is an object of its own: what was read for one is not shown in the next.
