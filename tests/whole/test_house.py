@@ -87,6 +87,21 @@ def test_helpers_stand_in_modules_of_their_own() -> None:
     assert importing == []
 
 
+def test_files_and_folders_stay_small() -> None:
+    """As CONTRIBUTING.md says, with what it names as longer."""
+    source = [ROOT / top for top in ("server", "storage", "clients", "tools", "bench")]
+    long = {
+        str(path.relative_to(ROOT))
+        for top in source
+        for path in top.rglob("*")
+        if path.suffix in (".py", ".js", ".css", ".sql", ".sh")
+        and len(path.read_text().splitlines()) > 400
+    }
+    assert long == {"clients/websocket_client.py", "clients/web/style.css"}
+    folders = [folder for top in source[:2] for folder in (top, *top.rglob("*/"))]
+    assert [one for one in folders if len(list(one.glob("*.py"))) > 20] == []
+
+
 def test_programs_without_an_ending_are_checked_too() -> None:
     """ruff and mypy find Python by its ending; what has none must be named to both."""
     words = (ROOT / "bin" / "test").read_text().split()
