@@ -153,6 +153,12 @@ answer() {
 
 # The key goes by a file descriptor: what is on a command line, everybody on the machine can read.
 config=
+case ${TRIALOGUE_API_KEY-} in
+    *[[:cntrl:]]*) # curl would complain of what stands behind, and repeat it
+        say 'no key has a line break: look at TRIALOGUE_API_KEY'
+        exit 2
+        ;;
+esac
 if [ -n "${TRIALOGUE_API_KEY-}" ]; then
     key=$(printf '%s' "$TRIALOGUE_API_KEY" | sed 's/[\\"]/\\&/g')
     config="header = \"Authorization: Bearer $key\""

@@ -213,9 +213,12 @@ def say(line: str) -> None:
 
 
 def open_channel(url: str, ca: str | None) -> grpc.Channel:
-    """Open a channel to HOST:PORT, with TLS for https://."""
+    """Open a channel to HOST:PORT, with TLS for https://. Raises OSError."""
     scheme, _, rest = url.rpartition("://")
-    target = urlsplit(f"//{rest}").netloc
+    try:
+        target = urlsplit(f"//{rest}").netloc
+    except ValueError:
+        raise OSError(f"{url} must be HOST:PORT, or https://HOST:PORT") from None
     if scheme != "https" and ca is None:
         return grpc.insecure_channel(target, options=OPTIONS)
     roots = Path(ca).read_bytes() if ca else None
@@ -295,6 +298,13 @@ def usual_address() -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def api_key(given: str) -> str:
+    """Return a key that can be one. The library would repeat one that cannot be, in an error."""
+    if not (given.isascii() and given.isprintable()):
+        raise argparse.ArgumentTypeError("no key has a line break, or letters beyond ASCII")
+    return given
+
+
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(
         prog="grpc_client.py",
@@ -307,7 +317,8 @@ def parser() -> argparse.ArgumentParser:
     add("--url", default=usual_address(), help=f"HOST:PORT, or https://HOST:PORT ({told})")
     add("--ca", metavar="FILE", help="certificates to trust (PEM), for TLS with one of your own")
     add("--conversation-id", metavar="ID", help="the conversation to go on with (a new one)")
-    add("--api-key", default=os.environ.get("TRIALOGUE_API_KEY"), help="(TRIALOGUE_API_KEY)")
+    key = os.environ.get("TRIALOGUE_API_KEY")
+    add("--api-key", type=api_key, default=key, help="(TRIALOGUE_API_KEY)")
     add("--model", help="who answers (the server's choice)")
     add("--system-prompt", metavar="TEXT", help="for a new conversation")
     add("-p", "--prompt", metavar="TEXT", help="ask this, print the answer, and leave")

@@ -119,15 +119,22 @@ def open_page(line: Connection, chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
 def _one(arguments: argparse.ArgumentParser) -> None:
-    told = "which (the one that was changed last)"
+    told = "the conversation (of the 100 newest, the one that was changed last)"
     arguments.add_argument("conversation_id", nargs="?", metavar="ID", help=told)
 
 
 def _list(arguments: argparse.ArgumentParser) -> None:
     add = arguments.add_argument
     add("words", nargs="*", metavar="WORD", help="only those in whose titles they are")
-    add("-n", "--limit", type=int, default=20, metavar="N", help="at most so many (20)")
+    add("-n", "--limit", type=_count, default=20, metavar="N", help="at most so many (20)")
     add("--json", action="store_true", help="one JSON object a line")
 
 
@@ -140,12 +147,20 @@ def _rm(arguments: argparse.ArgumentParser) -> None:
     arguments.add_argument("conversation_ids", nargs="+", metavar="ID")
 
 
+def _open(arguments: argparse.ArgumentParser) -> None:
+    _one(arguments)
+    arguments.epilog = (
+        "The page is on the host of --url, at the port TRIALOGUE_HTTP_PORT (8000). A browser is "
+        "started in a terminal that has a screen."
+    )
+
+
 Use = Callable[[Connection, argparse.Namespace], int]
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Use]] = {
     "list": ("list conversations, newest first", _list, print_list),
     "show": ("print the messages of a conversation", _show, print_messages),
     "rm": ("delete conversations, for good", _rm, delete),
-    "open": ("print where the page shows a conversation, and open it", _one, open_page),
+    "open": ("print where the page shows a conversation, and open it", _open, open_page),
 }
 
 

@@ -42,6 +42,8 @@ CONNECT_SECONDS, LOOK_SECONDS = 10.0, 0.2
 NOT_ALLOWED, TOO_LARGE = 1008, 1009
 #: Refusals of a server that stops, or stumbles: coming back helps.
 LOST = ("draining", "storage_unavailable")
+#: What a key may hold, since it goes into a header.
+KEY = re.compile(r"[ -~\x80-\xff]*")
 #: A line that is a command, and not a question: `/etc/hosts` is none.
 COMMAND = re.compile(r"/\w[\w-]*|/\?")
 LEAVE = ("exit", "quit", "/exit", "/quit")
@@ -138,10 +140,6 @@ class Connection:
         except ConnectionClosed as closed:
             self.close()
             raise _why(closed) from closed
-        except InvalidURI:
-            raise ServerRefusedError(
-                "url", f"{self._url} must be ws://HOST:PORT/ or wss://."
-            ) from None
         except InvalidHandshake as error:
             if self._answered:
                 raise LostError(str(error)) from error
@@ -158,16 +156,21 @@ class Connection:
             raise ServerRefusedError("invalid_api_key", "This server needs an API key.")
 
     def _dial(self) -> AbstractContextManager[ClientConnection]:
-        near = urlsplit(self._url).hostname in ("localhost", "127.0.0.1", "::1")
-        return connect(
-            self._url,
-            ssl=self._tls,
-            additional_headers=self._headers,
-            open_timeout=CONNECT_SECONDS,
-            close_timeout=1,
-            max_size=None,
-            proxy=None if near else True,
-        )
+        try:
+            near = urlsplit(self._url).hostname in ("localhost", "127.0.0.1", "::1")
+            return connect(
+                self._url,
+                ssl=self._tls,
+                additional_headers=self._headers,
+                open_timeout=CONNECT_SECONDS,
+                close_timeout=1,
+                max_size=None,
+                proxy=None if near else True,
+            )
+        except (InvalidURI, ValueError):  # a port too large, a name too long, half a bracket
+            raise ServerRefusedError(
+                "url", f"{self._url} must be ws://HOST:PORT/ or wss://."
+            ) from None
 
     def _unreachable(self, error: OSError) -> Exception:
         if self._answered:
@@ -464,7 +467,14 @@ def add_server(arguments: argparse.ArgumentParser) -> None:
     add("--url", default=usual_url(), help=f"ws:// or wss://HOST:PORT/ ({told})")
     add("--ca", metavar="FILE", help="certificates to trust (PEM), for TLS with one of your own")
     key = os.environ.get("TRIALOGUE_API_KEY")
-    add("--api-key", metavar="KEY", default=key, help="(TRIALOGUE_API_KEY)")
+    add("--api-key", metavar="KEY", type=api_key, default=key, help="(TRIALOGUE_API_KEY)")
+
+
+def api_key(given: str) -> str:
+    """Return a key that can be one. The libraries would repeat one that cannot be, in an error."""
+    if not KEY.fullmatch(given):
+        raise argparse.ArgumentTypeError("no key has a line break, or letters such as these")
+    return given
 
 
 def connected(chosen: argparse.Namespace, use: Callable[[Connection], int]) -> int:

@@ -66,6 +66,8 @@ class UnavailableError(StoreError):
 
 #: How long an idempotency key stands for its turn, in microseconds: a day.
 CLAIM_LIFETIME = 24 * 3600 * 1_000_000
+#: How many keys that have outlived theirs a new one takes away with it.
+FORGOTTEN_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ class Store(Protocol):
         """Delete a conversation and all that hangs on it. Raises BusyError while a turn runs.
 
         It is gone at once and for good; what hung on a large one is gone when this returns, or
-        some time after where the caller is cancelled or the process dies.
+        some time after where the caller is cancelled, the database goes away or the process dies.
         """
         ...
 
@@ -181,7 +183,9 @@ class Store(Protocol):
     async def siblings(
         self, owner: str, conversation_id: str, parent_ids: Sequence[str | None]
     ) -> Mapping[str | None, Sequence[str]]:
-        """Return the ids of the children of each of these messages, oldest first."""
+        """Return the ids of the children of each of these messages, oldest first; None is above the
+        roots. A message that is not there has none.
+        """
         ...
 
     async def claimed(self, owner: str, claim: Claim) -> str | None:
@@ -236,6 +240,10 @@ class Store(Protocol):
 
     async def turn(self, owner: str, turn_id: str) -> Turn: ...
 
+    async def failed(self, owner: str, turn_ids: Collection[str]) -> Collection[str]:
+        """Return those of these turns that failed; one that is not there did not."""
+        ...
+
     async def next_turn(self, owner: str, conversation_id: str, after: str | None) -> Turn | None:
         """Return the turn begun next after the turn `after` (None: the first) in a conversation.
 
@@ -286,9 +294,10 @@ class Store(Protocol):
         """Keep what is not there yet of a conversation; return whether anything was kept.
 
         Messages come parent first. A new conversation is seen whole or not at all. One that is
-        there keeps its title, system prompt and head; what is much is added in steps that are
-        each seen, and sound. Raises AlreadyExistsError for an id of another conversation, and
-        NotFoundError for a parent, or where the conversation is deleted meanwhile.
+        there keeps its title and system prompt, and its head where it has one; what is much is
+        added in steps that are each seen, and sound. Raises AlreadyExistsError for an id that
+        stands twice, or in another conversation, and NotFoundError for a parent that does not
+        stand before it, for a head, or where the conversation is deleted meanwhile.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What is much, cut into what one transaction writes of it."""
+"""What is much, looked through once and cut into what one transaction writes of it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,30 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from storage.model import Message, Turn
-from storage.port import Piece
+from storage.port import AlreadyExistsError, Piece
 
 Sized = TypeVar("Sized", Message, Turn, Piece)
+
+
+def steps(
+    messages: Sequence[Message], turns: Sequence[Turn], rows: int, most: int
+) -> Sequence[tuple[Sequence[Message], Sequence[Turn]]]:
+    """Return what each step of an import writes, one at least; turns come with or after the last
+    of the messages.
+    """
+    said, begun = list(portions(messages, rows, most)), list(portions(turns, rows, most))
+    if len(said) <= 1 and len(begun) <= 1:
+        return [(messages, turns)]
+    return [*((part, ()) for part in said), *(((), part) for part in begun)]
+
+
+def check_distinct(items: Sequence[Message] | Sequence[Turn]) -> None:
+    """Raise AlreadyExistsError for an id that stands twice in an import."""
+    seen: set[str] = set()
+    for one in items:
+        if one.id in seen:
+            raise AlreadyExistsError(f"{one.id!r} stands twice in what is to be kept.")
+        seen.add(one.id)
 
 
 def portions(items: Sequence[Sized], rows: int, most: int) -> Iterator[Sequence[Sized]]:

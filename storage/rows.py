@@ -19,6 +19,7 @@ from storage.model import (
     Usage,
 )
 from storage.parts import content_of, marks_of
+from storage.port import Claim, IdempotencyMismatchError
 
 CONVERSATION_FROM = """
     SELECT c.id, c.title, c.system_prompt, c.model, c.metadata, c.created_at, c.updated_at,
@@ -122,6 +123,21 @@ def _said(content: str, is_parts: int | bool | None, marks: str | None) -> Conte
     if is_parts:
         return json.loads(content)  # type: ignore[no-any-return]
     return content_of(content, marks_of(marks))
+
+
+def claimed(row: tuple[Any, ...] | None, claim: Claim) -> str | None:
+    """Return the id of the turn that a key stands for, of a row of its fingerprint and that id.
+
+    Raises IdempotencyMismatchError where it was used for another request.
+    """
+    if row is None:
+        return None
+    fingerprint, turn_id = row
+    if fingerprint != claim.fingerprint:
+        raise IdempotencyMismatchError(
+            "This idempotency key was used for another request.", "idempotency-key"
+        )
+    return str(turn_id)
 
 
 def _sent(row: tuple[Any, ...]) -> ContextUse:

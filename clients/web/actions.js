@@ -41,10 +41,12 @@ export class Bin {
   #bar;
   #pending = null;
 
-  // `hide(id, hidden)` takes a conversation out of sight, `back(id)` opens it again.
-  constructor(bar, { hide, back, trouble }) {
+  // `hide(id, hidden)` takes a conversation out of sight, `back(id)` opens it again, and `gone(id)`
+  // is called when it is deleted.
+  constructor(bar, { hide, gone, back, trouble }) {
     this.#bar = bar;
     this.hide = hide;
+    this.gone = gone;
     this.back = back;
     this.trouble = trouble;
     addEventListener("pagehide", () => this.#empty());
@@ -56,25 +58,27 @@ export class Bin {
     const told = element("span");
     told.dir = "auto";
     told.textContent = `Deleted “${title}”`;
-    this.#bar.replaceChildren(told, button("Undo", () => this.#undo()));
+    this.#bar.replaceChildren(told, button("Undo", () => this.back(id)));
     this.#bar.hidden = false;
     this.#pending = { id, timer: setTimeout(() => this.#empty(), TIME_TO_UNDO) };
   }
 
-  #undo() {
-    const { id } = this.#take();
+  // What is opened again, by whatever way, is not deleted.
+  spare(id) {
+    if (this.#pending?.id !== id) return;
+    this.#take();
     this.hide(id, false);
-    this.back(id);
   }
 
   // A page that is closed still says it: `keepalive` lets the request outlive the page.
   #empty() {
     if (!this.#pending) return;
     const { id } = this.#take();
-    send("DELETE", pathOf(id), null, { keepalive: true }).catch((error) => {
+    const kept = (error) => {
       this.hide(id, false);
       this.trouble(error);
-    });
+    };
+    send("DELETE", pathOf(id), null, { keepalive: true }).then(() => this.gone(id), kept);
   }
 
   #take() {

@@ -1,7 +1,7 @@
 // The browser client: one conversation, live, whoever asks in it.
 
 import { Bin } from "./actions.js";
-import { addressed, placeOf } from "./address.js";
+import { addressed, follow, go, placeOf, readdress } from "./address.js";
 import { endOf, forget, remember } from "./branches.js";
 import { Composer } from "./composer.js";
 import { meter } from "./context.js";
@@ -11,14 +11,16 @@ import * as drawer from "./drawer.js";
 import { random } from "./ids.js";
 import { Line } from "./line.js";
 import { contentOf, sibling } from "./message.js";
-import { announce, trouble } from "./notices.js";
+import { announce, attempt, trouble } from "./notices.js";
+import { Outbox } from "./outbox.js";
+import { persist } from "./persist.js";
 import { askForKey, get, key } from "./server.js";
 import { Sidebar } from "./sidebar.js";
 import { words } from "./text.js";
 import { Thread } from "./thread.js";
+import { Watcher } from "./watcher.js";
 
 const $ = (id) => document.getElementById(id);
-const LOOK_AGAIN = 3000;
 
 const does = {
   previous: (item) => attempt(turnTo(sibling(item, -1), "previous")),
@@ -38,19 +40,33 @@ const sidebar = new Sidebar($("conversations"), $("more"), {
 });
 const bin = new Bin($("bin"), {
   hide: (id, hidden) => sidebar.hide(id, hidden),
-  back: (id) => (location.hash = encodeURIComponent(id)),
+  gone: (id) => attempt(sidebar.drop(id)),
+  back: (id) => go(placeOf(id)),
   trouble: (error) => trouble(error.message),
 });
-// Questions whose turn has not begun, by their request_id.
-const waiting = new Map();
-let line;
-// What is shown: the conversation, a number that changes with it, the request that brings its
-// events, the last turn and cursor seen, and the turn that runs.
+const line = new Line(key, { up, down, refused, frame: hear });
+const outbox = new Outbox(line);
+const watcher = new Watcher(thread, line, {
+  get shown() {
+    return shown;
+  },
+  messages: (query) => messages(shown.id, query),
+  laid,
+  runs,
+  ended,
+});
+let shown = view(null);
+
+// What is shown: the conversation, whether its messages were read (`loaded` is when they are), the
+// request that brings its events (the next waits for `events`), the last turn and cursor seen, and
+// the turn that runs.
 // Where another branch than the one that goes on is looked at, `leaf` is a message of it, and
 // turns of other branches are `away`.
-const NOTHING = { id: null, watch: null, seen: null, running: null, news: false, leaf: null };
-let shown = { ...NOTHING, view: 0, away: new Set() };
-let events = Promise.resolve();
+// Each view is an object of its own: what was read for one is not shown in the next.
+function view(id, leaf = null) {
+  const reading = { isRead: false, loaded: null, watch: null, events: Promise.resolve() };
+  return { id, leaf, ...reading, seen: null, running: null, news: false, away: new Set() };
+}
 
 // What is shown of the conversation's name.
 function entitle(title) {
@@ -65,36 +81,47 @@ function entitle(title) {
 async function show({ id, message }) {
   if (shown.id && id !== shown.id) line.send({ type: "unwatch", conversation_id: shown.id });
   if (shown.id === id) remember(thread.ids);
-  else {
-    composer.clear();
-    forget();
-  }
-  shown = { ...NOTHING, id, view: shown.view + 1, leaf: message, away: new Set() };
-  const { view } = shown;
+  else forget();
+  composer.turnTo(id);
+  bin.spare(id);
+  const mine = view(id, message);
+  shown = mine;
   thread.clear();
-  busy(null);
+  $("earlier").hidden = true;
+  runs(null);
   trouble(null);
   meter($("context"), null);
   drawer.open(false);
   sidebar.mark();
-  const leaf = message && (await endOf(id, message));
-  const page = id ? await messages(leaf ? `&leaf=${encodeURIComponent(leaf)}` : "") : null;
-  if (view !== shown.view) return;
+  mine.loaded = load(mine);
+  await mine.loaded;
+  if (message) await pointAt(message);
+}
+
+// Reads the messages of what is shown, and watches it from there.
+async function load(mine) {
+  const { id, leaf } = mine;
+  const page = id ? await persist(() => branch(id, leaf), () => mine === shown) : null;
+  if (mine !== shown) return;
   if (page) {
     thread.show(page.data);
-    if (!message) shown.seen = lastTurn(page.data);
+    if (!leaf) mine.seen = lastTurn(page.data) ?? mine.seen;
   }
-  $("earlier").hidden = !page?.has_more;
-  $("empty").hidden = !thread.isEmpty;
-  watch();
-  if (message) await pointAt(message);
+  mine.isRead = true;
+  laid(Boolean(page?.has_more));
+  watcher.watch();
+}
+
+async function branch(id, message) {
+  const leaf = message && (await endOf(id, message));
+  return messages(id, leaf ? `&leaf=${encodeURIComponent(leaf)}` : "");
 }
 
 // Reads back until a message is there.
 async function pointAt(message) {
-  const { view } = shown;
-  while (view === shown.view && !thread.has(message) && !$("earlier").hidden) await earlier();
-  if (view === shown.view) thread.point(message);
+  const mine = shown;
+  while (mine === shown && !thread.has(message) && !$("earlier").hidden) await earlier();
+  if (mine === shown) thread.point(message);
 }
 
 async function turnTo(message, by) {
@@ -104,15 +131,15 @@ async function turnTo(message, by) {
 }
 
 async function recall(turnId) {
-  const { view } = shown;
+  const mine = shown;
   const turn = await get(`/turns/${encodeURIComponent(turnId)}`);
-  if (!turn || view !== shown.view) return;
+  if (!turn || mine !== shown) return;
   thread.recall(turn);
   if (turn.answer_id === thread.last) meter($("context"), turn);
 }
 
-function messages(query) {
-  return get(`/conversations/${encodeURIComponent(shown.id)}/messages?limit=100${query}`);
+function messages(id, query) {
+  return get(`/conversations/${encodeURIComponent(id)}/messages?limit=100${query}`);
 }
 
 // What a watcher has seen that has read these messages: the last turn is read once more, so that
@@ -123,193 +150,118 @@ function lastTurn(read) {
 }
 
 async function earlier() {
-  const page = await messages(`&before=${encodeURIComponent(thread.first)}`);
-  thread.prepend(page.data);
-  $("earlier").hidden = !page.has_more;
-}
-
-// Watching
-
-function watch() {
-  if (!shown.id) return;
-  shown.watch = `watch-${random()}`;
-  const frame = { type: "watch", request_id: shown.watch, conversation_id: shown.id };
-  const { seen } = shown;
-  line.send(seen ? { ...frame, after: `${seen.turn}:${seen.cursor}` } : frame);
-}
-
-// Goes on after the connection was lost: first to the end of the turn that was being read.
-function resume() {
-  if (!shown.running) {
-    watch();
-    return;
-  }
-  shown.watch = `follow-${random()}`;
-  const after = shown.seen.cursor;
-  line.send({ type: "follow", request_id: shown.watch, turn_id: shown.running, after });
-}
-
-function hear(frame) {
-  if (frame.request_id && frame.request_id === shown.watch) {
-    if (frame.type === "error") cannotWatch(frame.error);
-    else inOrder(frame);
-  } else if (waiting.has(frame.request_id)) {
-    hearOfQuestion(frame);
-  } else if (frame.type === "error") {
-    trouble(frame.error.message);
-  }
-}
-
-function cannotWatch(error) {
-  const { view } = shown;
-  shown.watch = null;
-  if (error.code !== "not_found") trouble(error.message);
-  // It is not there yet: somebody may begin it.
-  else setTimeout(() => view === shown.view && !shown.watch && watch(), LOOK_AGAIN);
-}
-
-// One event after the other, though some have to wait for a question to be fetched.
-function inOrder(frame) {
-  const { view } = shown;
-  events = attempt(events.then(() => (view === shown.view ? follow(frame) : null)));
-}
-
-async function follow(event) {
-  const { view } = shown;
-  if (isAway(event)) return;
-  if (event.type === "turn.started") {
-    await attempt(showQuestion(event.turn)); // without it the answer is worth reading too
-    if (view !== shown.view) return;
-    shown.news = !thread.isAnswered(event.turn_id);
-    thread.write(event.turn, event.cursor);
-    busy(event.turn_id);
-  } else if (event.type === "turn.delta") {
-    thread.add(event.turn_id, event.text);
-  } else {
-    end(event.turn);
-  }
-  shown.seen = { turn: event.turn_id, cursor: event.cursor };
-  if (event.type === "turn.ended" && shown.watch.startsWith("follow")) watch();
-}
-
-// Whether a turn is of another branch than the one that was turned to.
-function isAway({ type, turn, turn_id }) {
-  const begins = type === "turn.started" && shown.leaf;
-  if (begins && ![turn.question_id, turn.parent_id].includes(thread.last)) {
-    shown.away.add(turn_id);
-    forget(); // it makes a branch longer that was read before
-  }
-  return shown.away.has(turn_id);
-}
-
-function end(turn) {
-  thread.end(turn);
-  meter($("context"), turn);
-  busy(null);
-  if (!shown.news) return;
-  announce(turn);
-  attempt(place(turn));
-  attempt(sidebar.read());
-}
-
-// Learns what siblings the messages of a turn have.
-async function place(turn) {
-  const { view } = shown;
-  const leaf = encodeURIComponent(turn.answer_id ?? turn.question_id);
-  const page = await messages(`&leaf=${leaf}&limit=2`);
-  if (page && view === shown.view) thread.know(page.data);
-}
-
-async function showQuestion(turn) {
-  $("empty").hidden = true;
-  if (!thread.has(turn.question_id)) {
-    const page = await messages(`&leaf=${encodeURIComponent(turn.question_id)}`);
-    if (page && !thread.has(turn.question_id)) {
-      if (thread.last === turn.parent_id) thread.append(page.data.at(-1));
-      else {
-        thread.show(page.data);
-        $("earlier").hidden = !page.has_more;
-      }
-    }
-  }
-  thread.turnOff(turn.question_id, turn.id);
+  const { first } = thread;
+  const page = await messages(shown.id, `&before=${encodeURIComponent(first)}`);
+  if (first !== thread.first) return; // something else is shown, or another click was quicker
+  thread.prepend(page?.data ?? []);
+  laid(Boolean(page?.has_more));
 }
 
 // Asking
 
+async function send(content, parent) {
+  const mine = shown;
+  if (mine.leaf) await attempt(mine.loaded); // before, nobody knows what is asked under
+  if (mine === shown) ask(content, parent);
+  else composer.giveBack(mine.id, content, parent);
+}
+
 function ask(content, parent) {
-  if (!shown.id) name(`chat-${random()}`);
-  $("empty").hidden = true;
   trouble(null);
-  const request_id = random();
+  const under = parent ?? (shown.leaf && thread.last);
+  if (parent) remember(thread.ids);
+  const refused = goOn();
+  const mine = shown;
+  const item = thread.wait(content);
+  laid();
   const frame = {
     type: "ask",
-    request_id,
-    conversation_id: shown.id,
+    conversation_id: mine.id,
     [typeof content === "string" ? "prompt" : "content"]: content,
-    idempotency_key: request_id, // sent again after a lost connection, it is the same turn
+    idempotency_key: random(), // sent again after a lost connection, it is the same turn
+    ...(under && { parent_id: under }),
   };
-  const under = parent ?? (shown.leaf && thread.last);
-  if (under) frame.parent_id = under;
-  if (parent) remember(thread.ids);
-  goOn();
-  waiting.set(request_id, { frame, content, item: thread.wait(content), view: shown.view });
-  line.send(frame);
-}
-
-// The branch shown is the one that goes on, now that something is asked in it.
-function goOn() {
-  shown.leaf = null;
-  history.replaceState(null, "", placeOf(shown.id));
-}
-
-// Gives a new conversation its id, which is in the address from now on.
-function name(id) {
-  shown.id = id;
-  history.replaceState(null, "", placeOf(shown.id));
-  sidebar.mark();
-}
-
-function hearOfQuestion(frame) {
-  const { content, item, view } = waiting.get(frame.request_id);
-  waiting.delete(frame.request_id);
-  if (view !== shown.view) return;
-  if (frame.type === "error") {
-    item.remove();
-    trouble(frame.error.message);
-    composer.giveBack(content);
-    return;
-  }
-  thread.begin(item, frame.turn);
-  attempt(sidebar.read());
-  if (!shown.watch) {
-    shown.seen = { turn: frame.turn_id, cursor: 0 };
-    watch();
-  }
+  outbox.put(frame, (told) => {
+    if (told.type === "error") {
+      item.remove();
+      composer.giveBack(mine.id, content, parent);
+      refused(told.error, words(content));
+      return;
+    }
+    attempt(sidebar.read());
+    if (mine !== shown) return;
+    thread.begin(item, told.turn);
+    watcher.beginWith(told.turn_id);
+  });
 }
 
 function again(item) {
   remember(thread.ids);
-  goOn();
-  const frame = { type: "regenerate", request_id: random(), conversation_id: shown.id };
-  line.send({ ...frame, message_id: item.dataset.parent });
+  const refused = goOn();
+  const frame = { type: "regenerate", conversation_id: shown.id };
+  outbox.put({ ...frame, message_id: item.dataset.parent }, (told) => {
+    if (told.type === "error") refused(told.error);
+  });
+}
+
+// The branch shown is the one that goes on, now that something is asked in it; a new conversation
+// has an id from now on. Returns what to do where it is refused.
+function goOn() {
+  const { id, leaf } = shown;
+  const mine = shown;
+  mine.id ??= `chat-${random()}`;
+  mine.leaf = null;
+  readdress(placeOf(id, leaf), placeOf(mine.id));
+  composer.name(mine.id);
+  if (!id) sidebar.mark();
+  return (error, asked) => attempt(takeBack(mine, leaf, error, asked));
+}
+
+// Tells a refusal, wherever people are by now, and shows the branch again that was looked at.
+async function takeBack(mine, leaf, error, asked) {
+  if (mine !== shown) {
+    trouble(asked ? `“${asked}” was not asked: ${error.message}` : error.message);
+    return;
+  }
+  if (leaf) {
+    readdress(placeOf(mine.id), placeOf(mine.id, leaf));
+    await show({ id: mine.id, message: leaf });
+    composer.focus();
+  }
+  trouble(error.message);
 }
 
 function stop() {
-  if (shown.running) line.send({ type: "cancel", turn_id: shown.running });
+  if (!shown.running) return;
+  outbox.put({ type: "cancel", turn_id: shown.running }, (told) => {
+    if (told.type === "error") trouble(told.error.message);
+  });
 }
 
 // What people see and hear of all that
 
-function busy(turnId) {
+function runs(turnId) {
   shown.running = turnId;
   $("messages").setAttribute("aria-busy", String(turnId !== null));
   $("stop").hidden = turnId === null;
 }
 
-async function send(content, parent) {
-  await begun; // whoever types faster than the page loads is heard too
-  ask(content, parent);
+function ended(turn) {
+  meter($("context"), turn);
+  if (!shown.news) return;
+  announce(turn);
+  attempt(sidebar.read());
+}
+
+// Messages were laid out; there are more before them, or not.
+function laid(more = !$("earlier").hidden) {
+  $("earlier").hidden = !more;
+  $("empty").hidden = !thread.isEmpty;
+}
+
+function hear(frame) {
+  if (watcher.hear(frame) || outbox.hear(frame)) return;
+  if (frame.type === "error") trouble(frame.error.message);
 }
 
 // Beginning
@@ -340,57 +292,52 @@ const page = {
 
 function throwAway() {
   bin.put(page.id, page.title);
-  location.hash = "";
+  go(placeOf(null));
 }
 
 function listen() {
   control(page);
   $("stop").addEventListener("click", stop);
   $("new").addEventListener("click", () => {
-    location.hash = "";
+    go(placeOf(null));
     composer.focus();
   });
+  $("conversations").addEventListener("click", follow);
   $("more").addEventListener("click", () => attempt(sidebar.readMore()));
   $("earlier").addEventListener("click", () => attempt(earlier()));
   addEventListener("keydown", escaped);
   addEventListener("hashchange", () => attempt(show(addressed())));
 }
 
-function attempt(work) {
-  return work.catch((error) => trouble(error.message));
-}
-
 function up() {
   $("state").textContent = "";
-  resume();
-  for (const { frame } of waiting.values()) line.send(frame);
+  watcher.resume();
+  outbox.sayAgain();
 }
 
 function down() {
   $("state").textContent = "Reconnecting…";
 }
 
-async function refused(error) {
+async function refused(error, shownKey) {
   if (error.code !== "invalid_api_key") {
     trouble(error.message);
     return;
   }
-  await askForKey(error.message);
+  await askForKey(error.message, shownKey);
   trouble(null);
   line.open();
 }
 
 async function begin() {
   listen();
-  const config = await (await fetch("/web/config.json")).json();
+  composer.name(addressed().id); // what was typed before is meant for it
+  attempt(show(addressed()));
+  attempt(persist(() => sidebar.read()));
+  const config = await persist(() => get("/web/config.json"));
   $("version").textContent = config.version === "0" ? "" : config.version;
   const scheme = location.protocol === "https:" ? "wss" : "ws";
-  const url = `${scheme}://${location.hostname}:${config.websocket_port}/`;
-  line = new Line(url, key, { up, down, refused, frame: hear });
-  await sidebar.read();
-  line.open();
-  await show(addressed());
+  line.open(`${scheme}://${location.hostname}:${config.websocket_port}/`);
 }
 
-const begun = begin();
-attempt(begun);
+attempt(begin());

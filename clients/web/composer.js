@@ -1,4 +1,5 @@
-// The field for a question, and what a question that is edited was before.
+// The field for a question: a draft for each conversation, and what a question that is edited was
+// before.
 
 import { contentOf } from "./message.js";
 import { words } from "./text.js";
@@ -10,6 +11,9 @@ export class Composer {
   #field;
   #banner;
   #editing = null;
+  #conversation = null;
+  // What stands in the field of conversations that are not shown, by their id.
+  #drafts = new Map();
 
   // `ask(content, parent)` is called with what was written; `parent` is the message to ask
   // under where an earlier question is edited, else null.
@@ -38,23 +42,36 @@ export class Composer {
     return this.#field.value;
   }
 
+  // Keeps what is written for the conversation shown, and takes up what was written for another.
+  turnTo(conversation) {
+    if (conversation === this.#conversation) return;
+    if (this.draft) this.#drafts.set(this.#conversation, [this.draft, this.#editing]);
+    const [text, editing] = this.#drafts.get(conversation) ?? ["", null];
+    this.#drafts.delete(conversation);
+    this.#conversation = conversation;
+    this.#fill(text, editing);
+  }
+
+  // The conversation shown has this id from now on.
+  name(conversation) {
+    this.#conversation = conversation;
+  }
+
   // Takes an earlier question up again; what is sent then begins a branch beside it.
   edit(item) {
-    const content = contentOf(item);
-    this.#editing = { parent: item.dataset.parent || "root", content };
-    this.#banner.hidden = false;
-    this.#fill(typeof content === "string" ? content : words(content.filter(isText)));
+    this.#fill(...written(contentOf(item), item.dataset.parent || "root"));
     this.focus();
   }
 
   // Gives back what was refused, where nothing else was written meanwhile.
-  giveBack(content) {
-    if (!this.#field.value && typeof content === "string") this.#fill(content);
+  giveBack(conversation, content, parent) {
+    const draft = written(content, parent);
+    if (conversation !== this.#conversation) {
+      if (!this.#drafts.has(conversation)) this.#drafts.set(conversation, draft);
+    } else if (!this.draft) this.#fill(...draft);
   }
 
   clear() {
-    this.#editing = null;
-    this.#banner.hidden = true;
     this.#fill("");
   }
 
@@ -70,7 +87,9 @@ export class Composer {
     return [...before.filter((part) => !isText(part)), { type: "text", text }];
   }
 
-  #fill(text) {
+  #fill(text, editing = null) {
+    this.#editing = editing;
+    this.#banner.hidden = editing === null;
     this.#field.value = text;
     this.#fit();
   }
@@ -86,6 +105,12 @@ export class Composer {
     event.preventDefault();
     this.#form.requestSubmit();
   }
+}
+
+// What was asked, as it stands in the field: its text, and what is edited where it has a parent.
+function written(content, parent) {
+  const text = typeof content === "string" ? content : words(content.filter(isText));
+  return [text, parent ? { parent, content } : null];
 }
 
 function isText(part) {

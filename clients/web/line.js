@@ -11,19 +11,21 @@ const SILENCE = 15_000;
 const NOT_ALLOWED = 1008;
 
 export class Line {
-  #url;
+  #url = "";
   #key;
+  #shown = null;
   #hear;
   #socket = null;
   #timer = 0;
   #watchdog = 0;
   #tries = 0;
+  #isUp = false;
   #refusal = null;
 
   // `key()` returns the key there is, or null. `hear` has what to do when the line is `up` or
-  // `down`, brings a `frame`, or was `refused` for good with an error of the server's.
-  constructor(url, key, hear) {
-    this.#url = url;
+  // `down`, brings a `frame`, or was `refused` for good with an error of the server's and the key
+  // that it was shown.
+  constructor(key, hear) {
     this.#key = key;
     this.#hear = hear;
     addEventListener("online", () => this.#hurry());
@@ -33,7 +35,8 @@ export class Line {
     });
   }
 
-  open() {
+  open(url = this.#url) {
+    this.#url = url;
     clearTimeout(this.#timer);
     this.#timer = 0;
     this.#refusal = null;
@@ -45,8 +48,12 @@ export class Line {
     this.#expect(TIME_TO_OPEN);
   }
 
-  // Tells whether the frame went out.
+  // Tells whether the frame went out. Before the line is up none does: then all is said anew.
   send(frame) {
+    return this.#isUp && this.#say(frame);
+  }
+
+  #say(frame) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(JSON.stringify(frame));
     return true;
@@ -54,14 +61,15 @@ export class Line {
 
   #introduce() {
     this.#expect(TIME_TO_WELCOME);
-    const key = this.#key();
-    if (key) this.send({ type: "authenticate", api_key: key });
+    this.#shown = this.#key();
+    if (this.#shown) this.#say({ type: "authenticate", api_key: this.#shown });
   }
 
   #read(frame) {
     this.#heard();
     if (frame.type === "welcome") {
       this.#tries = 0;
+      this.#isUp = true;
       this.#hear.up();
     } else if (frame.type === "error" && frame.error.code === "invalid_api_key") {
       this.#refusal = frame.error;
@@ -77,7 +85,7 @@ export class Line {
   }
 
   #ask() {
-    this.send({ type: "ping" });
+    this.#say({ type: "ping" });
     this.#expect(TIME_TO_ANSWER);
   }
 
@@ -97,11 +105,12 @@ export class Line {
 
   #lost(event) {
     this.#socket = null;
+    this.#isUp = false;
     clearTimeout(this.#watchdog);
     if (event.code === NOT_ALLOWED) {
       const needsKey = event.reason.includes("API key");
       const code = needsKey ? "invalid_api_key" : "permission_denied";
-      this.#hear.refused(this.#refusal ?? { code, message: event.reason });
+      this.#hear.refused(this.#refusal ?? { code, message: event.reason }, this.#shown);
       return;
     }
     this.#hear.down();

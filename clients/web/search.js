@@ -1,5 +1,6 @@
 // The dialog that finds messages and titles, and opens them in their branch.
 
+import { go, placeOf } from "./address.js";
 import * as dialogs from "./dialogs.js";
 import { element } from "./elements.js";
 import { get } from "./server.js";
@@ -23,6 +24,7 @@ class Search {
   #told = element("p", "hint");
   #trouble;
   #timer = 0;
+  #shown = ""; // the words whose results are shown
   #asked = 0;
 
   constructor(trouble) {
@@ -44,16 +46,22 @@ class Search {
     this.#field.focus();
   }
 
+  get #words() {
+    return this.#field.value.trim();
+  }
+
   #later() {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#find().catch(this.#trouble), PAUSE);
   }
 
   async #find() {
+    clearTimeout(this.#timer);
     const mine = ++this.#asked;
-    const words = this.#field.value.trim();
+    const words = this.#words;
     const page = words ? await get(`/search?limit=${MOST}&q=${encodeURIComponent(words)}`) : null;
     if (mine !== this.#asked) return; // other words are looked for by now
+    this.#shown = words;
     const found = page?.data ?? [];
     this.#results.replaceChildren(...found.map(option));
     const more = page?.has_more ? `The best ${MOST}; more words find less.` : "";
@@ -62,7 +70,7 @@ class Search {
   }
 
   #move(event) {
-    const now = this.#results.querySelector("[aria-selected=true]");
+    const now = this.#selected;
     const to = {
       ArrowDown: now?.nextElementSibling,
       ArrowUp: now?.previousElementSibling,
@@ -70,9 +78,19 @@ class Search {
     if (event.key in to) {
       event.preventDefault();
       if (to[event.key]) this.#select(to[event.key]);
-    } else if (event.key === "Enter" && event.target === this.#field) {
-      this.#choose(now);
+    } else if (event.key === "Enter" && event.target === this.#field && !event.isComposing) {
+      this.#enter().catch(this.#trouble);
     }
+  }
+
+  // Who types and presses Enter at once wants what these words find, not what others found.
+  async #enter() {
+    if (this.#shown !== this.#words) await this.#find();
+    if (this.#shown === this.#words) this.#choose(this.#selected);
+  }
+
+  get #selected() {
+    return this.#results.querySelector("[aria-selected=true]");
   }
 
   #select(option) {
@@ -81,9 +99,9 @@ class Search {
   }
 
   #choose(option) {
-    if (!option) return;
+    if (!option || !this.dialog.open) return;
     this.dialog.close();
-    location.hash = option.dataset.place;
+    go(option.dataset.place);
   }
 }
 
@@ -102,7 +120,6 @@ function option(hit) {
     snippet.append(hit.snippet.slice(0, match.index), mark, after);
   } else snippet.textContent = hit.snippet;
   item.append(title, snippet);
-  const place = [hit.conversation_id, hit.message?.id].filter(Boolean);
-  item.dataset.place = place.map(encodeURIComponent).join("/");
+  item.dataset.place = placeOf(hit.conversation_id, hit.message?.id);
   return item;
 }

@@ -12,8 +12,13 @@ export function key() {
   return sessionStorage.getItem(KEPT_AS);
 }
 
-// Shows the form for a key until one was entered. Whoever asks meanwhile waits for the same one.
-export function askForKey(why) {
+// What the server said no to: it would say so again.
+export class RefusedError extends Error {}
+
+// Shows the form for a key until one was entered that is not the one shown to the server. Whoever
+// asks meanwhile waits for the same one.
+export function askForKey(why, shown) {
+  if (shown !== key()) return null; // refused was the one before
   asking ??= new Promise((entered) => {
     reason.textContent = key() ? why : "";
     field.value = "";
@@ -54,7 +59,8 @@ export async function call(path, options = {}) {
   if (response.status === 404) return null;
   const problem = await response.json().catch(() => null);
   const message = problem?.error.message ?? `The server said ${response.status}.`;
-  if (response.status !== 401) throw new Error(message);
-  await askForKey(message);
+  if (response.status >= 500 || response.status === 429) throw new Error(message);
+  if (response.status !== 401) throw new RefusedError(message);
+  await askForKey(message, shown);
   return call(path, options);
 }

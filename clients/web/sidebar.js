@@ -48,6 +48,14 @@ export class Sidebar {
     for (const item of this.#list.children) item.hidden = this.#hidden.has(item.dataset.id);
   }
 
+  // Forgets a conversation that is gone: another may have its id one day. The list is read again,
+  // for one that is on its way may have it still.
+  drop(id) {
+    this.#hidden.delete(id);
+    [...this.#list.children].find((item) => item.dataset.id === id)?.remove();
+    return this.read();
+  }
+
   // Marks the conversation shown. One that is not in the list is asked for its title.
   mark() {
     const id = this.#current();

@@ -77,12 +77,14 @@ class UpstreamObjects:
     def __init__(self, store: Store, now: Callable[[], int]) -> None:
         self._store = store
         self._now = now
-        self._owners: set[str] | None = None
+        self._owners: set[str] = set()
+        self._knows_all = False
 
     async def alone(self, owner: str) -> bool:
         """Say whether nobody else has, or ever had, anything here."""
-        if self._owners is None:
-            self._owners = set(await self._store.object_owners())
+        if not self._knows_all:
+            self._owners |= set(await self._store.object_owners())
+            self._knows_all = True
         return self._owners <= {owner}
 
     async def own(self, owner: str, ids: Collection[str]) -> Mapping[str, UpstreamObject]:
@@ -104,11 +106,10 @@ class UpstreamObjects:
         named = {(one.upstream, one.id): one for one in objects if _is_name(one.id)}
         known = await self._mine(owner, named)
         if fresh := [one for place, one in named.items() if place not in known]:
+            self._owners.add(owner)  # before it is so: whoever reads meanwhile is not alone
             for start in range(0, len(fresh), _AT_ONCE):  # others write in between
                 some = fresh[start : start + _AT_ONCE]
                 await self._store.remember_objects(owner, some, self._now(), under)
-            if self._owners is not None:
-                self._owners.add(owner)
             known = await self._mine(owner, named)
         return {id_ for _, id_ in known}
 

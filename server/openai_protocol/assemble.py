@@ -27,7 +27,7 @@ _PIECES = frozenset(
 
 
 class Assembler:
-    """Takes the events of a stream, each whole; see `chunks`."""
+    """Takes the events of a stream, each whole."""
 
     def __init__(self) -> None:
         self._head: dict[str, Any] = {}

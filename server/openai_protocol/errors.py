@@ -148,9 +148,9 @@ def no_such_model(name: str) -> ApiError:
 
 
 #: how servers say in a 404 that they do not know a model, and that they do not know a route
-_NO_MODEL = re.compile(
-    r"\bmodel\b.*(not found|not exist|n't exist|unknown)|(no such|unknown) model", re.I | re.S
-)
+_MODEL = re.compile(r"\bmodel\b", re.I)
+_MISSING = re.compile(r"not found|not exist|n't exist|unknown", re.I)
+_NO_MODEL = re.compile(r"(no such|unknown) model", re.I)
 _NO_ROUTE = re.compile(r"(file |404 page |page |url |path |route |endpoint )?not found\W*", re.I)
 
 
@@ -207,9 +207,18 @@ def complaint_of(body: object, clean: Clean) -> Complaint:
 
 def code_in(complaint: Complaint, status: int) -> str | None:
     """Return a complaint's code; for a model that there is not it is OpenAI's, whoever says it."""
-    if status == 404 and _NO_MODEL.search(complaint.message):
+    if status == 404 and _is_of_a_model(complaint.message):
         return "model_not_found"
     return complaint.code
+
+
+def _is_of_a_model(message: str) -> bool:
+    """Say whether a complaint is that there is no such model."""
+    if _NO_MODEL.search(message):
+        return True
+    # Behind the first alone: from each on, one that says "model" often would take for ever.
+    model = _MODEL.search(message)
+    return model is not None and _MISSING.search(message, model.end()) is not None
 
 
 def is_of_the_route(complaint: Complaint) -> bool:

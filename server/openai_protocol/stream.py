@@ -119,7 +119,9 @@ class StreamNormalizer:
         if not chunk.get("choices"):
             if not (self._expected.usage and told):
                 return b""
-            mended |= set_default(chunk, "choices", [])
+            if chunk.get("choices") != []:  # none at all, or null
+                chunk["choices"] = []
+                mended = True
         if told:
             self._counter = None
         mended |= self._head.mend(chunk)

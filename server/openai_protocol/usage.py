@@ -25,9 +25,10 @@ class UsageCounter:
             if type(value) is str:
                 if name in _TEXTS and not (name == "reasoning" and said.get("reasoning_content")):
                     self._texts.setdefault((index, name), []).append(value)
-            elif value and name == "tool_calls":
-                for place, call in enumerate(value):
-                    key = (index, call.get("index", place))
+            elif isinstance(value, list) and name == "tool_calls":
+                for place, call in enumerate(_dicts(value)):
+                    number = call.get("index")
+                    key = (index, number if type(number) is int else place)
                     self._add(key, call.get("function") or call.get("custom"))
             elif value and name == "function_call":
                 self._add((index,), value)

@@ -24,6 +24,8 @@ from server.templates.template import TemplateError
 from server.templates.work_budget import CHARACTERS_PER_STEP, PURSE, WorkBudget
 
 _LARGEST_BITS = 1_024
+#: so many words of a template are done in one step, where it is looped through or called
+_WORDS_PER_STEP = 16
 _FAILURES = (
     jinja2.TemplateError,
     ArithmeticError,
@@ -54,7 +56,7 @@ _STATEMENTS = (
 #: what the compiler adds to calls, for functions that take the context
 _COMPILER_S = ("_loop_vars", "_block_vars")
 #: filters of ours, by names that no template can write
-_EACH, _SEEN, _JOINED = "each ", "seen ", "joined "
+_EACH, _SEEN, _JOINED, _SPENT = "each ", "seen ", "joined ", "spent "
 
 
 class Compiled:
@@ -125,7 +127,12 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             finalize=_shown,
             extensions=["jinja2.ext.loopcontrols"],
         )
-        ours = {_EACH: words.each, _SEEN: words.seen, _JOINED: words.joined}
+        ours = {
+            _EACH: words.each,
+            _SEEN: words.seen,
+            _JOINED: words.joined,
+            _SPENT: lambda steps: PURSE.get().spend(steps),
+        }
         self.filters = {**words.KNOWN_FILTERS, **ours}
         self.tests = dict(words.KNOWN_TESTS)
         self.globals = {
@@ -141,6 +148,10 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
         raise SecurityError(f"{attribute} of a {type(obj).__name__} is out of reach")
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Pay for a subscript: it is hashed, and an attribute's dotted path is one for each dot."""
+        return super().getitem(obj, PURSE.get().look(argument))
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call what may be called, and pay for what goes in and comes out."""
@@ -161,8 +172,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         """Refuse what grows without bounds, and pay for the rest."""
         budget = PURSE.get()
         match operator, left, right:
-            case "%", str(), _:
-                raise SecurityError("% does not format text")
+            case "%", _, _:
+                return words.remainder(left, right)
             case "*", int(), int():
                 _check_bits(left.bit_length() + right.bit_length())
             case "**", int(), int():
@@ -186,7 +197,7 @@ def _shown(_: Any, value: Any) -> str:
 
 
 class _Priced(NodeTransformer):
-    """Puts a price on what the environment does not see: loops, comparisons, `~` and slices."""
+    """Puts a price on what the environment does not see: loops, comparisons, keys, `~`, slices."""
 
     def __init__(self, environment: jinja2.Environment) -> None:
         self._environment = environment
@@ -194,11 +205,19 @@ class _Priced(NodeTransformer):
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - jinja2's name
         if node.recursive:
             raise TemplateError("The template must not use a recursive loop.")
-        static = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
+        price = self._price(node)
         self.generic_visit(node)
-        price = nodes.Const(1 + static // CHARACTERS_PER_STEP, lineno=node.lineno)
         node.iter = self._filtered(node.iter, _EACH, price)
         return node
+
+    def visit_Macro(self, node: nodes.Macro | nodes.CallBlock) -> nodes.Node:  # noqa: N802
+        price = self._price(node)
+        self.generic_visit(node)
+        paid = nodes.ExprStmt(self._filtered(price, _SPENT), lineno=node.lineno)
+        node.body.insert(0, paid)
+        return node
+
+    visit_CallBlock = visit_Macro  # noqa: N815
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
@@ -213,9 +232,21 @@ class _Priced(NodeTransformer):
             node.node = self._filtered(node.node, _SEEN)
         return node
 
+    def visit_Pair(self, node: nodes.Pair) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        node.key = self._filtered(node.key, _SEEN)  # it is hashed
+        return node
+
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         return self._filtered(nodes.List(node.nodes, lineno=node.lineno), _JOINED)
+
+    def _price(self, node: nodes.Node) -> nodes.Const:
+        """Return what it costs to go once through a body, by all that stands in it."""
+        static = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
+        words = sum(1 for _ in node.find_all(nodes.Node))
+        steps = 1 + static // CHARACTERS_PER_STEP + words // _WORDS_PER_STEP
+        return nodes.Const(steps, lineno=node.lineno)
 
     def _filtered(self, node: nodes.Node, name: str, *arguments: nodes.Expr) -> nodes.Filter:
         filtered = nodes.Filter(node, name, list(arguments), [], None, None, lineno=node.lineno)

@@ -9,7 +9,6 @@ from typing import Any
 from jinja2 import pass_context
 from jinja2.exceptions import SecurityError
 from jinja2.filters import FILTERS
-from jinja2.runtime import Undefined
 from jinja2.tests import TESTS
 
 from server.templates.template import TemplateError
@@ -18,6 +17,8 @@ from server.templates.work_budget import CHARACTERS_PER_STEP, PURSE
 #: so many characters are compared one by one in one step
 _COMPARED_PER_STEP = 256
 _DEEPEST_INDENT = 8
+#: digits to which a number is rounded, before and behind its point
+_MOST_DIGITS = 20
 _OF_STR = """
     capitalize count endswith find index isalnum isalpha isdigit islower isspace istitle isupper
     join lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit
@@ -29,9 +30,10 @@ _METHODS: Mapping[type, frozenset[str]] = {
     list: frozenset(("count", "index")),
     tuple: frozenset(("count", "index")),
 }
+#: those that look from the end: each place of the text may be compared with all that is looked for
+_BACKWARDS = frozenset(("lstrip", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "strip"))
 _KNOWN_TESTS = """
-    boolean defined divisibleby even false float integer iterable mapping none number odd sequence
-    string true undefined
+    boolean defined false float integer iterable mapping none number sequence string true undefined
 """
 _COMPARISONS = "== eq equalto != ne > gt >= ge < lt <= le in"
 
@@ -43,15 +45,16 @@ def call_method(own: Any, method: Any, args: tuple[Any, ...], kwargs: dict[str, 
         raise SecurityError(f"{name} is not available")
     budget = PURSE.get()
     budget.look(own)
+    if name in _BACKWARDS:
+        sought = sum(len(one) for one in (*args, *kwargs.values()) if isinstance(one, str))
+        budget.spend(len(own) * sought // _COMPARED_PER_STEP)
     match name, args:
         case "join", (items,):
             return joined(items, own)
-        case "replace", (str(old), str(new), *_):
-            return _replaced(own, old, new)
+        case "replace", (str(), str(), *_):
+            return _replaced(own, *args, **kwargs)
         case "split" | "rsplit" | "splitlines", _:
             budget.spend(len(own) // 8)
-        case "rfind" | "rindex" | "rpartition" | "strip" | "lstrip" | "rstrip", (str(part), *_):
-            budget.spend(len(own) * len(part) // _COMPARED_PER_STEP)
         case "items" | "keys" | "values", _:
             return list(method())
     return method(*args, **kwargs)
@@ -64,9 +67,14 @@ def refuse(message: str = "") -> None:
 
 def written(value: Any) -> str:
     """Return a value as text, and pay for it."""
-    if not isinstance(value, str | int | float | list | tuple | dict | Undefined | None):
-        raise SecurityError("that cannot be written")
-    return str(PURSE.get().look(value))
+    return str(PURSE.get().look(value, plain=True))
+
+
+def remainder(left: Any, right: Any) -> Any:
+    """Return what `%` does of numbers; what it does of texts, formatting them, has no bound."""
+    if isinstance(left, str):
+        raise SecurityError("% does not format text")
+    return left % right
 
 
 def each(items: Iterable[Any], price: int = 1) -> Iterator[Any]:
@@ -84,7 +92,7 @@ def seen(value: Any) -> Any:
 def joined(values: Iterable[Any], between: str = "", attribute: str | None = None) -> str:
     items = list(each(values))
     if attribute is not None:
-        items = [one[attribute] for one in items]
+        items = [one[seen(attribute)] for one in items]
     PURSE.get().spend(len(between) * len(items) // CHARACTERS_PER_STEP)
     return between.join(map(written, items))
 
@@ -96,10 +104,21 @@ def _replaced(text: Any, old: str, new: str, count: int = -1) -> str:
 
 
 def _json(value: Any, indent: int | None = None) -> str:
-    if indent is not None and not 0 <= indent <= _DEEPEST_INDENT:
-        raise SecurityError(f"an indent is from 0 to {_DEEPEST_INDENT}")
+    if indent is not None:
+        _check_range(indent, 0, _DEEPEST_INDENT, "an indent")
     written(value)
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+    # Piece by piece: with an indent, the deep are far longer than what was paid for.
+    return "".join(map(seen, json.JSONEncoder(ensure_ascii=False, indent=indent).iterencode(value)))
+
+
+def _rounded(value: Any, precision: int = 0) -> Any:
+    _check_range(precision, -_MOST_DIGITS, _MOST_DIGITS, "a precision")
+    return round(value, precision)
+
+
+def _check_range(number: int, lowest: int, highest: int, what: str) -> None:
+    if not lowest <= number <= highest:
+        raise SecurityError(f"{what} is from {lowest} to {highest}")
 
 
 def _trimmed(value: Any, characters: str | None = None) -> str:
@@ -122,6 +141,7 @@ def _listing(name: str) -> Callable[..., Any]:
 
     def whole(context: Any, values: Any, *args: Any, **kwargs: Any) -> list[Any]:
         items = seen(list(each(values)))
+        seen([args, kwargs])  # names of filters and attributes are hashed, whatever they are
         return list(each(own(context, items, *args, **kwargs)))
 
     return pass_context(whole)
@@ -150,7 +170,7 @@ KNOWN_FILTERS: Mapping[str, Callable[..., Any]] = {
     "lower": _of_text(str.lower),
     "replace": _replaced,
     "reverse": lambda value: seen(value)[::-1],
-    "round": lambda value, precision=0: round(value, precision),
+    "round": _rounded,
     "string": written,
     "title": _of_text(str.title),
     "tojson": _json,
@@ -160,4 +180,7 @@ KNOWN_FILTERS: Mapping[str, Callable[..., Any]] = {
 KNOWN_TESTS: Mapping[str, Any] = {
     **{name: TESTS[name] for name in _KNOWN_TESTS.split()},
     **{name: _comparison(name) for name in _COMPARISONS.split()},
+    "divisibleby": lambda value, by: remainder(value, by) == 0,
+    "even": lambda value: remainder(value, 2) == 0,
+    "odd": lambda value: remainder(value, 2) == 1,
 }

@@ -5,6 +5,9 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Undefined
+
 from server.templates.template import TemplateError
 
 #: steps that every rendering may take, one more for each character of its input, and at most
@@ -25,8 +28,12 @@ class WorkBudget:
         if self.left < 0:
             raise TemplateError("The template does too much: a loop too long, or a text too large.")
 
-    def look(self, value: Any) -> Any:
-        """Pay for a value that is looked through or copied, and return it."""
+    def look(self, value: Any, *, plain: bool = False) -> Any:
+        """Pay for a value that is looked through or copied, and return it.
+
+        A plain one is data through and through: it holds nothing that may be larger than it looks.
+        Raises SecurityError for another, where it is to be plain.
+        """
         self.spend(1)
         waiting = [value]
         while waiting:
@@ -40,6 +47,10 @@ class WorkBudget:
                     self.spend(2 * len(members))
                     waiting += members
                     waiting += members.values()
+                case int() | float() | Undefined() | None:
+                    pass
+                case _ if plain:
+                    raise SecurityError("that cannot be written")
                 case range() as numbers:
                     self.spend(len(numbers))
         return value

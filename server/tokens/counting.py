@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from server.tokens.encoding import Encoding
 from server.tokens.models import TILES_4O, Fit, ImageCost, Patches, Tiles, base_name, model
-from storage.model import Content, PromptMessage
+from storage.model import Content
 
 #: Taken for an image whose size cannot be read, such as one at a remote address.
 ASSUMED_SIZE = (1_024, 1_024)
@@ -42,14 +42,6 @@ def shape(model_name: str) -> ChatShape:
     if base_name(model_name) == "gpt-3.5-turbo-0301":
         return ChatShape(per_message=4, per_name=-1, images=images)
     return ChatShape(images=images)
-
-
-def prompt_cost(shape: ChatShape, encoding: Encoding, messages: Iterable[PromptMessage]) -> int:
-    """Count the tokens of a whole prompt, with those that prime the answer."""
-    return shape.priming + sum(
-        message_cost(shape, encoding, message.role, message.content, message.name)
-        for message in messages
-    )
 
 
 def message_cost(

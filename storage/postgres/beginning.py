@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from types import EllipsisType
 from typing import Any
 
@@ -14,6 +15,7 @@ from storage import rows
 from storage.model import Conversation, Message, Status, Turn
 from storage.port import (
     CLAIM_LIFETIME,
+    FORGOTTEN_AT_ONCE,
     BusyError,
     Claim,
     MovedError,
@@ -24,9 +26,6 @@ from storage.port import (
 )
 from storage.postgres import conversations, messages, terms, turns
 from storage.postgres.database import Database, LostError
-
-#: How many keys that have outlived theirs a new one takes away with it.
-FORGOTTEN_AT_ONCE = 20
 
 _HELD = """
 held AS MATERIALIZED (
@@ -189,21 +188,22 @@ async def _begun_again(
 
 
 async def _interrupt(db: Database, owner: str, new: Turn) -> None:
-    """Interrupt a turn that was begun, it may be, and whose asker was told that it was not."""
-    while True:
+    """Interrupt a turn that was begun, it may be, and whose asker was told that it was not.
+
+    One that is not there may yet come: only the answer was lost, and the statement may still be at
+    work. It is looked for as long as an answer would be waited for.
+    """
+    interrupted = Outcome(Status.INTERRUPTED, "", "", 0, "", new.created_at)
+    now, until = asyncio.get_running_loop().time, inf
+    while now() < until:
         try:
-            await turns.end(
-                db,
-                owner,
-                new.id,
-                Outcome(Status.INTERRUPTED, "", "", 0, "", new.created_at),
-            )
+            if (await turns.end(db, owner, new.id, interrupted)).status is not Status.RUNNING:
+                return
         except NotFoundError:
-            return
+            until = min(until, now() + db.where.patience.answer)
         except UnavailableError:
-            await asyncio.sleep(db.where.patience.look)
-        else:
-            return
+            until = inf
+        await asyncio.sleep(db.where.patience.look)
 
 
 def _of_turn(owner: str, new: Turn, head: str | EllipsisType | None) -> dict[str, Any]:

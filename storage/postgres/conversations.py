@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
 
 from storage import rows
 from storage.model import Conversation, Message, Page
-from storage.port import AlreadyExistsError, BusyError, NotFoundError
+from storage.port import AlreadyExistsError, BusyError, NotFoundError, UnavailableError
 from storage.postgres import messages, search, terms
 from storage.postgres.database import Database
 
@@ -17,7 +18,7 @@ from storage.postgres.database import Database
 NOBODY = "chr(26)"
 #: The key of the conversation that is named; known first, so that its messages are walked in order.
 NAMED = "(SELECT key FROM conversations WHERE owner = :owner AND id = :conversation)"
-#: How many messages and turns are deleted by one statement.
+#: How many messages and turns one statement of an import or a deletion is about.
 STEP_ROWS = 1_000
 #: An import of which no step was taken for so long, by the database's clock, was abandoned.
 ABANDONED = "interval '60 seconds'"
@@ -141,6 +142,13 @@ async def page(
             limit=limit + 1,
         )
     return Page(tuple(rows.conversation(row) for row in found[:limit]), len(found) > limit)
+
+
+async def delete(db: Database, owner: str, conversation_id: str) -> None:
+    """Hide and purge; once it is hidden the deletion is true, whatever becomes of the purge."""
+    key = await hide(db, owner, conversation_id)
+    with suppress(UnavailableError):
+        await purge(db, key)
 
 
 async def hide(db: Database, owner: str, conversation_id: str) -> int:

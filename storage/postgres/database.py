@@ -112,6 +112,9 @@ class Database:
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Do work beside, until the database is closed."""
+        if self._closed:
+            work.close()
+            return
         task = asyncio.create_task(work)
         self._beside.add(task)
         task.add_done_callback(self._done)

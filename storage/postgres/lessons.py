@@ -30,11 +30,13 @@ async def learn(db: Database, lesson: Lesson) -> None:
             ON CONFLICT (upstream, model) DO UPDATE SET place = excluded.place,
                 ratio = excluded.ratio, window_tokens = excluded.window_tokens,
                 window_at = excluded.window_at
-            RETURNING place
+            RETURNING upstream, model
         ), old AS (
             SELECT l.upstream, l.model FROM lessons l, kept
-            WHERE l.place <= kept.place - :most::bigint
-            AND (l.upstream, l.model) <> (:upstream, :model) FOR UPDATE OF l SKIP LOCKED
+            WHERE (l.upstream, l.model) <> (kept.upstream, kept.model) AND l.place <= (
+                SELECT place FROM lessons WHERE (upstream, model) <> (:upstream, :model)
+                ORDER BY place DESC LIMIT 1 OFFSET :others::bigint
+            ) FOR UPDATE OF l SKIP LOCKED
         )
         DELETE FROM lessons l USING old WHERE l.upstream = old.upstream AND l.model = old.model
         """,
@@ -43,5 +45,5 @@ async def learn(db: Database, lesson: Lesson) -> None:
         ratio=lesson.ratio,
         window=lesson.window,
         window_at=lesson.window_at,
-        most=LESSONS_KEPT,
+        others=LESSONS_KEPT - 1,
     )

@@ -42,7 +42,7 @@ kept AS (
         n.tokens, n.encoding, n.role, n.created_at, :owner, n.id, n.model, n.turn_id,
         n.stands_for, n.is_parts, n.content, n.spoken, n.words::tsvector
     FROM there CROSS JOIN numbered n
-    LEFT JOIN numbered above ON above.id = n.parent_id
+    LEFT JOIN numbered above ON above.id = n.parent_id AND above.key < n.key
     LEFT JOIN messages root ON root.owner = :owner AND root.id = n.root_id
         AND root.conversation = there.key
     RETURNING key, id

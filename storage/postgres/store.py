@@ -99,8 +99,7 @@ class PostgresStore:
         return await conversations.update(self._db, owner, conversation_id, changes, now)
 
     async def delete(self, owner: str, conversation_id: str) -> None:
-        key = await conversations.hide(self._db, owner, conversation_id)
-        await self._db.finish(conversations.purge(self._db, key))
+        await self._db.finish(conversations.delete(self._db, owner, conversation_id))
 
     async def every_message(
         self, owner: str, conversation_id: str, *, after: str | None, limit: int
@@ -193,6 +192,9 @@ class PostgresStore:
 
     async def turn(self, owner: str, turn_id: str) -> Turn:
         return await turns.turn(self._db, owner, turn_id)
+
+    async def failed(self, owner: str, turn_ids: Collection[str]) -> Collection[str]:
+        return await turns.failed(self._db, owner, turn_ids)
 
     async def next_turn(self, owner: str, conversation_id: str, after: str | None) -> Turn | None:
         return await turns.next_turn(self._db, owner, conversation_id, after)

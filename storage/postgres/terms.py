@@ -10,6 +10,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from storage.unspaced import spaced
+
 #: A tsvector knows no later place than this, ...
 _LAST_PLACE = 16_383
 #: ...no more places of one word than this, ...
@@ -19,11 +21,6 @@ _MOST_PLACES = 255
 _CHARACTERS = 100_000
 _LONGEST = 200
 
-#: Letters of scripts that are written without spaces; each is a word of its own.
-_UNSPACED = re.compile(
-    "([\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-    "\U00020000-\U0003ffff])"
-)
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -64,4 +61,4 @@ def _folded(text: str) -> str:
     apart = unicodedata.normalize("NFD", text.lower())
     bare = "".join(c for c in apart if not unicodedata.combining(c))
     # Korean letters were taken apart too.
-    return _UNSPACED.sub(r" \1 ", unicodedata.normalize("NFC", bare))
+    return spaced(unicodedata.normalize("NFC", bare))

@@ -13,14 +13,14 @@ import asyncpg
 from storage import rows
 from storage.model import Conversation, Message, Status, Turn
 from storage.port import AlreadyExistsError, NotFoundError
-from storage.portions import portions
+from storage.portions import check_distinct, steps
 from storage.postgres import conversations, messages
-from storage.postgres.conversations import NAMED, NOBODY
+from storage.postgres.conversations import NAMED, NOBODY, STEP_ROWS
 from storage.postgres.database import Database
+from storage.undoing import made_or_undone
 
 Item = TypeVar("Item", Message, Turn)
-#: What one statement of an import writes, in messages or turns and in characters.
-STEP_ROWS = 1_000
+#: What one statement of an import writes in characters.
 STEP_CHARACTERS = 1 << 20
 LOOKED_UP_AT_ONCE = 10_000
 
@@ -132,6 +132,8 @@ class Imports:
         begun: Sequence[Turn],
     ) -> bool:
         """Keep what is not there yet of a conversation (see port.py)."""
+        check_distinct(said)
+        check_distinct(begun)
         line = self._lines.setdefault((owner, conversation.id), asyncio.Lock())
         async with line:
             try:
@@ -151,13 +153,14 @@ class Imports:
         new = await self._absent("messages", owner, key, said)
         ran = await self._absent("turns", owner, key, begun)
         if key is None:
-            put = self._put_whole if len(_steps(new, ran)) <= 1 else self._put_hidden
+            small = len(steps(new, ran, STEP_ROWS, STEP_CHARACTERS)) == 1
+            put = self._put_whole if small else self._put_hidden
             if await put(owner, conversation, new, ran):
                 return True
             return await self._put(owner, conversation, said, begun)
-        if not new and not ran:
+        leads = await self._wants_head(owner, key, conversation.head_id, new)
+        if not new and not ran and not leads:
             return False
-        await self._check_head(owner, key, conversation.head_id, new)
         await self._add(owner, key, conversation.head_id, new, ran, importing=False)
         return True
 
@@ -188,7 +191,10 @@ class Imports:
     ) -> bool:
         """Keep a new conversation in steps that nobody sees until the last has shown them all."""
         _check_new_head(conversation, said)
-        key = await self._hidden(conversation)
+        key = await made_or_undone(
+            self._hidden(conversation),
+            lambda key: self._db.later(conversations.purge(self._db, key, own_import=True)),
+        )
         try:
             await self._add(owner, key, conversation.head_id, said, begun, importing=True)
             shown = await self._show(owner, key, conversation.id)
@@ -243,13 +249,13 @@ class Imports:
         importing: bool,
     ) -> None:
         """Add to a conversation, each step whole for who reads it meanwhile; the last leads."""
-        steps = _steps(said, begun)
-        for place, (part, ran) in enumerate(steps, start=1):
+        all_steps = steps(said, begun, STEP_ROWS, STEP_CHARACTERS)
+        for place, (part, ran) in enumerate(all_steps, start=1):
             found = await self._refusable(
                 _STEP,
                 key=key,
                 importing=importing,
-                head=head_id if place == len(steps) else None,
+                head=head_id if place == len(all_steps) else None,
                 **await _values(owner, part, ran),
             )
             if not found:
@@ -286,25 +292,27 @@ class Imports:
                 there.add(id_)
         return [one for one in items if one.id not in there]
 
-    async def _check_head(
+    async def _wants_head(
         self, owner: str, key: int, head_id: str | None, said: Sequence[Message]
-    ) -> None:
-        """Raise NotFoundError where a conversation would get a head that is none of its own."""
-        if head_id is None or any(one.id == head_id for one in said):
-            return
+    ) -> bool:
+        """Say whether a conversation gets this head, having none. Raises NotFoundError for one that
+        is none of its messages.
+        """
+        if head_id is None:
+            return False
         found = await self._db.row(
             """
-            SELECT 1 FROM conversations c WHERE c.key = :key AND c.head IS NULL
-            AND NOT EXISTS (
+            SELECT EXISTS (
                 SELECT FROM messages WHERE owner = :owner AND id = :head AND conversation = c.key
-            )
+            ) FROM conversations c WHERE c.key = :key AND c.head IS NULL
             """,
             key=key,
             owner=owner,
             head=head_id,
         )
-        if found:
+        if found == (False,) and all(one.id != head_id for one in said):
             raise messages.no_message(head_id)
+        return found is not None
 
 
 def _check_new_head(conversation: Conversation, said: Sequence[Message]) -> None:
@@ -315,17 +323,6 @@ def _check_new_head(conversation: Conversation, said: Sequence[Message]) -> None
 
 def _gone() -> NotFoundError:
     return NotFoundError("The conversation was deleted meanwhile.", "conversation_id")
-
-
-def _steps(
-    said: Sequence[Message], begun: Sequence[Turn]
-) -> Sequence[tuple[Sequence[Message], Sequence[Turn]]]:
-    """Return what each statement writes; turns come with or after the last of the messages."""
-    told = list(portions(said, STEP_ROWS, STEP_CHARACTERS))
-    ran = list(portions(begun, STEP_ROWS, STEP_CHARACTERS))
-    if len(told) <= 1 and len(ran) <= 1:
-        return [(said, begun)]
-    return [*((part, ()) for part in told), *(((), part) for part in ran)]
 
 
 async def _values(owner: str, said: Sequence[Message], begun: Sequence[Turn]) -> Mapping[str, Any]:

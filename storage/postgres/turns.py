@@ -6,7 +6,7 @@ Whoever writes in a conversation locks its row first, so that none waits for ano
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from random import randrange
 from typing import Any
 
@@ -16,7 +16,6 @@ from storage.parts import marks_json
 from storage.port import (
     CLAIM_LIFETIME,
     Claim,
-    IdempotencyMismatchError,
     NotFoundError,
     Outcome,
     Piece,
@@ -218,6 +217,20 @@ async def turn(db: Database, owner: str, turn_id: str) -> Turn:
     return rows.turn(found)
 
 
+async def failed(db: Database, owner: str, turn_ids: Collection[str]) -> Collection[str]:
+    """Return those of these turns of an owner that failed."""
+    found = await db.rows(
+        """
+        SELECT t.id FROM turns t JOIN conversations c ON c.key = t.conversation
+        WHERE t.owner = :owner AND t.id = ANY (:ids::text[]) AND t.status = 'failed'
+        AND c.owner = t.owner
+        """,
+        owner=owner,
+        ids=list(turn_ids),
+    )
+    return {turn_id for (turn_id,) in found}
+
+
 async def running(db: Database) -> Sequence[tuple[str, Turn]]:
     """Return every turn that runs, with its owner."""
     found = await db.rows(
@@ -301,11 +314,4 @@ async def claimed(db: Database, owner: str, claim: Claim) -> str | None:
         claim=claim.key,
         outlived=claim.now - CLAIM_LIFETIME,
     )
-    if found is None:
-        return None
-    fingerprint, turn_id = found
-    if fingerprint != claim.fingerprint:
-        raise IdempotencyMismatchError(
-            "This idempotency key was used for another request.", "idempotency-key"
-        )
-    return str(turn_id)
+    return rows.claimed(found, claim)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from storage.model import Conversation, Message, Turn
 from storage.port import AlreadyExistsError
-from storage.portions import portions
+from storage.portions import check_distinct, steps
 from storage.sqlite import conversations, transfer
+from storage.sqlite.conversations import NOBODY, STEP_CHARACTERS, STEP_ROWS
 from storage.sqlite.transfer import Item
+from storage.undoing import made_or_undone
 
 T = TypeVar("T")
 #: How many ids are looked up at a time.
@@ -23,14 +25,14 @@ LOOKED_UP_AT_ONCE = 1_000
 class StepRun(Protocol):
     """Runs a function of the connection, in a transaction."""
 
-    def __call__(self, work: Callable[[sqlite3.Connection], T], /) -> Awaitable[T]: ...
+    def __call__(self, work: Callable[[sqlite3.Connection], T], /) -> Coroutine[Any, Any, T]: ...
 
 
 class Bulk:
     """Puts and purges whole conversations.
 
-    What is not whole yet, or not any more, belongs to nobody (`writes.NOBODY`); where the process
-    dies in between, the next start finds it and purges it.
+    What is not whole yet, or not any more, belongs to nobody (`conversations.NOBODY`); where
+    the process dies in between, the next start finds it and purges it.
     """
 
     def __init__(self, step: StepRun, read: StepRun) -> None:
@@ -51,6 +53,11 @@ class Bulk:
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._purges[key] = task
         return task
+
+    async def delete(self, hide: Coroutine[Any, Any, int]) -> None:
+        """Hide and purge; once it is hidden the deletion is true, whatever becomes of the purge."""
+        key = await made_or_undone(hide, self.purge)
+        await asyncio.wait([self.purge(key)])
 
     async def _purge(self, key: int) -> None:
         while not self._closing and await self._step(lambda c: conversations.purge(c, key)):
@@ -75,6 +82,8 @@ class Bulk:
         One that is new is hidden until its last step; if it fails or its caller is cancelled, it
         is purged.
         """
+        check_distinct(messages)
+        check_distinct(turns)
         line = self._lines.setdefault((owner, conversation.id), asyncio.Lock())
         async with line:
             try:
@@ -92,7 +101,7 @@ class Bulk:
         messages: Sequence[Message],
         turns: Sequence[Turn],
     ) -> bool:
-        if len(list(_steps(messages))) <= 1 and len(list(_steps(turns))) <= 1:
+        if len(steps(messages, turns, STEP_ROWS, STEP_CHARACTERS)) == 1:
             return await self._step(lambda c: transfer.put(c, owner, conversation, messages, turns))
         return await self._put_in_steps(owner, conversation, messages, turns)
 
@@ -133,10 +142,11 @@ class Bulk:
 
         A crash before the last step leaves it hidden, and the next start purges it.
         """
-        key = await self._step(lambda c: transfer.make_hidden(c, conversation))
+        make = self._step(lambda c: transfer.make_hidden(c, conversation))
+        key = await made_or_undone(make, self.purge)
         try:
-            await self._add(owner, key, conversations.NOBODY, messages, turns)
-            shown = await self._step(lambda c: transfer.show(c, owner, key, conversation))
+            await self._add(owner, key, NOBODY, conversation.head_id, messages, turns)
+            shown = await self._step(lambda c: transfer.show(c, owner, key, conversation.id))
         except BaseException:
             self.purge(key)  # which leaves alone what was shown after all
             raise
@@ -153,22 +163,21 @@ class Bulk:
     ) -> bool:
         """Add to a conversation that is there, each step whole for who reads it meanwhile."""
         key = await self._read(lambda c: conversations.conversation_key(c, owner, conversation.id))
-        added = await self._add(owner, key, owner, messages, turns)
-        if added:
-            await self._step(lambda c: transfer.lead(c, owner, key, conversation.head_id))
-        return added > 0
+        return await self._add(owner, key, owner, conversation.head_id, messages, turns)
 
     async def _add(
-        self, owner: str, key: int, holder: str, messages: Sequence[Message], turns: Sequence[Turn]
-    ) -> int:
+        self,
+        owner: str,
+        key: int,
+        holder: str,
+        head_id: str | None,
+        messages: Sequence[Message],
+        turns: Sequence[Turn],
+    ) -> bool:
         add = partial(transfer.add, owner=owner, key=key, holder=holder)
-        added = 0
-        for part in _steps(messages):
-            added += await self._step(partial(add, messages=part, turns=()))
-        for begun in _steps(turns):
-            added += await self._step(partial(add, messages=(), turns=begun))
+        added = False
+        all_steps = steps(messages, turns, STEP_ROWS, STEP_CHARACTERS)
+        for place, (said, begun) in enumerate(all_steps, start=1):
+            head = head_id if place == len(all_steps) else None
+            added |= await self._step(partial(add, head_id=head, messages=said, turns=begun))
         return added
-
-
-def _steps(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    return portions(items, conversations.STEP_ROWS, conversations.STEP_CHARACTERS)

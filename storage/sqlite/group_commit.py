@@ -160,6 +160,20 @@ def _attempt(connection: sqlite3.Connection, work: Work) -> Any:
     return result
 
 
+def at_one_moment(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Run a read in one transaction, so that a commit between two statements of it is not seen.
+
+    SQLite gives the key of a deleted row to a new one: what a read has found by its owner must
+    not be another owner's by the time that it is looked up by its key.
+    """
+    connection.execute("BEGIN")
+    try:
+        return work(connection)
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
 def renamed(error: Exception) -> Exception:
     """Return SQLite's troubles as ours; errors of our own and bugs as they are."""
     match error:

@@ -27,5 +27,10 @@ def learn(connection: sqlite3.Connection, lesson: Lesson) -> None:
         (lesson.upstream, lesson.model, lesson.ratio, lesson.window, lesson.window_at),
     )
     connection.execute(
-        "DELETE FROM lessons WHERE rowid <= (SELECT max(rowid) FROM lessons) - ?", (LESSONS_KEPT,)
+        """
+        DELETE FROM lessons WHERE rowid <= (
+            SELECT rowid FROM lessons ORDER BY rowid DESC LIMIT 1 OFFSET ?
+        )
+        """,
+        (LESSONS_KEPT,),
     )

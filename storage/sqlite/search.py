@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -12,23 +11,18 @@ from typing import Any
 
 from storage import ranking, rows
 from storage.model import Hit, Page, Query
-
-#: Letters of scripts that are written without spaces; each is a word of its own in the index.
-_UNSPACED = re.compile(
-    "([\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-    "\U00020000-\U0003ffff])"
-)
+from storage.unspaced import spaced
 
 
 def index(connection: sqlite3.Connection, of: str, key: int, text: str) -> None:
     """Make a text findable; `of` is "message" or "title"."""
     connection.execute(f"INSERT INTO {of}_pieces (rowid, text) VALUES (?, ?)", (key, text))
-    connection.execute(f"INSERT INTO {of}_words (rowid, text) VALUES (?, ?)", (key, _spaced(text)))
+    connection.execute(f"INSERT INTO {of}_words (rowid, text) VALUES (?, ?)", (key, spaced(text)))
 
 
 def forget(connection: sqlite3.Connection, of: str, key: int, text: str) -> None:
     """Undo `index`; `text` is the text that was indexed."""
-    for table, indexed in ((f"{of}_pieces", text), (f"{of}_words", _spaced(text))):
+    for table, indexed in ((f"{of}_pieces", text), (f"{of}_words", spaced(text))):
         connection.execute(
             f"INSERT INTO {table} ({table}, rowid, text) VALUES ('delete', ?, ?)", (key, indexed)
         )
@@ -163,12 +157,8 @@ def _match(of: str, words: str) -> tuple[str, str] | None:
     long = [term for term in terms if len(term) >= 3]
     if long:
         return f"{of}_pieces", " AND ".join(_quoted(term) for term in long)
-    short = [_quoted(_spaced(term)) + "*" for term in terms if any(c.isalnum() for c in term)]
+    short = [_quoted(spaced(term)) + "*" for term in terms if any(c.isalnum() for c in term)]
     return (f"{of}_words", " AND ".join(short)) if short else None
-
-
-def _spaced(text: str) -> str:
-    return _UNSPACED.sub(r" \1 ", text)
 
 
 def _quoted(term: str) -> str:

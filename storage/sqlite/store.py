@@ -31,6 +31,7 @@ from storage.sqlite import (
     completions,
     conversations,
     lessons,
+    messages,
     search,
     transfer,
     turns,
@@ -40,7 +41,7 @@ from storage.sqlite import (
 from storage.sqlite.bulk import Bulk
 from storage.sqlite.file_identity import Presence
 from storage.sqlite.files import room
-from storage.sqlite.group_commit import GroupCommit, WriteConnection, renamed
+from storage.sqlite.group_commit import GroupCommit, WriteConnection, at_one_moment, renamed
 from storage.sqlite.integrity import check
 from storage.sqlite.opening import DatabaseInUseError, Lock, make, opened, reader, writer
 from storage.sqlite.withdraw import withdraw
@@ -109,7 +110,7 @@ class SQLiteStore:
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            return await next(self._readers).run(work)
+            return await next(self._readers).run(partial(at_one_moment, work=work))
         except Exception as error:
             known = renamed(error)
             if known is error:
@@ -138,8 +139,8 @@ class SQLiteStore:
         )
 
     async def delete(self, owner: str, conversation_id: str) -> None:
-        key = await self._writer.write(lambda c: conversations.hide(c, owner, conversation_id))
-        await asyncio.shield(self._bulk.purge(key))
+        hide = self._writer.write(lambda c: conversations.hide(c, owner, conversation_id))
+        await self._bulk.delete(hide)
 
     async def every_message(
         self, owner: str, conversation_id: str, *, after: str | None, limit: int
@@ -167,12 +168,7 @@ class SQLiteStore:
     # Messages
 
     async def message(self, owner: str, conversation_id: str, message_id: str) -> Message:
-        def read(connection: sqlite3.Connection) -> Message:
-            key = conversations.message_key(connection, owner, conversation_id, message_id)
-            row = connection.execute(f"{rows.MESSAGE} WHERE m.key = ?", (key,)).fetchone()
-            return rows.message(row)
-
-        return await self._read(read)
+        return await self._read(lambda c: messages.message(c, owner, conversation_id, message_id))
 
     async def branch(
         self,
@@ -186,13 +182,13 @@ class SQLiteStore:
         if leaf_id is None:
             return []
         return await self._read(
-            lambda c: _branch(c, owner, conversation_id, leaf_id, limit, tokens)
+            lambda c: messages.branch(c, owner, conversation_id, leaf_id, limit, tokens)
         )
 
     async def siblings(
         self, owner: str, conversation_id: str, parent_ids: Sequence[str | None]
     ) -> Mapping[str | None, Sequence[str]]:
-        return await self._read(lambda c: _siblings(c, owner, conversation_id, parent_ids))
+        return await self._read(lambda c: messages.siblings(c, owner, conversation_id, parent_ids))
 
     async def search(
         self, owner: str, query: Query, *, limit: int, after: str | None = None
@@ -208,16 +204,7 @@ class SQLiteStore:
         return await self._writer.write(write)
 
     async def summaries(self, owner: str, conversation_id: str, *, limit: int) -> Sequence[Message]:
-        def read(connection: sqlite3.Connection) -> Sequence[Message]:
-            key = conversations.conversation_key(connection, owner, conversation_id)
-            found = connection.execute(
-                f"{rows.MESSAGE} WHERE m.conversation = ? AND m.stands_for IS NOT NULL "
-                "ORDER BY m.depth DESC, m.key DESC LIMIT ?",
-                (key, limit),
-            )
-            return [rows.message(row) for row in found]
-
-        return await self._read(read)
+        return await self._read(lambda c: messages.summaries(c, owner, conversation_id, limit))
 
     # Turns
 
@@ -255,6 +242,9 @@ class SQLiteStore:
     async def turn(self, owner: str, turn_id: str) -> Turn:
         return await self._read(lambda c: turns.turn(c, owner, turn_id))
 
+    async def failed(self, owner: str, turn_ids: Collection[str]) -> Collection[str]:
+        return await self._read(lambda c: turns.failed(c, owner, turn_ids))
+
     async def withdraw(
         self, owner: str, turn_id: str, *, head_id: str | None = None, title: str = ""
     ) -> None:
@@ -280,16 +270,7 @@ class SQLiteStore:
         return await self._read(read)
 
     async def running(self) -> Sequence[tuple[str, Turn]]:
-        def read(connection: sqlite3.Connection) -> Sequence[tuple[str, Turn]]:
-            owners = connection.execute(
-                """
-                SELECT t.owner, t.id FROM turns t JOIN conversations c ON c.key = t.conversation
-                WHERE t.status = 'running' AND c.owner = t.owner ORDER BY t.key
-                """
-            ).fetchall()
-            return [(owner, turns.turn(connection, owner, turn_id)) for owner, turn_id in owners]
-
-        return await self._read(read)
+        return await self._read(turns.running)
 
     # Completions
 
@@ -348,53 +329,3 @@ class SQLiteStore:
             conversations.touch(connection)
 
         await self._writer.write(write)
-
-
-def _branch(
-    connection: sqlite3.Connection,
-    owner: str,
-    conversation_id: str,
-    leaf_id: str,
-    limit: int,
-    tokens: int | None,
-) -> Sequence[Message]:
-    leaf = conversations.message_key(connection, owner, conversation_id, leaf_id)
-    found = connection.execute(
-        f"""
-        WITH RECURSIVE branch (place, key, parent, total) AS (
-            SELECT 1, key, parent, tokens FROM messages WHERE key = :leaf
-            UNION ALL
-            SELECT place + 1, m.key, m.parent, total + m.tokens
-            FROM branch JOIN messages m ON m.key = branch.parent
-            WHERE place < :limit AND total <= :tokens
-        )
-        SELECT {rows.MESSAGE_COLUMNS}
-        FROM branch JOIN messages m ON m.key = branch.key
-        JOIN conversations c ON c.key = m.conversation
-        LEFT JOIN messages p ON p.key = m.parent
-        ORDER BY place
-        """,
-        {"leaf": leaf, "limit": limit, "tokens": 1 << 62 if tokens is None else tokens},
-    )
-    return [rows.message(row) for row in found]
-
-
-def _siblings(
-    connection: sqlite3.Connection,
-    owner: str,
-    conversation_id: str,
-    parent_ids: Sequence[str | None],
-) -> Mapping[str | None, Sequence[str]]:
-    key = conversations.conversation_key(connection, owner, conversation_id)
-    children = {}
-    for parent_id in set(parent_ids):
-        found = connection.execute(
-            """
-            SELECT id FROM messages WHERE conversation = :key AND stands_for IS NULL
-            AND parent IS (SELECT key FROM messages WHERE owner = :owner AND id = :parent)
-            ORDER BY key
-            """,
-            {"key": key, "owner": owner, "parent": parent_id},
-        )
-        children[parent_id] = [child for (child,) in found]
-    return children

@@ -51,9 +51,8 @@ def put(
     """Keep what is not there yet of a conversation, all in this transaction."""
     fresh = conversations.insert_conversation(connection, owner, conversation)
     key = fresh or conversations.conversation_key(connection, owner, conversation.id)
-    added = add(connection, owner, key, owner, messages, turns)
-    lead(connection, owner, key, conversation.head_id)
-    return bool(fresh or added)
+    added = add(connection, owner, key, owner, conversation.head_id, messages, turns)
+    return bool(fresh) or added
 
 
 def make_hidden(connection: sqlite3.Connection, conversation: Conversation) -> int:
@@ -66,13 +65,12 @@ def make_hidden(connection: sqlite3.Connection, conversation: Conversation) -> i
     return key
 
 
-def show(connection: sqlite3.Connection, owner: str, key: int, conversation: Conversation) -> bool:
+def show(connection: sqlite3.Connection, owner: str, key: int, conversation_id: str) -> bool:
     """Give a hidden conversation to its owner; False where one of its id was made meanwhile."""
-    if find(connection, owner, conversation.id) is not None:
+    if find(connection, owner, conversation_id) is not None:
         return False
-    lead(connection, owner, key, conversation.head_id)
     connection.execute(
-        "UPDATE conversations SET owner = ?, id = ? WHERE key = ?", (owner, conversation.id, key)
+        "UPDATE conversations SET owner = ?, id = ? WHERE key = ?", (owner, conversation_id, key)
     )
     return True
 
@@ -90,13 +88,14 @@ def add(
     owner: str,
     key: int,
     holder: str,
+    head_id: str | None,
     messages: Sequence[Message],
     turns: Sequence[Turn],
-) -> int:
-    """Keep what is not there yet of these; return how many were kept.
+) -> bool:
+    """Keep what is not there yet of these; return whether anything was kept.
 
     The conversation belongs to `holder`, the owner or NOBODY. Raises NotFoundError where it does
-    not any more, or for a parent; AlreadyExistsError for an id of another conversation.
+    not any more, or for a parent or head; AlreadyExistsError for an id of another conversation.
     """
     held = "SELECT 1 FROM conversations WHERE key = ? AND owner = ?"
     if connection.execute(held, (key, holder)).fetchone() is None:
@@ -111,15 +110,18 @@ def add(
     begun = absent(connection, "turns", owner, key, turns)
     for turn in begun:
         _put_turn(connection, owner, key, turn)
-    return len(kept) + len(begun)
+    led = _lead(connection, owner, key, head_id)
+    return led or bool(kept or begun)
 
 
-def lead(connection: sqlite3.Connection, owner: str, key: int, head_id: str | None) -> None:
-    """Give a head to a conversation that has none."""
+def _lead(connection: sqlite3.Connection, owner: str, key: int, head_id: str | None) -> bool:
+    """Give a head to a conversation that has none; return whether it got it."""
     (head,) = connection.execute("SELECT head FROM conversations WHERE key = ?", (key,)).fetchone()
-    if head is None and head_id is not None:
-        head, _ = conversations.place(connection, owner, key, head_id)
-        connection.execute("UPDATE conversations SET head = ? WHERE key = ?", (head, key))
+    if head is not None or head_id is None:
+        return False
+    head, _ = conversations.place(connection, owner, key, head_id)
+    connection.execute("UPDATE conversations SET head = ? WHERE key = ?", (head, key))
+    return True
 
 
 def absent(

@@ -1,9 +1,10 @@
-"""The transactions of turns: begun, checkpointed, ended; see `writes`."""
+"""The transactions of turns: begun, checkpointed, ended; plain functions of a connection."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import astuple
 from types import EllipsisType
 
@@ -12,9 +13,9 @@ from storage.model import ContextUse, Conversation, Message, Role, Status, Turn
 from storage.parts import marks_json
 from storage.port import (
     CLAIM_LIFETIME,
+    FORGOTTEN_AT_ONCE,
     BusyError,
     Claim,
-    IdempotencyMismatchError,
     MovedError,
     NotFoundError,
     Outcome,
@@ -33,8 +34,6 @@ TURN = rows.turn_selection(
     FROM (SELECT marks FROM checkpoints WHERE turn = t.key ORDER BY position)
     """,
 )
-#: How many keys that have outlived theirs a new one takes away with it.
-FORGOTTEN_AT_ONCE = 20
 
 
 def turn_key(connection: sqlite3.Connection, owner: str, turn_id: str) -> int:
@@ -55,6 +54,32 @@ def turn(connection: sqlite3.Connection, owner: str, turn_id: str) -> Turn:
     return rows.turn(connection.execute(f"{TURN} WHERE t.key = ?", (key,)).fetchone())
 
 
+def failed(
+    connection: sqlite3.Connection, owner: str, turn_ids: Collection[str]
+) -> Collection[str]:
+    """Return those of these turns of an owner that failed."""
+    found = connection.execute(
+        """
+        SELECT t.id FROM turns t JOIN conversations c ON c.key = t.conversation
+        WHERE t.owner = ? AND t.id IN (SELECT value FROM json_each(?)) AND t.status = 'failed'
+        AND c.owner = t.owner
+        """,
+        (owner, json.dumps(list(turn_ids))),
+    )
+    return {turn_id for (turn_id,) in found}
+
+
+def running(connection: sqlite3.Connection) -> Sequence[tuple[str, Turn]]:
+    """Return every turn that runs, with its owner."""
+    owners = connection.execute(
+        """
+        SELECT t.owner, t.id FROM turns t JOIN conversations c ON c.key = t.conversation
+        WHERE t.status = 'running' AND c.owner = t.owner ORDER BY t.key
+        """
+    ).fetchall()
+    return [(owner, turn(connection, owner, turn_id)) for owner, turn_id in owners]
+
+
 def claimed(connection: sqlite3.Connection, owner: str, claim: Claim) -> str | None:
     row = connection.execute(
         """
@@ -65,14 +90,7 @@ def claimed(connection: sqlite3.Connection, owner: str, claim: Claim) -> str | N
         """,
         (owner, claim.key, claim.now - CLAIM_LIFETIME),
     ).fetchone()
-    if row is None:
-        return None
-    fingerprint, turn_id = row
-    if fingerprint != claim.fingerprint:
-        raise IdempotencyMismatchError(
-            "This idempotency key was used for another request.", "idempotency-key"
-        )
-    return str(turn_id)
+    return rows.claimed(row, claim)
 
 
 def begin(

@@ -165,6 +165,13 @@ async def test_a_key_lets_it_in(store: SQLiteStore, upstream: Puppet) -> None:
     assert notices == "ask.sh: Incorrect API key provided.\n"
 
 
+async def test_a_key_that_cannot_be_one_is_not_repeated(served: Served) -> None:
+    code, output, notices = await run(served.http, "x", key="good\nsecret")
+    assert (code, output) == (2, "")
+    assert notices.startswith("ask.sh: no key has a line break")
+    assert "secret" not in notices
+
+
 async def test_a_failure_is_one_line(served: Served, upstream: Puppet, path: str) -> None:
     upstream.say("Half").fail(UpstreamFailedError('It "broke"\n badly.'))
     code, output, notices = await run(served.http, "x", path=path)

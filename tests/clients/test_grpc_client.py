@@ -171,6 +171,20 @@ async def test_a_key_is_wanted_and_taken_from_the_environment(tmp_path: Path) ->
         assert with_flag[:2] == (0, "Hello \n")
 
 
+@pytest.mark.parametrize("key", ["secret\nx", "secret\r", "ключ secret"])
+async def test_a_key_that_cannot_be_one_is_not_repeated(key: str) -> None:
+    code, output, notices = await run("localhost:1", "-p", "Hello", key=key)
+    assert (code, output) == (2, "")
+    assert "no key has a line break" in notices
+    assert "secret" not in notices
+
+
+async def test_an_address_that_is_none_is_one_line() -> None:
+    code, output, notices = await run("[::1", "-p", "Hello")
+    assert (code, output) == (1, "")
+    assert notices == "error: [::1 must be HOST:PORT, or https://HOST:PORT\n"
+
+
 async def test_nobody_there_is_said_in_one_line(tmp_path: Path) -> None:
     async with serving(tmp_path, Parrot()) as served:
         address = served.address

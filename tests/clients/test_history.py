@@ -46,6 +46,13 @@ async def test_a_list_goes_on_behind_its_first_page(served: Served, upstream: Pu
     assert len(output.splitlines()) == 102
 
 
+@pytest.mark.parametrize("most", ["-3", "0", "many"])
+async def test_a_list_has_room_for_one_at_least(served: Served, most: str) -> None:
+    code, output, notices = await command("list", "-n", most, at=served.websocket)
+    assert (code, output) == (2, "")
+    assert "--limit" in notices
+
+
 async def test_a_conversation_is_shown_from_its_beginning(served: Served, upstream: Puppet) -> None:
     await talked(served, upstream, "a", *(str(number) for number in range(60)))
     code, output, _ = await command("show", "a", at=served.websocket)
@@ -83,3 +90,9 @@ def test_the_page_is_beside_the_websocket(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("TRIALOGUE_HTTP_PORT", "8443")
     assert address("wss://chat.example:9001/", "demo") == "https://chat.example:8443/#demo"
     assert address("ws://[::1]:9001/", "demo") == "http://[::1]:8443/#demo"
+
+
+async def test_help_tells_where_the_page_is_looked_for(served: Served) -> None:
+    _, output, _ = await command("open", "--help", at=served.websocket)
+    assert "TRIALOGUE_HTTP_PORT" in output
+    assert "the conversation (of the 100 newest" in " ".join(output.split())

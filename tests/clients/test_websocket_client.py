@@ -191,6 +191,14 @@ async def test_a_key_lets_it_in_and_a_wrong_one_is_one_line(
     assert notices.count("\n") == 1
 
 
+@pytest.mark.parametrize("key", ["secret\nx", "secret\r", "ключ secret"])
+async def test_a_key_that_cannot_be_one_is_not_repeated(served: Served, key: str) -> None:
+    code, output, notices = await run(served.websocket, "-p", "Hello", key=key)
+    assert (code, output) == (2, "")
+    assert "no key has a line break" in notices
+    assert "secret" not in notices
+
+
 async def test_a_failure_is_one_line(served: Served, upstream: Puppet) -> None:
     upstream.fail(UpstreamFailedError("The upstream\nbroke."))
     code, output, notices = await run(served.websocket, "-p", "x", "--conversation-id", "c")
@@ -227,7 +235,17 @@ async def test_nobody_there_is_one_line_that_says_what_to_do(
     assert notices.count("\n") == 1
 
 
-@pytest.mark.parametrize("url", ["localhost:9001", "http://localhost:9001/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:9001",
+        "http://localhost:9001/",
+        "ws://[::1",
+        "ws://localhost:99999/",
+        "ws://localhost:port/",
+        f"ws://{'a' * 80}/",
+    ],
+)
 async def test_an_address_that_is_none_is_one_line(url: str) -> None:
     code, _, notices = await run(url, "-p", "x")
     assert code == 1

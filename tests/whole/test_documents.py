@@ -21,6 +21,8 @@ PATH = re.compile(rf"(?<![\w./:@-])((?:{TOP})/[\w./-]*\w)")
 NAME = re.compile(r"`([\w-]+\.(?:py|sql|toml|lock|proto|yaml|md))`")
 MODULE = re.compile(r"python -m ((?:bench|tests|tools)[.\w]*)")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]*))?\)")
+#: a word of the code: `setting(…)`, `Settings`, `ADAPTERS`, `scope="module"`
+WORD = re.compile(r"`([A-Za-z_]\w*)(?=[(=`])")
 #: what users have, and we have not
 THEIRS = {"trialogue.toml"}
 
@@ -48,6 +50,13 @@ def test_every_file_that_is_named_without_its_folder_is_there(page: str) -> None
     found = {path.name for folder in folders[1:] for path in folder.rglob("*")}
     found |= {path.name for path in ROOT.iterdir()}
     assert names - found == set()
+
+
+def test_every_word_of_the_code_that_contributors_are_told_is_there() -> None:
+    files = (path for top in TOP.split("|") for path in (ROOT / top).rglob("*"))
+    code = "".join(path.read_text() for path in files if path.suffix in (".py", ".proto", ".lock"))
+    words = {*re.findall(r"\w+", code), *TOP.split("|")}
+    assert set(WORD.findall(text_of("CONTRIBUTING.md"))) - words == set()
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -6,6 +6,9 @@ import ast
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 from tests.support.live import ROOT
 
@@ -14,8 +17,8 @@ TESTS = ROOT / "tests"
 ALONE = TESTS / "examples" / "clients"
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(TESTS.rglob("*.py")):
+def modules(folder: Path = TESTS) -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(folder.rglob("*.py")):
         if not path.is_relative_to(ALONE):
             yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
 
@@ -43,20 +46,31 @@ def sense(node: ast.stmt, known: dict[str, str]) -> str:
     return ast.dump(node)
 
 
-def test_nothing_is_defined_twice() -> None:
+def own_name(node: ast.stmt) -> str | None:
+    """Return the name of what a module defines: no test, type variable or mere error, which differ
+    by their names.
+    """
+    match node:
+        case ast.FunctionDef(name=own) | ast.AsyncFunctionDef(name=own):
+            return None if own.startswith("test") else own
+        case ast.ClassDef(name=own):
+            return None if own.endswith("Error") else own
+        case ast.Assign(targets=[target], value=value):
+            if ast.unparse(target) != "pytestmark" and "TypeVar(" not in ast.unparse(value):
+                return ast.unparse(target)
+    return None
+
+
+@pytest.mark.parametrize("folder", ["tests", "storage"])
+def test_nothing_is_defined_twice(folder: str) -> None:
     """Neither fixture, helper nor constant: a change of one would forget the other."""
     places = defaultdict(list)
-    for name, module in modules():
+    for name, module in modules(ROOT / folder):
         known = origins(module, name)
         for node in module.body:
-            match node:
-                case ast.FunctionDef(name=own) | ast.AsyncFunctionDef(name=own):
-                    if not own.startswith("test"):
-                        places[sense(node, known)].append(f"{name}: {own}")
-                case ast.ClassDef(name=own):
-                    places[sense(node, known)].append(f"{name}: {own}")
-                case ast.Assign(targets=[target]) if ast.unparse(target) != "pytestmark":
-                    places[sense(node, known)].append(f"{name}: {ast.unparse(target)}")
+            own = own_name(node)
+            if own is not None:
+                places[sense(node, known)].append(f"{name}: {own}")
     assert [where for where in places.values() if len(where) > 1] == []
 
 
@@ -71,6 +85,21 @@ def test_helpers_stand_in_modules_of_their_own() -> None:
         and (node.module or "").rpartition(".")[2].startswith(("conftest", "test_"))
     ]
     assert importing == []
+
+
+def test_files_and_folders_stay_small() -> None:
+    """As CONTRIBUTING.md says, with what it names as longer."""
+    source = [ROOT / top for top in ("server", "storage", "clients", "tools", "bench")]
+    long = {
+        str(path.relative_to(ROOT))
+        for top in source
+        for path in top.rglob("*")
+        if path.suffix in (".py", ".js", ".css", ".sql", ".sh")
+        and len(path.read_text().splitlines()) > 400
+    }
+    assert long == {"clients/websocket_client.py", "clients/web/style.css"}
+    folders = [folder for top in source[:2] for folder in (top, *top.rglob("*/"))]
+    assert [one for one in folders if len(list(one.glob("*.py"))) > 20] == []
 
 
 def test_programs_without_an_ending_are_checked_too() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,11 @@ FILES = {
     "back-pressure": "server/transports/write_timeout.py",
 }
 
+#: a file or a name that one is told to see, and a constant of a module's
+REFERENCE = re.compile(
+    r"see `?(?:\w+/)*(?P<module>\w+)\.py|see `(?P<name>\w+)`|`(?P<of>\w+)\.[A-Z_]+`"
+)
+
 
 @cache
 def first_sentence(path: str) -> str:
@@ -48,12 +55,29 @@ def test_and_to_few_others(word: str) -> None:
     assert len([path for path in sources if word in first_sentence(path)]) <= 4
 
 
-def test_every_module_says_in_one_sentence_what_it_is() -> None:
+def modules() -> list[Path]:
     folders = ("server", "storage", "clients", "tools", "bench", "tests")
-    modules = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    return [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+
+
+def test_what_a_text_refers_to_is_there() -> None:
+    """Who renames a module, or what a text tells to see in its own, renames it there too."""
+    texts = {path: path.read_text() for path in modules()}
+    names = {path.stem for path in texts}
+    lost = [
+        f"{path.relative_to(ROOT)}: {found[0]}"
+        for path, text in texts.items()
+        for found in REFERENCE.finditer(text)
+        if not {found["module"], found["of"]} & names
+        and (found["name"] is None or len(re.findall(rf"\b{found['name']}\b", text)) == 1)
+    ]
+    assert lost == []
+
+
+def test_every_module_says_in_one_sentence_what_it_is() -> None:
     speechless = [
         str(path.relative_to(ROOT))
-        for path in modules
+        for path in modules()
         if path.name != "__init__.py"
         and not path.is_relative_to(ROOT / "tests" / "examples" / "clients")
         and not first_sentence(str(path.relative_to(ROOT))).rstrip().endswith((".", "!", ":"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,11 +18,13 @@ from server.tokens.encoding import Encoding, encoding
 from server.tokens.models import budget, is_known, model, reserve
 from server.upstream.model_info import ModelInfo, Named
 from server.upstream.port import Models
-from storage.model import Content, Message, Role, Status
+from storage.model import Content, Message, Role
 from storage.port import NotFoundError, Store
 
 #: How many messages a step up the tree reads.
 STEP = 100
+#: How many messages are passed over that are not sent: questions that failed, say.
+PASSED_OVER = 1_000
 #: How many summaries are looked at, those of the most messages first.
 SUMMARIES = 10
 #: A prompt that was refused is tried again with this share of its tokens at most.
@@ -234,38 +236,48 @@ class Composer:
     async def history(
         self, request: PromptRequest, scale: Scale, room: int
     ) -> AsyncIterator[Weighed]:
-        """Walk up from the parent until the room is full, and one on: `trim` needs to see it."""
+        """Walk up from the parent until the room is full, and one on: `trim` needs to see it.
+
+        Also until too many were passed over: a branch may be a retry of one question for ever.
+        """
         for message in reversed(request.before):
             weighed = await scale.weigh(message)
             room -= max(1, weighed.cost)
             yield weighed
         leaf = request.before[0].parent_id if request.before else request.parent_id
         below = request.before[0].role if request.before else request.role
-        while leaf is not None and room >= 0:
+        passed_over = 0
+        while leaf is not None and room >= 0 and passed_over < PASSED_OVER:
             step = await self._store.branch(
                 request.owner, request.conversation_id, leaf, limit=STEP, tokens=max(0, room)
             )
+            failed = await self._failed(request, step, below)
             for message in step:
                 weighed = await scale.weigh(message)
-                if below is message.role is Role.USER and await self._failed(request, message):
-                    weighed = Weighed(message, weighed.tokens, 0)
-                below = message.role
+                if message.id in failed:
+                    weighed = replace(weighed, cost=0)
+                passed_over += not weighed.cost
                 room -= max(1, weighed.cost)
                 yield weighed
-            leaf = step[-1].parent_id
+            leaf, below = step[-1].parent_id, step[-1].role
 
-    async def _failed(self, request: PromptRequest, question: Message) -> bool:
-        """Say whether a question without an answer is one that the upstream refused, or broke at.
+    async def _failed(
+        self, request: PromptRequest, step: Sequence[Message], below: Role
+    ) -> Collection[str]:
+        """Return the questions without an answer that the upstream refused, or broke at.
 
-        It would be refused with every later one.
+        They would be refused with every later one. `step` is newest first, and under `below`.
         """
-        if question.turn_id is None or request.as_it_came:
-            return False
-        try:
-            turn = await self._store.turn(request.owner, question.turn_id)
-        except NotFoundError:  # an imported one
-            return False
-        return turn.status is Status.FAILED
+        if request.as_it_came:
+            return ()
+        under = (below, *(message.role for message in step))
+        turns = {
+            message.id: message.turn_id
+            for message, role in zip(step, under, strict=False)
+            if role is message.role is Role.USER and message.turn_id is not None
+        }
+        failed = await self._store.failed(request.owner, set(turns.values())) if turns else ()
+        return {question for question, turn in turns.items() if turn in failed}
 
     async def _summarised(
         self, request: PromptRequest, write: Write, bare: Composed, without: Composed

@@ -100,11 +100,10 @@ class Asking:
         """Delete a conversation, when the turn that runs in it is cancelled and has ended."""
         place = owner, conversation_id
         await self._interrupt(place)
-        try:
-            await self._store.delete(owner, conversation_id)
-        finally:
-            self._give_back(place)
-        self._live.notify(place)
+        # It is deleted though its caller leaves: only then may others ask there, or look again.
+        deleting = asyncio.create_task(self._store.delete(owner, conversation_id))
+        deleting.add_done_callback(lambda _: self._cleared(place))
+        await asyncio.shield(deleting)
 
     async def drain(self, grace: float) -> None:
         """Refuse whoever asks or waits, let those begin that are beginning, and let all end.
@@ -230,14 +229,22 @@ class Asking:
         if if_busy is IfBusy.INTERRUPT:
             await self._interrupt(place)
         else:
-            await self._live.take(place)
+            await self._line_up(place)
+
+    async def _line_up(self, place: Place, *, first: bool = False) -> None:
+        """Wait for a place; the room that was left to one who leaves when called is left."""
+        try:
+            await self._live.take(place, first=first)
+        except BaseException:
+            self._leave_room(place)
+            raise
 
     async def _interrupt(self, place: Place) -> None:
         self._interrupting[place] += 1
         try:
             if (live := self._live.in_conversation(*place)) is not None:
                 live.stop(Status.CANCELLED)
-            await self._live.take(place, first=True)
+            await self._line_up(place, first=True)
         finally:
             self._interrupting[place] -= 1
             if not self._interrupting[place]:
@@ -286,8 +293,16 @@ class Asking:
         self._give_back((live.owner, live.turn.conversation_id))
         self._compaction.consider(live.owner, live.turn)
 
+    def _cleared(self, place: Place) -> None:
+        self._give_back(place)
+        self._live.notify(place)
+
     def _give_back(self, place: Place) -> None:
         self._live.give_back(place)
+        self._leave_room(place)
+
+    def _leave_room(self, place: Place) -> None:
+        """Give up the room of a place that nobody has taken over."""
         if not self._live.taken(place):
             self._capacity.leave_room(place)
 

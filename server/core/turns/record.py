@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
@@ -53,9 +54,8 @@ class Keeping:
         if not self._hurry.is_set():
             failed = replace(outcome, status=Status.FAILED, finish_reason=None, error=error)
             self._live.linger(live)
-            task = asyncio.create_task(self._kept_late(live, failed), name=f"{live.turn.id} late")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            late = self._later(live, self._kept(live, failed, float("inf")))
+            late.add_done_callback(lambda _: self._live.release(live))
         return told_failed(live, outcome.ended_at, error)
 
     async def recover(self, outcome_of: Callable[[Turn], Awaitable[Outcome]]) -> None:
@@ -64,7 +64,10 @@ class Keeping:
             await self._store.end(owner, turn.id, await outcome_of(turn))
 
     async def withdraw(self, live: LiveTurn, head_id: str | None, title: str) -> None:
-        """Take a turn back; where the database stays away it is found interrupted later."""
+        """Take a turn back; where the database stays away, when it is back, unless we end before.
+
+        Then it is found interrupted.
+        """
 
         async def write() -> Turn:
             with suppress(NotFoundError):  # a try of which we heard nothing has taken it back
@@ -72,7 +75,9 @@ class Keeping:
             return live.turn
 
         until = asyncio.get_running_loop().time() + self._patience
-        await self._tried(live, write, until)
+        taken_back = await self._tried(live, write, until)
+        if not isinstance(taken_back, Turn) and not self._hurry.is_set():
+            self._later(live, self._tried(live, write, float("inf")))
         self._live.linger(live)
         self._withdrawn.append(live)
         if len(self._withdrawn) > WITHDRAWN:
@@ -145,13 +150,22 @@ class Keeping:
                     await self._hurry.wait()
             pause = min(2 * pause, longest)
 
-    async def _kept_late(self, live: LiveTurn, outcome: Outcome) -> None:
+    def _later(
+        self, live: LiveTurn, keeping: Coroutine[Any, Any, Turn | UnavailableError]
+    ) -> asyncio.Task[None]:
+        """Go on trying to keep an end of which its followers were told that it is not kept."""
+        task = asyncio.create_task(self._logged(live, keeping), name=f"{live.turn.id} late")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _logged(
+        self, live: LiveTurn, keeping: Coroutine[Any, Any, Turn | UnavailableError]
+    ) -> None:
         try:
-            await self._kept(live, outcome, float("inf"))
+            await keeping
         except Exception:
             log.exception("the end of a turn could not be kept", turn=live.turn.id)
-        finally:
-            self._live.release(live)
 
 
 def told_failed(live: LiveTurn, now: int, error: Failure) -> Turn:

@@ -122,10 +122,14 @@ class Running:
             log.exception("the end of a turn was not counted", turn=live.turn.id)
 
     async def _ended(self, live: LiveTurn, reading: Reading) -> Turn:
-        """Read an answer and keep its end; return the turn as its followers are to hear of it."""
+        """Read an answer and keep its end; return the turn as its followers are to hear of it.
+
+        Text that was told is never taken back, whatever the upstream says behind it.
+        """
         finish, problem = await self._answer(live, reading.answer)
         live.turn = replace(live.turn, context=reading.answer.sending.sent)
-        if problem is not None and problem.code is Code.CONTEXT_LENGTH_EXCEEDED:
+        told = live.length > 0
+        if problem and not told and problem.code is Code.CONTEXT_LENGTH_EXCEEDED:
             return await self._withdraw(live, reading.plan, problem)
         outcome = await self._outcomes.of(live, reading.answer, reading.plan, finish, problem)
         return await self._keeping.keep(live, outcome)

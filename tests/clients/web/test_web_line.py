@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-
 import pytest
-from playwright.async_api import Page, WebSocketRoute, expect
+from playwright.async_api import Page, expect
 
+from tests.clients.web.proxy import proxied
 from tests.clients.web.tabs import Tabs
 from tests.support.fakes import Puppet
 from tests.support.live import Served
@@ -22,48 +20,11 @@ DOUBT = {
 }
 
 
-class FreezingProxy:
-    """Passes messages on; `freeze` holds all of them back and closes nothing."""
-
-    def __init__(self) -> None:
-        self.connections = 0
-        self.pongs: asyncio.Queue[None] = asyncio.Queue()
-        self._held: list[Callable[[], None]] | None = None
-
-    def take(self, route: WebSocketRoute) -> None:
-        self.connections += 1
-        server = route.connect_to_server()
-        route.on_message(lambda message: self._pass(lambda: server.send(message)))
-        server.on_message(lambda message: self._back(route, message))
-
-    def freeze(self) -> None:
-        self._held = []
-
-    def thaw(self) -> None:
-        held, self._held = self._held or [], None
-        for send in held:
-            send()
-
-    def _back(self, route: WebSocketRoute, message: str | bytes) -> None:
-        self._pass(lambda: route.send(message))
-        if '"pong"' in str(message):
-            self.pongs.put_nowait(None)
-
-    def _pass(self, send: Callable[[], None]) -> None:
-        if self._held is None:
-            send()
-        else:
-            self._held.append(send)
-
-
 @pytest.mark.parametrize("doubt", DOUBT)
 async def test_a_silent_cut_is_noticed_and_nothing_is_lost_or_doubled(
     tabs: Tabs, served: Served, upstream: Puppet, doubt: str
 ) -> None:
-    proxy, tab = FreezingProxy(), await tabs.blank()
-    await tab.page.clock.install()
-    await tab.page.route_web_socket("ws://**", proxy.take)
-    await tab.page.goto(f"{served.http}/")
+    proxy, tab = await proxied(tabs, served)
     await tab.ask("Tell me a tale")
     upstream.say("Once ")
     await expect(tab.answers).to_have_text("Once ")
@@ -86,10 +47,7 @@ async def test_a_silent_cut_is_noticed_and_nothing_is_lost_or_doubled(
 async def test_a_quiet_connection_that_lives_is_left_alone(
     tabs: Tabs, served: Served, upstream: Puppet
 ) -> None:
-    proxy, tab = FreezingProxy(), await tabs.blank()
-    await tab.page.clock.install()
-    await tab.page.route_web_socket("ws://**", proxy.take)
-    await tab.page.goto(f"{served.http}/")
+    proxy, tab = await proxied(tabs, served)
     upstream.answer("One").answer("Two")
     await tab.ask("First")
     await tab.is_busy(False)
@@ -99,6 +57,61 @@ async def test_a_quiet_connection_that_lives_is_left_alone(
     await tab.ask("Second")
     await expect(tab.answers).to_have_text(["One", "Two"])
     assert proxy.connections == 1
+
+
+async def test_stop_is_heard_though_the_connection_was_lost(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    proxy, tab = await proxied(tabs, served)
+    await tab.ask("Tell me a tale")
+    upstream.say("Once ")
+    await expect(tab.answers).to_have_text("Once ")
+    await stand_still(tab.page)
+    await proxy.cut()
+    await expect(tab.page.get_by_role("status").first).to_contain_text("Reconnecting")
+    await tab.page.get_by_role("button", name="Stop").click()
+    await tab.page.clock.fast_forward(1000)
+    await tab.is_busy(False)
+    await expect(tab.page.locator("li.answer .about")).to_contain_text("stopped")
+
+
+async def test_another_answer_is_asked_for_though_the_connection_was_lost(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    proxy, tab = await proxied(tabs, served)
+    upstream.answer("One").answer("Two")
+    await tab.ask("First")
+    await expect(tab.answers).to_have_text("One")
+    await tab.is_busy(False)
+    await stand_still(tab.page)
+    await proxy.cut()
+    await expect(tab.page.get_by_role("status").first).to_contain_text("Reconnecting")
+    await tab.page.get_by_role("button", name="Regenerate").click()
+    await tab.page.clock.fast_forward(1000)
+    await expect(tab.answers).to_have_text("Two")
+
+
+async def test_what_must_not_be_done_twice_and_was_perhaps_heard_is_told(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    proxy, tab = await proxied(tabs, served)
+    upstream.answer("One")
+    await tab.ask("First")
+    await expect(tab.answers).to_have_text("One")
+    await tab.is_busy(False)
+    proxy.freeze()
+    await tab.page.get_by_role("button", name="Regenerate").click()
+    await stand_still(tab.page)
+    await proxy.cut()
+    await expect(tab.page.get_by_role("status").first).to_contain_text("Reconnecting")
+    await tab.page.clock.fast_forward(1000)
+    await expect(tab.page.locator("#trouble")).to_contain_text("The connection was lost")
+    assert len(upstream.prompts) == 1
+
+
+async def stand_still(page: Page) -> None:
+    """Let time stand still on a page: no pause of it ends by itself."""
+    await page.clock.pause_at(await page.evaluate("Date.now() + 100"))
 
 
 async def doubted(page: Page, doubt: str) -> None:

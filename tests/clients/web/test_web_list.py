@@ -13,6 +13,7 @@ from playwright.async_api import expect
 from server.core.access.auth import EVERYONE
 from server.core.turns.questions import Ask
 from storage.sqlite.store import SQLiteStore
+from tests.clients.web.proxy import caught_up
 from tests.clients.web.tabs import Tab, Tabs, settled
 from tests.support.access import locked
 from tests.support.fakes import Puppet
@@ -119,6 +120,57 @@ async def test_what_is_deleted_can_be_had_back_for_a_while(tabs: Tabs, served: S
     assert [item.id for item in page.items] == ["pears"]
 
 
+async def test_what_is_deleted_and_opened_again_stays(tabs: Tabs, served: Served) -> None:
+    await served.conversations.create(EVERYONE, id="apples", title="Apples")
+    tab = await tabs.blank()
+    methods: list[str] = []
+    tab.page.on("request", lambda request: methods.append(request.method))
+    await tab.page.clock.install()
+    await tab.page.goto(f"{served.http}/#apples")
+    await tab.page.get_by_role("button", name="Delete").click()
+    await expect(tab.page.get_by_role("button", name="Undo")).to_be_visible()
+    await expect(tab.page.locator("#empty")).to_be_visible()
+    await tab.page.go_back()
+    await expect(tab.page.get_by_role("heading", name="Apples")).to_be_visible()
+    await tab.page.clock.fast_forward(10_000)
+    await caught_up(tab.page)
+    assert "DELETE" not in methods
+    await expect(tab.page.get_by_role("button", name="Undo")).to_be_hidden()
+    await expect(tab.page.locator("#conversations li")).to_be_visible()
+
+
+async def test_a_conversation_with_the_id_of_one_that_was_deleted_is_listed(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    await served.conversations.create(EVERYONE, id="apples", title="Apples")
+    tab = await tabs.blank()
+    await tab.page.clock.install()
+    await tab.page.goto(f"{served.http}/#apples")
+    await tab.page.get_by_role("button", name="Delete").click()
+    async with tab.page.expect_response(lambda response: response.request.method == "DELETE"):
+        await tab.page.clock.fast_forward(10_000)
+    links = tab.page.locator("#conversations li")
+    await expect(links).to_have_count(0)
+    await served.conversations.create(EVERYONE, id="apples", title="More apples")
+    upstream.answer("Green")
+    await tab.ask("Pears?")
+    await expect(links).to_have_text(["Pears?", "More apples"])
+    await expect(links.last).to_be_visible()
+
+
+async def test_the_link_of_what_is_shown_closes_the_list_of_a_phone(
+    tabs: Tabs, served: Served
+) -> None:
+    await served.conversations.create(EVERYONE, id="apples", title="Apples")
+    size = {"width": 390, "height": 800}
+    phone = await tabs.open(f"{served.http}/#apples", viewport=size, has_touch=True, is_mobile=True)
+    for name in ("Apples", "New conversation", "New conversation"):
+        await phone.page.tap("#menu")
+        await expect(phone.page.locator("#sidebar")).to_be_visible()
+        await phone.page.locator("#sidebar").get_by_text(name).tap()
+        await expect(phone.page.locator("#sidebar")).to_be_hidden()
+
+
 async def test_what_was_deleted_is_gone_though_the_page_is_closed(
     tabs: Tabs, served: Served
 ) -> None:
@@ -154,6 +206,25 @@ async def test_a_message_is_found_and_opened_in_its_branch(
     await expect(tab.questions).to_have_text("Which?")
     focused = tab.page.locator("li:focus")
     await expect(focused).to_contain_text("A russet apple")
+
+
+async def test_enter_finds_what_was_just_typed_and_shows_a_message_again(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    for answer in ("A russet apple", "Yellow"):
+        upstream.answer(answer)
+        turn = await served.conversations.ask(EVERYONE, "demo", Ask(f"{answer}?"))
+        await settled(served.conversations, turn.id)
+    tab = await tabs.open(f"{served.http}/")
+    for _ in range(2):
+        await tab.page.get_by_role("button", name="Search").click()
+        found = tab.page.get_by_role("dialog", name="Search")
+        await found.get_by_role("textbox", name="Search").fill("a russet apple")
+        await tab.page.keyboard.press("Enter")
+        await expect(found).to_have_count(0)
+        focused = tab.page.locator("li:focus")
+        await expect(focused).to_contain_text("russet")
+        await focused.blur()
 
 
 async def test_a_conversation_is_exported_and_a_file_is_imported_with_a_report(

@@ -90,6 +90,34 @@ async def test_what_is_asked_in_another_branch_does_not_turn_the_page(
     await expect(said(tab)).to_have_text(["Apples?", "Red", "Really?", "Very red"])
 
 
+async def test_a_refused_question_leaves_the_page_in_its_branch(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    for answer in ("Red", "Golden", "Very red"):
+        upstream.answer(answer)
+    first = await served.conversations.ask(EVERYONE, "demo", Ask("Apples?"))
+    await settled(served.conversations, first.id)
+    second = await served.conversations.ask(EVERYONE, "demo", Ask("Lemons?", parent_id="root"))
+    await settled(served.conversations, second.id)
+    tab = await tabs.open(f"{served.http}/#demo/{first.question_id}")
+    await expect(said(tab)).to_have_text(["Apples?", "Red"])
+    await tab.ask("\x00")
+    await expect(tab.page.locator("#trouble")).to_contain_text("NUL")
+    await tab.ask("Really?")
+    await expect(said(tab)).to_have_text(["Apples?", "Red", "Really?", "Very red"])
+
+
+async def test_a_refused_edit_is_edited_further(tab: Tab, upstream: Puppet) -> None:
+    await begun(tab, upstream)
+    await message(tab, "Apples?").get_by_role("button", name="Edit").click()
+    await tab.ask("\x00")
+    await expect(tab.page.locator("#trouble")).to_contain_text("NUL")
+    await expect(tab.page.locator("#editing")).to_be_visible()
+    upstream.answer("Yellow")
+    await tab.ask("Lemons?")
+    await expect(said(tab)).to_have_text(["Lemons?", "Yellow"])
+
+
 async def test_a_failed_question_is_retried_and_its_error_outlives_a_reload(
     tab: Tab, upstream: Puppet
 ) -> None:

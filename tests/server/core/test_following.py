@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.server.core.following import (
     text_of,
     until_text,
 )
+from tests.server.core.slow_deletion import SlowDeletion
 from tests.storage.nouns import ADA, BOB
 from tests.support.fakes import MODEL, Parrot, Puppet
 
@@ -316,6 +318,24 @@ async def test_a_watcher_of_a_deleted_conversation_hears_that(parroted: Conversa
     await parroted.delete(ADA, "c")
     with pytest.raises(NotFoundError):
         await watcher.task
+
+
+async def test_it_hears_that_where_who_deleted_it_left(tmp_path: Path) -> None:
+    store = SlowDeletion(tmp_path / "slow.db")
+    async with store, core_of(store, Parrot(), Defaults(MODEL)) as conversations:
+        await conversations.create(ADA, id="c")
+        watcher = Watcher(conversations)
+        await until_heard_by(conversations, 1)
+        leaving = asyncio.create_task(conversations.delete(ADA, "c"))
+        await store.deleting.wait()
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        store.go_on.set()
+        with pytest.raises(NotFoundError):
+            await conversations.delete(ADA, "c")
+        with pytest.raises(NotFoundError):
+            await watcher.task
 
 
 async def test_a_watcher_s_watching_ends_with_the_drain(store: SQLiteStore) -> None:

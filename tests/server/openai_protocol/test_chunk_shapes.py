@@ -56,6 +56,17 @@ def call(id_: str | None = None, name: str | None = None, arguments: str = "") -
     return {"function": function} | ({"id": id_, "type": "function"} if id_ else {})
 
 
+@pytest.mark.parametrize("none", [{}, {"choices": None}, {"choices": {}}])
+def test_usage_may_come_without_choices(none: dict[str, Any]) -> None:
+    chunks = judge(usage=True)
+    taken(chunks, chunk({"content": "Hi"}, "stop"))
+    told = {name: value for name, value in chunk({}).items() if name != "choices"}
+    found = taken(chunks, {**told, "usage": USAGE, **none})
+    assert (found["choices"], found["usage"]["prompt_tokens"]) == ([], USAGE["prompt_tokens"])
+    assert chunks.close() == DONE
+    assert judge().take(event({**told, **none})) == b""
+
+
 class TestCalls:
     def test_right_ones_pass_as_they_came(self) -> None:
         chunks = judge()

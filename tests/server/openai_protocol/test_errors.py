@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.openai_protocol.errors import one_line, refusal
+from server.openai_protocol.errors import Complaint, code_in, one_line, refusal
 from server.upstream.remote.redaction import Redactor
 from tests.support.upstream_script import KEY
 
@@ -81,3 +81,24 @@ def test_numbers_are_codes_too() -> None:
 )
 def test_a_message_is_one_line_of_ascii(text: str, line: str) -> None:
     assert one_line(text) == line
+
+
+@pytest.mark.timeout(20)  # it took a time that grew with the square
+@pytest.mark.parametrize(
+    ("message", "status", "code"),
+    [
+        ("The model `m` does not exist", 404, "model_not_found"),
+        ("model 'm' not found, try pulling it first", 404, "model_not_found"),
+        ("No such model", 404, "model_not_found"),
+        ("Unknown model: m", 404, "model_not_found"),
+        ("The model `m` does not exist", 400, "said"),
+        ("Not found: the model", 404, "said"),
+        ("remodel not found", 404, "said"),
+        ("model " * 100_000, 404, "said"),
+        ("model " * 100_000 + "not found", 404, "model_not_found"),
+    ],
+)
+def test_a_model_that_there_is_not_is_known_by_its_complaint(
+    message: str, status: int, code: str
+) -> None:
+    assert code_in(Complaint(message, code="said"), status) == code

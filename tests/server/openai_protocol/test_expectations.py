@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -21,6 +22,9 @@ from server.openai_protocol.expectations import Expectations, expectations_of
         ),
         ({"messages": [], "n": 2, "stream_options": {"include_usage": False}}, Expectations(2)),
         ({"messages": [], "n": "two", "stream_options": 5}, Expectations()),
+        ({"messages": [], "n": math.nan}, Expectations()),
+        ({"messages": [], "n": math.inf}, Expectations()),
+        ({"messages": [], "n": 10**400}, Expectations(10**400)),
         ({"messages": [], "n": 2, "prompt": ["a", "b"]}, Expectations(2)),
         ({"prompt": ["a", "b", "c"], "n": 2}, Expectations(6)),
         ({"prompt": [[1, 2], [3]]}, Expectations(2)),

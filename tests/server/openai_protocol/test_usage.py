@@ -52,6 +52,19 @@ async def test_pieces_count_as_the_whole_that_they_are() -> None:
 
 
 @pytest.mark.parametrize(
+    ("calls", "tokens"),
+    [
+        *((none, 0) for none in (True, 1, {"a": 1}, [True], [{"function": 1}])),
+        ([{"index": [], "function": {"name": "hello"}}], 1),
+    ],
+)
+async def test_calls_that_are_none_count_nothing(calls: object, tokens: int) -> None:
+    counter = UsageCounter()
+    counter.add(0, {"text": "hello", "tool_calls": calls})
+    assert usage(counter, "/completions")["completion_tokens"] == 1 + tokens
+
+
+@pytest.mark.parametrize(
     ("prompt", "tokens"),
     [("hello hello", 2), (["hello", "hello"], 2), ([1, 2, 3], 3), ([[1, 2], [3]], 3), (None, 0)],
 )

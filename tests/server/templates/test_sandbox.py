@@ -40,6 +40,11 @@ def rendered(source: str, size: int = 0) -> str:
         ("{{ 'a-b'.split('-')[-1] }}{{ 'x'.replace('x', 'yz') }}{{ [1, 2]|last }}", "byz2"),
         ("{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}", "a1"),
         ("{{ ',' .join(['a', 'b']) }}{{ 7 % 4 }}{{ 2 ** 3 }}{{ 'ab' * 2 }}", "a,b38abab"),
+        ("{{ 'aaa'.replace('a', 'b', 1) }}{{ 'aaa'|replace('a', 'b', 2) }}", "baabba"),
+        ("{{ 15|round(-1) }}{{ 1.26|round(1) }}{{ 2.6|round|int }}", "201.33"),
+        ("{{ 4 is even }}{{ 4 is odd }}{{ 9 is divisibleby(3) }}", "TrueFalseTrue"),
+        ("{{ {'a': [1]}|tojson(indent=1) }}", '{\n "a": [\n  1\n ]\n}'),
+        ("{{ messages|map(attribute='role')|first }}{{ {1: 2}[1] }}", "system2"),
         ("  {% if true %}\nline\n  {% endif %}\nend\n", "line\nend\n"),
     ],
 )  # fmt: skip
@@ -68,6 +73,9 @@ def test_what_templates_are_made_of_works(source: str, text: str | None) -> None
         "{{ '{0.__class__}'.format(prompt) }}",
         "{{ prompt.format_map({}) }}",
         "{{ prompt.strip }}",
+        "{{ [prompt.strip] }}",
+        "{{ [namespace(a=prompt)]|string }}",
+        "{{ [namespace(a=prompt)]|tojson }}",
         "{{ range }}",
         "{% include 'x' %}",
         "{% import 'x' as x %}",
@@ -82,7 +90,13 @@ def test_nothing_gets_out(source: str) -> None:
     assert "\n" not in str(refused.value)
 
 
-BIG = "{% set big = prompt %}"
+#: a tuple, and a namespace, in which all stands twice that stands in the one before
+DEEP = (
+    "{% set ns = namespace(t=1, n=1) %}{% for i in range(60) %}"
+    "{% set ns.t = (ns.t, ns.t) %}{% set ns.n = namespace(a=ns.n, b=ns.n) %}{% endfor %}"
+)
+WORDY = "{% if [" + "1," * 6000 + "] %}{% endif %}"
+NESTED = "{% set ns = namespace(s=[1] * 9000) %}{% for i in range(200) %}{% set ns.s = [ns.s] %}"
 AGAIN = "{% for i in range(99999) %}"
 
 
@@ -106,6 +120,22 @@ AGAIN = "{% for i in range(99999) %}"
         "{{ '%999999999d' % 1 }}",
         "{{ '{:999999999}'.format(1) }}",
         "{{ prompt.center(999999999) }}",
+        "{{ '%999999999d' is even }}",
+        "{{ '%999999999d' is odd }}",
+        "{{ '%999999999d' is divisibleby(1) }}",
+        "{{ ['%999999999d']|select('even')|list }}",
+        "{{ 5|round(-10000000) }}",
+        "{{ 5|round(precision=99999999999999999999) }}",
+        "{{ [5]|map('round', -10000000)|list }}",
+        "{{ prompt|tojson(indent=999999999) }}",
+        NESTED + "{% endfor %}{{ ns.s|tojson(indent=8)|length }}",
+        DEEP + "{{ [ns.n]|string|length }}",
+        DEEP + "{{ {}[ns.t] }}",
+        DEEP + "{{ {ns.t: 1}|length }}",
+        DEEP + "{{ messages|map(ns.t)|list }}",
+        DEEP + "{{ messages|map(attribute=ns.t)|list }}",
+        DEEP + "{{ messages|selectattr(ns.t)|list }}",
+        DEEP + "{{ messages|join(attribute=ns.t) }}",
         "{{ prompt.replace('', prompt) }}{{ prompt|replace('o', prompt) }}",
         "{{ prompt.join(prompt) }}{{ prompt|join(prompt) }}",
         "{{ ([prompt] * 50000)|string|length }}",
@@ -115,6 +145,10 @@ AGAIN = "{% for i in range(99999) %}"
         "{% macro m() %}" + AGAIN + "{{ prompt }}{% endfor %}{% endmacro %}{{ m() }}",
         "{% macro m() %}" + AGAIN + "x" * 9_000 + "{% endfor %}{% endmacro %}{{ m() }}",
         "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% for i in range(30000) %}" + WORDY + "{% endfor %}",
+        "{% macro m() %}" + WORDY + "{% endmacro %}{% for i in range(9000) %}{{ m() }}{% endfor %}",
+        "{% macro m() %}{{ caller() }}{% endmacro %}"
+        "{% for i in range(5000) %}{% call m() %}" + WORDY + "{% endcall %}{% endfor %}",
         AGAIN + "{% if prompt in prompt %}{% endif %}{% endfor %}",
         AGAIN + "{% if prompt == prompt %}{% endif %}{% endfor %}",
         AGAIN + "{% if prompt is eq prompt %}{% endif %}{% endfor %}",
@@ -122,6 +156,7 @@ AGAIN = "{% for i in range(99999) %}"
         AGAIN + "{% set x = prompt|upper %}{% endfor %}",
         AGAIN + "{% set x = prompt.strip(prompt) %}{% endfor %}",
         AGAIN + "{% set x = prompt.rfind(prompt) %}{% endfor %}",
+        "{{ ('a' * 20000).rsplit(sep='ab' ~ 'a' * 10000)|length }}",
         AGAIN + "{% set x = messages|map('upper')|list %}{% endfor %}",
         "{% for m in messages recursive %}{{ loop(messages) }}{% endfor %}",
         "{{ " + "(" * 4_000 + "1" + ")" * 4_000 + " }}",

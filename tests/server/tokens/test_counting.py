@@ -15,12 +15,12 @@ from server.tokens.counting import (
     image_size,
     image_tokens,
     message_cost,
-    prompt_cost,
     shape,
 )
 from server.tokens.encoding import encoding
 from server.tokens.models import TILES_4O, model
 from storage.model import PromptMessage, Role
+from tests.support.prompt_cost import prompt_cost
 
 O200K = encoding("o200k_base")
 

@@ -1,4 +1,4 @@
-"""The part of the store's contract that is about stored completions; see `contract.py`."""
+"""The part of the store's contract that is about stored completions; see `test_contract.py`."""
 
 from __future__ import annotations
 

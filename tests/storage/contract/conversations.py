@@ -231,6 +231,12 @@ class Branches:
             "a_2": [],
         }
 
+    async def test_what_is_no_message_here_has_no_children(self, store: Store) -> None:
+        await exchange(store)
+        await exchange(store, "2", into="other")
+        unknown = ["nope", "", "q_2"]
+        assert await store.siblings(ADA, "c", unknown) == {one: [] for one in unknown}
+
     @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
     async def test_every_text_comes_back_as_it_was(self, store: Store, text: str) -> None:
         await begin(store, content=text)

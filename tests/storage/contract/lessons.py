@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -40,8 +41,15 @@ class Lessons:
         await store.learn(Lesson("llama", "model-0", 2.5))
         kept = [lesson.model for lesson in await store.lessons()]
         assert "first" not in kept
-        assert len(kept) <= LESSONS_KEPT
+        assert len(kept) == LESSONS_KEPT
         assert kept[-1] == "model-0"
+
+    async def test_one_is_kept_however_often_others_are_learnt_anew(self, store: Store) -> None:
+        await store.learn(Lesson("llama", "rare", 1.5))
+        again = [Lesson("llama", model, 1.5) for model in ("usual", "other")] * LESSONS_KEPT
+        await asyncio.gather(*map(store.learn, again[: LESSONS_KEPT + 1]))
+        kept = [lesson.model for lesson in await store.lessons()]
+        assert (kept[0], sorted(kept)) == ("rare", ["other", "rare", "usual"])
 
     async def test_a_turn_tells_how_its_prompt_was_counted(self, store: Store) -> None:
         await begin(store)

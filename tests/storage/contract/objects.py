@@ -1,4 +1,4 @@
-"""The part of the store's contract that is about things at upstreams; see `contract.py`."""
+"""The part of the store's contract that is about things at upstreams; see `test_contract.py`."""
 
 from __future__ import annotations
 

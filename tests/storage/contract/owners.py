@@ -1,4 +1,4 @@
-"""The part of the store's contract that keeps owners apart; see `contract.py`."""
+"""The part of the store's contract that keeps owners apart; see `test_contract.py`."""
 
 from __future__ import annotations
 

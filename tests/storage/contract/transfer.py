@@ -1,4 +1,4 @@
-"""The part of the store's contract about whole conversations and search; see `contract.py`."""
+"""The part of the store's contract about whole conversations and search; see `test_contract.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ import pytest
 
 from storage.model import Conversation, Message, Query, Role, Status, Turn, Usage
 from storage.port import AlreadyExistsError, NotFoundError, Store
-from tests.storage.nouns import ADA, BOB, CONTEXT, chain, conversation, exchange, message, turn
+from tests.storage.nouns import (
+    ADA,
+    BOB,
+    CONTEXT,
+    chain,
+    conversation,
+    exchange,
+    message,
+    turn,
+    whole,
+)
 
 HEADED = conversation(title="Imported", system_prompt="Be.", head_id="b1", metadata={"from": "x"})
 TREE = [
@@ -52,6 +62,18 @@ class Transfer:
         assert (kept.title, kept.system_prompt, kept.head_id) == ("Mine", None, "a")
         assert kept.message_count == 4
 
+    @pytest.mark.parametrize("count", [1, 2_500])
+    async def test_one_without_a_head_gets_it(self, store: Store, count: int) -> None:
+        headed, said = whole("c", count)
+        await store.put(ADA, replace(headed, head_id=None), said, [])
+        assert (await store.conversation(ADA, "c")).head_id is None
+        with pytest.raises(NotFoundError):
+            await store.put(ADA, replace(headed, head_id="nope"), said, [])
+        assert await store.put(ADA, headed, said, [])
+        assert (await store.conversation(ADA, "c")).head_id == said[-1].id
+        assert not await store.put(ADA, replace(headed, head_id=said[0].id), said, [])
+        assert (await store.conversation(ADA, "c")).head_id == said[-1].id
+
     async def test_an_id_of_another_conversation_keeps_nothing(self, store: Store) -> None:
         await store.put(ADA, HEADED, TREE, [TURN])
         with pytest.raises(AlreadyExistsError):
@@ -64,6 +86,33 @@ class Transfer:
             await store.put(ADA, HEADED, [TREE[0], message("x", "nowhere")], [])
         with pytest.raises(NotFoundError):
             await store.conversation(ADA, "c")
+
+    @pytest.mark.parametrize("apart", [1, 2_500])
+    async def test_an_id_that_stands_twice_keeps_nothing(self, store: Store, apart: int) -> None:
+        between = [message(f"m{number}") for number in range(apart)]
+        for said, begun in (
+            ([*TREE, *between, TREE[0]], []),
+            ([*TREE, *between], [TURN, TURN]),
+        ):
+            with pytest.raises(AlreadyExistsError, match="twice"):
+                await store.put(ADA, HEADED, said, begun)
+            with pytest.raises(NotFoundError):
+                await store.conversation(ADA, "c")
+
+    @pytest.mark.parametrize("there", [True, False])
+    async def test_a_parent_that_stands_behind_keeps_nothing(
+        self, store: Store, there: bool
+    ) -> None:
+        if there:
+            await store.put(ADA, HEADED, TREE, [])
+        own, behind = message("x", "x"), [message("y", "z"), message("z")]
+        for said in ([own], behind, [message("w"), own], [message("w"), *behind]):
+            with pytest.raises(NotFoundError):
+                await store.put(ADA, replace(HEADED, head_id=None), said, [])
+            kept = await store.every_message(ADA, "c", after=None, limit=9) if there else TREE
+            assert len(kept) == len(TREE)
+        with pytest.raises(NotFoundError):
+            await store.summarise(ADA, message("s", "s", stands_for=1))
 
     @pytest.mark.parametrize("limit", [1, 3, 7])
     async def test_all_branches_come_parent_first(self, store: Store, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""The part of the store's contract about turns and claims; see `contract.py`."""
+"""The part of the store's contract about turns and claims; see `test_contract.py`."""
 
 from __future__ import annotations
 
@@ -148,6 +148,18 @@ class Turns:
         assert (await store.conversation(ADA, "c")).title == ""
         await begin(store, "3", into="d", title="First")
         assert (await store.conversation(ADA, "d")).title == "First"
+
+    async def test_of_many_turns_those_that_failed_are_told(self, store: Store) -> None:
+        for number, status in enumerate((Status.FAILED, Status.COMPLETED, Status.FAILED)):
+            await begin(store, str(number), into=f"c{number}")
+            await store.end(ADA, f"turn_{number}", outcome(str(number), status=status))
+        await begin(store, "3", into="c3")
+        asked = [f"turn_{number}" for number in range(1, 9)]
+        assert set(await store.failed(ADA, asked)) == {"turn_2"}
+        assert not await store.failed(BOB, asked)
+        assert not await store.failed(ADA, [])
+        await store.delete(ADA, "c2")
+        assert not await store.failed(ADA, asked)
 
     async def test_a_second_running_turn_is_refused_and_leaves_nothing(self, store: Store) -> None:
         await begin(store)

@@ -11,11 +11,12 @@ import pytest
 
 from storage.model import Query, Status
 from storage.port import Piece, UnavailableError
+from storage.postgres import beginning
 from storage.postgres.address import Patience, address
 from storage.postgres.database import compiled
 from storage.postgres.escapes import kept, plain
 from storage.postgres.store import PostgresStore
-from tests.storage.nouns import ADA, begin, conversation, exchange, outcome
+from tests.storage.nouns import ADA, begin, conversation, exchange, outcome, turn
 from tests.support.postgres import PostgresServer, running_server
 
 HASTY = Patience(connect=0.5, answer=0.5, look=0.01)
@@ -189,6 +190,21 @@ async def test_one_that_its_asker_was_told_is_not_begun_does_not_stay(
 
 
 @pytest.mark.parametrize("store", ["postgres_url"], indirect=True)
+async def test_one_that_comes_after_it_was_looked_for_does_not_stay(
+    store: PostgresStore, postgres_url: str
+) -> None:
+    await exchange(store)
+    async with PostgresStore(f"{postgres_url}?pool_size=1", Patience(look=0.01)) as looking:
+        looking._db.later(beginning._interrupt(looking._db, ADA, turn("2")))
+        for _ in range(5):  # on the one connection there is, behind what the first look asks
+            await looking.ping()
+        await begin(store, "2", parent="a_1")
+        while (await store.turn(ADA, "turn_2")).status is Status.RUNNING:
+            await asyncio.sleep(0.01)
+        assert (await store.turn(ADA, "turn_2")).status is Status.INTERRUPTED
+
+
+@pytest.mark.parametrize("store", ["postgres_url"], indirect=True)
 async def test_a_withdrawal_whose_answer_was_lost_is_one(
     store: PostgresStore, postgres_url: str, relay: Relay
 ) -> None:
@@ -250,6 +266,13 @@ async def test_a_closed_store_says_so(postgres_url: str) -> None:
         pass
     with pytest.raises(UnavailableError):
         await store.create(ADA, conversation())
+
+
+async def test_nothing_is_done_beside_a_closed_store(postgres_url: str) -> None:
+    async with PostgresStore(postgres_url) as store:
+        pass
+    store._db.later(store.ping())
+    assert not store._db._beside
 
 
 async def test_no_error_tells_the_password() -> None:

@@ -10,13 +10,14 @@ import pytest
 
 from storage.model import Query
 from storage.port import AlreadyExistsError, NotFoundError
-from storage.postgres import conversations, transfer
+from storage.postgres import conversations
+from storage.postgres.address import Patience
 from storage.postgres.store import PostgresStore
 from tests.storage.nouns import ADA, BOB, conversation, line, message, whole
 
 pytestmark = pytest.mark.parametrize("store", ["postgres_url"], indirect=True)
 #: more than three steps
-MANY = 3 * transfer.STEP_ROWS + 10
+MANY = 3 * conversations.STEP_ROWS + 10
 
 
 async def execute(url: str, sql: str) -> Sequence[asyncpg.Record]:
@@ -25,6 +26,13 @@ async def execute(url: str, sql: str) -> Sequence[asyncpg.Record]:
         return await connection.fetch(sql)
     finally:
         await connection.close()
+
+
+async def until_empty(url: str) -> None:
+    """Wait for what is purged though nobody waits for it."""
+    while await execute(url, "SELECT FROM conversations"):
+        await asyncio.sleep(0.01)
+    assert await execute(url, "SELECT FROM messages") == []
 
 
 async def test_a_large_import_is_seen_whole_or_not_at_all(store: PostgresStore) -> None:
@@ -71,6 +79,48 @@ async def test_an_import_whose_caller_leaves_is_undone(
         await asyncio.sleep(0.01)
     assert await execute(postgres_url, "SELECT FROM messages") == []
     assert await store.put(ADA, of, said, [])
+
+
+async def test_an_import_whose_caller_leaves_at_once_is_undone(
+    store: PostgresStore, postgres_url: str
+) -> None:
+    putting = asyncio.create_task(store._imports._put_hidden(ADA, *whole("big", MANY), []))
+    while not store.waiting:
+        await asyncio.sleep(0)
+    putting.cancel()
+    await asyncio.wait([putting])
+    while store.waiting:
+        await asyncio.sleep(0)
+    await until_empty(postgres_url)
+
+
+async def test_a_deletion_whose_caller_leaves_while_it_is_hidden_is_purged(
+    store: PostgresStore, postgres_url: str
+) -> None:
+    for _ in range(3):
+        await store.put(ADA, *whole("big", 50), [])
+        deleting = asyncio.create_task(store.delete(ADA, "big"))
+        while not store.waiting:
+            await asyncio.sleep(0)
+        deleting.cancel()
+        await asyncio.wait([deleting])
+        await until_empty(postgres_url)
+
+
+async def test_a_deletion_is_true_though_its_purge_fails(
+    store: PostgresStore, postgres_url: str
+) -> None:
+    await store.put(ADA, *whole("big", 50), [])
+    locker = await asyncpg.connect(postgres_url)
+    async with PostgresStore(postgres_url, Patience(answer=0.2)) as hasty:
+        async with locker.transaction():
+            await locker.execute("SELECT FROM messages FOR UPDATE")
+            await hasty.delete(ADA, "big")
+        with pytest.raises(NotFoundError):
+            await hasty.conversation(ADA, "big")
+    await locker.close()
+    async with PostgresStore(postgres_url):
+        await until_empty(postgres_url)
 
 
 async def test_two_nodes_import_the_same_at_once(store: PostgresStore, postgres_url: str) -> None:

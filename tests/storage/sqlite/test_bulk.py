@@ -16,12 +16,12 @@ import pytest
 from storage.model import Message, Query, Status, Turn
 from storage.port import (
     CLAIM_LIFETIME,
+    FORGOTTEN_AT_ONCE,
     AlreadyExistsError,
     NotFoundError,
     Piece,
     UnavailableError,
 )
-from storage.sqlite import turns as turns_of
 from storage.sqlite.conversations import STEP_CHARACTERS, STEP_ROWS
 from storage.sqlite.store import PIECES_AT_ONCE, SQLiteStore
 from tests.storage.nouns import (
@@ -86,6 +86,12 @@ async def rows(store: SQLiteStore) -> dict[str, int]:
         return {table: number for table, number in counted.items() if number}
 
     return await store._read(count)
+
+
+async def until_purged(store: SQLiteStore) -> None:
+    """Wait for what is purged though nobody waits for it."""
+    while await rows(store):
+        await asyncio.sleep(0)
 
 
 def transactions(statements: Sequence[str], beginning: str) -> list[int]:
@@ -314,6 +320,18 @@ async def test_a_running_import_that_is_cancelled_leaves_nothing(store: Stepping
     assert (await rows(store))["messages"] == MANY
 
 
+async def test_an_import_that_is_cancelled_in_its_first_step_leaves_nothing(
+    store: Stepping,
+) -> None:
+    putting = asyncio.create_task(store.put(ADA, WHOLE, LINE, TURNS))
+    while not store.waiting:
+        await asyncio.sleep(0)
+    putting.cancel()
+    await asyncio.wait([putting])
+    await store._writer.step(lambda _: None)  # which comes behind it
+    await until_purged(store)
+
+
 async def test_an_import_that_is_cancelled_in_its_last_step_stays(store: Stepping) -> None:
     putting = asyncio.create_task(store.put(ADA, WHOLE, LINE, TURNS))
     while not any("SET owner = 'ada'" in one for one in store.statements):
@@ -372,6 +390,29 @@ async def test_a_deletion_goes_on_without_its_caller(store: Stepping) -> None:
     assert await rows(store) == {}
 
 
+async def test_a_deletion_whose_caller_leaves_while_it_is_hidden_is_purged(store: Stepping) -> None:
+    await store.put(ADA, WHOLE, LINE, TURNS)
+    deleting = asyncio.create_task(store.delete(ADA, "c"))
+    while not store.waiting:
+        await asyncio.sleep(0)
+    deleting.cancel()
+    await asyncio.wait([deleting])
+    await until_purged(store)
+
+
+async def test_a_deletion_is_true_though_its_purge_fails(store: Stepping) -> None:
+    await store.put(ADA, WHOLE, LINE, TURNS)
+    store.halt()
+    deleting = asyncio.create_task(store.delete(ADA, "c"))
+    await store.step()
+    await store._writer._connection.run(lambda c: c.execute("PRAGMA query_only = ON"))
+    store.go()
+    await deleting
+    await store._writer._connection.run(lambda c: c.execute("PRAGMA query_only = OFF"))
+    await assert_nothing_is_seen(store)
+    assert await rows(store) == {}
+
+
 async def test_a_start_serves_before_it_has_purged(tmp_path: Path) -> None:
     path = tmp_path / "left.db"
     async with Stepping(path) as store:
@@ -402,7 +443,7 @@ async def test_many_answers_are_checkpointed_some_at_a_time(store: Stepping) -> 
 
 async def test_keys_that_outlived_their_day_go_a_few_at_a_time(store: Stepping) -> None:
     old = claim("old")
-    for number in range(3 * turns_of.FORGOTTEN_AT_ONCE):
+    for number in range(3 * FORGOTTEN_AT_ONCE):
         key = "old" if number == 0 else f"old{number}"
         await begin(store, str(number), into=f"c{number}", claim=claim(key))
     later = replace(old, now=old.now + 2 * CLAIM_LIFETIME)
@@ -410,14 +451,14 @@ async def test_keys_that_outlived_their_day_go_a_few_at_a_time(store: Stepping) 
         await begin(
             store, f"new{number}", into=f"n{number}", claim=replace(later, key=f"n{number}")
         )
-        left = 3 * turns_of.FORGOTTEN_AT_ONCE - number * turns_of.FORGOTTEN_AT_ONCE + number
+        left = 3 * FORGOTTEN_AT_ONCE - number * FORGOTTEN_AT_ONCE + number
         assert (await rows(store))["claims"] == left
 
 
 async def test_a_key_that_outlived_its_day_can_be_used_again(store: Stepping) -> None:
-    for number in range(3 * turns_of.FORGOTTEN_AT_ONCE):
+    for number in range(3 * FORGOTTEN_AT_ONCE):
         await begin(store, str(number), into=f"c{number}", claim=claim(f"key{number:03}"))
-    used = claim(f"key{3 * turns_of.FORGOTTEN_AT_ONCE - 1:03}", b"another")
+    used = claim(f"key{3 * FORGOTTEN_AT_ONCE - 1:03}", b"another")
     later = replace(used, now=used.now + 2 * CLAIM_LIFETIME)
     await begin(store, "again", into="again", claim=later)
     assert await store.claimed(ADA, later) == "turn_again"

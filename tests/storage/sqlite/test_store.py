@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from storage.port import NotFoundError, UnavailableError
+from storage.sqlite import conversations
 from storage.sqlite.migrations import SchemaTooNewError, steps
-from storage.sqlite.store import DatabaseInUseError, SQLiteStore
-from tests.storage.nouns import ADA, begin, chain, claim, conversation, exchange, outcome
+from storage.sqlite.store import READERS, DatabaseInUseError, SQLiteStore
+from tests.storage.nouns import ADA, BOB, begin, chain, claim, conversation, exchange, outcome
 from tests.support.live import ROOT
 
 
@@ -51,6 +52,34 @@ async def test_readers_write_nothing_and_never_checkpoint(store: SQLiteStore) ->
     for _ in range(4):  # each of them in turn
         assert await on_reader(store, "PRAGMA query_only") == (1,)
         assert await on_reader(store, "PRAGMA wal_autocheckpoint") == (0,)
+
+
+async def test_a_read_does_not_see_what_is_committed_meanwhile(store: SQLiteStore) -> None:
+    await store.create(ADA, conversation("mine", title="Ada's"))
+    loop = asyncio.get_running_loop()
+
+    async def give_its_key_away() -> None:
+        await store.delete(ADA, "mine")
+        await store.create(BOB, conversation("his", title="Bob's"))
+
+    def read(connection: sqlite3.Connection) -> Any:
+        key = conversations.conversation_key(connection, ADA, "mine")
+        asyncio.run_coroutine_threadsafe(give_its_key_away(), loop).result()
+        found = connection.execute("SELECT title FROM conversations WHERE key = ?", (key,))
+        return found.fetchone()
+
+    assert await store._read(read) == ("Ada's",)
+    assert (await store.conversation(BOB, "his")).title == "Bob's"
+
+
+async def test_a_reader_goes_on_to_see_what_is_new(store: SQLiteStore) -> None:
+    for number in range(3):
+        for _ in range(READERS):
+            with pytest.raises(NotFoundError):
+                await store.conversation(ADA, f"c{number}")
+        await store.create(ADA, conversation(f"c{number}"))
+        for _ in range(READERS):
+            assert (await store.conversation(ADA, f"c{number}")).id == f"c{number}"
 
 
 async def test_what_is_asked_at_once_is_committed_together(store: SQLiteStore, path: Path) -> None:

@@ -30,6 +30,7 @@ from tests.server.core.counting_store import CountingStore
 from tests.server.core.following import asked, ended
 from tests.storage.nouns import ADA, conversation, message
 from tests.support.fakes import MODEL, Parrot
+from tests.support.prompt_cost import prompt_cost
 
 MODELS = (
     "gpt-4o",
@@ -141,7 +142,7 @@ def cost(of: str, messages: Sequence[PromptMessage]) -> int:
     known = model(of)
     if not known.chat:
         return encoding(known.encoding).count(template.render(messages))
-    return counting.prompt_cost(counting.shape(of), encoding(known.encoding), messages)
+    return prompt_cost(counting.shape(of), encoding(known.encoding), messages)
 
 
 def sent(kept: Sequence[Message]) -> list[PromptMessage]:
@@ -286,7 +287,7 @@ async def test_a_configured_encoding_counts_for_every_model(
     async with core_of(store, parrot, defaults) as conversations:
         done = await asked(conversations, words)
         messages = parrot.prompts[0].messages
-        assert done.context.prompt_tokens == counting.prompt_cost(
+        assert done.context.prompt_tokens == prompt_cost(
             counting.shape(MODEL), encoding(name), messages
         )
         kept = await store.message(ADA, "c", done.question_id)

@@ -47,6 +47,8 @@ def test_a_window_that_was_learnt_holds_for_a_time(told: int | None, holds: int)
     assert learning.window(info) == 512
     clock.now += 1
     assert learning.window(info) is None
+    clock.now -= 2 * holds
+    assert learning.window(info) is None, "the clock was put back since"
 
 
 def test_a_prompt_that_was_cut_tells_the_window() -> None:

@@ -19,6 +19,7 @@ from storage.model import PromptMessage, Role
 from storage.sqlite.store import SQLiteStore
 from tests.server.core.histories import OWNER, History, keep, random_history, text
 from tests.support.fakes import MODEL, Parrot
+from tests.support.prompt_cost import prompt_cost
 
 HISTORIES = 200
 WINDOW = 900
@@ -67,7 +68,7 @@ async def _previewed_and_sent(
         assert line.tokens == tokens.count(str(message.content))
         cost = counting.message_cost(shape, tokens, message.role, message.content)
         assert line.tokens + line.overhead == cost
-    total = counting.prompt_cost(shape, tokens, sent.messages)
+    total = prompt_cost(shape, tokens, sent.messages)
     assert total == told.composed.prompt_tokens == turn.context.prompt_tokens
     assert total <= turn.context.budget == told.composed.window.budget
     assert told.remaining == turn.context.budget - total

@@ -13,6 +13,7 @@ from server.core.errors import DrainingError
 from server.core.turns.plan import Defaults
 from server.upstream.port import (
     UpstreamFailedError,
+    UpstreamOverflowError,
     UpstreamRateLimitedError,
     UpstreamRejectedError,
     UpstreamTimeoutError,
@@ -90,6 +91,16 @@ async def test_a_failure_is_an_end_and_the_text_is_kept(
     assert (done.answer_id is not None) == bool(said)
     upstream.answer("Better")
     assert (await asked(conversations, "Again")).status is Status.COMPLETED
+
+
+async def test_a_window_that_is_full_in_mid_answer_takes_nothing_back(
+    conversations: Conversations, upstream: Puppet
+) -> None:
+    upstream.say("Half an ans").fail(UpstreamOverflowError("It is too long.", 400))
+    done = await asked(conversations, "Hi")
+    assert done.error == Failure("context_length_exceeded", "It is too long.", 400)
+    assert (done.status, done.answer) == (Status.FAILED, "Half an ans")
+    assert [one.content for one in await branch(conversations)] == ["Hi", "Half an ans"]
 
 
 async def test_an_answer_that_stops_without_an_end_is_cut_off(store: SQLiteStore) -> None:

@@ -17,6 +17,7 @@ from storage.model import Status
 from storage.port import NotFoundError
 from storage.sqlite.store import SQLiteStore
 from tests.server.core.following import ended, in_line
+from tests.server.core.slow_deletion import SlowDeletion
 from tests.storage.nouns import ADA, BOB
 from tests.support.fakes import MODEL, Puppet
 
@@ -84,21 +85,22 @@ async def test_a_beginning_that_fails_gives_its_place_back(core: Conversations) 
     await core.ask(ADA, "c", Ask("Hello"))
 
 
-class SlowStore(SQLiteStore):
-    """A store that deletes when `go_on` is set."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.deleting, self.go_on = asyncio.Event(), asyncio.Event()
-
-    async def delete(self, owner: str, conversation_id: str) -> None:
-        self.deleting.set()
-        await self.go_on.wait()
-        await super().delete(owner, conversation_id)
+async def test_who_leaves_when_it_is_called_leaves_its_room(
+    core: Conversations, upstream: Puppet
+) -> None:
+    await core.ask(ADA, "c", Ask("first"))
+    waiting = await in_line(core, "waiting")
+    upstream.answer("Hi")
+    while core._following._live.waiting:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await core.ask(ADA, "other", Ask("Hello"))
 
 
 async def test_a_deletion_needs_no_place_and_leaves_none(tmp_path: Path, upstream: Puppet) -> None:
-    store = SlowStore(tmp_path / "slow.db")
+    store = SlowDeletion(tmp_path / "slow.db")
     async with store, core_of(store, upstream, DEFAULTS) as core:
         await core.create(ADA, id="old")
         await core.ask(BOB, "b", Ask("Hello"))

@@ -92,9 +92,16 @@ class Away(SQLiteStore):
     gone = True
 
     async def end(self, *words: Any) -> Turn:
+        self._check()
+        return await super().end(*words)
+
+    async def withdraw(self, *words: Any, **more: Any) -> None:
+        self._check()
+        await super().withdraw(*words, **more)
+
+    def _check(self) -> None:
         if self.gone:
             raise UnavailableError("The database cannot be used now.")
-        return await super().end(*words)
 
 
 async def test_it_is_kept_when_a_database_that_was_away_too_long_is_back(
@@ -111,6 +118,21 @@ async def test_it_is_kept_when_a_database_that_was_away_too_long_is_back(
             await conversations.drain(0)
         done = await away.turn(ADA, turn.id)
         assert (done.status, done.answer) == (Status.FAILED, "Half")
+
+
+async def test_a_turn_is_taken_back_when_such_a_database_is_back(
+    store: SQLiteStore, upstream: Puppet
+) -> None:
+    await store.close()
+    away = Away(store.path)
+    async with away, core_of(away, upstream, Defaults(MODEL), patience=0) as conversations:
+        upstream.fail(UpstreamOverflowError("It is too long.", 400))
+        turn = await conversations.ask(ADA, "c", Ask("Hi"))
+        await gathered(conversations.follow(ADA, turn.id))
+        away.gone = False
+        await conversations.drain(0)
+        with pytest.raises(NotFoundError):
+            await away.conversation(ADA, "c")
 
 
 async def test_a_withdrawal_of_which_nobody_heard_is_one(
