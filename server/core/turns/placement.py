@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.core.prompt.pairs import spoken
-from storage.model import Content, Message, Role
-from storage.port import Store
+from storage.model import Content, Message, Role, Status
+from storage.port import NotFoundError, Store
 
 #: How many messages of ours are looked at beyond as many as the caller sent.
 BEYOND = 20
@@ -44,19 +44,32 @@ async def place(
     A caller that sends answers along sends its history again: what of it stands in the branch of
     the head is found there, from wherever it begins, and the rest is new, a branch of its own
     where an older message was edited. One that sends none sends only what is new, unless it
-    repeats a question that has no answer yet.
+    repeats a question that has no answer yet, or one that broke off.
     """
     if head_id is None:
         return Placement(None, said[:-1])
     branch = await store.branch(owner, conversation_id, head_id, limit=len(said) + BEYOND)
     ours = [message for message in reversed(branch) if message.stands_for is None]
     resent = any(one.role is Role.ASSISTANT for one in said)
+    if not resent and ours and await _broke_off(store, owner, ours[-1]):
+        ours.pop()
     end, known = _longest(ours, said) if resent else _at_the_end(ours, said)
     if known == len(said):
         question = ours[end - 1]
         return Placement(question.parent_id, question=question)
     parent = ours[end - 1].id if known else head_id
     return Placement(parent, said[known:-1])
+
+
+async def _broke_off(store: Store, owner: str, last: Message) -> bool:
+    """Say whether a message is an answer that did not come to its end: who asks anew means that."""
+    if last.role is not Role.ASSISTANT or last.turn_id is None:
+        return False
+    try:
+        turn = await store.turn(owner, last.turn_id)
+    except NotFoundError:  # an imported one
+        return False
+    return turn.status in (Status.FAILED, Status.INTERRUPTED)
 
 
 def _longest(ours: Sequence[Message], said: Sequence[Utterance]) -> tuple[int, int]:

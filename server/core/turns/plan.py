@@ -211,6 +211,9 @@ class Planner:
         """Return where a caller stands that keeps a history of its own; None for all others."""
         if not question.said:
             return None
+        if question.parent_id is not None:
+            parent = None if question.parent_id == ROOT else question.parent_id
+            return Placement(parent, question.said[:-1])
         if there is None:
             return Placement(None, question.said[:-1])
         return await place(self._store, owner, there.id, there.head_id, question.said)

@@ -34,6 +34,8 @@ from server.upstream.port import Reply, UpstreamFailedError
 from storage.model import Role, Status, Turn
 
 HEADER = "x-conversation-id"
+#: where a client stands that sends no answers: `root`, or the id of a message
+PARENT_HEADER = "x-parent-id"
 _TURN_HEADER = "x-turn-id"
 #: what is sent beside the messages and takes tokens as they do
 _ATTACHED = ("tools", "functions", "response_format")
@@ -43,7 +45,11 @@ _MANNERS = ("stream", "stream_options")
 _TEMPLATES = ("mode", "instruction_template", "prompt_template")
 _QUESTIONS = (Role.USER, Role.TOOL)
 #: what a client calls what we have other words for
-_NAMES = {"system_prompt": "messages", "conversation_id": "X-Conversation-Id"}
+_NAMES = {
+    "system_prompt": "messages",
+    "conversation_id": "X-Conversation-Id",
+    "parent_id": "X-Parent-Id",
+}
 
 
 class Joined:
@@ -62,7 +68,8 @@ class Joined:
         The turn outlives its asker, as every turn does, and ends where anybody cancels it.
         """
         key = exchange.request.headers.get("idempotency-key") or None
-        question = replace(_question(asked, model), idempotency_key=key)
+        stands = exchange.request.headers.get(PARENT_HEADER) or None
+        question = replace(_question(asked, model), idempotency_key=key, parent_id=stands)
         if key is not None:
             question = replace(question, digest=_digest(asked))
         if asked.flag("store"):

@@ -8,9 +8,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from server.core.access.auth import EVERYONE
 from tests.server.transports.openai.chat.joined_talk import IN, asked, kept, sent, user
 from tests.server.transports.openai.openai_client import Pair, error_of, events_of
-from tests.support.upstream_script import MODEL, event, fail, say
+from tests.support.upstream_script import MODEL, cut, event, fail, say
 
 KEYED = {**IN, "idempotency-key": "k"}
 
@@ -106,3 +107,40 @@ async def test_a_question_that_stands_there_already_is_answered_once(pair: Pair)
     assert len(upstream.requests) == 3
     assert sent(upstream) == said
     assert len(await kept(served)) == 4
+
+
+async def test_who_asks_again_behind_an_answer_that_broke_off_gets_another_answer(
+    pair: Pair,
+) -> None:
+    served, upstream = pair
+    await asked(pair, "One.", user("1"))
+    upstream.script(cut("Half"))
+    body = {"model": MODEL, "messages": [user("2")]}
+    broke = await served.client.post("/v1/chat/completions", json=body, headers=IN)
+    assert broke.status_code == 502
+    await asked(pair, "Whole.", user("2"))
+    assert await kept(served) == [
+        *(("user", "1"), ("assistant", "One."), ("user", "2"), ("assistant", "Whole."))
+    ]
+    page = await served.conversations.messages(EVERYONE, "demo")
+    assert len(page.items[-1].siblings) == 2
+    await asked(pair, "Three.", user("3"))
+    assert [one["content"] for one in sent(upstream)] == ["1", "One.", "2", "Whole.", "3"]
+
+
+async def test_a_client_says_where_it_stands(pair: Pair) -> None:
+    served, upstream = pair
+    await asked(pair, "One.", user("1"))
+    await asked(pair, "Two.", user("2"))
+    page = await served.conversations.messages(EVERYONE, "demo")
+    body = {"model": MODEL, "messages": [user("other")]}
+    for parent, before in (("root", []), (page.items[1].id, ["1", "One."])):
+        headers = {**IN, "x-parent-id": parent}
+        upstream.script(say("Yes."))
+        told = await served.client.post("/v1/chat/completions", json=body, headers=headers)
+        assert told.status_code == 200, told.text
+        assert [one["content"] for one in sent(upstream)] == [*before, "other"]
+        assert [content for _, content in await kept(served)] == [*before, "other", "Yes."]
+    headers = {**IN, "x-parent-id": "msg_nobody"}
+    lost = await served.client.post("/v1/chat/completions", json=body, headers=headers)
+    assert (lost.status_code, "msg_nobody" in lost.json()["error"]["message"]) == (404, True)
