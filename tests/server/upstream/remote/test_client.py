@@ -8,7 +8,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from server.upstream.port import Call, UpstreamFailedError, UpstreamTimeoutError
+from server.upstream.port import (
+    Call,
+    UpstreamFailedError,
+    UpstreamRejectedError,
+    UpstreamTimeoutError,
+)
 from server.upstream.remote.client import UpstreamClient
 from tests.server.upstream.remote.relay_helpers import answer, call, read, replied, scripted
 from tests.support.upstream_script import (
@@ -101,7 +106,7 @@ class TestSending:
     @pytest.mark.parametrize("path", ["/../admin", "/files/%2e%2e/%2E%2E/admin", "/a/..%5cb", "/."])
     async def test_no_path_leads_out_of_the_api(self, path: str) -> None:
         async with scripted() as (server, passage):
-            with pytest.raises(UpstreamFailedError):
+            with pytest.raises(UpstreamRejectedError, match="dots"):
                 async with passage.call(Call("GET", path)):
                     pass
             assert server.requests == []
