@@ -114,6 +114,9 @@ async def test_a_key_that_is_not_there_is_told_by_its_variable(
             'name = "a"\nbase_url = "http://x"\n[[upstreams]]\nname = "a"\nbase_url = "http://y"',
             "names of their own",
         ),
+        ('name = "openai"\nbase_url = "http://x"', r"UPSTREAMS\.0\.name: 'openai' is"),
+        ('name = "eliza"\nbase_url = "http://x"', r"UPSTREAMS\.0\.name: 'eliza' is"),
+        ('name = "local:x"\nbase_url = "http://x"', r"UPSTREAMS\.0\.name: 'local:x' is"),
     ],
 )
 def test_a_wrong_table_is_one_line_that_names_it(tmp_path: Path, table: str, told_of: str) -> None:
