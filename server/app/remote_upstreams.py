@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from dotenv import dotenv_values
 
 from server.config.addresses import is_near
+from server.config.kinds import sendable
 from server.config.limits import UpstreamLimits
-from server.config.settings import TOML_FILE, Settings, SettingsError
+from server.config.settings import ENV_FILE, TOML_FILE, Settings, SettingsError
 from server.config.tables import UpstreamTable
 from server.config.upstream_names import OPENAI
 from server.upstream.answering import Answering
@@ -62,10 +63,13 @@ def _key(table: UpstreamTable) -> str | None:
     if table.key_variable is None:
         return None
     name = table.key_variable
-    key = os.environ.get(name) or dotenv_values(".env").get(name)
-    if not key:
-        raise SettingsError(f"{TOML_FILE}: upstream {table.name!r}: {name} is not set")
-    return key
+    key = os.environ.get(name) or dotenv_values(ENV_FILE, encoding="utf-8-sig").get(name)
+    try:
+        if not key:
+            raise ValueError("is not set")
+        return sendable(key)
+    except ValueError as error:
+        raise SettingsError(f"{TOML_FILE}: upstream {table.name!r}: {name} {error}") from None
 
 
 def openai(settings: Settings) -> PoolMember:

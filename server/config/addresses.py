@@ -1,11 +1,22 @@
-"""Which addresses are near: this machine's, or of a private network."""
+"""Addresses of servers: which are near, and what of one may be shown."""
 
 from __future__ import annotations
 
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+#: in the place of what may be secret
+MASK = "***"
 _NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without its password, a name that stands alone for a key, and its query."""
+    parts = urlsplit(url)
+    login, at, where = parts.netloc.rpartition("@")
+    name, colon, _ = login.partition(":")
+    masked = f"{name}:{MASK}{at}" if colon else MASK + at if at else ""
+    return parts._replace(netloc=masked + where, query=MASK if parts.query else "").geturl()
 
 
 def is_near(url: str) -> bool:

@@ -14,6 +14,7 @@ import httpx2
 import structlog
 from yarl import URL
 
+from server.config.kinds import sendable
 from server.config.limits import ReplyLimits
 from server.openai_protocol.codec import MalformedError, parse
 from server.upstream.bodies import EVENTS, whole
@@ -73,8 +74,8 @@ class UpstreamClient:
         """`kept` is how many idle connections stay open for the next call."""
         if not api_key and not base_url:
             raise ValueError("an upstream needs a key, or the address of a server that wants none")
-        if api_key and not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
-            raise ValueError("the upstream's key has characters that no header can carry")
+        if api_key:
+            sendable(api_key)
         self.name, self.api_key, self.base_url = name, api_key, base_url or OPENAI_URL
         self._base, login = _address(self.base_url)
         self._own = {"authorization": f"Bearer {api_key}"} if api_key else login

@@ -191,6 +191,10 @@ def test_config_shows_all_and_hides_secrets(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv("TRIALOGUE_API_KEYS", "ada:secret")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://me:secret@h:1/v1?key=secret")
+    monkeypatch.setenv("TRIALOGUE_DATABASE", "postgresql://me:secret@h/d?password=secret")
+    table = '[{"name": "a", "base_url": "http://secret@b/v1"}]'
+    monkeypatch.setenv("TRIALOGUE_UPSTREAMS", table)
     code, out, err = run("config", "--model", "gpt-4", captured=capsys)
     assert (code, err) == (0, "")
     assert "secret" not in out
@@ -198,6 +202,9 @@ def test_config_shows_all_and_hides_secrets(
     assert set(lines) == {variables(field)[0] for field in Settings.model_fields}
     assert lines["TRIALOGUE_MODEL"] == "gpt-4"
     assert lines["OPENAI_API_KEY"]
+    assert lines["OPENAI_BASE_URL"] == "http://me:***@h:1/v1?***"
+    assert lines["TRIALOGUE_DATABASE"] == "postgresql://me@h/d"
+    assert lines["TRIALOGUE_UPSTREAMS"] == table.replace("secret@", "***@")
     assert lines["TRIALOGUE_TLS_KEY"] == ""
 
 

@@ -254,6 +254,7 @@ async def test_an_address_needs_its_hash(hub: FakeHub, library: Library, data: b
     ("source", "told"),
     [
         ("http://example.org/m.gguf", "https"),
+        ("http://127.example.org/m.gguf", "https"),
         ("https://me:pw@example.org/m.gguf", "password"),
         ("nothing", "no OWNER/NAME"),
         ("../x/y", "no OWNER/NAME"),
