@@ -65,15 +65,16 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.0f} MB"
 
 
-def available(limit: int | None, taken: int, root: Path = Path("/")) -> int:
+def available(limit: int | None, taken: int, asleep: int = 0, root: Path = Path("/")) -> int:
     """Return how many bytes a model may take now, where ours have `taken` so many already.
 
-    The least of what the machine has free, what its control group leaves, and the limit.
+    The least of what the machine has free, what its control group leaves, and the limit. Those
+    `asleep`, which are taken too, have given theirs back and may want it again.
     """
-    bounds = [_machine(root), _group(root)]
+    free = (_machine(root), _group(root))
+    found = [bound - asleep for bound in free if bound is not None]
     if limit is not None:
-        bounds.append(limit - taken)
-    found = [bound for bound in bounds if bound is not None]
+        found.append(limit - taken)
     return max(0, min(found)) if found else 1 << 62
 
 
