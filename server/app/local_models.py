@@ -30,7 +30,7 @@ def local_names(settings: Settings) -> tuple[str, ...]:
     if ALL not in settings.local:
         return settings.local
     named = [name for name in settings.local if name != ALL]
-    return tuple(dict.fromkeys((*named, *library_of(settings).names())))
+    return tuple(dict.fromkeys((*named, *library_of(settings).there())))
 
 
 def engine_of(settings: Settings) -> Engine:

@@ -97,7 +97,10 @@ async def _pull(settings: Settings, library: Library, parsed: argparse.Namespace
 def _list(settings: Settings, library: Library) -> int:
     names = library.names()
     for name in names:
-        print(_row(settings, library.entry(name)))
+        try:
+            print(_row(settings, library.entry(name)))
+        except ModelFileError as error:
+            print(f"{name:30} {'-':>9}  BAD: {error}")
     if not names:
         print(f"no models in {library.folder}; 'trialogue models pull OWNER/NAME' fetches one")
     return 0
@@ -170,7 +173,10 @@ def _plan(settings: Settings, entry: Entry, header: Header) -> memory.Plan | Non
 def _check(library: Library, names: list[str]) -> int:
     bad = 0
     for name in names or library.names():
-        wrong = check(library.entry(name))
+        try:
+            wrong = check(library.entry(name))
+        except ModelFileError as error:
+            wrong = str(error)
         bad += wrong is not None
         print(f"{'ok ' if wrong is None else 'BAD'}  {name}{f': {wrong}' if wrong else ''}")
     return 1 if bad else 0

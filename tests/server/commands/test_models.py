@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -79,6 +80,47 @@ async def test_a_damaged_model_is_told_and_ends_with_1(hub: FakeHub, capsys: Cap
     code, out, _ = await run("check", MODEL_NAME, captured=capsys)
     assert code == 1
     assert out.startswith(f"BAD  {MODEL_NAME}: it has ")
+
+
+async def test_a_link_that_leads_nowhere_hides_no_other(hub: FakeHub, capsys: Captured) -> None:
+    await run("pull", REPO, captured=capsys)
+    Path("models", "a.gguf").symlink_to("nowhere.gguf")
+    for command, good in ("list", f"{MODEL_NAME} "), ("check", f"ok   {MODEL_NAME}"):
+        code, out, _ = await run(command, captured=capsys)
+        bad, other = out.splitlines()
+        assert code == (command == "check")
+        assert "BAD" in bad
+        assert "leads nowhere" in bad
+        assert other.startswith(good)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "5",
+        "[" * 100_000,
+        '{"source": "x", "revision": null, "size": "9", "sha256": "0", "licence": ["mit"]}',
+    ],
+)
+async def test_a_record_that_is_damaged_is_none(
+    hub: FakeHub, capsys: Captured, record: str
+) -> None:
+    await run("pull", REPO, captured=capsys)
+    Path("models", f"{MODEL_NAME}.json").write_text(record)
+    code, out, _ = await run("show", MODEL_NAME, captured=capsys)
+    assert (code, "not recorded" in out) == (0, True)
+    assert (await run("list", captured=capsys))[0] == 0
+    code, out, _ = await run("check", captured=capsys)
+    assert (code, "nobody recorded" in out) == (1, True)
+
+
+async def test_a_header_of_the_wrong_kind_is_shown_as_bad(capsys: Captured) -> None:
+    Path("models").mkdir()
+    data = tiny_gguf(Path("own.gguf")).read_bytes()
+    key = b"llama.context_length" + struct.pack("<I", 4)
+    Path("models", "a.gguf").write_bytes(data.replace(key, key[:-4] + struct.pack("<I", 6)))
+    code, out, _ = await run("list", captured=capsys)
+    assert (code, "BAD: its header is damaged" in out) == (0, True)
 
 
 @pytest.mark.parametrize(
