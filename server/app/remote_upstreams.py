@@ -11,7 +11,8 @@ from dotenv import dotenv_values
 from server.config.addresses import is_near
 from server.config.kinds import sendable
 from server.config.limits import UpstreamLimits
-from server.config.settings import ENV_FILE, TOML_FILE, Settings, SettingsError
+from server.config.settings import ENV_FILE, TOML_FILE, Settings
+from server.config.settings_files import naming
 from server.config.tables import UpstreamTable
 from server.config.upstream_names import OPENAI
 from server.upstream.answering import Answering
@@ -64,12 +65,10 @@ def _key(table: UpstreamTable) -> str | None:
         return None
     name = table.key_variable
     key = os.environ.get(name) or dotenv_values(ENV_FILE, encoding="utf-8-sig").get(name)
-    try:
+    with naming(f"{TOML_FILE}: upstream {table.name!r}: {name}"):
         if not key:
             raise ValueError("is not set")
         return sendable(key)
-    except ValueError as error:
-        raise SettingsError(f"{TOML_FILE}: upstream {table.name!r}: {name} {error}") from None
 
 
 def openai(settings: Settings) -> PoolMember:

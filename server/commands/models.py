@@ -11,7 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from server.app.local_models import library_of
-from server.config.settings import Settings, SettingsError
+from server.config.addresses import web_address
+from server.config.kinds import sendable
+from server.config.settings import Settings
+from server.config.settings_files import naming
 from server.upstream.llama import memory
 from server.upstream.llama.engine import NoEngineError, find
 from server.upstream.llama.files.gguf import Header, NotGGUFError
@@ -54,9 +57,11 @@ def models(settings: Settings, parsed: argparse.Namespace) -> int:
 async def _hub() -> AsyncIterator[tuple[Hub, Web]]:
     """Yield the hub that the environment names, asked with the key in HF_TOKEN."""
     endpoint = os.environ.get("HF_ENDPOINT") or HUGGING_FACE
-    if not endpoint.startswith(("https://", "http://")):
-        raise SettingsError("HF_ENDPOINT must be a URL such as https://huggingface.co")
-    web = Web(os.environ.get("HF_TOKEN"), endpoint)
+    token = os.environ.get("HF_TOKEN")
+    with naming("HF_ENDPOINT"):
+        web_address(endpoint)
+    with naming("HF_TOKEN"):
+        web = Web(sendable(token) if token else None, endpoint)
     try:
         yield Hub(web, endpoint), web
     finally:

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 #: in the place of what may be secret
 MASK = "***"
 _NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
+
+
+def web_address(url: str) -> SplitResult:
+    """Return the parts of a URL that can be asked for. Raises ValueError, without a word of it."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna")
+        good = parts.scheme in ("http", "https") and host and parts.port != 0
+    except ValueError:  # of a port that is none, or a host that is no name
+        good = False
+    if not good or not url.isprintable() or " " in url:
+        raise ValueError("must be a URL such as http://localhost:8080/v1, its port at most 65535")
+    return parts
 
 
 def without_secrets(url: str) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, PlainSerializer, SecretStr
 from pydantic_settings import NoDecode
 
 from server.config import database
-from server.config.addresses import without_secrets
+from server.config.addresses import web_address, without_secrets
 from server.config.quantities import budget, rate
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -17,15 +16,7 @@ Names = Annotated[tuple[str, ...], NoDecode]
 
 def _address(value: str) -> str:
     """Return the address of a server that speaks OpenAI's API; a bare one is completed."""
-    try:
-        url = urlsplit(value)
-        host = (url.hostname or "").encode("idna")
-        good = url.scheme in ("http", "https") and host and url.port != 0
-    except ValueError:  # of a port that is none, or a host that is no name
-        good = False
-    if not good or not value.isprintable() or " " in value:
-        raise ValueError("must be a URL such as http://localhost:8080/v1, its port at most 65535")
-    return value if url.path.strip("/") else f"{value.rstrip('/')}/v1"
+    return value if web_address(value).path.strip("/") else f"{value.rstrip('/')}/v1"
 
 
 Address = Annotated[str, AfterValidator(_address), PlainSerializer(without_secrets)]

@@ -82,6 +82,25 @@ async def test_a_damaged_model_is_told_and_ends_with_1(hub: FakeHub, capsys: Cap
     assert out.startswith(f"BAD  {MODEL_NAME}: it has ")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HF_ENDPOINT", "http://[x"),
+        ("HF_ENDPOINT", "http://h:99999"),
+        ("HF_ENDPOINT", "hub"),
+        ("HF_TOKEN", "hf_secret\n"),
+    ],
+)
+async def test_a_variable_that_cannot_be_is_named(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    code, _, err = await run("search", "tiny", captured=capsys)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith(f"trialogue: {name} ")
+    assert "secret" not in err
+
+
 async def test_a_link_that_leads_nowhere_hides_no_other(hub: FakeHub, capsys: Captured) -> None:
     await run("pull", REPO, captured=capsys)
     Path("models", "a.gguf").symlink_to("nowhere.gguf")
@@ -132,6 +151,8 @@ async def test_a_header_of_the_wrong_kind_is_shown_as_bad(capsys: Captured) -> N
         (("pull", "nothing"), "is no OWNER/NAME"),
         (("pull", "a/b"), "has no such thing"),
         (("search", "tiny"), "cannot be reached"),
+        (("pull", "https://[x/a.gguf", "--unchecked"), "an address must be"),
+        (("pull", "https://h:99999/a.gguf", "--unchecked"), "an address must be"),
     ],
 )
 async def test_what_cannot_be_is_one_line(
