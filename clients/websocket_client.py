@@ -158,7 +158,10 @@ class Connection:
             raise ServerRefusedError("invalid_api_key", "This server needs an API key.")
 
     def _dial(self) -> AbstractContextManager[ClientConnection]:
-        near = urlsplit(self._url).hostname in ("localhost", "127.0.0.1", "::1")
+        try:
+            near = urlsplit(self._url).hostname in ("localhost", "127.0.0.1", "::1")
+        except ValueError as error:  # brackets that hold no address
+            raise InvalidURI(self._url, str(error)) from None
         return connect(
             self._url,
             ssl=self._tls,

@@ -227,7 +227,7 @@ async def test_nobody_there_is_one_line_that_says_what_to_do(
     assert notices.count("\n") == 1
 
 
-@pytest.mark.parametrize("url", ["localhost:9001", "http://localhost:9001/"])
+@pytest.mark.parametrize("url", ["localhost:9001", "http://localhost:9001/", "ws://[x"])
 async def test_an_address_that_is_none_is_one_line(url: str) -> None:
     code, _, notices = await run(url, "-p", "x")
     assert code == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -83,7 +84,8 @@ class Library:
             size = path.stat().st_size
         except OSError as error:
             there = ", ".join(self.there()) or "none"
-            why = f"{path} leads nowhere" if path.is_symlink() else error.strerror
+            lost = error.errno == errno.ENOENT and path.is_symlink()
+            why = f"{path} leads nowhere" if lost else error.strerror
             told = f"model {name!r}: {why}; in {self.folder}: {there}"
             raise ModelFileError(told) from None
         return Entry(name, path, size, _read_record(path.with_suffix(".json")))
