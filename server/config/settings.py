@@ -196,10 +196,14 @@ class Settings(BaseSettings):
         help="connections (gRPC: calls) from one address at once; unfit behind a proxy",
     )
     upstream_timeout: float = setting(
-        600.0, "TRIALOGUE_UPSTREAM_TIMEOUT", help="seconds for a whole answer"
+        600.0,
+        "TRIALOGUE_UPSTREAM_TIMEOUT",
+        help="seconds for a whole answer; unset: 3600 of an upstream that is near",
     )
     upstream_first_byte_timeout: float = setting(
-        60.0, "TRIALOGUE_UPSTREAM_FIRST_BYTE_TIMEOUT", help="seconds until an answer begins"
+        60.0,
+        "TRIALOGUE_UPSTREAM_FIRST_BYTE_TIMEOUT",
+        help="seconds until an answer begins; unset: 3600 of an upstream that is near",
     )
     upstream_retries: int = setting(
         2,
