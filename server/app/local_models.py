@@ -13,7 +13,7 @@ from server.config.upstream_names import ELIZA, LOCAL
 from server.upstream.llama.engine import Engine, NoEngineError, find
 from server.upstream.llama.files.gguf import Header, NotGGUFError
 from server.upstream.llama.files.library import Entry, Library, ModelFileError, default_folder
-from server.upstream.llama.memory import window_of
+from server.upstream.llama.memory import Plan, available, plan, window_of
 from server.upstream.pool import ALL, PoolMember
 
 if TYPE_CHECKING:
@@ -108,6 +108,19 @@ def _found(library: Library, name: str) -> tuple[Entry, Header]:
     except (NotGGUFError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(f"TRIALOGUE_LOCAL: {library.path(name)}: {why}") from None
+
+
+def planned(settings: Settings, entry: Entry, header: Header) -> Plan:
+    """Return how a model would be loaded now, were there no other. Raises NoMemoryError."""
+    options = settings.local_options
+    return plan(
+        entry.name,
+        entry.size,
+        header,
+        context=options.context,
+        parallel=options.parallel,
+        available=available(options.memory_limit, 0),
+    )
 
 
 def described(entry: Entry, header: Header, context: int) -> dict[str, object]:

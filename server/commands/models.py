@@ -10,18 +10,18 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from server.app.local_models import library_of
+from server.app.local_models import library_of, planned
 from server.config.addresses import web_address
 from server.config.kinds import sendable
 from server.config.settings import Settings
 from server.config.settings_files import naming
-from server.upstream.llama import memory
 from server.upstream.llama.engine import NoEngineError, find
 from server.upstream.llama.files.gguf import Header, NotGGUFError
 from server.upstream.llama.files.hub import HUGGING_FACE, Hub
 from server.upstream.llama.files.library import Entry, Library, ModelFileError
 from server.upstream.llama.files.pull import Asked, Puller, check
 from server.upstream.llama.files.web import Web
+from server.upstream.llama.memory import NoMemoryError, Plan
 
 #: lines that tell how far a download is, where they are not on a terminal: one for so many percent
 _STEP = 10
@@ -152,26 +152,17 @@ def _show(settings: Settings, entry: Entry) -> int:
     return 0
 
 
-def _memory(settings: Settings, plan: memory.Plan | None) -> str:
+def _memory(settings: Settings, plan: Plan | None) -> str:
     if plan is None:
         return f"more than is free; [local] context is {settings.local_options.context:,}"
-    less = f", for want of memory not {plan.wished:,}" if plan.wished else ""
-    return f"{_size(plan.bytes)} with {plan.parallel} windows of {plan.window:,} tokens{less}"
+    return f"{_size(plan.bytes)} with {plan.windows}"
 
 
-def _plan(settings: Settings, entry: Entry, header: Header) -> memory.Plan | None:
+def _plan(settings: Settings, entry: Entry, header: Header) -> Plan | None:
     """Return how a model would be loaded now, were there no other; None where it would not fit."""
-    options = settings.local_options
     try:
-        return memory.plan(
-            entry.name,
-            entry.size,
-            header,
-            context=options.context,
-            parallel=options.parallel,
-            available=memory.available(options.memory_limit, 0),
-        )
-    except memory.NoMemoryError:
+        return planned(settings, entry, header)
+    except NoMemoryError:
         return None
 
 

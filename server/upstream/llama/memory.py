@@ -29,6 +29,12 @@ class Plan:
     #: what was to be, where memory allows for less
     wished: int | None = None
 
+    @property
+    def windows(self) -> str:
+        """Its windows, for whoever asks."""
+        less = f", for want of memory not {self.wished:,}" if self.wished else ""
+        return f"{self.parallel} windows of {self.window:,} tokens{less}"
+
 
 def window_of(header: Header, context: int) -> int:
     """Return the window that a model has where there is memory enough."""
