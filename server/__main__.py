@@ -30,6 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"trialogue: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+    except UnicodeEncodeError:  # the words of the command line have bytes that are none
+        print("trialogue: what is given is no text in UTF-8", file=sys.stderr)
+        return 2
     return result
 
 

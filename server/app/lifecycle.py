@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import resource
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
@@ -234,7 +235,9 @@ def _told(setting: str, settings: Settings) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        port, why = getattr(settings, setting), error.errno and os.strerror(error.errno)
+        # Of a port the text has our words, of a name its number means nothing.
+        port, by_name = getattr(settings, setting), isinstance(error, socket.gaierror)
+        why = error.strerror if by_name else error.errno and os.strerror(error.errno)
         raise SettingsError(
             f"TRIALOGUE_{setting.upper()}: cannot listen on {settings.host} port {port}: "
             f"{why or error}. Choose another with --{setting.replace('_', '-')}; "

@@ -9,20 +9,15 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from server.config.settings import Settings, SettingsError
+from server.config.upstream_names import ELIZA, LOCAL
 from server.upstream.llama.engine import Engine, NoEngineError, find
 from server.upstream.llama.files.gguf import Header, NotGGUFError
 from server.upstream.llama.files.library import Entry, Library, ModelFileError, default_folder
-from server.upstream.llama.memory import window_of
-from server.upstream.pool import PoolMember
+from server.upstream.llama.memory import Plan, available, plan, window_of
+from server.upstream.pool import ALL, PoolMember
 
 if TYPE_CHECKING:
     from server.upstream.llama.local_model import LocalModel
-
-ALL = "*"
-#: whose name is hers
-BUILT_IN = "eliza"
-#: what their upstreams are called, before a colon and the model's name
-OWNER = "local"
 
 
 def library_of(settings: Settings) -> Library:
@@ -35,7 +30,7 @@ def local_names(settings: Settings) -> tuple[str, ...]:
     if ALL not in settings.local:
         return settings.local
     named = [name for name in settings.local if name != ALL]
-    return tuple(dict.fromkeys((*named, *library_of(settings).names())))
+    return tuple(dict.fromkeys((*named, *library_of(settings).there())))
 
 
 def engine_of(settings: Settings) -> Engine:
@@ -88,7 +83,7 @@ def _reload_by_signal(models: Sequence[LocalModel], stack: AsyncExitStack) -> No
 def _member(model: LocalModel, header: Header) -> PoolMember:
     talks = header.template or header.embeds
     return PoolMember(
-        f"{OWNER}:{model.name}",
+        f"{LOCAL}{model.name}",
         model,
         model,
         models=(model.name,),
@@ -102,7 +97,7 @@ def _member(model: LocalModel, header: Header) -> PoolMember:
 
 def _found(library: Library, name: str) -> tuple[Entry, Header]:
     """Return a model that is to be served. Raises SettingsError."""
-    if name == BUILT_IN:
+    if name == ELIZA:
         raise SettingsError(f"TRIALOGUE_LOCAL: {name!r} is built in; pull it under another name")
     try:
         entry = library.entry(name)
@@ -113,6 +108,19 @@ def _found(library: Library, name: str) -> tuple[Entry, Header]:
     except (NotGGUFError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(f"TRIALOGUE_LOCAL: {library.path(name)}: {why}") from None
+
+
+def planned(settings: Settings, entry: Entry, header: Header) -> Plan:
+    """Return how a model would be loaded now, were there no other. Raises NoMemoryError."""
+    options = settings.local_options
+    return plan(
+        entry.name,
+        entry.size,
+        header,
+        context=options.context,
+        parallel=options.parallel,
+        available=available(options.memory_limit, 0),
+    )
 
 
 def described(entry: Entry, header: Header, context: int) -> dict[str, object]:

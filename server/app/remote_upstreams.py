@@ -9,13 +9,16 @@ from typing import Any, TypeVar
 from dotenv import dotenv_values
 
 from server.config.addresses import is_near
+from server.config.kinds import sendable
 from server.config.limits import UpstreamLimits
-from server.config.settings import TOML_FILE, Settings, SettingsError
+from server.config.settings import ENV_FILE, TOML_FILE, Settings
+from server.config.settings_files import naming
 from server.config.tables import UpstreamTable
+from server.config.upstream_names import OPENAI
 from server.upstream.answering import Answering
 from server.upstream.pool import ALL, PoolMember
 from server.upstream.remote.bounds import Bounds
-from server.upstream.remote.client import OPENAI, UpstreamClient, limit_name
+from server.upstream.remote.client import OPENAI_URL, UpstreamClient, limit_name
 from server.upstream.retry import Retries
 
 T = TypeVar("T")
@@ -61,17 +64,18 @@ def _key(table: UpstreamTable) -> str | None:
     if table.key_variable is None:
         return None
     name = table.key_variable
-    key = os.environ.get(name) or dotenv_values(".env").get(name)
-    if not key:
-        raise SettingsError(f"{TOML_FILE}: upstream {table.name!r}: {name} is not set")
-    return key
+    key = os.environ.get(name) or dotenv_values(ENV_FILE, encoding="utf-8-sig").get(name)
+    with naming(f"{TOML_FILE}: upstream {table.name!r}: {name}"):
+        if not key:
+            raise ValueError("is not set")
+        return sendable(key)
 
 
 def openai(settings: Settings) -> PoolMember:
     """Return OpenAI, or what OPENAI_BASE_URL names."""
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-    bounds = _bounds(settings.openai_base_url or OPENAI, settings)
-    return _member("openai", key, settings.openai_base_url, bounds, settings)
+    bounds = _bounds(settings.openai_base_url or OPENAI_URL, settings)
+    return _member(OPENAI, key, settings.openai_base_url, bounds, settings)
 
 
 def _bounds(address: str, settings: Settings, table: UpstreamTable | None = None) -> Bounds:
@@ -108,7 +112,7 @@ def _member(
     client = UpstreamClient(
         api_key=key, base_url=base_url, name=name, bounds=bounds, kept=_kept(settings)
     )
-    address = base_url or OPENAI
+    address = base_url or OPENAI_URL
     limit = limit_name(address)
     writer = Answering(
         client,

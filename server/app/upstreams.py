@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from server.app.local_models import local_members, local_names
 from server.config.settings import Settings, SettingsError
+from server.config.upstream_names import ELIZA
 from server.core.observability.metrics import Metrics
 from server.tokens.models import model
 from server.upstream.health import STATES
@@ -18,7 +19,6 @@ from server.upstream.pool import ALL, PoolMember, UpstreamPool, is_pattern
 
 #: The model of conversations that name none, where an upstream is configured.
 DEFAULT_MODEL = "gpt-5.4-mini"
-ELIZA = "eliza"
 
 
 def model_of(settings: Settings) -> str:

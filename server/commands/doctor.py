@@ -59,7 +59,7 @@ async def examine(settings: Settings) -> int:
         lambda: local_models(settings),
     ]
     for look in looks:
-        for finding in look():
+        for finding in _looked(look):
             good &= _print(finding)
     if settings.on_postgres:
         async for finding in postgres_doctor.examine(settings):
@@ -67,6 +67,14 @@ async def examine(settings: Settings) -> int:
     async for finding in _upstreams(settings):
         good &= _print(finding)
     return 0 if good else 1
+
+
+def _looked(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Yield what a look finds; what keeps it from looking on is a finding too."""
+    try:
+        yield from look()
+    except OSError as error:
+        yield False, f"{error.filename}: {error.strerror}"
 
 
 def refuse(error: SettingsError) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from server.app.local_models import engine_of, library_of, local_names
+from server.app.local_models import engine_of, library_of, local_names, planned
 from server.config.settings import Settings, SettingsError
-from server.upstream.llama import memory
 from server.upstream.llama.engine import lacks_avx2
 from server.upstream.llama.files.gguf import NotGGUFError
 from server.upstream.llama.files.library import Entry, Library, ModelFileError
 from server.upstream.llama.files.pull import check
+from server.upstream.llama.memory import NoMemoryError
 
 
 def local_models(settings: Settings) -> Iterator[tuple[bool, str]]:
@@ -44,24 +44,12 @@ def _model(settings: Settings, library: Library, name: str) -> tuple[bool, str]:
         fits = _fits(settings, entry)
     except (NotGGUFError, OSError):
         return False, f"local model {name}: {wrong}"
-    except memory.NoMemoryError as error:
+    except NoMemoryError as error:
         return False, f"local {error}; take a smaller one, or fewer [local] parallel"
     hashed = f"not compared: {wrong}" if wrong else "as it was pulled"
     return True, f"local model {name}: {hashed}; {fits}"
 
 
 def _fits(settings: Settings, entry: Entry) -> str:
-    options = settings.local_options
-    plan = memory.plan(
-        entry.name,
-        entry.size,
-        entry.header(),
-        context=options.context,
-        parallel=options.parallel,
-        available=memory.available(options.memory_limit, 0),
-    )
-    less = f" (for want of memory not {plan.wished:,})" if plan.wished else ""
-    return (
-        f"takes {plan.bytes / 1e6:,.0f} MB with {plan.parallel} windows of "
-        f"{plan.window:,} tokens{less}"
-    )
+    plan = planned(settings, entry, entry.header())
+    return f"takes {plan.bytes / 1e6:,.0f} MB with {plan.windows}"

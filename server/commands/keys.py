@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel
 
-from server.config.database import shown
 from server.config.keyring import key_file, told
 from server.config.settings import Settings, SettingsError, variables
 from server.core import validation
@@ -79,16 +78,16 @@ def _closing(settings: Settings, file: KeyFile, new: ApiKey) -> str | None:
 
 def config(settings: Settings) -> int:
     """Print every setting as it is now, secrets hidden."""
+    plain = settings.model_dump()
     for name in Settings.model_fields:
         value = getattr(settings, name)
-        if name == "database":
-            value = shown(value)
-        print(f"{variables(name)[0]}={'' if value in (None, (), {}) else _shown(value)}")
+        shown = "" if value in (None, (), {}) else _tables(value) or str(plain[name])
+        print(f"{variables(name)[0]}={shown}")
     return 0
 
 
-def _shown(value: object) -> str:
-    """Return a setting on one line; tables as JSON, as the variable takes them."""
+def _tables(value: object) -> str | None:
+    """Return the tables that a setting is as JSON, as its variable takes them."""
     match value:
         case BaseModel():
             return json.dumps(value.model_dump(exclude_unset=True), ensure_ascii=False)
@@ -98,7 +97,7 @@ def _shown(value: object) -> str:
         case tuple() if all(isinstance(one, BaseModel) for one in value):
             tables = [table.model_dump(exclude_unset=True) for table in value]
             return json.dumps(tables, ensure_ascii=False)
-    return str(value)
+    return None
 
 
 def _row(key: ApiKey) -> str:

@@ -10,15 +10,18 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from server.app.local_models import library_of
-from server.config.settings import Settings, SettingsError
-from server.upstream.llama import memory
+from server.app.local_models import library_of, planned
+from server.config.addresses import web_address
+from server.config.kinds import sendable
+from server.config.settings import Settings
+from server.config.settings_files import naming
 from server.upstream.llama.engine import NoEngineError, find
 from server.upstream.llama.files.gguf import Header, NotGGUFError
 from server.upstream.llama.files.hub import HUGGING_FACE, Hub
 from server.upstream.llama.files.library import Entry, Library, ModelFileError
 from server.upstream.llama.files.pull import Asked, Puller, check
 from server.upstream.llama.files.web import Web
+from server.upstream.llama.memory import NoMemoryError, Plan
 
 #: lines that tell how far a download is, where they are not on a terminal: one for so many percent
 _STEP = 10
@@ -54,9 +57,11 @@ def models(settings: Settings, parsed: argparse.Namespace) -> int:
 async def _hub() -> AsyncIterator[tuple[Hub, Web]]:
     """Yield the hub that the environment names, asked with the key in HF_TOKEN."""
     endpoint = os.environ.get("HF_ENDPOINT") or HUGGING_FACE
-    if not endpoint.startswith(("https://", "http://")):
-        raise SettingsError("HF_ENDPOINT must be a URL such as https://huggingface.co")
-    web = Web(os.environ.get("HF_TOKEN"), endpoint)
+    token = os.environ.get("HF_TOKEN")
+    with naming("HF_ENDPOINT"):
+        web_address(endpoint)
+    with naming("HF_TOKEN"):
+        web = Web(sendable(token) if token else None, endpoint)
     try:
         yield Hub(web, endpoint), web
     finally:
@@ -97,7 +102,10 @@ async def _pull(settings: Settings, library: Library, parsed: argparse.Namespace
 def _list(settings: Settings, library: Library) -> int:
     names = library.names()
     for name in names:
-        print(_row(settings, library.entry(name)))
+        try:
+            print(_row(settings, library.entry(name)))
+        except ModelFileError as error:
+            print(f"{name:30} {'-':>9}  BAD: {error}")
     if not names:
         print(f"no models in {library.folder}; 'trialogue models pull OWNER/NAME' fetches one")
     return 0
@@ -144,33 +152,27 @@ def _show(settings: Settings, entry: Entry) -> int:
     return 0
 
 
-def _memory(settings: Settings, plan: memory.Plan | None) -> str:
+def _memory(settings: Settings, plan: Plan | None) -> str:
     if plan is None:
         return f"more than is free; [local] context is {settings.local_options.context:,}"
-    less = f", for want of memory not {plan.wished:,}" if plan.wished else ""
-    return f"{_size(plan.bytes)} with {plan.parallel} windows of {plan.window:,} tokens{less}"
+    return f"{_size(plan.bytes)} with {plan.windows}"
 
 
-def _plan(settings: Settings, entry: Entry, header: Header) -> memory.Plan | None:
+def _plan(settings: Settings, entry: Entry, header: Header) -> Plan | None:
     """Return how a model would be loaded now, were there no other; None where it would not fit."""
-    options = settings.local_options
     try:
-        return memory.plan(
-            entry.name,
-            entry.size,
-            header,
-            context=options.context,
-            parallel=options.parallel,
-            available=memory.available(options.memory_limit, 0),
-        )
-    except memory.NoMemoryError:
+        return planned(settings, entry, header)
+    except NoMemoryError:
         return None
 
 
 def _check(library: Library, names: list[str]) -> int:
     bad = 0
     for name in names or library.names():
-        wrong = check(library.entry(name))
+        try:
+            wrong = check(library.entry(name))
+        except ModelFileError as error:
+            wrong = str(error)
         bad += wrong is not None
         print(f"{'ok ' if wrong is None else 'BAD'}  {name}{f': {wrong}' if wrong else ''}")
     return 1 if bad else 0

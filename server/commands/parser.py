@@ -18,7 +18,10 @@ from pydantic import BaseModel
 from server import VERSION
 from server.app import logs, standard_streams
 from server.commands.models_parser import add_models
+from server.config.addresses import web_address
+from server.config.kinds import sendable
 from server.config.settings import Settings, SettingsError, load, variables
+from server.config.settings_files import naming
 from server.config.unknown_variables import unknown_variables
 
 log = structlog.get_logger("trialogue")
@@ -193,6 +196,12 @@ def _where(parsed: argparse.Namespace) -> Any:
 
     logs.configure("error", None)
     key = os.environ.get("TRIALOGUE_API_KEY")
+    if parsed.url is not None:
+        with naming("--url"):
+            web_address(parsed.url)
+    if key:
+        with naming("TRIALOGUE_API_KEY"):
+            sendable(key)
     return Where(_settings(parsed), parsed.owner, parsed.url, key)
 
 

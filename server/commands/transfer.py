@@ -19,6 +19,7 @@ from server.app.core import core_of
 from server.app.stores import open_store
 from server.app.upstreams import model_of
 from server.commands import protected_files
+from server.config.addresses import without_secrets
 from server.config.settings import Settings, SettingsError
 from server.core import rendering
 from server.core.conversations import Conversations, Defaults
@@ -44,6 +45,11 @@ class Where:
     @property
     def server(self) -> str:
         return (self.url or f"http://localhost:{self.settings.http_port}").rstrip("/")
+
+    @property
+    def shown(self) -> str:
+        """Where the server is, for an error."""
+        return without_secrets(self.server)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -201,14 +207,14 @@ async def _request(
                 method, where.server + path, headers={**where.headers, **(headers or {})}, **more
             ) as answer:
                 if answer.status >= 400:
-                    raise SettingsError(f"{where.server}: {await _refusal(answer)}")
+                    raise SettingsError(f"{where.shown}: {await _refusal(answer)}")
                 yield answer
-        except (aiohttp.ClientConnectionError, aiohttp.InvalidURL) as error:
+        except aiohttp.ClientConnectionError as error:
             raise SettingsError(
-                f"{where.server} cannot be reached: {error}; --url says where the server is"
+                f"{where.shown} cannot be reached: {error}; --url says where the server is"
             ) from error
         except aiohttp.ClientError as error:
-            raise SettingsError(f"{where.server} broke off: {error}") from error
+            raise SettingsError(f"{where.shown} broke off: {error}") from error
 
 
 async def _refusal(answer: aiohttp.ClientResponse) -> str:

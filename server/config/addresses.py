@@ -1,11 +1,35 @@
-"""Which addresses are near: this machine's, or of a private network."""
+"""Addresses of servers: which are near, and what of one may be shown."""
 
 from __future__ import annotations
 
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+#: in the place of what may be secret
+MASK = "***"
 _NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
+
+
+def web_address(url: str) -> SplitResult:
+    """Return the parts of a URL that can be asked for. Raises ValueError, without a word of it."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna")
+        good = parts.scheme in ("http", "https") and host and parts.port != 0
+    except ValueError:  # of a port that is none, or a host that is no name
+        good = False
+    if not good or not url.isprintable() or " " in url:
+        raise ValueError("must be a URL such as http://localhost:8080/v1, its port at most 65535")
+    return parts
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without its password, a name that stands alone for a key, and its query."""
+    parts = urlsplit(url)
+    login, at, where = parts.netloc.rpartition("@")
+    name, colon, _ = login.partition(":")
+    masked = f"{name}:{MASK}{at}" if colon else MASK + at if at else ""
+    return parts._replace(netloc=masked + where, query=MASK if parts.query else "").geturl()
 
 
 def is_near(url: str) -> bool:

@@ -8,7 +8,11 @@ from urllib.parse import urlsplit
 
 def is_here(host: str) -> bool:
     """Say whether a Host value, with a port or without, can only mean this machine itself."""
-    name = host_name(host)
+    return is_loopback(host_name(host))
+
+
+def is_loopback(name: str) -> bool:
+    """Say whether a host's name, or its address, is this machine's own; 127.example.com is none."""
     address = address_of(name)
     if address is None:
         return name == "localhost" or name.endswith(".localhost")

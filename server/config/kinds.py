@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, PlainSerializer, SecretStr
 from pydantic_settings import NoDecode
 
+from server.config import database
+from server.config.addresses import web_address, without_secrets
 from server.config.quantities import budget, rate
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -15,13 +16,26 @@ Names = Annotated[tuple[str, ...], NoDecode]
 
 def _address(value: str) -> str:
     """Return the address of a server that speaks OpenAI's API; a bare one is completed."""
-    url = urlsplit(value)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError("must be a URL such as http://localhost:8080/v1")
-    return value if url.path.strip("/") else f"{value.rstrip('/')}/v1"
+    return value if web_address(value).path.strip("/") else f"{value.rstrip('/')}/v1"
 
 
-Address = Annotated[str, AfterValidator(_address)]
+Address = Annotated[str, AfterValidator(_address), PlainSerializer(without_secrets)]
+DatabaseUrl = Annotated[str, AfterValidator(database.checked), PlainSerializer(database.shown)]
+
+
+def sendable(key: str) -> str:
+    """Return a key that can be sent. Raises ValueError, whose text does not repeat it."""
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise ValueError("has characters that no header can carry, a space or a line break say")
+    return key
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    sendable(value.get_secret_value())
+    return value
+
+
+SentKey = Annotated[SecretStr, AfterValidator(_secret)]
 
 
 def _tokenizer(value: str) -> str:

@@ -83,6 +83,8 @@ class ReplyLimits:
     event_bytes: int = _most(16 << 20, "an event of a stream, comments and all")
     answer_chars: int = _most(8 << 20, "characters of an answer's text, streamed or in one piece")
     answer_bytes: int = _most(64 << 20, "an answer in one piece")
+    choices: int = _most(4096, "choices of an answer, streamed or in one piece")
+    parts: int = _most(1 << 19, "objects and lists in an answer in one piece, or in an event")
     refusal_bytes: int = _most(64 << 10, "of a refusal; what is behind them is not read")
     list_bytes: int = _most(8 << 20, "a list of models")
 

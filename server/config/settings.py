@@ -25,8 +25,8 @@ from pydantic_settings import (
 from server.config import database
 from server.config.declared import TOML_FILE as TOML_FILE
 from server.config.declared import Toml, setting, variables_of
-from server.config.hosts import as_sent, is_here
-from server.config.kinds import Address, BudgetText, Names, RateText
+from server.config.hosts import as_sent, is_here, is_loopback
+from server.config.kinds import Address, BudgetText, DatabaseUrl, Names, RateText, SentKey
 from server.config.settings_files import SettingsError as SettingsError
 from server.config.settings_files import text_of
 from server.config.tables import (
@@ -37,7 +37,6 @@ from server.config.tables import (
 )
 
 ENV_FILE = ".env"
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Settings(BaseSettings):
@@ -53,7 +52,7 @@ class Settings(BaseSettings):
         protected_namespaces=(),
     )
 
-    openai_api_key: SecretStr | None = setting(
+    openai_api_key: SentKey | None = setting(
         None,
         "OPENAI_API_KEY",
         help="the upstream's key; unset: the built-in Eliza answers",
@@ -134,7 +133,7 @@ class Settings(BaseSettings):
     http_port: int = setting(8000, "TRIALOGUE_HTTP_PORT", help="REST, SSE, page; 0: a free one")
     grpc_port: int = setting(9000, "TRIALOGUE_GRPC_PORT", help="gRPC; 0: a free one")
     websocket_port: int = setting(9001, "TRIALOGUE_WEBSOCKET_PORT", help="websocket; 0: a free one")
-    database: str = setting(
+    database: DatabaseUrl = setting(
         "sqlite:///trialogue.db",
         "TRIALOGUE_DATABASE",
         help="where history is kept: PATH, also as sqlite:///PATH, or postgresql://USER@HOST/DB",
@@ -197,10 +196,14 @@ class Settings(BaseSettings):
         help="connections (gRPC: calls) from one address at once; unfit behind a proxy",
     )
     upstream_timeout: float = setting(
-        600.0, "TRIALOGUE_UPSTREAM_TIMEOUT", help="seconds for a whole answer"
+        600.0,
+        "TRIALOGUE_UPSTREAM_TIMEOUT",
+        help="seconds for a whole answer; unset: 3600 of an upstream that is near",
     )
     upstream_first_byte_timeout: float = setting(
-        60.0, "TRIALOGUE_UPSTREAM_FIRST_BYTE_TIMEOUT", help="seconds until an answer begins"
+        60.0,
+        "TRIALOGUE_UPSTREAM_FIRST_BYTE_TIMEOUT",
+        help="seconds until an answer begins; unset: 3600 of an upstream that is near",
     )
     upstream_retries: int = setting(
         2,
@@ -320,11 +323,6 @@ class Settings(BaseSettings):
             raise ValueError("must be 0 or more")
         return value
 
-    @field_validator("database")
-    @classmethod
-    def _database(cls, value: str) -> str:
-        return database.checked(value)
-
     @model_validator(mode="after")
     def _tls(self) -> Settings:
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -344,7 +342,7 @@ class Settings(BaseSettings):
     @property
     def public(self) -> bool:
         """Whether others than this machine can reach us."""
-        return self.host not in LOOPBACK and not self.host.startswith("127.")
+        return not is_loopback(self.host)
 
     @property
     def exposed(self) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 #: what is said of a name that no file can be found by
@@ -12,6 +14,15 @@ _SAVE = "save it anew with the encoding UTF-8"
 
 class SettingsError(Exception):
     """A setting that cannot be: one line that names it and says what it may be."""
+
+
+@contextmanager
+def naming(setting: str) -> Iterator[None]:
+    """Turn what a value cannot be into one line that names the setting."""
+    try:
+        yield
+    except ValueError as error:
+        raise SettingsError(f"{setting} {error}") from None
 
 
 def leads_round(path: Path) -> bool:

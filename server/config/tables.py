@@ -18,6 +18,7 @@ from pydantic import (
 
 from server.config.kinds import Address, Tokenizer
 from server.config.quantities import duration
+from server.config.upstream_names import own_name
 
 
 class UpstreamTable(BaseModel):
@@ -25,7 +26,7 @@ class UpstreamTable(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1)
+    name: Annotated[str, Field(min_length=1), AfterValidator(own_name)]
     base_url: Address
     key_variable: str | None = None
     #: the models that it serves: names, or patterns such as gpt-*

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from typing import Any
 
-from server.openai_protocol.codec import UNREADABLE, MalformedError, encode
+from server.openai_protocol.codec import UNREADABLE, MalformedError, encode, parse
 from server.openai_protocol.normalize import (
     TEXT,
     Head,
@@ -17,21 +19,50 @@ from server.openai_protocol.normalize import (
 from server.openai_protocol.tool_calls import mend_calls, mend_content
 
 
-def fit(data: bytes, said: dict[str, Any], head: Head, *, good: bool) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Most:
+    """How much of an answer is read: characters of each choice's text, choices, values in values.
+
+    The last are counted before anything is read, since reading holds Python's lock to its end.
+    """
+
+    chars: int = sys.maxsize
+    choices: int = sys.maxsize
+    parts: int = sys.maxsize
+
+    def parse(self, data: bytes) -> tuple[dict[str, Any], bool]:
+        """Read a JSON object of no more parts than these; see codec.parse."""
+        if data.count(b"{") + data.count(b"[") > self.parts:
+            raise MalformedError(f"the upstream's answer has more than {self.parts} parts")
+        return parse(data)
+
+    def check_choices(self, count: int) -> None:
+        """Raise MalformedError where there are too many choices."""
+        if count > self.choices:
+            raise MalformedError(f"the upstream's answer has more than {self.choices} choices")
+
+
+#: where nobody bounds it
+ANY = Most()
+
+
+def fit(data: bytes, said: dict[str, Any], head: Head, *, good: bool, most: Most = ANY) -> bytes:
     """Return a whole answer fit for OpenAI's types: its own bytes, `data`, where they are.
 
     `said` and `good` are what `parse` made of them. Raises MalformedError where there is no
-    answer in them.
+    answer in them, or more than is read.
     """
     choices = said.get("choices")
     if not isinstance(choices, list) or not choices:
         raise MalformedError(UNREADABLE)
+    most.check_choices(len(choices))
     mend_said = _text if head.object == TEXT else _message
     mended = head.mend(said) | mend_usage(said)
     for index, choice in enumerate(choices):
         mended |= mend_choice(choice, index)
         mended |= set_default(choice, "logprobs", None)
         mended |= mend_said(choice) | _ended(choice)
+        Length(most.chars).add(text_of(choice))
     mended |= _numbered(choices)
     return encode(said) if mended or not good else data
 

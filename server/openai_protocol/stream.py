@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from server.openai_protocol.codec import UNREADABLE, MalformedError, encode, parse
+from server.openai_protocol.codec import UNREADABLE, MalformedError, encode
 from server.openai_protocol.errors import Clean, shaped
 from server.openai_protocol.expectations import Expectations
 from server.openai_protocol.normalize import (
@@ -18,7 +17,7 @@ from server.openai_protocol.normalize import (
     mend_usage,
     set_default,
 )
-from server.openai_protocol.response import Length, text_of
+from server.openai_protocol.response import ANY, Length, Most, text_of
 from server.openai_protocol.sse import data_of, without_comments
 from server.openai_protocol.surrogates import Letters
 from server.openai_protocol.tool_calls import ToolCalls, mend_arguments, mend_content
@@ -45,13 +44,10 @@ class StreamNormalizer:
         *,
         chat: bool,
         expected: Expectations,
-        most: int = sys.maxsize,
+        most: Most = ANY,
         counted: bool = True,
     ) -> None:
-        """`most` characters may be the text of one choice.
-
-        `counted` says whether usage is to be counted that was asked for and is not told.
-        """
+        """`counted` says whether usage is to be counted that was asked for and is not told."""
         self._head = Head(CHAT_CHUNK if chat else TEXT, model)
         self._clean = clean
         self._chat = chat
@@ -108,7 +104,7 @@ class StreamNormalizer:
                 raise MalformedError(_CUT_OFF)
             self.over = True
             return without_comments(event)
-        chunk, good = parse(data)
+        chunk, good = self._most.parse(data)
         if chunk.get("error"):
             self.over = True
             self.error = chunk["error"]
@@ -146,6 +142,7 @@ class StreamNormalizer:
     def _mend_all(self, choices: Any, *, good: bool) -> bool:
         if not isinstance(choices, list):
             raise MalformedError(UNREADABLE)
+        self._most.check_choices(len(choices))
         mended = False
         for index, choice in enumerate(choices):
             mended |= self._mend(choice, index)
@@ -157,6 +154,7 @@ class StreamNormalizer:
         mended = mend_choice(choice, index)
         index = choice["index"]
         self._begun.add(index)
+        self._most.check_choices(len(self._begun))
         mended |= self._mend_delta(choice, index) if self._chat else self._mend_text(choice, index)
         mended |= mend_reason(choice, "tool_calls" if index in self._calls else "stop")
         if choice["finish_reason"] is not None:
@@ -195,7 +193,7 @@ class StreamNormalizer:
         )
 
     def _length(self, index: int) -> Length:
-        return self._lengths.setdefault(index, Length(self._most))
+        return self._lengths.setdefault(index, Length(self._most.chars))
 
     def _rejoin(self, choice: dict[str, Any]) -> bool:
         """Put a letter that was split over two chunks into the second of them, whole."""

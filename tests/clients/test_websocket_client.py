@@ -241,6 +241,7 @@ async def test_nobody_there_is_one_line_that_says_what_to_do(
         "localhost:9001",
         "http://localhost:9001/",
         "ws://[::1",
+        "ws://[x",
         "ws://localhost:99999/",
         "ws://localhost:port/",
         f"ws://{'a' * 80}/",

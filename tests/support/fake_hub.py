@@ -25,6 +25,10 @@ class FakeHub:
     size: int | None = None
     etag: str = '"one"'
     files: tuple[str, ...] = (FILE, "README.md")
+    #: what it finds, whatever is looked for
+    found: object = field(default_factory=lambda: [{"id": REPO, "downloads": 7}, {"id": "../bad"}])
+    #: what it says in the place of the list of files
+    siblings: object = None
     #: every answer ends after so many bytes of its body
     cut_after: int | None = None
     #: where files are instead
@@ -54,7 +58,7 @@ class FakeHub:
         headers = request.headers
         self.asked.append((request.path, headers.get("Range"), headers.get("Authorization")))
         if request.path == "/api/models":
-            return web.json_response([{"id": REPO, "downloads": 7}, {"id": "../bad"}])
+            return web.json_response(self.found)
         if request.path.startswith(f"/api/models/{REPO}/revision/"):
             return web.json_response(self._described())
         if request.path.startswith(f"/{REPO}/resolve/"):
@@ -73,7 +77,8 @@ class FakeHub:
         return {
             "sha": self.commit,
             "cardData": {"license": "apache-2.0"},
-            "siblings": [{"rfilename": name, "size": size, "lfs": lfs} for name in self.files],
+            "siblings": self.siblings
+            or [{"rfilename": name, "size": size, "lfs": lfs} for name in self.files],
         }
 
     async def _file(self, request: web.Request) -> web.StreamResponse:

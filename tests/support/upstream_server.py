@@ -60,6 +60,8 @@ class ScriptedUpstream:
         self.otherwise: Behaviour = echo
         #: what is said of a model that is not there
         self.unknown_model = fail(404, "no such model", code="model_not_found")
+        #: what is said in the place of its list of models
+        self.listing: Behaviour | None = None
         self._models = models
         self._script: deque[Behaviour] = deque()
         self._arrival = asyncio.Condition()
@@ -176,7 +178,9 @@ class ScriptedUpstream:
             {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "test"}
             for name in self._models
         ]
-        if not wanted:
+        if not wanted and self.listing is not None:
+            await self.listing(exchange)
+        elif not wanted:
             await document({"object": "list", "data": models})(exchange)
         elif wanted in self._models:
             await document(models[self._models.index(wanted)])(exchange)

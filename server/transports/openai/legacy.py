@@ -21,8 +21,10 @@ _SAME = ("n", "temperature", "top_p")
 _TOP = 50
 #: so many are asked for: no more than any server gives, then what OpenAI gives for completions
 _TRIES = (20, 5)
-#: how often a token is drawn, where that is the end of the text
-_DRAWS = 5
+#: how often a token is drawn, where nothing is told of the one before
+_DRAWS = 8
+#: what stands for a part of a letter
+_PART = "\N{REPLACEMENT CHARACTER}"
 
 
 class Legacy:
@@ -85,11 +87,13 @@ class Legacy:
             "temperature": 1,
         }
         validation.completion(Fields(asked))
-        for _ in range(_DRAWS):
-            choice = (await self._completions.ask(exchange, asked))["choices"][0]
+        for draw in range(_DRAWS):
+            # The same seeds each time, so that the same question has the same answer.
+            answer = await self._completions.ask(exchange, {**asked, "seed": draw})
+            choice = answer["choices"][0]
             found = ((choice.get("logprobs") or {}).get("top_logprobs") or [None])[0]
-            if found or choice.get("text"):
-                break  # llama.cpp tells nothing of a text that ends at once: it is drawn anew
+            if found or choice.get("text", "").strip(_PART):
+                break  # llama.cpp tells nothing of a text that ends at once, or within a letter
         if not found:
             raise ApiError(
                 f"The upstream gives no log probabilities for the model '{model}'.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 
+from server.config.upstream_names import ELIZA
 from server.core.passthrough import Passthrough
 from server.openai_protocol.codec import MalformedError, encode, parse
 from server.openai_protocol.errors import ApiError, is_of_the_route
@@ -20,8 +21,6 @@ from server.upstream.bodies import start_of
 from server.upstream.port import Call
 from storage.port import UnavailableError
 
-#: who embeds and judges here, whatever model is named
-BUILT_IN = "eliza"
 _REFUSAL_BYTES = 64 << 10
 
 
@@ -109,14 +108,15 @@ class PassthroughRoutes:
         """Pass a call on; what its upstream has no route for is answered here, if it can be."""
         call = exchange.request.call(path, body, model=model, stream=False)
         async with self._passthrough.call(call) as reply:
-            if reply.status not in (404, 405, 501) or not self._passthrough.serves(BUILT_IN):
+            if reply.status not in (404, 405, 501) or not self._passthrough.serves(ELIZA):
                 await exchange.relay(reply)
                 return
             refused = await start_of(reply.body, _REFUSAL_BYTES)
         passed_on = PassedOnError(reply.status, reply.headers, refused)
         if _code_of(refused) == "model_not_found":
             raise passed_on
-        async with self._passthrough.call(replace(call, model=BUILT_IN)) as reply:
+        # She embeds and judges, whatever model is named.
+        async with self._passthrough.call(replace(call, model=ELIZA)) as reply:
             if reply.status >= 400:
                 raise passed_on
             await exchange.relay(reply)

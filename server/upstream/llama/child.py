@@ -2,8 +2,9 @@
 
     LLAMA_API_KEY=… python -P child.py OPTIONS-AS-JSON
 
-It prints one line, `{"address": "http://127.0.0.1:PORT"}`, and ends when its standard input does:
-when its parent closes it, or dies. Nothing of ours is imported here, and nobody imports this.
+It prints one line, `{"address": "http://127.0.0.1:PORT", "pid": NUMBER}`, and ends when its
+standard input does: when its parent closes it, or dies. The number is of the process that has the
+model. Nothing of ours is imported here, and nobody imports this.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 #: behind the server, which the kernel is to end last, and which is to answer first
 OOM_SCORE, NICENESS = 500, 5
@@ -33,15 +34,23 @@ _VERBOSITY = 1
 def main() -> None:
     """Serve until the leash is let go."""
     options: dict[str, Any] = json.loads(sys.argv[1])
+    output = _own_output()
     _humble()
     _die_with_parent()
     _hear_nobody()
     key = os.environ.pop("LLAMA_API_KEY")
     if options["program"]:
-        _program(options, key)
+        _program(options, key, output)
     else:
         threading.Thread(target=_leash, daemon=True).start()
-        _wheel(options, key)
+        _wheel(options, key, output)
+
+
+def _own_output() -> TextIO:
+    """Return standard output for our one line; what libraries print goes where complaints go."""
+    output = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
+    return output
 
 
 def _humble() -> None:
@@ -71,11 +80,11 @@ def _leash() -> NoReturn:
     os._exit(0)
 
 
-def _announce(address: str) -> None:
-    print(json.dumps({"address": address}), flush=True)
+def _announce(output: TextIO, address: str, pid: int) -> None:
+    print(json.dumps({"address": address, "pid": pid}), file=output, flush=True)
 
 
-def _wheel(options: dict[str, Any], key: str) -> None:
+def _wheel(options: dict[str, Any], key: str, output: TextIO) -> None:
     """Serve by the library of the wheel."""
     try:
         import xllamacpp
@@ -85,7 +94,7 @@ def _wheel(options: dict[str, Any], key: str) -> None:
         sys.stderr.write(f"{error}\n")
         sys.exit(CANNOT_LOAD)
     _hear_nobody()
-    _announce(server.listening_address)
+    _announce(output, server.listening_address, os.getpid())
     threading.Event().wait()
 
 
@@ -112,7 +121,7 @@ def _parameters(parameters: Any, options: dict[str, Any], key: str) -> Any:
     return parameters
 
 
-def _program(options: dict[str, Any], key: str) -> NoReturn:
+def _program(options: dict[str, Any], key: str, output: TextIO) -> NoReturn:
     """Serve by a program, and end it when the leash is let go, or we are ended."""
     process = subprocess.Popen(  # noqa: S603 - the program that the settings name
         _words(options),
@@ -132,7 +141,7 @@ def _program(options: dict[str, Any], key: str) -> NoReturn:
         found = None if announced else _LISTENS.search(line)
         if found is not None:
             announced = True
-            _announce(found[1])
+            _announce(output, found[1], process.pid)
     code = process.wait()
     if code < 0:
         sys.stderr.write(f"error: it was ended by {signal.Signals(-code).name}\n")

@@ -49,7 +49,7 @@ class Host:
         library: Library,
         engine: Engine,
         options: LocalTable,
-        available: Callable[[int | None, int], int] = memory.available,
+        available: Callable[[int | None, int, int], int] = memory.available,
     ) -> None:
         self.library = library
         self._engine = engine
@@ -170,11 +170,13 @@ class Host:
 
     async def _free(self) -> int:
         """Return how many bytes there are; those that sleep may want theirs back."""
+        asked = [*self._loaded]
+        told = await asyncio.gather(*(one.child.asleep() for one in asked))
+        asleep = {one for one, sleeps in zip(asked, told, strict=True) if sleeps}
         taken = sum(one.plan.bytes for one in self._loaded)
-        free = await asyncio.to_thread(self._available, self._options.memory_limit, taken)
-        asleep = await asyncio.gather(*(one.child.asleep() for one in self._loaded))
-        slept = zip(self._loaded, asleep, strict=False)
-        return free - sum(one.plan.bytes for one, sleeps in slept if sleeps)
+        slept = sum(one.plan.bytes for one in self._loaded if one in asleep)
+        limit = self._options.memory_limit
+        return await asyncio.to_thread(self._available, limit, taken, slept)
 
     def _forget(self, loaded: Loaded) -> None:
         self._loaded.remove(loaded)

@@ -29,6 +29,12 @@ class Plan:
     #: what was to be, where memory allows for less
     wished: int | None = None
 
+    @property
+    def windows(self) -> str:
+        """Its windows, for whoever asks."""
+        less = f", for want of memory not {self.wished:,}" if self.wished else ""
+        return f"{self.parallel} windows of {self.window:,} tokens{less}"
+
 
 def window_of(header: Header, context: int) -> int:
     """Return the window that a model has where there is memory enough."""
@@ -65,15 +71,16 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.0f} MB"
 
 
-def available(limit: int | None, taken: int, root: Path = Path("/")) -> int:
+def available(limit: int | None, taken: int, asleep: int = 0, root: Path = Path("/")) -> int:
     """Return how many bytes a model may take now, where ours have `taken` so many already.
 
-    The least of what the machine has free, what its control group leaves, and the limit.
+    The least of what the machine has free, what its control group leaves, and the limit. Those
+    `asleep`, which are taken too, have given theirs back and may want it again.
     """
-    bounds = [_machine(root), _group(root)]
+    free = (_machine(root), _group(root))
+    found = [bound - asleep for bound in free if bound is not None]
     if limit is not None:
-        bounds.append(limit - taken)
-    found = [bound for bound in bounds if bound is not None]
+        found.append(limit - taken)
     return max(0, min(found)) if found else 1 << 62
 
 

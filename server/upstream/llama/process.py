@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import secrets
@@ -25,6 +24,10 @@ from server.upstream.retry import Retries
 
 #: an hour: a large model on a slow machine reads a long prompt for many minutes
 PATIENCE = 3600.0
+#: how long a model may take to be loaded, in seconds: a large one from a slow disk takes minutes
+LOADING = 1800.0
+#: what it says once it listens: where, and which process has the model
+_LISTENS = re.compile(rb'\{"address": "(http://127\.0\.0\.1:\d+)", "pid": (\d+)\}\s*')
 #: lines of what it complains of that are kept
 _LINES = 50
 #: how often a program that still loads is asked whether it is ready, in seconds
@@ -67,6 +70,8 @@ class Child:
         self, process: subprocess.Popen[bytes], pipes: _Pipes, key: str, name: str, file: str
     ) -> None:
         self._process = process
+        #: of the process that has the model, which may be a program that the child runs
+        self.pid = process.pid
         self._output, self._errors = pipes
         self._key = key
         self._name = name
@@ -107,10 +112,6 @@ class Child:
         return cls(process, pipes, key, name, file)
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
     def gone(self) -> bool:
         """Whether it has ended."""
         return self.ended.done()
@@ -128,23 +129,40 @@ class Child:
         told = next(telling, self._lines[-1] if self._lines else None)
         return f"{how}: {told}" if told else how
 
-    async def ready(self) -> None:
-        """Wait until its model is loaded. Raises ChildError where it ends before that."""
-        line = await self._output.readline()
+    async def ready(self, patience: float = LOADING) -> None:
+        """Wait until its model is loaded.
+
+        Raises ChildError where it ends before that, or takes longer than so many seconds.
+        """
         try:
-            address = json.loads(line)["address"]
-        except ValueError:
-            await self.ended
-            code = self._process.returncode
-            raise ChildError(self.why, again=code != CANNOT_LOAD) from None
-        self._connect(address)
+            async with asyncio.timeout(patience):
+                await self._begun()
+        except TimeoutError:
+            told = f"it was not loaded within {patience:,.0f} seconds"
+            raise ChildError(told, again=False) from None
+        self._ready = True
+        self._lines.clear()
+
+    async def _begun(self) -> None:
+        """Wait for the line that says where it listens, then for its model."""
+        while (found := _LISTENS.fullmatch(line := await self._line())) is None:
+            if not line:
+                await self.ended
+                code = self._process.returncode
+                raise ChildError(self.why, again=code != CANNOT_LOAD)
+        self.pid = int(found[2])
+        self._connect(found[1].decode())
         while not self.gone and not await self._loaded():
             await asyncio.wait([self.ended], timeout=_AGAIN)
         if self.gone:
             await self.close()
             raise ChildError(self.why, again=True)
-        self._ready = True
-        self._lines.clear()
+
+    async def _line(self) -> bytes:
+        """Return the next line that it prints; empty at the end."""
+        while True:
+            with suppress(ValueError):  # a line longer than any that counts is passed over
+                return await self._output.readline()
 
     async def close(self) -> None:
         """End it, at once and for good."""

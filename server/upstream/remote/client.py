@@ -14,6 +14,7 @@ import httpx2
 import structlog
 from yarl import URL
 
+from server.config.kinds import sendable
 from server.config.limits import ReplyLimits
 from server.openai_protocol.codec import MalformedError, parse
 from server.upstream.bodies import EVENTS, whole
@@ -37,7 +38,7 @@ from server.upstream.remote.unreachable import reason
 
 log = structlog.get_logger("trialogue.upstream")
 
-OPENAI: Final = "https://api.openai.com/v1"
+OPENAI_URL: Final = "https://api.openai.com/v1"
 #: hosts on which `max_tokens` has given way to `max_completion_tokens`
 _OWN_HOSTS = (".api.openai.com", ".openai.azure.com", ".services.ai.azure.com")
 _CONNECT = 10.0
@@ -73,9 +74,9 @@ class UpstreamClient:
         """`kept` is how many idle connections stay open for the next call."""
         if not api_key and not base_url:
             raise ValueError("an upstream needs a key, or the address of a server that wants none")
-        if api_key and not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
-            raise ValueError("the upstream's key has characters that no header can carry")
-        self.name, self.api_key, self.base_url = name, api_key, base_url or OPENAI
+        if api_key:
+            sendable(api_key)
+        self.name, self.api_key, self.base_url = name, api_key, base_url or OPENAI_URL
         self._base, login = _address(self.base_url)
         self._own = {"authorization": f"Bearer {api_key}"} if api_key else login
         self._bounds = bounds or Bounds()

@@ -22,7 +22,7 @@ from server.openai_protocol.errors import (
     shaped,
 )
 from server.openai_protocol.expectations import expectations_of
-from server.openai_protocol.response import Length, text_of
+from server.openai_protocol.response import Most
 from server.openai_protocol.sse import Cutter, OversizedEventError, data_of
 from server.openai_protocol.stream import StreamNormalizer, chunks_of
 from server.openai_protocol.usage import UsageCounter
@@ -143,7 +143,7 @@ class UpstreamResponse:
             self._clean,
             chat=chat,
             expected=expectations_of(call.path, _held(call)),
-            most=self._bounds.answer_chars,
+            most=self._bounds.most,
             counted=call.counted,
         )
         events = self._opened(self._events(chunks, call))
@@ -166,14 +166,9 @@ class UpstreamResponse:
         """Return an answer in one piece, and its bytes: fit for OpenAI's types, or an error."""
         async with aclosing(self._bytes(self._bounds.between)) as body:
             data = await whole(body, self._bounds.answer_bytes)
-        said, good = codec.parse(data)
-        if said.get("error"):
-            return said, data
         head = normalize.Head(SPOKEN[call.path], call.model or "")
-        fit = response.fit(data, said, head, good=good)
-        for choice in said["choices"]:
-            Length(self._bounds.answer_chars).add(text_of(choice))
-        return said, fit
+        # Not on the loop: a long answer takes seconds to look at.
+        return await asyncio.to_thread(_fit, data, head, self._bounds.most)
 
     def _told(self, error: object, headers: dict[str, str], data: bytes = b"") -> Reply:
         """Return the refusal that an answer is which was good but for what it says."""
@@ -288,6 +283,14 @@ def _readable() -> Iterator[None]:
         yield
     except MalformedError as error:
         raise UpstreamFailedError(str(error)) from None
+
+
+def _fit(data: bytes, head: normalize.Head, most: Most) -> tuple[dict[str, Any], bytes]:
+    """Return an answer in one piece, and its bytes; see UpstreamResponse._whole."""
+    said, good = most.parse(data)
+    if said.get("error"):
+        return said, data
+    return said, response.fit(data, said, head, good=good, most=most)
 
 
 async def _each(events: Iterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -50,6 +50,8 @@ def test_a_star_is_all_that_are_there() -> None:
     assert local_names(settings("*")) == ("a", "b")
     assert local_names(settings("b,*")) == ("b", "a")
     assert local_names(load({})) == ()
+    Path("models", "0.gguf").symlink_to("nowhere.gguf")
+    assert local_names(settings("*")) == ("a", "b")
 
 
 async def test_where_no_model_is_there_eliza_serves_all(tmp_path: Path) -> None:

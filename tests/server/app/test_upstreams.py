@@ -103,6 +103,24 @@ async def test_a_key_that_is_not_there_is_told_by_its_variable(
         await members(stack)
 
 
+async def test_a_key_that_none_can_be_is_told_by_its_variable(
+    stack: AsyncExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trialogue.toml").write_text(TABLES)
+    monkeypatch.setenv("LOCAL_KEY", "sk-secret\n")
+    with pytest.raises(SettingsError, match=r"upstream 'local': LOCAL_KEY has") as refused:
+        await members(stack)
+    assert "secret" not in str(refused.value)
+
+
+async def test_a_key_may_stand_behind_the_mark_of_an_editor(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    (tmp_path / "trialogue.toml").write_text(TABLES)
+    (tmp_path / ".env").write_text("LOCAL_KEY=secret\n", encoding="utf-8-sig")
+    assert (await members(stack)).serves("fast")
+
+
 @pytest.mark.parametrize(
     ("table", "told_of"),
     [
@@ -114,6 +132,9 @@ async def test_a_key_that_is_not_there_is_told_by_its_variable(
             'name = "a"\nbase_url = "http://x"\n[[upstreams]]\nname = "a"\nbase_url = "http://y"',
             "names of their own",
         ),
+        ('name = "openai"\nbase_url = "http://x"', r"UPSTREAMS\.0\.name: 'openai' is"),
+        ('name = "eliza"\nbase_url = "http://x"', r"UPSTREAMS\.0\.name: 'eliza' is"),
+        ('name = "local:x"\nbase_url = "http://x"', r"UPSTREAMS\.0\.name: 'local:x' is"),
     ],
 )
 def test_a_wrong_table_is_one_line_that_names_it(tmp_path: Path, table: str, told_of: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from server import VERSION
 from server.__main__ import main
 from server.app import lifecycle
+from server.app.remote_upstreams import NEAR_SECONDS
 from server.config.settings import Settings, SettingsError, load, variables
 from server.core.access.auth import Auth
 from storage.keys import KeyFile
@@ -44,6 +45,7 @@ def test_help_has_every_setting_and_its_variables(
             continue
         assert f"--{field.replace('_', '-')} " in out
         assert f"[{', '.join(variables(field))}]" in out
+    assert out.count(f"unset: {NEAR_SECONDS:.0f} of an upstream that is near") == 2
 
 
 @pytest.mark.parametrize("command", ["serve", "chat", "ask", "keys", "config", "doctor", "models"])
@@ -191,6 +193,10 @@ def test_config_shows_all_and_hides_secrets(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv("TRIALOGUE_API_KEYS", "ada:secret")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://me:secret@h:1/v1?key=secret")
+    monkeypatch.setenv("TRIALOGUE_DATABASE", "postgresql://me:secret@h/d?password=secret")
+    table = '[{"name": "a", "base_url": "http://secret@b/v1"}]'
+    monkeypatch.setenv("TRIALOGUE_UPSTREAMS", table)
     code, out, err = run("config", "--model", "gpt-4", captured=capsys)
     assert (code, err) == (0, "")
     assert "secret" not in out
@@ -198,6 +204,9 @@ def test_config_shows_all_and_hides_secrets(
     assert set(lines) == {variables(field)[0] for field in Settings.model_fields}
     assert lines["TRIALOGUE_MODEL"] == "gpt-4"
     assert lines["OPENAI_API_KEY"]
+    assert lines["OPENAI_BASE_URL"] == "http://me:***@h:1/v1?***"
+    assert lines["TRIALOGUE_DATABASE"] == "postgresql://me@h/d"
+    assert lines["TRIALOGUE_UPSTREAMS"] == table.replace("secret@", "***@")
     assert lines["TRIALOGUE_TLS_KEY"] == ""
 
 
@@ -225,6 +234,14 @@ def test_a_doctor_names_what_is_wrong(capsys: Captured) -> None:
     assert all(any(name in line for line in bad) for name in named)
 
 
+def test_a_doctor_looks_on_where_it_could_not_look(capsys: Captured) -> None:
+    code, out, err = run("doctor", *FREE, "--database", "a" * 5000, captured=capsys)
+    assert (code, err) == (1, "")
+    (bad,) = (line for line in out.splitlines() if line.startswith("BAD"))
+    assert bad.endswith("File name too long")
+    assert "upstream: Eliza" in out
+
+
 # Serve
 
 
@@ -247,6 +264,7 @@ async def refused(**flags: object) -> str:
         ({"database": "sqlite:///no/such/folder.db"}, "TRIALOGUE_DATABASE"),
         ({"database": "sqlite:///bad.db"}, "TRIALOGUE_DATABASE"),
         ({"host": "no.such.host.invalid"}, "TRIALOGUE_HTTP_PORT"),
+        ({"host": "no.such.host.invalid"}, "port 0: Name or service not known"),
         ({"database": "sqlite:///round.db"}, "keys round.keys: Too many levels of symbolic links"),
         ({"tls_cert": "none.pem", "tls_key": "none.pem"}, "TRIALOGUE_TLS_CERT"),
         ({"tls_cert": "bad.db", "tls_key": "bad.db"}, "TRIALOGUE_TLS_CERT"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -82,6 +83,66 @@ async def test_a_damaged_model_is_told_and_ends_with_1(hub: FakeHub, capsys: Cap
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HF_ENDPOINT", "http://[x"),
+        ("HF_ENDPOINT", "http://h:99999"),
+        ("HF_ENDPOINT", "hub"),
+        ("HF_TOKEN", "hf_secret\n"),
+    ],
+)
+async def test_a_variable_that_cannot_be_is_named(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    code, _, err = await run("search", "tiny", captured=capsys)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith(f"trialogue: {name} ")
+    assert "secret" not in err
+
+
+async def test_a_link_that_leads_nowhere_hides_no_other(hub: FakeHub, capsys: Captured) -> None:
+    await run("pull", REPO, captured=capsys)
+    Path("models", "a.gguf").symlink_to("nowhere.gguf")
+    for command, good in ("list", f"{MODEL_NAME} "), ("check", f"ok   {MODEL_NAME}"):
+        code, out, _ = await run(command, captured=capsys)
+        bad, other = out.splitlines()
+        assert code == (command == "check")
+        assert "BAD" in bad
+        assert "leads nowhere" in bad
+        assert other.startswith(good)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "5",
+        "[" * 100_000,
+        '{"source": "x", "revision": null, "size": "9", "sha256": "0", "licence": ["mit"]}',
+    ],
+)
+async def test_a_record_that_is_damaged_is_none(
+    hub: FakeHub, capsys: Captured, record: str
+) -> None:
+    await run("pull", REPO, captured=capsys)
+    Path("models", f"{MODEL_NAME}.json").write_text(record)
+    code, out, _ = await run("show", MODEL_NAME, captured=capsys)
+    assert (code, "not recorded" in out) == (0, True)
+    assert (await run("list", captured=capsys))[0] == 0
+    code, out, _ = await run("check", captured=capsys)
+    assert (code, "nobody recorded" in out) == (1, True)
+
+
+async def test_a_header_of_the_wrong_kind_is_shown_as_bad(capsys: Captured) -> None:
+    Path("models").mkdir()
+    data = tiny_gguf(Path("own.gguf")).read_bytes()
+    key = b"llama.context_length" + struct.pack("<I", 4)
+    Path("models", "a.gguf").write_bytes(data.replace(key, key[:-4] + struct.pack("<I", 6)))
+    code, out, _ = await run("list", captured=capsys)
+    assert (code, "BAD: its header is damaged" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
     ("words", "told"),
     [
         (("show", "none"), "model 'none'"),
@@ -90,6 +151,8 @@ async def test_a_damaged_model_is_told_and_ends_with_1(hub: FakeHub, capsys: Cap
         (("pull", "nothing"), "is no OWNER/NAME"),
         (("pull", "a/b"), "has no such thing"),
         (("search", "tiny"), "cannot be reached"),
+        (("pull", "https://[x/a.gguf", "--unchecked"), "an address must be"),
+        (("pull", "https://h:99999/a.gguf", "--unchecked"), "an address must be"),
     ],
 )
 async def test_what_cannot_be_is_one_line(

@@ -328,6 +328,8 @@ class TestRefusals:
         lost = Command(capsys, ("--database", f"sqlite:///{bad}"))
         nobody = Command(capsys, ("--url", "http://127.0.0.1:9"))
         nowhere = Command(capsys, ("--url", "nowhere at all"))
+        login = Command(capsys, ("--url", "http://me:secret@127.0.0.1:9"))
+        long = "a" * 5000
         for command, words, said in (
             (here, ("import", "none.json"), "no such file"),
             (here, ("export", "--conversation-id", "none"), "'none'"),
@@ -337,13 +339,27 @@ class TestRefusals:
             (lost, ("export",), "TRIALOGUE_DATABASE"),
             (nobody, ("import", str(file)), "cannot be reached"),
             (nobody, ("search", "x"), "--url"),
-            (nowhere, ("export",), "cannot be reached"),
+            (nowhere, ("export",), "--url must be a URL"),
+            (login, ("export",), "http://me:***@127.0.0.1:9 cannot be reached"),
+            (here, ("import", long), "File name too long"),
+            (here, ("import", "/proc/self/mem"), "Input/output error"),
+            (nobody, ("export", "--conversation-id", "\udcff"), "no text in UTF-8"),
         ):
             code, out, err = await command(*words)
             assert code in (1, 2), words
             assert (out, err.count("\n")) == ("", 1), err
             assert err.startswith("trialogue: ")
             assert said in err
+            assert "secret" not in err
+
+    async def test_a_key_that_none_can_be_is_named(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TRIALOGUE_API_KEY", "secret\n")
+        code, out, err = await Command(capsys, ("--url", "http://127.0.0.1:9"))("export")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert err.startswith("trialogue: TRIALOGUE_API_KEY has")
+        assert "secret" not in err
 
     @ON
     async def test_a_file_that_nobody_understands(

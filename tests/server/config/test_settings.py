@@ -142,6 +142,14 @@ def test_an_empty_variable_hides_nothing_behind_it(monkeypatch: pytest.MonkeyPat
         ("openai_base_url", "localhost:8080"),
         ("openai_base_url", "ftp://x"),
         ("openai_base_url", "http://"),
+        ("openai_base_url", "http://h:99999"),
+        ("openai_base_url", "http://h:0"),
+        ("openai_base_url", "http://user:secret"),
+        ("openai_base_url", "http://[x"),
+        ("openai_base_url", "http://a..b"),
+        ("openai_base_url", "http://a b"),
+        ("openai_api_key", "sk 1"),
+        ("openai_api_key", "sk-ä"),
         ("database", "mysql://x"),
         ("database", "sqlite:///"),
         ("database", "sqlite:trialogue.db"),
@@ -156,7 +164,8 @@ def test_what_cannot_be_is_one_line_that_names_the_variable(
     field: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = variables(field)[0]
-    assert refused(**{field: value}).startswith(f"{name}: ")
+    assert (told := refused(**{field: value})).startswith(f"{name}: ")
+    assert "secret" not in told
     monkeypatch.setenv(name, value)
     assert refused().startswith(f"{name}: ")
     monkeypatch.delenv(name)
@@ -187,6 +196,10 @@ def test_a_secret_is_never_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret" not in f"{settings} {settings!r}"
     monkeypatch.setenv("TRIALOGUE_HTTP_PORT", "x")
     assert "secret" not in refused()
+    monkeypatch.delenv("TRIALOGUE_HTTP_PORT")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret\n")
+    assert "secret" not in (told := refused())
+    assert told.startswith("OPENAI_API_KEY: ")
 
 
 def test_certificate_and_key_go_together() -> None:
@@ -297,6 +310,7 @@ def test_sizes_have_units(given: str, size: int) -> None:
         ("0.0.0.0", True),
         ("::", True),
         ("192.168.1.5", True),
+        ("127.example.com", True),
     ],
 )
 def test_an_address_that_others_reach_is_public(host: str, public: bool) -> None:

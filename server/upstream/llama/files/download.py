@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
-import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from pydantic import TypeAdapter, ValidationError
 
 from server.upstream.llama.files.hub import Wanted
 from server.upstream.llama.files.library import ModelFileError
@@ -30,6 +31,19 @@ _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 #: told how many bytes there are, and how many there will be, where that is known
 Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What is kept beside a part, for whoever goes on with it."""
+
+    address: str
+    sha256: str | None
+    size: int | None
+    etag: str | None
+
+
+_BEGUN = TypeAdapter(_Begun)
 
 
 class Download:
@@ -87,12 +101,12 @@ class Download:
     def _resume(self) -> None:
         """Take up what an earlier run left, if it is of the very same file."""
         about = self._read_about()
-        key = {"address": self._wanted.address, "sha256": self._wanted.sha256}
-        if about is None or {name: about.get(name) for name in key} != key:
+        wanted = (self._wanted.address, self._wanted.sha256)
+        if about is None or (about.address, about.sha256) != wanted:
             self.forget()
             return
-        self._etag = about.get("etag")
-        self._size = self._size or about.get("size")
+        self._etag = about.etag
+        self._size = self._size or about.size
         with suppress(FileNotFoundError), self._part.open("rb") as file:
             while piece := file.read(_PIECE):
                 self._digest.update(piece)
@@ -186,18 +200,12 @@ class Download:
             self._have += written
             view = view[written:]
 
-    def _read_about(self) -> dict[str, Any] | None:
+    def _read_about(self) -> _Begun | None:
         try:
-            found = json.loads(self._about.read_bytes())
-        except (OSError, ValueError):
+            return _BEGUN.validate_json(self._about.read_bytes(), strict=True)
+        except (OSError, ValidationError):
             return None
-        return found if isinstance(found, dict) else None
 
     def _write_about(self) -> None:
-        about = {
-            "address": self._wanted.address,
-            "sha256": self._wanted.sha256,
-            "size": self._size,
-            "etag": self._etag,
-        }
-        self._about.write_text(json.dumps(about), "utf-8")
+        begun = _Begun(self._wanted.address, self._wanted.sha256, self._size, self._etag)
+        self._about.write_bytes(_BEGUN.dump_json(begun))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -14,9 +14,16 @@ _VERSIONS = (2, 3)
 _STRING, _ARRAY = 8, 9
 #: how the types of numbers are written, by their numbers in the file
 _NUMBERS: Final = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
-#: of one key, one text, one list of numbers, all keys, all tensors; more is no model's header
-_LONGEST_KEY, _LONGEST_TEXT, _LONGEST_LIST = 1 << 12, 16 << 20, 1 << 16
-_MOST_KEYS, _MOST_TENSORS, _MOST_DIMENSIONS = 1 << 16, 1 << 20, 8
+#: of one key, all keys, all tensors, one list of texts; more is no model's header
+_LONGEST_KEY, _MOST_KEYS, _MOST_TENSORS, _MOST_DIMENSIONS = 1 << 12, 1 << 16, 1 << 17, 8
+_MOST_TEXTS = 1 << 22
+#: a longer text, or list of numbers, is passed over: it is none of those that are asked for
+_LONGEST_TEXT, _LONGEST_LIST = 1 << 20, 1 << 10
+#: bytes of all that is not passed over
+_MOST_KEPT = 4 << 20
+#: a number beyond is none
+_LARGEST = 1 << 48
+_DAMAGED = "its header is damaged"
 #: bytes of a number in the cache of keys and values
 _CACHED = 2
 _QUANTS: Final = (
@@ -67,7 +74,8 @@ def _header(reader: _Reader) -> Header:
         raise NotGGUFError(f"its format has version {version}; 2 and 3 can be read")
     tensors = reader.count("Q", _MOST_TENSORS)
     keys = reader.count("Q", _MOST_KEYS)
-    values = dict(reader.pair() for _ in range(keys))
+    pairs = (reader.pair() for _ in range(keys))
+    values = _Values({key: value for key, value in pairs if value is not None})
     parameters, end = 0, 0
     for _ in range(tensors):
         size, offset = reader.tensor()
@@ -78,44 +86,70 @@ def _header(reader: _Reader) -> Header:
     return _described(values, parameters)
 
 
-def _described(values: dict[str, Any], parameters: int) -> Header:
-    architecture = values.get("general.architecture")
-    if not isinstance(architecture, str) or not architecture.isprintable():
+def _described(values: _Values, parameters: int) -> Header:
+    architecture = values.text("general.architecture")
+    if not architecture:
         raise NotGGUFError("it does not say which architecture it has")
-
-    def number(name: str, default: int = 0) -> int:
-        value = values.get(f"{architecture}.{name}", default)
-        return value if isinstance(value, int) and value >= 0 else default
-
     return Header(
         architecture=architecture,
-        name=_text(values, "general.name"),
-        licence=_text(values, "general.license"),
-        quant=_FILE_TYPES.get(values.get("general.file_type", -1)),
-        window=number("context_length"),
+        name=values.text("general.name"),
+        licence=values.text("general.license"),
+        quant=_FILE_TYPES.get(values.number("general.file_type", -1)),
+        window=values.number(f"{architecture}.context_length"),
         parameters=parameters,
-        bytes_per_token=_bytes_per_token(values, architecture, number),
+        bytes_per_token=_bytes_per_token(values, architecture),
         template="tokenizer.chat_template" in values,
         embeds=f"{architecture}.pooling_type" in values,
-        files=values.get("split.count", 1) or 1,
+        files=values.number("split.count", 1) or 1,
     )
 
 
-def _bytes_per_token(values: dict[str, Any], architecture: str, number: Callable[..., int]) -> int:
+def _bytes_per_token(values: _Values, architecture: str) -> int:
     """Return what the keys and values of one token take, over all layers, in bytes."""
-    heads = number("attention.head_count", 1) or 1
-    each = number("embedding_length") // heads
-    width = number("attention.key_length", each) + number("attention.value_length", each)
-    layers = number("block_count")
-    shared = values.get(f"{architecture}.attention.head_count_kv", heads)
-    if isinstance(shared, list):  # by layer
-        return sum(one for one in shared[:layers] if isinstance(one, int)) * width * _CACHED
-    return layers * number("attention.head_count_kv", heads) * width * _CACHED
+    heads = values.by_layer(f"{architecture}.attention.head_count", 1)
+    each = values.number(f"{architecture}.embedding_length") // (heads[0] or 1)
+    key, value = (
+        values.number(f"{architecture}.attention.{name}_length", each) for name in ("key", "value")
+    )
+    layers = values.number(f"{architecture}.block_count")
+    shared = values.by_layer(f"{architecture}.attention.head_count_kv", heads[0] or 1)
+    all_heads = layers * shared[0] if len(shared) == 1 else sum(shared[:layers])
+    return all_heads * (key + value) * _CACHED
 
 
-def _text(values: dict[str, Any], name: str) -> str | None:
-    value = values.get(name)
-    return value[:256] if isinstance(value, str) and value.isprintable() else None
+class _Values:
+    """What a header says, by its keys; what is there has the kind that it must have."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def text(self, name: str) -> str | None:
+        """Return a short text; None for one that is none, or would move a cursor."""
+        value = self._values.get(name)
+        return value[:256] if isinstance(value, str) and value.isprintable() else None
+
+    def number(self, name: str, default: int = 0) -> int:
+        """Return a number that counts something. Raises NotGGUFError."""
+        value = self._values.get(name, default)
+        if value is not default and not _counts(value):
+            raise NotGGUFError(f"{_DAMAGED}: {name[:64]!r} is no number that can be")
+        return int(value)
+
+    def by_layer(self, name: str, default: int) -> Sequence[int]:
+        """Return the numbers of a model's layers; one where all have the same."""
+        value = self._values.get(name)
+        if not isinstance(value, list) or not value:
+            return [self.number(name, default)]
+        if not all(_counts(one) for one in value):
+            raise NotGGUFError(f"{_DAMAGED}: {name[:64]!r} are no numbers that can be")
+        return value
+
+
+def _counts(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _LARGEST
 
 
 class _Reader:
@@ -123,6 +157,7 @@ class _Reader:
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
+        self._kept = 0
         self.size = size
 
     @property
@@ -141,32 +176,43 @@ class _Reader:
     def count(self, form: str, most: int) -> int:
         count: int = self.number(form)
         if count > most:
-            raise NotGGUFError("its header is damaged")
+            raise NotGGUFError(_DAMAGED)
         return count
 
     def text(self, most: int) -> str:
         return self.take(self.count("Q", most)).decode("utf-8", "replace")
 
     def pair(self) -> tuple[str, Any]:
-        return self.text(_LONGEST_KEY), self.value(self.number("I"))
+        """Return a key and its value; None for one that is passed over."""
+        begun = self.at
+        key, value = self.text(_LONGEST_KEY), self._value(self.number("I"))
+        if value is not None:
+            self._kept += self.at - begun
+        if self._kept > _MOST_KEPT:
+            raise NotGGUFError(_DAMAGED)
+        return key, value
 
-    def value(self, kind: int) -> Any:
+    def _value(self, kind: int) -> Any:
         if kind == _STRING:
-            return self.text(_LONGEST_TEXT)
+            size: int = self.number("Q")
+            if size <= _LONGEST_TEXT:
+                return self.take(size).decode("utf-8", "replace")
+            self._skip(size)
+            return None
         if kind == _ARRAY:
             return self._list(self.number("I"), self.number("Q"))
         if kind not in _NUMBERS:
-            raise NotGGUFError("its header is damaged")
+            raise NotGGUFError(_DAMAGED)
         return self.number(_NUMBERS[kind])
 
     def _list(self, kind: int, count: int) -> list[Any] | None:
         """Return a list of numbers; None for what is skipped: texts, and a list that is long."""
-        if kind == _STRING and count <= self.size // 8:
+        if kind == _STRING and count <= _MOST_TEXTS:
             for _ in range(count):
                 self._skip(self.number("Q"))
             return None
         if kind not in _NUMBERS or count > self.size:
-            raise NotGGUFError("its header is damaged")
+            raise NotGGUFError(_DAMAGED)
         form = _NUMBERS[kind]
         if count > _LONGEST_LIST:
             self._skip(count * struct.calcsize(f"<{form}"))
@@ -174,6 +220,7 @@ class _Reader:
         return [self.number(form) for _ in range(count)]
 
     def _skip(self, size: int) -> None:
+        """Pass over what is not kept."""
         if size > self.size - self.at:
             raise NotGGUFError("it is cut short")
         self._file.seek(size, 1)

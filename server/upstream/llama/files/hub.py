@@ -82,7 +82,7 @@ class Hub:
         if not isinstance(found, list):
             raise ModelFileError("the hub answers what is no list")
         return [
-            Hit(str(one["id"]), int(one.get("downloads") or 0), bool(one.get("gated")))
+            Hit(str(one["id"]), _count(one.get("downloads")), bool(one.get("gated")))
             for one in found[:limit]
             if isinstance(one, dict) and repo_of(str(one.get("id"))) is not None
         ]
@@ -114,9 +114,14 @@ class Hub:
         )
 
 
+def _count(told: Any) -> int:
+    return told if type(told) is int else 0
+
+
 def _chosen(repo: Repo, siblings: Any) -> Mapping[str, Any]:
     """Return the file that is meant."""
-    listed = [one for one in siblings or () if isinstance(one, dict)]
+    told = siblings if isinstance(siblings, list) else []
+    listed = [one for one in told if isinstance(one, dict)]
     files = {str(one.get("rfilename")): one for one in listed}
     models = [
         name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -10,8 +11,10 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from server.upstream.llama.files.gguf import Header, read_header
 from storage.sqlite.files import fresh, replace, sync
@@ -35,6 +38,9 @@ class Record:
     size: int
     sha256: str
     licence: str | None
+
+
+_RECORD = TypeAdapter(Record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +73,19 @@ class Library:
             return []
         return sorted(name for name in found if is_name(name))
 
+    def there(self) -> list[str]:
+        """Return the names of those whose file is there: a link may lead nowhere."""
+        return [name for name in self.names() if self.path(name).is_file()]
+
     def entry(self, name: str) -> Entry:
         """Return a model. Raises ModelFileError."""
         path = self.path(name)
         try:
             size = path.stat().st_size
         except OSError as error:
-            there = ", ".join(self.names()) or "none"
-            why = f"{path} leads nowhere" if path.is_symlink() else error.strerror
+            there = ", ".join(self.there()) or "none"
+            lost = error.errno == errno.ENOENT and path.is_symlink()
+            why = f"{path} leads nowhere" if lost else error.strerror
             told = f"model {name!r}: {why}; in {self.folder}: {there}"
             raise ModelFileError(told) from None
         return Entry(name, path, size, _read_record(path.with_suffix(".json")))
@@ -181,8 +192,8 @@ def _owns(path: Path) -> bool:
 
 
 def _read_record(path: Path) -> Record | None:
+    """Return what was recorded; None where nothing was, or what is there is damaged."""
     try:
-        found = json.loads(path.read_bytes())
-        return Record(**{one.name: found[one.name] for one in fields(Record)})
-    except (OSError, ValueError, KeyError, TypeError):
+        return _RECORD.validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValidationError):
         return None

@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from server.config.addresses import web_address
+from server.config.hosts import is_loopback
 from server.upstream.llama.files.download import Download, Progress
 from server.upstream.llama.files.gguf import Header, NotGGUFError, read_header
 from server.upstream.llama.files.hub import Hub, Wanted, repo_of
@@ -144,9 +146,11 @@ def check(entry: Entry, seen: Callable[[int], None] = lambda _: None) -> str | N
 
 def _addressed(asked: Asked) -> Wanted:
     """Return what an address and its hash stand for."""
-    url = urlsplit(asked.source)
-    host = url.hostname or ""
-    if url.scheme != "https" and host not in ("localhost", "::1") and not host.startswith("127."):
+    try:
+        url = web_address(asked.source)
+    except ValueError as error:
+        raise ModelFileError(f"an address {error}") from None
+    if url.scheme != "https" and not is_loopback(url.hostname or ""):
         raise ModelFileError("an address must begin with https://")
     if url.username or url.password:
         raise ModelFileError("an address must have no password in it: it would be recorded")

@@ -13,6 +13,8 @@ import aiohttp
 from yarl import URL
 
 from server import VERSION
+from server.config.addresses import web_address
+from server.config.hosts import is_loopback
 from server.upstream.bodies import whole
 from server.upstream.llama.files.library import ModelFileError
 from server.upstream.port import UpstreamError
@@ -120,13 +122,20 @@ def _reason(error: BaseException) -> str:
 
 def _next(address: str, location: str) -> str:
     """Return where a redirect leads."""
-    there = urljoin(address, location)
-    here, url = urlsplit(address), urlsplit(there)
-    if not location or url.scheme not in ("http", "https") or not url.hostname:
-        raise ModelFileError(f"{_host(address)} redirects to nowhere")
-    if here.scheme == "https" and url.scheme != "https":
+    try:
+        there = urljoin(address, location)
+        here, url = urlsplit(address), web_address(there)
+    except ValueError:
+        raise ModelFileError(f"{_host(address)} redirects to nowhere") from None
+    if url.scheme != "https" and (here.scheme == "https" or not _beside(here, url)):
         raise ModelFileError(f"{_host(address)} redirects to an address without TLS")
     return there
+
+
+def _beside(here: SplitResult, there: SplitResult) -> bool:
+    """Say whether two addresses are of one host, or both of this machine."""
+    hosts = {here.hostname or "", there.hostname or ""}
+    return len(hosts) == 1 or all(is_loopback(host) for host in hosts)
 
 
 def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:

@@ -121,9 +121,9 @@ class TestEdits:
         error_of(response, 400, "missing_required_parameter")
 
 
-def probable(top: dict[str, float] | None) -> Any:
-    logprobs = None if top is None else {"tokens": ["a"], "top_logprobs": [top]}
-    return document({"choices": [{"text": "a", "logprobs": logprobs}]})
+def probable(top: dict[str, float] | None, text: str = "a") -> Any:
+    logprobs = None if top is None else {"tokens": [text], "top_logprobs": [top]}
+    return document({"choices": [{"text": text, "logprobs": logprobs}]})
 
 
 class TestLogits:
@@ -149,6 +149,16 @@ class TestLogits:
         upstream.script(CHAT_ONLY, chat("a", logprobs=told))
         made = await post(served, "/v1/internal/logits", prompt="Once")
         assert made == {"logits": {"a": 1.0}}
+
+    @pytest.mark.parametrize("untold", ["", "\ufffd"], ids=["the end", "a part of a letter"])
+    async def test_a_token_of_which_nothing_is_told_is_drawn_anew(
+        self, pair: Pair, untold: str
+    ) -> None:
+        served, upstream = pair
+        upstream.script(probable(None, untold), probable({"a": 0.0}))
+        made = await post(served, "/v1/internal/logits", prompt="Once")
+        assert made == {"logits": {"a": 1.0}}
+        assert [request.body["seed"] for request in upstream.requests] == [0, 1]
 
     async def test_where_there_are_none_that_is_told(self, pair: Pair) -> None:
         served, upstream = pair

@@ -324,13 +324,15 @@ async def test_the_program_serves_as_the_wheel_does(local: Make, tmp_path: Path)
     program.chmod(0o755)
     model = local(engine=Engine(program))
     await answer(model)
-    (inner,) = Path(f"/proc/{pid(model)}/task/{pid(model)}/children").read_text().split()
+    inner = pid(model)
+    assert b"llama_program" in Path(f"/proc/{inner}/cmdline").read_bytes()
+    assert model.state()["rss"] > 0
     await model.reload()  # ends the one that was there, and its program with it
-    await gone(int(inner))
-    killed = pid(model)
-    (inner,) = Path(f"/proc/{killed}/task/{killed}/children").read_text().split()
-    os.kill(killed, signal.SIGKILL)
-    await gone(int(inner))
+    await gone(inner)
+    inner = pid(model)
+    leash = int(Path(f"/proc/{inner}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(leash, signal.SIGKILL)
+    await gone(inner)
     await answer(model)
 
 

@@ -56,9 +56,15 @@ def group(root: Path, folder: str, **files: object) -> None:
 
 def test_what_the_machine_has_free_is_a_bound(tmp_path: Path) -> None:
     machine(tmp_path, 1000)
-    assert available(None, 0, tmp_path) == 1000 * 1024
-    assert available(500, 100, tmp_path) == 400
-    assert available(500, 900, tmp_path) == 0
+    assert available(None, 0, root=tmp_path) == 1000 * 1024
+    assert available(500, 100, root=tmp_path) == 400
+    assert available(500, 900, root=tmp_path) == 0
+
+
+def test_what_sleeps_is_taken_once(tmp_path: Path) -> None:
+    machine(tmp_path, 1000)
+    assert available(None, 400, 400, root=tmp_path) == 1000 * 1024 - 400
+    assert available(1000, 400, 400, root=tmp_path) == 600
 
 
 def test_the_control_group_and_those_above_it_are_bounds(tmp_path: Path) -> None:
@@ -72,7 +78,7 @@ def test_the_control_group_and_those_above_it_are_bounds(tmp_path: Path) -> None
         memory__current=300_000,
         memory__stat="anon 1\ninactive_file 50000",
     )
-    assert available(None, 0, tmp_path) == 250_000
+    assert available(None, 0, root=tmp_path) == 250_000
 
 
 def test_the_first_version_of_control_groups_is_read_too(tmp_path: Path) -> None:
@@ -85,8 +91,8 @@ def test_the_first_version_of_control_groups_is_read_too(tmp_path: Path) -> None
         memory__usage_in_bytes=100_000,
         memory__stat="total_inactive_file 1000",
     )
-    assert available(None, 0, tmp_path) == 301_000
+    assert available(None, 0, root=tmp_path) == 301_000
 
 
 def test_a_system_that_says_nothing_bounds_nothing(tmp_path: Path) -> None:
-    assert available(None, 0, tmp_path) > 1 << 60
+    assert available(None, 0, root=tmp_path) > 1 << 60

@@ -350,14 +350,15 @@ async def test_what_is_for_this_machine_does_not_go_to_a_proxy(
         assert (await told(client))[0] == "hi"
 
 
+@pytest.mark.parametrize("host", ["elsewhere.invalid", "127.elsewhere.invalid"])
 async def test_what_is_for_others_goes_to_the_proxy_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     async with scripted(say("by proxy")) as (upstream, _):
         monkeypatch.setenv("http_proxy", upstream.base_url.removesuffix("/v1"))
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
-        client = asking("http://elsewhere.invalid/v1", retries=0)
+        client = asking(f"http://{host}/v1", retries=0)
         try:
             assert (await told(client))[0] == "by proxy"
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -321,6 +322,22 @@ class TestBounds:
 
     async def test_a_piece_of_just_that_length_is_whole(self) -> None:
         assert await answer_to(say("a" * 1_000), answer_chars=1_000) == "a" * 1_000
+
+    @pytest.mark.parametrize("as_stream", [True, False], ids=["streamed", "in one piece"])
+    async def test_choices_without_number(self, as_stream: bool) -> None:
+        choice: dict[str, Any] = {"message": {"content": "a"}, "delta": {"content": "a"}}
+        many = {"choices": [choice] * 11}
+        behaviour = say(event(many)) if as_stream else document(many)
+        for bounds, word in ({"choices": 10}, "choices"), ({"parts": 30}, "parts"):
+            async with scripted(behaviour, **bounds) as (_, client):
+                with pytest.raises(UpstreamFailedError, match=f"more than .* {word}"):
+                    await told(client)
+
+    async def test_choices_that_begin_one_after_another(self) -> None:
+        each = [event({"choices": [{"index": one, "delta": {}}]}) for one in range(11)]
+        async with scripted(say(*each), choices=10) as (_, client):
+            with pytest.raises(UpstreamFailedError, match="more than 10 choices"):
+                await told(client)
 
 
 async def test_comments_before_the_first_piece_do_no_harm() -> None:

@@ -14,6 +14,7 @@ from server.upstream.remote.client import UpstreamClient
 from server.upstream.remote.probe import probe
 from tests.server.upstream.remote.relay_helpers import call, read
 from tests.support.certificates import make_certificate
+from tests.support.upstream_script import Behaviour, document, drip, fail, flood, hang
 from tests.support.upstream_server import ScriptedUpstream
 
 KEY = "sk-secret"
@@ -75,3 +76,47 @@ async def test_no_tls_is_spoken_there() -> None:
 async def test_who_probes_is_told() -> None:
     with pytest.raises(UpstreamError, match="nothing listens there"):
         await probe(KEY, await gone())
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "told"),
+    [
+        (fail(307, "there", headers={"location": "http://127.0.0.1:1/v1/models"}), "leads else"),
+        (flood(b" " * 100_000, content_type="application/json"), "longer than"),
+        (flood(b" " * 100_000, status=500), "longer than"),
+        (drip(b" " * 100), "did not answer in time"),
+        (hang(), "did not answer in time"),
+    ],
+    ids=["a redirect", "a flood", "a refusal without end", "a drip", "silence"],
+)
+async def test_who_probes_is_not_held_up(behaviour: Behaviour, told: str) -> None:
+    async with ScriptedUpstream() as server:
+        server.listing = behaviour
+        seconds = 0.5 if "time" in told else 10
+        with pytest.raises(UpstreamError, match=told):
+            await probe(KEY, server.base_url, seconds)
+
+
+@pytest.mark.parametrize(
+    ("said", "models"),
+    [
+        (b"[]", None),
+        (b"null", None),
+        (b'{"data": 5}', None),
+        (b"[" * 100_000, None),
+        (b'{"data": [1, {"id": 2}, {"id": "m"}, {"id": "\\u001b[2J"}]}', ("m",)),
+    ],
+)
+async def test_what_is_no_list_of_models_lists_none(
+    said: bytes, models: tuple[str, ...] | None
+) -> None:
+    async with ScriptedUpstream() as server:
+        server.listing = document(said)
+        assert (await probe(KEY, server.base_url)).models == models
+
+
+async def test_a_proxy_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "nonsense")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(UpstreamError, match="the proxy"):
+        await probe(KEY, "http://elsewhere.invalid/v1")

@@ -190,10 +190,39 @@ async def test_a_redirect_in_circles_ends(hub: FakeHub, library: Library) -> Non
         await pull(hub, library)
 
 
-async def test_a_redirect_to_no_web_address_is_not_followed(hub: FakeHub, library: Library) -> None:
-    hub.elsewhere = "file:///etc/passwd"
-    with pytest.raises(ModelFileError, match="redirects to nowhere"):
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ("file:///etc/passwd", "redirects to nowhere"),
+        ("https://[x", "redirects to nowhere"),
+        ("https://localhost:99999/x", "redirects to nowhere"),
+        ("https://a b/", "redirects to nowhere"),
+        ("http://127.example.invalid/x", "without TLS"),
+        ("http://10.0.0.1/x", "without TLS"),
+    ],
+)
+async def test_a_redirect_that_cannot_be_followed_is_told(
+    hub: FakeHub, library: Library, there: str, told: str
+) -> None:
+    hub.elsewhere = there
+    with pytest.raises(ModelFileError, match=told):
         await pull(hub, library)
+
+
+@pytest.mark.parametrize("about", ["[" * 100_000, '{"size": "9"}', '{"etag": 5}'])
+async def test_what_is_kept_beside_a_part_may_be_damaged(
+    hub: FakeHub, library: Library, data: bytes, about: str
+) -> None:
+    library.folder.mkdir()
+    part = library.part(NAME)
+    part.write_bytes(data[:1000])
+    if about.startswith("{"):
+        address = f"{hub.address}/{REPO}/resolve/{COMMIT}/{FILE}"
+        begun = {"address": address, "sha256": hub.sha256, "size": None, "etag": None}
+        about = json.dumps({**begun, **json.loads(about)})
+    part.with_suffix(".part.json").write_text(about)
+    entry, _ = await pull(hub, library)
+    assert entry.path.read_bytes() == data
 
 
 async def test_a_disk_without_room_is_told_before_anything_comes(
@@ -254,6 +283,7 @@ async def test_an_address_needs_its_hash(hub: FakeHub, library: Library, data: b
     ("source", "told"),
     [
         ("http://example.org/m.gguf", "https"),
+        ("http://127.example.org/m.gguf", "https"),
         ("https://me:pw@example.org/m.gguf", "password"),
         ("nothing", "no OWNER/NAME"),
         ("../x/y", "no OWNER/NAME"),
