@@ -20,6 +20,7 @@ from storage.model import (
     Hit,
     Lesson,
     Message,
+    Order,
     Page,
     Query,
     Turn,
@@ -28,6 +29,7 @@ from storage.model import (
 from storage.port import Claim, Outcome, Piece, UnavailableError
 from storage.portions import portions
 from storage.sqlite import (
+    branches,
     completions,
     conversations,
     lessons,
@@ -126,9 +128,15 @@ class SQLiteStore:
         return await self._read(lambda c: conversations.conversation(c, owner, conversation_id))
 
     async def conversations(
-        self, owner: str, *, limit: int, after: str | None = None, q: str | None = None
+        self,
+        owner: str,
+        *,
+        limit: int,
+        after: str | None = None,
+        q: str | None = None,
+        order: Order = Order.CREATED,
     ) -> Page[Conversation]:
-        return await self._read(lambda c: conversations.page(c, owner, limit, after, q))
+        return await self._read(lambda c: conversations.page(c, owner, limit, after, q, order))
 
     async def update(
         self, owner: str, conversation_id: str, changes: Mapping[str, Any], now: int
@@ -186,13 +194,13 @@ class SQLiteStore:
         if leaf_id is None:
             return []
         return await self._read(
-            lambda c: _branch(c, owner, conversation_id, leaf_id, limit, tokens)
+            lambda c: branches.branch(c, owner, conversation_id, leaf_id, limit, tokens)
         )
 
     async def siblings(
         self, owner: str, conversation_id: str, parent_ids: Sequence[str | None]
     ) -> Mapping[str | None, Sequence[str]]:
-        return await self._read(lambda c: _siblings(c, owner, conversation_id, parent_ids))
+        return await self._read(lambda c: branches.siblings(c, owner, conversation_id, parent_ids))
 
     async def search(
         self, owner: str, query: Query, *, limit: int, after: str | None = None
@@ -348,53 +356,3 @@ class SQLiteStore:
             conversations.touch(connection)
 
         await self._writer.write(write)
-
-
-def _branch(
-    connection: sqlite3.Connection,
-    owner: str,
-    conversation_id: str,
-    leaf_id: str,
-    limit: int,
-    tokens: int | None,
-) -> Sequence[Message]:
-    leaf = conversations.message_key(connection, owner, conversation_id, leaf_id)
-    found = connection.execute(
-        f"""
-        WITH RECURSIVE branch (place, key, parent, total) AS (
-            SELECT 1, key, parent, tokens FROM messages WHERE key = :leaf
-            UNION ALL
-            SELECT place + 1, m.key, m.parent, total + m.tokens
-            FROM branch JOIN messages m ON m.key = branch.parent
-            WHERE place < :limit AND total <= :tokens
-        )
-        SELECT {rows.MESSAGE_COLUMNS}
-        FROM branch JOIN messages m ON m.key = branch.key
-        JOIN conversations c ON c.key = m.conversation
-        LEFT JOIN messages p ON p.key = m.parent
-        ORDER BY place
-        """,
-        {"leaf": leaf, "limit": limit, "tokens": 1 << 62 if tokens is None else tokens},
-    )
-    return [rows.message(row) for row in found]
-
-
-def _siblings(
-    connection: sqlite3.Connection,
-    owner: str,
-    conversation_id: str,
-    parent_ids: Sequence[str | None],
-) -> Mapping[str | None, Sequence[str]]:
-    key = conversations.conversation_key(connection, owner, conversation_id)
-    children = {}
-    for parent_id in set(parent_ids):
-        found = connection.execute(
-            """
-            SELECT id FROM messages WHERE conversation = :key AND stands_for IS NULL
-            AND parent IS (SELECT key FROM messages WHERE owner = :owner AND id = :parent)
-            ORDER BY key
-            """,
-            {"key": key, "owner": owner, "parent": parent_id},
-        )
-        children[parent_id] = [child for (child,) in found]
-    return children
