@@ -176,7 +176,7 @@ function inOrder(frame) {
 
 async function follow(event) {
   const { view } = shown;
-  if (isAway(event)) return;
+  if (!event.turn_id || isAway(event)) return; // of the queue, say
   if (event.type === "turn.started") {
     await attempt(showQuestion(event.turn)); // without it the answer is worth reading too
     if (view !== shown.view) return;
