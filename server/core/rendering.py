@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from server.core.prompt.preview import Preview
+from server.live.waiting import Waiting
 from storage.model import Conversation, Hit, Message, Turn
 
 
@@ -39,7 +40,13 @@ def conversation(of: Conversation) -> dict[str, Any]:
         "updated_at": time(of.updated_at),
         "message_count": of.message_count,
         "head_id": of.head_id,
+        "last_message_at": time(of.last_message_at),
+        "pinned": of.pinned,
     }
+
+
+def waiting(of: Waiting) -> dict[str, Any]:
+    return {"id": of.id, "prompt": of.prompt, "wire": of.wire, "since": time(of.since)}
 
 
 def message(of: Message) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import structlog
 
 from server.core.errors import Problem, problem_of
+from server.live.news import Changed
 from server.live.port import LiveTurns
 from server.live.turn import LiveTurn
 from storage.model import Failure, Lesson, Status, Turn
@@ -148,6 +149,7 @@ class Keeping:
     async def _kept_late(self, live: LiveTurn, outcome: Outcome) -> None:
         try:
             await self._kept(live, outcome, float("inf"))
+            self._live.note(live.owner, Changed(live.turn.conversation_id))
         except Exception:
             log.exception("the end of a turn could not be kept", turn=live.turn.id)
         finally:
