@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
+import grpc
 import httpx2
 import pytest
+from trialogue.v1 import conversation_pb2 as pb
+from trialogue.v1.conversation_pb2_grpc import ConversationServiceStub
 from websockets.asyncio.client import connect
 
 from storage.sqlite.store import SQLiteStore
@@ -209,3 +212,45 @@ async def test_a_websocket_watches_all_beside_one_and_stops_each_alone(served: S
         ):
             await said(**frame)
             assert (await heard("error"))["error"]["code"] == "invalid_request"
+
+
+async def test_every_wire_pins_and_lists_by_activity(served: Served) -> None:
+    async with (
+        httpx2.AsyncClient(base_url=served.http) as client,
+        grpc.aio.insecure_channel(served.grpc) as channel,
+        connect(served.websocket, proxy=None) as socket,
+    ):
+        stub: Any = ConversationServiceStub(channel)  # type: ignore[no-untyped-call]
+        await socket.recv()
+
+        async def called(**frame: Any) -> dict[str, Any]:
+            await socket.send(json.dumps(frame))
+            return dict(json.loads(await socket.recv()))
+
+        for name in ("a", "b", "c", "d"):
+            await client.post("/conversations", json={"id": name})
+        assert (await client.patch("/conversations/a", json={"pinned": True})).json()["pinned"]
+        pinned = await stub.UpdateConversation(
+            pb.UpdateConversationRequest(conversation_id="b", pinned=True)
+        )
+        assert pinned.pinned
+        assert not pinned.HasField("last_message_at")
+        assert (await called(type="update", conversation_id="c", pinned=True))["pinned"]
+        assert not (await called(type="update", conversation_id="c", pinned=False))["pinned"]
+
+        lists = [
+            (await client.get("/conversations", params={"order": "activity"})).json(),
+            await called(type="conversations", order="activity"),
+        ]
+        told = [[one["id"] for one in page["data"]] for page in lists]
+        page = await stub.ListConversations(pb.ListConversationsRequest(order="activity"))
+        told.append([one.id for one in page.conversations])
+        assert told == [["b", "a", "d", "c"]] * 3
+
+        asked = {"order": "activity", "q": "x"}
+        assert (await client.get("/conversations", params=asked)).status_code == 400
+        assert (await client.get("/conversations", params={"order": "size"})).status_code == 400
+        assert (await client.patch("/conversations/a", json={"pinned": "yes"})).status_code == 400
+        assert (await called(type="conversations", **asked))["type"] == "error"
+        with pytest.raises(grpc.aio.AioRpcError, match="INVALID_ARGUMENT"):
+            await stub.ListConversations(pb.ListConversationsRequest(order="size"))
