@@ -268,6 +268,8 @@ class Talk:
         self._line.send({**frame, "request_id": request_id})
 
     def _show(self, reading: Reading, event: dict[str, Any]) -> None:
+        if "turn_id" not in event:
+            return  # of the queue, say: nothing to read
         match event["type"]:
             case "turn.started":
                 if reading.watching and event["turn_id"] != reading.turn_id:

@@ -42,6 +42,19 @@ class Conversation:
     message_count: int = 0
     head_id: str | None = None
     truncation: str = "trim"
+    pinned: bool = False
+    #: when its newest message came; None where there is none
+    last_message_at: int | None = None
+
+
+class Order(StrEnum):
+    """In which order conversations are listed: those made last first, or those last active.
+
+    By activity those that are pinned come before all others.
+    """
+
+    CREATED = "created"
+    ACTIVITY = "activity"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from storage.model import (
     Hit,
     Lesson,
     Message,
+    Order,
     Page,
     Query,
     Status,
@@ -145,15 +146,24 @@ class Store(Protocol):
     async def conversation(self, owner: str, conversation_id: str) -> Conversation: ...
 
     async def conversations(
-        self, owner: str, *, limit: int, after: str | None = None, q: str | None = None
+        self,
+        owner: str,
+        *,
+        limit: int,
+        after: str | None = None,
+        q: str | None = None,
+        order: Order = Order.CREATED,
     ) -> Page[Conversation]:
-        """Return one page, newest first, behind the conversation `after`."""
+        """Return one page behind where the conversation `after` stands now.
+
+        With `q` it is of titles with these words, those made last first, whatever the order.
+        """
         ...
 
     async def update(
         self, owner: str, conversation_id: str, changes: Mapping[str, Any], now: int
     ) -> Conversation:
-        """Change title, system_prompt, model, metadata, head_id or truncation."""
+        """Change title, system_prompt, model, metadata, head_id, truncation or pinned."""
         ...
 
     async def delete(self, owner: str, conversation_id: str) -> None:
@@ -294,7 +304,7 @@ class Store(Protocol):
         """Keep what is not there yet of a conversation; return whether anything was kept.
 
         Messages come parent first. A new conversation is seen whole or not at all. One that is
-        there keeps its title and system prompt, and its head where it has one; what is much is
+        there keeps its title, system prompt and pin, and its head where it has one; what is much is
         added in steps that are each seen, and sound. Raises AlreadyExistsError for an id that
         stands twice, or in another conversation, and NotFoundError for a parent that does not
         stand before it, for a head, or where the conversation is deleted meanwhile.

@@ -23,7 +23,8 @@ from storage.port import Claim, IdempotencyMismatchError
 
 CONVERSATION_FROM = """
     SELECT c.id, c.title, c.system_prompt, c.model, c.metadata, c.created_at, c.updated_at,
-           c.message_count, (SELECT id FROM messages WHERE key = c.head), c.truncation
+           c.message_count, (SELECT id FROM messages WHERE key = c.head), c.truncation, c.pinned,
+           CASE c.message_count WHEN 0 THEN NULL ELSE COALESCE(c.active_at, c.updated_at) END
     FROM
 """
 CONVERSATION = f"{CONVERSATION_FROM} conversations c"
@@ -74,6 +75,8 @@ def conversation(row: tuple[Any, ...]) -> Conversation:
         message_count=row[7],
         head_id=row[8],
         truncation=row[9],
+        pinned=bool(row[10]),
+        last_message_at=row[11],
     )
 
 

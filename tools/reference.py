@@ -33,7 +33,7 @@ WHEN = {
     Code.INVALID_API_KEY: "no key, or a wrong one",
     Code.PERMISSION_DENIED: "that origin or host is not allowed",
     Code.NOT_FOUND: "no such thing, or another key's",
-    Code.CONVERSATION_BUSY: "`if_busy: reject`, or too many are waiting",
+    Code.CONVERSATION_BUSY: "`if_busy: reject`, too many are waiting, or it was taken back",
     Code.ALREADY_EXISTS: "that id is taken",
     Code.IDEMPOTENCY_MISMATCH: "the same idempotency key with another request",
     Code.REQUEST_TOO_LARGE: "a body, frame or message over the limit",

@@ -77,7 +77,7 @@ export class Watcher {
 
   async #follow(event) {
     const mine = this.#shown;
-    if (this.#isAway(event)) return;
+    if (!event.turn_id || this.#isAway(event)) return; // of the queue, say
     if (event.type === "turn.started") {
       await attempt(this.#showQuestion(event.turn)); // without it the answer is worth reading too
       if (mine !== this.#shown) return;

@@ -10,6 +10,7 @@ from typing import Any
 from server.core import archive, validation
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW, check_id
+from server.core.mine import ToldImports
 from server.core.observability.metrics import Metrics
 from server.core.observability.request_log import Requests
 from server.core.passthrough import Passthrough
@@ -21,10 +22,11 @@ from server.core.turns.follow import Following
 from server.core.turns.plan import Defaults, Planner
 from server.core.turns.questions import ROOT, Ask, IfBusy, Mode, OnDisconnect, Regenerate, check_ask
 from server.core.validation import checked
+from server.live.news import Changed, Deleted, Made, News, WatchEvent
 from server.live.turn import TurnEvent
 from server.upstream.port import Upstream
-from storage.model import Content, Conversation, Hit, Message, Page, Query, Turn
-from storage.port import Store
+from storage.model import Content, Conversation, Hit, Message, Order, Page, Query, Turn
+from storage.port import NotFoundError, Store
 
 __all__ = [
     "ROOT",
@@ -58,6 +60,7 @@ class Conversations:
         self._planner = planner
         self._asking = asking
         self._following = following
+        self._imports = ToldImports(store, following.mine)
         #: the calls of OpenAI's API that are part of no conversation
         self.passthrough = passthrough
         self.requests = requests
@@ -138,14 +141,35 @@ class Conversations:
         return self._following.follow(owner, turn_id, after, on_leave)
 
     def watch(
-        self, owner: str, conversation_id: str, *, after: tuple[str, int] | None = None
-    ) -> AsyncGenerator[TurnEvent, None]:
+        self,
+        owner: str,
+        conversation_id: str,
+        *,
+        after: tuple[str, int] | None = None,
+        queue: bool = True,
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Yield the events of every turn of a conversation: the one that runs, and all to come.
 
         `after` is the turn and the cursor of the last event seen, to go on behind it. A watcher is
-        a position in the conversation's turns: it misses none, however slowly it reads.
+        a position in the conversation's turns: it misses none, however slowly it reads. The line of
+        those who wait is told beside, as it is then, unless `queue` is False.
         """
-        return self._following.watch(owner, conversation_id, after)
+        return self._following.watch(owner, conversation_id, after, queue=queue)
+
+    def watch_all(self, owner: str) -> AsyncGenerator[News, None]:
+        """Yield what becomes of all conversations of an owner, from this call on, without deltas.
+
+        First what runs and waits now. Who falls far behind hears Resync in place of what is lost,
+        and then what runs and waits.
+        """
+        return self._following.mine.watch(owner)
+
+    async def withdraw(self, owner: str, conversation_id: str, waiting_id: str) -> None:
+        """Take a question back that waits in line: who asked it hears conversation_busy."""
+        check_id(conversation_id, "conversation_id")
+        validation.known(waiting_id, "waiting_id")
+        if not self._asking.withdraw(owner, conversation_id, waiting_id):
+            raise NotFoundError("No question of that id waits here; it may have begun.")
 
     async def cancel(self, owner: str, turn_id: str) -> Turn:
         """Stop the writing of an answer and return the turn as it ended."""
@@ -183,33 +207,43 @@ class Conversations:
             created_at=now,
             updated_at=now,
         )
-        return await self._store.create(owner, conversation)
+        made = self._store.create(owner, conversation)
+        return await self._following.mine.kept(owner, made, Made(conversation.id))
 
     async def get(self, owner: str, conversation_id: str) -> Conversation:
         return await self._store.conversation(owner, check_id(conversation_id, "conversation_id"))
 
     async def page(
-        self, owner: str, *, limit: int = 20, after: str | None = None, q: str | None = None
+        self,
+        owner: str,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        q: str | None = None,
+        order: Order = Order.CREATED,
     ) -> Page[Conversation]:
-        """Return a page of conversations, newest first."""
+        """Return a page of conversations, newest first, or by activity."""
         validation.limit(limit)
         validation.known(after, "after")
         validation.known(q, "q")
-        return await self._store.conversations(owner, limit=limit, after=after, q=q)
+        if q and order is not Order.CREATED:
+            raise InvalidRequestError("What is found by q comes in no other order.", "order")
+        return await self._store.conversations(owner, limit=limit, after=after, q=q, order=order)
 
     async def update(
         self, owner: str, conversation_id: str, changes: Mapping[str, Any]
     ) -> Conversation:
-        """Change title, system_prompt, model, metadata, head_id or truncation."""
+        """Change title, system_prompt, model, metadata, head_id, truncation or pinned."""
         check_id(conversation_id, "conversation_id")
-        return await self._store.update(
-            owner, conversation_id, checked(changes), self._planner.ids.now()
-        )
+        now = self._planner.ids.now()
+        changed = self._store.update(owner, conversation_id, checked(changes), now)
+        return await self._following.mine.kept(owner, changed, Changed(conversation_id))
 
     async def delete(self, owner: str, conversation_id: str) -> None:
         """Delete a conversation; a turn that runs in it is cancelled first."""
-        await self.get(owner, conversation_id)
-        await self._asking.clear(owner, conversation_id)
+        there = await self.get(owner, conversation_id)
+        cleared = self._asking.clear(owner, conversation_id)
+        await self._following.mine.kept(owner, cleared, Deleted(there))
 
     async def messages(
         self,
@@ -281,7 +315,7 @@ class Conversations:
             return tokens, self.counting.encoding_of(model).name
 
         now = self._planner.ids.now()
-        return await archive.import_(self._store, owner, source, count, progress, now=now)
+        return await archive.import_(self._imports, owner, source, count, progress, now=now)
 
     # Life
 
@@ -298,7 +332,7 @@ class Conversations:
         calls = asyncio.create_task(self.passthrough.idle(grace))
         try:
             await self._asking.drain(grace)
-            self._following.close()
+            await self._following.close()
             await calls
         finally:
             calls.cancel()

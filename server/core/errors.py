@@ -143,7 +143,8 @@ def problem_of(error: BaseException) -> Problem:
     code = code_of(error)
     if code is Code.INTERNAL:
         return Problem(code, "Something went wrong on our side.")
-    retry_after = getattr(error, "retry_after", None) or WAITING_HELPS.get(code)
+    helps = WAITING_HELPS.get(code) if getattr(error, "waiting_helps", True) else None
+    retry_after = getattr(error, "retry_after", None) or helps
     return Problem(
         code,
         fit(str(error)),

@@ -7,6 +7,7 @@ from typing import Any
 
 from server.core.prompt.preview import Preview
 from server.live.turn import Delta
+from server.live.waiting import Waiting
 from server.openai_protocol.usage_fields import details_of
 from storage.model import Conversation, Hit, Message, Role, Turn
 from storage.parts import Kind
@@ -42,7 +43,13 @@ def conversation(of: Conversation) -> dict[str, Any]:
         "updated_at": time(of.updated_at),
         "message_count": of.message_count,
         "head_id": of.head_id,
+        "last_message_at": time(of.last_message_at),
+        "pinned": of.pinned,
     }
+
+
+def waiting(of: Waiting) -> dict[str, Any]:
+    return {"id": of.id, "prompt": of.prompt, "wire": of.wire, "since": time(of.since)}
 
 
 def message(of: Message) -> dict[str, Any]:

@@ -203,7 +203,7 @@ def checked(changes: Mapping[str, Any]) -> Mapping[str, Any]:
             case "head_id", str():
                 validation.known(value, field)
                 checked[field] = value
-            case "truncation", "trim" | "summarize":
+            case ("truncation", "trim" | "summarize") | ("pinned", bool()):
                 checked[field] = value
             case _:
                 raise InvalidRequestError(f"{field} cannot be changed to that.", field)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
+from server.live.news import Moved, Note
 from server.live.notify import Notifier
 from server.live.port import Place
 from server.live.turn import LiveTurn
 from server.live.turn_queue import TurnQueue
+from server.live.waiting import Line, Waiting
 from storage.model import Turn
 
 
@@ -20,8 +22,9 @@ class MemoryLiveTurns:
         self._turns: dict[tuple[str, str], LiveTurn] = {}
         self._in_place: dict[Place, LiveTurn] = {}
         self._lingering: dict[tuple[str, str], LiveTurn] = {}
-        self._queue = TurnQueue(most_waiting)
+        self._queue = TurnQueue(most_waiting, self._line_changed)
         self._notifier = Notifier()
+        self._hearers: list[Callable[[str, Note], None]] = []
 
     def admit(self, owner: str, turn: Turn) -> LiveTurn:
         live = LiveTurn(owner, turn)
@@ -53,8 +56,8 @@ class MemoryLiveTurns:
     def followers(self) -> int:
         return sum(live.followers for live in self._turns.values())
 
-    async def take(self, place: Place, *, first: bool = False) -> None:
-        await self._queue.take(place, first=first)
+    async def take(self, place: Place, *, first: bool = False, asks: Waiting | None = None) -> None:
+        await self._queue.take(place, first=first, asks=asks)
 
     def give_back(self, place: Place) -> None:
         self._queue.give_back(place)
@@ -68,6 +71,12 @@ class MemoryLiveTurns:
     @property
     def waiting(self) -> int:
         return self._queue.waiting
+
+    def line(self, place: Place) -> Line:
+        return self._queue.line(place)
+
+    def withdraw(self, place: Place, waiting_id: str) -> bool:
+        return self._queue.withdraw(place, waiting_id)
 
     def refuse_all(self, error: Exception) -> None:
         self._queue.refuse_all(error)
@@ -86,3 +95,17 @@ class MemoryLiveTurns:
 
     def notify_all(self) -> None:
         self._notifier.notify_all()
+
+    def note(self, owner: str, what: Note) -> None:
+        for hear in self._hearers:
+            hear(owner, what)
+
+    def hear(self, heard: Callable[[str, Note], None]) -> None:
+        self._hearers.append(heard)
+
+    def _line_changed(self, place: Place) -> None:
+        self._notifier.notify(place)
+        if (live := self._in_place.get(place)) is not None:
+            live.nudge()
+        owner, conversation_id = place
+        self.note(owner, Moved(conversation_id))

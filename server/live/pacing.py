@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from server.live.turn import Delta, Ended, TurnEvent
+from server.live.news import ConversationEvent, News
+from server.live.turn import Delta, Ended
+from server.live.waiting import QueueChanged
 
 #: Characters; writing an event of more takes a wire longer than a pass of the loop should.
 LARGE = 1 << 15
@@ -21,14 +23,22 @@ class Pacer:
     def __init__(self) -> None:
         self._one_at_a_time = asyncio.Lock()
 
-    async def wait(self, event: TurnEvent) -> None:
+    async def wait(self, event: News) -> None:
         """Return once it is this event's turn; at once for one that is small."""
-        if _length(event) >= LARGE:
+        if size(event) >= LARGE:
             async with self._one_at_a_time:
                 await asyncio.sleep(0)
 
 
-def _length(event: TurnEvent) -> int:
-    if isinstance(event, Delta):
-        return len(event.text) + len(event.delta)
-    return event.cursor if isinstance(event, Ended) else 0
+def size(event: News) -> int:
+    """Return how many characters an event has of what may be long."""
+    match event:
+        case Delta():
+            return len(event.text) + len(event.delta)
+        case Ended():
+            return event.cursor
+        case ConversationEvent():
+            return len(event.conversation.system_prompt or "")
+        case QueueChanged():
+            return sum(len(one.prompt) for one in event.line.waiting)
+    return 0

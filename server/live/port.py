@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
+from server.live.news import Note
 from server.live.turn import LiveTurn
+from server.live.waiting import Line, Waiting
 from storage.model import Turn
 
 #: Whose it is, and the conversation: where one turn runs at a time.
@@ -57,8 +59,8 @@ class LiveTurns(Protocol):
 
     # The queue of each place
 
-    async def take(self, place: Place, *, first: bool = False) -> None:
-        """Wait for a place and have it until it is given back.
+    async def take(self, place: Place, *, first: bool = False, asks: Waiting | None = None) -> None:
+        """Wait for a place and have it until it is given back; `asks` is told of who waits.
 
         Places go on in order of arrival, to those who are `first` before all others; a newcomer
         never overtakes one that was called. Who is cancelled while waiting has left the queue, and
@@ -82,6 +84,18 @@ class LiveTurns(Protocol):
     @property
     def waiting(self) -> int:
         """How many wait, in all queues."""
+        ...
+
+    def line(self, place: Place) -> Line:
+        """Return the questions that wait for a place.
+
+        It is the same object for as long as they are the same. Where they change, those are woken
+        who listen to the place, and who reads the turn that is live there.
+        """
+        ...
+
+    def withdraw(self, place: Place, waiting_id: str) -> bool:
+        """Send away a question that waits; False where none does of that id, or it was called."""
         ...
 
     def refuse_all(self, error: Exception) -> None:
@@ -111,4 +125,14 @@ class LiveTurns(Protocol):
 
     def notify_all(self) -> None:
         """Wake everybody who listens: the server ends."""
+        ...
+
+    # What happened
+
+    def note(self, owner: str, what: Note) -> None:
+        """Tell all that `hear` what happened to something of an owner's; it is kept already."""
+        ...
+
+    def hear(self, heard: Callable[[str, Note], None]) -> None:
+        """Have this called with every note, and whose it is; it may not wait."""
         ...

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, overload
 
 from server.live.answer import GrowingAnswer, Stretch
 from server.live.notify import Listeners
+from server.live.waiting import Beside, QueueChanged, nothing
 from server.upstream.port import Finish
 from storage.model import Content, Status, Turn
 from storage.parts import Kind, Part, length_of
@@ -141,12 +142,28 @@ class LiveTurn:
         """Note that a checkpoint holds this piece."""
         self._answer.kept(piece.position + len(piece.text))
 
-    async def follow(self, after: int = 0) -> AsyncGenerator[TurnEvent, None]:
-        """Yield the answer from a cursor as it grows, then its end."""
+    def nudge(self) -> None:
+        """Wake whoever waits, to look for what there may be beside."""
+        self._growth.wake()
+
+    @overload
+    def follow(self, after: int = 0) -> AsyncGenerator[TurnEvent, None]: ...
+
+    @overload
+    def follow(
+        self, after: int, beside: Beside
+    ) -> AsyncGenerator[TurnEvent | QueueChanged, None]: ...
+
+    async def follow(
+        self, after: int = 0, beside: Beside = nothing
+    ) -> AsyncGenerator[TurnEvent | QueueChanged, None]:
+        """Yield the answer from a cursor as it grows, then its end; and what there is beside."""
         cursor = after
         yield Started(started(self.turn), cursor)
         while True:
-            if cursor < self._answer.length:
+            if (change := beside()) is not None:
+                yield change
+            elif cursor < self._answer.length:
                 newest = self.delta(cursor)
                 cursor = newest.cursor
                 yield newest

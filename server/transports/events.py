@@ -1,17 +1,28 @@
-"""Turn events as JSON, the same for SSE and websocket."""
+"""Events as JSON, the same for SSE and websocket."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from server.core.rendering import conversation, delta, hit, message, preview, time, turn
-from server.live.turn import Delta, Ended, Started, TurnEvent
+from server.core.rendering import (
+    conversation,
+    delta,
+    hit,
+    message,
+    preview,
+    time,
+    turn,
+    waiting,
+)
+from server.live.news import ConversationEvent, News, Resync
+from server.live.turn import Delta, Ended, Started
+from server.live.waiting import QueueChanged
 
 __all__ = ["conversation", "event", "hit", "message", "preview", "time", "turn"]
 
 
-def event(of: TurnEvent) -> dict[str, Any]:
-    """Return a turn event as the object every JSON wire sends."""
+def event(of: News) -> dict[str, Any]:
+    """Return an event as the object every JSON wire sends."""
     match of:
         case Delta():
             return {
@@ -29,3 +40,18 @@ def event(of: TurnEvent) -> dict[str, Any]:
                 "cursor": of.cursor,
                 "turn": turn(of.turn),
             }
+        case ConversationEvent():
+            return {
+                "type": f"conversation.{of.fate}",
+                "conversation_id": of.conversation.id,
+                "conversation": conversation(of.conversation),
+            }
+        case QueueChanged():
+            return {
+                "type": "queue.changed",
+                "conversation_id": of.conversation_id,
+                "waiting": [waiting(one) for one in of.line.waiting],
+                "count": of.line.count,
+            }
+        case Resync():
+            return {"type": "resync"}

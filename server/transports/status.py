@@ -73,7 +73,8 @@ def http_headers(problem: Problem) -> dict[str, str]:
         headers["retry-after"] = str(max(1, math.ceil(problem.retry_after)))
     if problem.code is Code.INVALID_API_KEY:
         headers["www-authenticate"] = "Bearer"
-    if problem.code is Code.INSUFFICIENT_QUOTA:
+    taken_back = problem.code is Code.CONVERSATION_BUSY and problem.retry_after is None
+    if problem.code is Code.INSUFFICIENT_QUOTA or taken_back:
         headers["x-should-retry"] = "false"  # which OpenAI's clients ask before they try again
     return headers
 

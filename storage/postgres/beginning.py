@@ -40,6 +40,7 @@ _SETS = f"""
     head = COALESCE({_ASKED}, c.head),
     message_count = c.message_count + (SELECT count(*) FROM numbered),
     updated_at = CASE WHEN {_ASKED} IS NULL THEN c.updated_at ELSE :now::bigint END,
+    active_at = CASE WHEN {_ASKED} IS NULL THEN c.active_at ELSE :now::bigint END,
     running = true"""
 #: Whether the head is the one that the turn was planned for: two that were planned for the same
 #: would part the conversation.
@@ -55,10 +56,11 @@ there AS (
 _MADE = f"""
 there AS (
     INSERT INTO conversations AS c (owner, id, title, words, system_prompt, model, metadata,
-        truncation, created_at, updated_at, head, message_count, running)
+        truncation, pinned, created_at, updated_at, active_at, head, message_count, running)
     SELECT :owner, :conversation, :title, :title_words::text::tsvector, :system_prompt, :model,
-        :metadata, :truncation, :made_at::bigint,
+        :metadata, :truncation, :pinned::boolean, :made_at::bigint,
         CASE WHEN {_ASKED} IS NULL THEN :updated_at::bigint ELSE :now::bigint END,
+        CASE WHEN {_ASKED} IS NULL THEN :made_at::bigint ELSE :now::bigint END,
         {_ASKED}, (SELECT count(*) FROM numbered), true
     WHERE NOT :compares::boolean OR :planned_on::text IS NULL OR EXISTS (SELECT FROM held)
     ON CONFLICT (owner, id) DO UPDATE SET {_SETS},

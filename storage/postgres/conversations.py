@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from storage import rows
-from storage.model import Conversation, Message, Page
+from storage.model import Conversation, Message, Order, Page
 from storage.port import AlreadyExistsError, BusyError, NotFoundError, UnavailableError
 from storage.postgres import messages, search, terms
 from storage.postgres.database import Database
@@ -18,6 +18,13 @@ from storage.postgres.database import Database
 NOBODY = "chr(26)"
 #: The key of the conversation that is named; known first, so that its messages are walked in order.
 NAMED = "(SELECT key FROM conversations WHERE owner = :owner AND id = :conversation)"
+#: When a conversation was last active, whichever release wrote it.
+ACTIVE = "COALESCE(c.active_at, c.updated_at)"
+#: By what conversations are listed, each of it the greatest first.
+_ORDERS = {
+    Order.CREATED: ("c.created_at", "c.key"),
+    Order.ACTIVITY: ("c.pinned", ACTIVE, "c.key"),
+}
 #: How many messages and turns one statement of an import or a deletion is about.
 STEP_ROWS = 1_000
 #: An import of which no step was taken for so long, by the database's clock, was abandoned.
@@ -61,6 +68,7 @@ def given(new: Conversation, title: str) -> Mapping[str, Any]:
         "model": new.model,
         "metadata": rows.json_text(new.metadata),
         "truncation": new.truncation,
+        "pinned": new.pinned,
         "made_at": new.created_at,
         "updated_at": new.updated_at,
     }
@@ -70,9 +78,9 @@ async def create(db: Database, owner: str, new: Conversation) -> Conversation:
     made = await db.row(
         """
         INSERT INTO conversations (owner, id, title, words, system_prompt, model, metadata,
-            truncation, created_at, updated_at)
+            truncation, pinned, created_at, updated_at, active_at)
         VALUES (:owner, :id, :title, :title_words::text::tsvector, :system_prompt, :model,
-            :metadata, :truncation, :made_at, :updated_at)
+            :metadata, :truncation, :pinned, :made_at, :updated_at, :made_at)
         ON CONFLICT (owner, id) DO NOTHING RETURNING key
         """,
         owner=owner,
@@ -88,7 +96,7 @@ async def update(
     db: Database, owner: str, conversation_id: str, changes: Mapping[str, Any], now: int
 ) -> Conversation:
     values: dict[str, Any] = {"owner": owner, "id": conversation_id, "updated_at": now}
-    sets, further = ["updated_at = :updated_at"], ""
+    sets, further = ["updated_at = :updated_at", f"active_at = {ACTIVE}"], ""
     for name, value in changes.items():
         match name:
             case "head_id":
@@ -105,7 +113,7 @@ async def update(
             case "title":
                 values |= {"title": value, "title_words": terms.vector(value)}
                 sets += ["title = :title", "words = :title_words::text::tsvector"]
-            case "system_prompt" | "model" | "truncation":
+            case "system_prompt" | "model" | "truncation" | "pinned":
                 values[name] = value
                 sets.append(f"{name} = :{name}")
             case _:
@@ -122,21 +130,28 @@ async def update(
 
 
 async def page(
-    db: Database, owner: str, limit: int, after: str | None, q: str | None, *, pieces: bool
+    db: Database,
+    owner: str,
+    limit: int,
+    after: str | None,
+    q: str | None,
+    order: Order,
+    *,
+    pieces: bool,
 ) -> Page[Conversation]:
     behind = None if after is None else await conversation_key(db, owner, after)
     if q:
         found = await search.titled(db, owner, q, limit + 1, behind, pieces=pieces)
     else:
+        place = ", ".join(_ORDERS[order])
         further = (
             ""
             if behind is None
-            else "AND (c.created_at, c.key) < "
-            "(SELECT created_at, key FROM conversations WHERE key = :behind)"
+            else f"AND ({place}) < (SELECT {place} FROM conversations c WHERE c.key = :behind)"
         )
         found = await db.rows(
             f"{rows.CONVERSATION} WHERE c.owner = :owner {further} "
-            "ORDER BY c.created_at DESC, c.key DESC LIMIT :limit",
+            f"ORDER BY {', '.join(f'{one} DESC' for one in _ORDERS[order])} LIMIT :limit",
             owner=owner,
             behind=behind,
             limit=limit + 1,

@@ -13,6 +13,7 @@ from storage.model import (
     Hit,
     Lesson,
     Message,
+    Order,
     Page,
     Query,
     Turn,
@@ -89,9 +90,17 @@ class PostgresStore:
         return await conversations.conversation(self._db, owner, conversation_id)
 
     async def conversations(
-        self, owner: str, *, limit: int, after: str | None = None, q: str | None = None
+        self,
+        owner: str,
+        *,
+        limit: int,
+        after: str | None = None,
+        q: str | None = None,
+        order: Order = Order.CREATED,
     ) -> Page[Conversation]:
-        return await conversations.page(self._db, owner, limit, after, q, pieces=self._pieces)
+        return await conversations.page(
+            self._db, owner, limit, after, q, order, pieces=self._pieces
+        )
 
     async def update(
         self, owner: str, conversation_id: str, changes: Mapping[str, Any], now: int

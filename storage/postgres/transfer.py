@@ -69,9 +69,10 @@ SELECT count(*) FROM there"""
 _WHOLE = f"""
 WITH ready AS (SELECT 1), {messages.NUMBERED}, there AS (
     INSERT INTO conversations (owner, id, title, words, system_prompt, model, metadata,
-        truncation, created_at, updated_at, head, message_count, running)
+        truncation, pinned, created_at, updated_at, active_at, head, message_count, running)
     SELECT :owner, :conversation, :title, :title_words::text::tsvector, :system_prompt, :model,
-        :metadata, :truncation, :made_at::bigint, :updated_at::bigint,
+        :metadata, :truncation, :pinned::boolean, :made_at::bigint, :updated_at::bigint,
+        COALESCE(:newest::bigint, :made_at::bigint),
         (SELECT key FROM numbered WHERE id = :head), :counted::bigint, :runs::boolean
     ON CONFLICT (owner, id) DO NOTHING RETURNING key
 ), {messages.KEPT}, {_BEGUN}
@@ -83,6 +84,8 @@ WITH held AS MATERIALIZED (
     AND owner = CASE WHEN :importing::boolean THEN {NOBODY} ELSE :owner END FOR NO KEY UPDATE
 ), ready AS MATERIALIZED (SELECT count(*) FROM held), {messages.NUMBERED}, there AS (
     UPDATE conversations c SET message_count = c.message_count + :counted::bigint,
+        active_at = CASE c.message_count WHEN 0 THEN COALESCE(:newest::bigint, c.active_at)
+            ELSE GREATEST(COALESCE(c.active_at, c.updated_at), :newest::bigint) END,
         running = c.running OR :runs::boolean, head = COALESCE(c.head, (
             SELECT key FROM numbered WHERE id = :head
         ), (
@@ -211,9 +214,10 @@ class Imports:
         found = await self._db.row(
             f"""
             INSERT INTO conversations (owner, id, title, words, system_prompt, model, metadata,
-                truncation, created_at, updated_at, importing)
+                truncation, pinned, created_at, updated_at, active_at, importing)
             VALUES ({NOBODY}, :id, :title, :title_words::text::tsvector, :system_prompt, :model,
-                :metadata, :truncation, :made_at, :updated_at, now()) RETURNING key
+                :metadata, :truncation, :pinned, :made_at, :updated_at, :made_at, now())
+            RETURNING key
             """,
             id=secrets.token_hex(16),
             **conversations.given(conversation, conversation.title),
@@ -328,10 +332,12 @@ def _gone() -> NotFoundError:
 async def _values(owner: str, said: Sequence[Message], begun: Sequence[Turn]) -> Mapping[str, Any]:
     usages = [one.usage for one in begun]
     errors = [one.error for one in begun]
+    counted = [one.created_at for one in said if one.stands_for is None]
     return {
         **await messages.given(said),
         "owner": owner,
-        "counted": sum(one.stands_for is None for one in said),
+        "counted": len(counted),
+        "newest": max(counted, default=None),
         "runs": any(one.status is Status.RUNNING for one in begun),
         "turn_names": [one.id for one in begun],
         "statuses": [one.status for one in begun],

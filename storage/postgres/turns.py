@@ -100,6 +100,7 @@ WITH held AS MATERIALIZED (
 ), moved AS (
     UPDATE conversations c SET running = false, head = COALESCE(ended.answer, c.head),
         updated_at = CASE WHEN :answered::boolean THEN :ended_at::bigint ELSE c.updated_at END,
+        active_at = CASE WHEN :answered::boolean THEN :ended_at::bigint ELSE c.active_at END,
         message_count = c.message_count + CASE WHEN :answered::boolean THEN 1 ELSE 0 END
     FROM ended WHERE c.key = ended.conversation
 ), spent AS (

@@ -42,6 +42,9 @@ gone AS (
 ), left_behind AS (
     UPDATE conversations c SET running = false, message_count = c.message_count - back.messages,
         head = CASE back.messages WHEN 0 THEN c.head ELSE back.head END,
+        active_at = CASE back.messages WHEN 0 THEN c.active_at ELSE COALESCE(
+            (SELECT m.created_at FROM messages m WHERE m.key = back.head), c.created_at
+        ) END,
         title = CASE WHEN c.message_count = back.messages AND c.title = :title THEN ''
             ELSE c.title END,
         words = CASE WHEN c.message_count = back.messages AND c.title = :title THEN ''::tsvector

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any
 
 from storage import rows
-from storage.model import Conversation, Message, Page
+from storage.model import Conversation, Message, Order, Page
 from storage.port import (
     AlreadyExistsError,
     BusyError,
@@ -95,7 +95,7 @@ def update(
                 values["head"] = message_key(connection, owner, conversation_id, value)
             case "metadata":
                 values["metadata"] = rows.json_text(value)
-            case "title" | "system_prompt" | "model" | "truncation":
+            case "title" | "system_prompt" | "model" | "truncation" | "pinned":
                 values[name] = value
             case _:
                 raise KeyError(name)
@@ -188,7 +188,7 @@ def insert_conversation(
     cursor = connection.execute(
         """
         INSERT INTO conversations (owner, id, title, system_prompt, model, metadata, truncation,
-            created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            pinned, created_at, updated_at, active_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (owner, id) DO NOTHING
         """,
         (
@@ -199,8 +199,10 @@ def insert_conversation(
             new.model,
             rows.json_text(new.metadata),
             new.truncation,
+            new.pinned,
             new.created_at,
             new.updated_at,
+            new.created_at,
         ),
     )
     if cursor.rowcount != 1:
@@ -259,10 +261,11 @@ def insert_message(
 def move_head(connection: sqlite3.Connection, conversation: int, head: int, now: int) -> None:
     connection.execute(
         """
-        UPDATE conversations SET head = ?, updated_at = ?, message_count = message_count + 1
+        UPDATE conversations SET head = ?, updated_at = ?, active_at = ?,
+            message_count = message_count + 1
         WHERE key = ?
         """,
-        (head, now, conversation),
+        (head, now, now, conversation),
     )
 
 
@@ -275,30 +278,46 @@ def entitle(connection: sqlite3.Connection, key: int, title: str) -> None:
         retitle(connection, key, title)
 
 
+#: By what conversations are listed, each of it the greatest first.
+_ORDERS = {
+    Order.CREATED: ("created_at", "key"),
+    Order.ACTIVITY: ("pinned", "active_at", "key"),
+}
+
+
 def page(
-    connection: sqlite3.Connection, owner: str, limit: int, after: str | None, q: str | None
+    connection: sqlite3.Connection,
+    owner: str,
+    limit: int,
+    after: str | None,
+    q: str | None,
+    order: Order,
 ) -> Page[Conversation]:
     behind = None if after is None else conversation_key(connection, owner, after)
     found = (
         search.titled(connection, owner, q, limit + 1, behind)
         if q
-        else _newest(connection, owner, limit + 1, behind)
+        else _in_order(connection, owner, limit + 1, behind, _ORDERS[order])
     )
     return Page(tuple(rows.conversation(row) for row in found[:limit]), len(found) > limit)
 
 
-def _newest(
-    connection: sqlite3.Connection, owner: str, limit: int, behind: int | None
+def _in_order(
+    connection: sqlite3.Connection,
+    owner: str,
+    limit: int,
+    behind: int | None,
+    columns: Sequence[str],
 ) -> list[tuple[Any, ...]]:
-    """Return conversations, those made last first."""
+    """Return conversations by these columns, behind where the one of a key stands."""
+    place = ", ".join(f"c.{name}" for name in columns)
     further = (
         ""
         if behind is None
-        else "AND (c.created_at, c.key) < "
-        "(SELECT created_at, key FROM conversations WHERE key = :behind)"
+        else f"AND ({place}) < (SELECT {', '.join(columns)} FROM conversations WHERE key = :behind)"
     )
     return connection.execute(
         f"{rows.CONVERSATION} WHERE c.owner = :owner {further} "
-        "ORDER BY c.created_at DESC, c.key DESC LIMIT :limit",
+        f"ORDER BY {', '.join(f'c.{name} DESC' for name in columns)} LIMIT :limit",
         {"owner": owner, "behind": behind, "limit": limit},
     ).fetchall()

@@ -20,6 +20,7 @@ from storage.model import (
     Hit,
     Lesson,
     Message,
+    Order,
     Page,
     Query,
     Turn,
@@ -127,9 +128,15 @@ class SQLiteStore:
         return await self._read(lambda c: conversations.conversation(c, owner, conversation_id))
 
     async def conversations(
-        self, owner: str, *, limit: int, after: str | None = None, q: str | None = None
+        self,
+        owner: str,
+        *,
+        limit: int,
+        after: str | None = None,
+        q: str | None = None,
+        order: Order = Order.CREATED,
     ) -> Page[Conversation]:
-        return await self._read(lambda c: conversations.page(c, owner, limit, after, q))
+        return await self._read(lambda c: conversations.page(c, owner, limit, after, q, order))
 
     async def update(
         self, owner: str, conversation_id: str, changes: Mapping[str, Any], now: int

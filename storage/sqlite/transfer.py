@@ -103,10 +103,16 @@ def add(
     kept = absent(connection, "messages", owner, key, messages)
     for message in kept:
         conversations.insert_message(connection, owner, key, message)
-    counted = sum(message.stands_for is None for message in kept)
-    connection.execute(
-        "UPDATE conversations SET message_count = message_count + ? WHERE key = ?", (counted, key)
-    )
+    counted = [message.created_at for message in kept if message.stands_for is None]
+    if counted:
+        connection.execute(
+            """
+            UPDATE conversations SET message_count = message_count + :count,
+                active_at = CASE message_count WHEN 0 THEN :newest ELSE max(active_at, :newest) END
+            WHERE key = :key
+            """,
+            {"count": len(counted), "newest": max(counted), "key": key},
+        )
     begun = absent(connection, "turns", owner, key, turns)
     for turn in begun:
         _put_turn(connection, owner, key, turn)

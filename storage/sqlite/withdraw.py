@@ -28,6 +28,11 @@ def withdraw(
             f"UPDATE conversations SET head = coalesce({former}, ?) WHERE key = ?",
             (owner, head_id, conversation, left, conversation),
         )
+        connection.execute(
+            "UPDATE conversations SET active_at = coalesce("
+            "(SELECT created_at FROM messages WHERE key = head), created_at) WHERE key = ?",
+            (conversation,),
+        )
     _forget_if_new(connection, conversation, began, title)
 
 

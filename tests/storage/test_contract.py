@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.storage.contract import (
+    activity,
     completions,
     conversations,
     lessons,
@@ -31,6 +32,10 @@ class TestIsolation(owners.Isolation): ...
 
 @each_adapter
 class TestConversations(conversations.Conversations): ...
+
+
+@each_database
+class TestActivity(activity.Activity): ...
 
 
 @each_database

@@ -262,18 +262,18 @@ class Grpc(Wire):
     async def cancel(self, turn_id: str) -> Turn:
         async with self._stub() as stub:
             asked = pb.CancelTurnRequest(turn_id=turn_id)
-            return _turn_of(await _explained(stub.CancelTurn(asked, metadata=self._metadata)))
+            return _turn_of(await explained(stub.CancelTurn(asked, metadata=self._metadata)))
 
     async def branch(self, conversation_id: str, leaf: str | None = None) -> list[Message]:
         asked = pb.ListMessagesRequest(conversation_id=conversation_id, leaf=leaf or "")
         async with self._stub() as stub:
-            found = await _explained(stub.ListMessages(asked, metadata=self._metadata))
+            found = await explained(stub.ListMessages(asked, metadata=self._metadata))
         return [_message_of(one) for one in found.messages]
 
     async def move_head(self, conversation_id: str, head_id: str) -> str:
         asked = pb.UpdateConversationRequest(conversation_id=conversation_id, head_id=head_id)
         async with self._stub() as stub:
-            moved = await _explained(stub.UpdateConversation(asked, metadata=self._metadata))
+            moved = await explained(stub.UpdateConversation(asked, metadata=self._metadata))
         return str(moved.head_id)
 
     @asynccontextmanager
@@ -285,7 +285,7 @@ class Grpc(Wire):
     async def _events(self, method: str, asked: Any) -> Events:
         async with self._stub() as stub:
             call = getattr(stub, method)(asked, metadata=self._metadata)
-            while (event := await _explained(call.read())) is not grpc.aio.EOF:
+            while (event := await explained(call.read())) is not grpc.aio.EOF:
                 yield _event_of(event)
 
 
@@ -309,7 +309,7 @@ def _cut(closed: ConnectionClosed) -> RefusedError:
     return RefusedError("invalid_api_key" if code == 1008 else f"closed with {code}")
 
 
-async def _explained(call: Awaitable[Any]) -> Any:
+async def explained(call: Awaitable[Any]) -> Any:
     """Wait for an answer; name a status by what its details say."""
     try:
         return await call
@@ -326,8 +326,8 @@ def _event(body: Mapping[str, Any]) -> Event:
     return Event(
         body["type"],
         body["conversation_id"],
-        body["turn_id"],
-        body["cursor"],
+        body.get("turn_id", ""),  # of the queue there is none
+        body.get("cursor", 0),
         body.get("text", ""),
         turn and _turn(turn),
         body.get("part"),

@@ -127,6 +127,7 @@ def named(house: House, name: str) -> Any:
         "prompt": "Give it to me",
         "q": SECRET[:6],
         "title": "Bob's",
+        "waiting_id": "wait_1",
     }
     return values[name]
 
@@ -138,6 +139,7 @@ NEUTRAL = {
     *("system_prompt", "metadata", "truncation", "content", "content_json", "role", "roles"),
     *("created_after", "created_before", "idempotency_key", "api_key", "parts", "clear"),
     *("format", "verbose", "order", "api-version", "extra", "prompt_batch_size"),
+    *("pinned", "all"),
     *("top_k", "min_p", "repeat_penalty", "repeat_penality", "repeat_last_n"),
 }
 
@@ -157,6 +159,8 @@ async def test_rest(house: House) -> None:
     described = (await house.client.get("/openapi.json", headers=BOB)).json()
     before = await anns(house)
     tried = 0
+    # It ends never and names nothing of Ann's: tests/whole/test_mine.py hears what comes.
+    assert described["paths"].pop("/events")
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
             places = re.findall(r"\{(\w+)\}", path)
@@ -226,6 +230,8 @@ async def test_grpc(house: House) -> None:
     before = await anns(house)
     async with grpc.aio.insecure_channel(house.grpc) as channel:
         for method in SERVICE.methods:
+            if method.name == "WatchAll":
+                continue  # it names nothing of Ann's: see tests/whole/test_mine.py
             request = fill(house, method)
             call: Any = channel.unary_stream(
                 f"/{SERVICE.full_name}/{method.name}",

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Conversation(_message.Message):
-    __slots__ = ("id", "title", "system_prompt", "model", "metadata", "created_at", "updated_at", "message_count", "head_id", "truncation")
+    __slots__ = ("id", "title", "system_prompt", "model", "metadata", "created_at", "updated_at", "message_count", "head_id", "truncation", "last_message_at", "pinned")
     ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     SYSTEM_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +22,8 @@ class Conversation(_message.Message):
     MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
     HEAD_ID_FIELD_NUMBER: _ClassVar[int]
     TRUNCATION_FIELD_NUMBER: _ClassVar[int]
+    LAST_MESSAGE_AT_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
     id: str
     title: str
     system_prompt: str
@@ -32,7 +34,9 @@ class Conversation(_message.Message):
     message_count: int
     head_id: str
     truncation: str
-    def __init__(self, id: _Optional[str] = ..., title: _Optional[str] = ..., system_prompt: _Optional[str] = ..., model: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message_count: _Optional[int] = ..., head_id: _Optional[str] = ..., truncation: _Optional[str] = ...) -> None: ...
+    last_message_at: _timestamp_pb2.Timestamp
+    pinned: bool
+    def __init__(self, id: _Optional[str] = ..., title: _Optional[str] = ..., system_prompt: _Optional[str] = ..., model: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message_count: _Optional[int] = ..., head_id: _Optional[str] = ..., truncation: _Optional[str] = ..., last_message_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pinned: bool = ...) -> None: ...
 
 class Message(_message.Message):
     __slots__ = ("id", "conversation_id", "parent_id", "role", "content", "parts", "tokens", "model", "turn_id", "created_at", "sibling_ids", "sibling_index", "stands_for")
@@ -278,6 +282,50 @@ class WatchConversationRequest(_message.Message):
     after: int
     def __init__(self, conversation_id: _Optional[str] = ..., after_turn_id: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
 
+class WatchAllRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class WatchAllEvent(_message.Message):
+    __slots__ = ("type", "conversation_id", "conversation", "turn", "waiting", "waiting_count")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
+    CONVERSATION_FIELD_NUMBER: _ClassVar[int]
+    TURN_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    WAITING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    conversation_id: str
+    conversation: Conversation
+    turn: Turn
+    waiting: _containers.RepeatedCompositeFieldContainer[WaitingAsk]
+    waiting_count: int
+    def __init__(self, type: _Optional[str] = ..., conversation_id: _Optional[str] = ..., conversation: _Optional[_Union[Conversation, _Mapping]] = ..., turn: _Optional[_Union[Turn, _Mapping]] = ..., waiting: _Optional[_Iterable[_Union[WaitingAsk, _Mapping]]] = ..., waiting_count: _Optional[int] = ...) -> None: ...
+
+class WaitingAsk(_message.Message):
+    __slots__ = ("id", "prompt", "wire", "since")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    WIRE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    prompt: str
+    wire: str
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., prompt: _Optional[str] = ..., wire: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class WithdrawAskRequest(_message.Message):
+    __slots__ = ("conversation_id", "waiting_id")
+    CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
+    WAITING_ID_FIELD_NUMBER: _ClassVar[int]
+    conversation_id: str
+    waiting_id: str
+    def __init__(self, conversation_id: _Optional[str] = ..., waiting_id: _Optional[str] = ...) -> None: ...
+
+class WithdrawAskResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class RegenerateRequest(_message.Message):
     __slots__ = ("conversation_id", "message_id", "model", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "on_disconnect", "mode", "character", "instruction_template", "prompt_template", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "prompt_batch_size", "extra")
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -355,14 +403,16 @@ class GetConversationRequest(_message.Message):
     def __init__(self, conversation_id: _Optional[str] = ...) -> None: ...
 
 class ListConversationsRequest(_message.Message):
-    __slots__ = ("limit", "after", "q")
+    __slots__ = ("limit", "after", "q", "order")
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     Q_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
     limit: int
     after: str
     q: str
-    def __init__(self, limit: _Optional[int] = ..., after: _Optional[str] = ..., q: _Optional[str] = ...) -> None: ...
+    order: str
+    def __init__(self, limit: _Optional[int] = ..., after: _Optional[str] = ..., q: _Optional[str] = ..., order: _Optional[str] = ...) -> None: ...
 
 class ListConversationsResponse(_message.Message):
     __slots__ = ("conversations", "has_more")
@@ -373,7 +423,7 @@ class ListConversationsResponse(_message.Message):
     def __init__(self, conversations: _Optional[_Iterable[_Union[Conversation, _Mapping]]] = ..., has_more: bool = ...) -> None: ...
 
 class UpdateConversationRequest(_message.Message):
-    __slots__ = ("conversation_id", "title", "system_prompt", "model", "metadata", "head_id", "truncation")
+    __slots__ = ("conversation_id", "title", "system_prompt", "model", "metadata", "head_id", "truncation", "pinned")
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     SYSTEM_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -381,6 +431,7 @@ class UpdateConversationRequest(_message.Message):
     METADATA_FIELD_NUMBER: _ClassVar[int]
     HEAD_ID_FIELD_NUMBER: _ClassVar[int]
     TRUNCATION_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
     conversation_id: str
     title: str
     system_prompt: str
@@ -388,7 +439,8 @@ class UpdateConversationRequest(_message.Message):
     metadata: _struct_pb2.Struct
     head_id: str
     truncation: str
-    def __init__(self, conversation_id: _Optional[str] = ..., title: _Optional[str] = ..., system_prompt: _Optional[str] = ..., model: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., head_id: _Optional[str] = ..., truncation: _Optional[str] = ...) -> None: ...
+    pinned: bool
+    def __init__(self, conversation_id: _Optional[str] = ..., title: _Optional[str] = ..., system_prompt: _Optional[str] = ..., model: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., head_id: _Optional[str] = ..., truncation: _Optional[str] = ..., pinned: bool = ...) -> None: ...
 
 class DeleteConversationRequest(_message.Message):
     __slots__ = ("conversation_id",)

@@ -52,6 +52,11 @@ class ConversationServiceStub(object):
                 request_serializer=trialogue_dot_v1_dot_conversation__pb2.WatchConversationRequest.SerializeToString,
                 response_deserializer=trialogue_dot_v1_dot_conversation__pb2.TurnEvent.FromString,
                 _registered_method=True)
+        self.WatchAll = channel.unary_stream(
+                '/trialogue.v1.ConversationService/WatchAll',
+                request_serializer=trialogue_dot_v1_dot_conversation__pb2.WatchAllRequest.SerializeToString,
+                response_deserializer=trialogue_dot_v1_dot_conversation__pb2.WatchAllEvent.FromString,
+                _registered_method=True)
         self.Regenerate = channel.unary_stream(
                 '/trialogue.v1.ConversationService/Regenerate',
                 request_serializer=trialogue_dot_v1_dot_conversation__pb2.RegenerateRequest.SerializeToString,
@@ -66,6 +71,11 @@ class ConversationServiceStub(object):
                 '/trialogue.v1.ConversationService/CancelTurn',
                 request_serializer=trialogue_dot_v1_dot_conversation__pb2.CancelTurnRequest.SerializeToString,
                 response_deserializer=trialogue_dot_v1_dot_conversation__pb2.Turn.FromString,
+                _registered_method=True)
+        self.WithdrawAsk = channel.unary_unary(
+                '/trialogue.v1.ConversationService/WithdrawAsk',
+                request_serializer=trialogue_dot_v1_dot_conversation__pb2.WithdrawAskRequest.SerializeToString,
+                response_deserializer=trialogue_dot_v1_dot_conversation__pb2.WithdrawAskResponse.FromString,
                 _registered_method=True)
         self.CreateConversation = channel.unary_unary(
                 '/trialogue.v1.ConversationService/CreateConversation',
@@ -131,7 +141,16 @@ class ConversationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchConversation(self, request, context):
-        """Follows every turn of a conversation, whoever asks it, from now on.
+        """Follows every turn of a conversation, whoever asks it, from now on. Who waits in its queue is not
+        told here, where an older client would meet an event that it cannot name: WatchAll tells it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchAll(self, request, context):
+        """Follows what becomes of all conversations of the caller, from when the initial metadata comes: first
+        turn.started of what runs and queue.changed of what waits, then all that happens; no deltas.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,6 +171,14 @@ class ConversationServiceServicer(object):
 
     def CancelTurn(self, request, context):
         """Stops the writing and returns the turn as it ended. Cancelling an ended turn is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawAsk(self, request, context):
+        """Takes back a question that waits in a conversation's queue; its asker gets ABORTED, CONVERSATION_BUSY.
+        NOT_FOUND where it waits no more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -225,6 +252,11 @@ def add_ConversationServiceServicer_to_server(servicer, server):
                     request_deserializer=trialogue_dot_v1_dot_conversation__pb2.WatchConversationRequest.FromString,
                     response_serializer=trialogue_dot_v1_dot_conversation__pb2.TurnEvent.SerializeToString,
             ),
+            'WatchAll': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchAll,
+                    request_deserializer=trialogue_dot_v1_dot_conversation__pb2.WatchAllRequest.FromString,
+                    response_serializer=trialogue_dot_v1_dot_conversation__pb2.WatchAllEvent.SerializeToString,
+            ),
             'Regenerate': grpc.unary_stream_rpc_method_handler(
                     servicer.Regenerate,
                     request_deserializer=trialogue_dot_v1_dot_conversation__pb2.RegenerateRequest.FromString,
@@ -239,6 +271,11 @@ def add_ConversationServiceServicer_to_server(servicer, server):
                     servicer.CancelTurn,
                     request_deserializer=trialogue_dot_v1_dot_conversation__pb2.CancelTurnRequest.FromString,
                     response_serializer=trialogue_dot_v1_dot_conversation__pb2.Turn.SerializeToString,
+            ),
+            'WithdrawAsk': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawAsk,
+                    request_deserializer=trialogue_dot_v1_dot_conversation__pb2.WithdrawAskRequest.FromString,
+                    response_serializer=trialogue_dot_v1_dot_conversation__pb2.WithdrawAskResponse.SerializeToString,
             ),
             'CreateConversation': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateConversation,
@@ -376,6 +413,33 @@ class ConversationService(object):
             _registered_method=True)
 
     @staticmethod
+    def WatchAll(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/trialogue.v1.ConversationService/WatchAll',
+            trialogue_dot_v1_dot_conversation__pb2.WatchAllRequest.SerializeToString,
+            trialogue_dot_v1_dot_conversation__pb2.WatchAllEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Regenerate(request,
             target,
             options=(),
@@ -446,6 +510,33 @@ class ConversationService(object):
             '/trialogue.v1.ConversationService/CancelTurn',
             trialogue_dot_v1_dot_conversation__pb2.CancelTurnRequest.SerializeToString,
             trialogue_dot_v1_dot_conversation__pb2.Turn.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawAsk(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trialogue.v1.ConversationService/WithdrawAsk',
+            trialogue_dot_v1_dot_conversation__pb2.WithdrawAskRequest.SerializeToString,
+            trialogue_dot_v1_dot_conversation__pb2.WithdrawAskResponse.FromString,
             options,
             channel_credentials,
             insecure,

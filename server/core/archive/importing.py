@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from server.core.archive.new_ids import renamed
 from server.core.archive.reading import Readable, read
 from server.core.archive.records import Count, Failed, Found, Read
-from storage.port import AlreadyExistsError, NotFoundError, Store
+from storage.model import Conversation, Message, Turn
+from storage.port import AlreadyExistsError, NotFoundError
 
 #: Failures that are told one by one; the others are only counted.
 MOST_FAILED = 1_000
@@ -51,8 +52,20 @@ class Report:
             self.dropped[OTHER if full else name] += count
 
 
+class Puts(Protocol):
+    """Where conversations are put: a Store is one."""
+
+    async def put(
+        self,
+        owner: str,
+        conversation: Conversation,
+        messages: Sequence[Message],
+        turns: Sequence[Turn],
+    ) -> bool: ...
+
+
 async def import_(
-    store: Store,
+    store: Puts,
     owner: str,
     source: AsyncIterator[bytes] | Readable,
     count: Count,
@@ -74,7 +87,7 @@ async def import_(
     return report
 
 
-async def _keep(store: Store, owner: str, one: Read, report: Report) -> None:
+async def _keep(store: Puts, owner: str, one: Read, report: Report) -> None:
     if isinstance(one, Failed):
         return report.fail(one)
     try:
@@ -88,7 +101,7 @@ async def _keep(store: Store, owner: str, one: Read, report: Report) -> None:
     return report.drop(kept)
 
 
-async def _put(store: Store, owner: str, found: Found) -> tuple[Found, bool]:
+async def _put(store: Puts, owner: str, found: Found) -> tuple[Found, bool]:
     """Keep a conversation; foreign messages whose ids are taken elsewhere get ids of ours.
 
     ChatGPT gives a chat that was branched off the ids of the messages that it was branched from.

@@ -67,6 +67,7 @@ def _conversation(fields: RecordFields) -> Conversation:
         message_count=fields.maybe(fields.whole, "message_count") or 0,
         head_id=fields.maybe(fields.id, "head_id"),
         truncation=truncation,
+        pinned=fields.maybe(fields.flag, "pinned") or False,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from server.core.access.capacity import Capacity
 from server.core.errors import DrainingError
 from server.core.ids import NEW, check_id
+from server.core.observability.metrics import WIRE
 from server.core.prompt.compaction import Compaction
 from server.core.turns.plan import Plan, Planner
 from server.core.turns.questions import (
@@ -18,15 +19,18 @@ from server.core.turns.questions import (
     IfBusy,
     OnDisconnect,
     Regenerate,
+    Wishes,
     check_ask,
     check_regenerate,
     claim_of,
 )
 from server.core.turns.run import Running
+from server.live.news import Began
 from server.live.port import LiveTurns, Place
 from server.live.turn import LiveTurn
+from server.live.waiting import LONGEST_PROMPT, Waiting
 from server.upstream.port import Upstream
-from storage.model import Status, Turn
+from storage.model import Status, Turn, text_of
 from storage.port import BusyError, Claim, IdempotencyMismatchError, Store
 
 
@@ -91,7 +95,7 @@ class Asking:
         await self._store.conversation(owner, conversation_id)
         return await self._in_place(
             (owner, conversation_id),
-            again.if_busy,
+            again,
             lambda: self._planner.plan_again(owner, conversation_id, again),
             on_leave=on_leave,
         )
@@ -104,6 +108,10 @@ class Asking:
         deleting = asyncio.create_task(self._store.delete(owner, conversation_id))
         deleting.add_done_callback(lambda _: self._cleared(place))
         await asyncio.shield(deleting)
+
+    def withdraw(self, owner: str, conversation_id: str, waiting_id: str) -> bool:
+        """Take a question back that waits; False where there is none, or it was called."""
+        return self._live.withdraw((owner, conversation_id), waiting_id)
 
     async def drain(self, grace: float) -> None:
         """Refuse whoever asks or waits, let those begin that are beginning, and let all end.
@@ -168,7 +176,7 @@ class Asking:
             return turn
         return await self._in_place(
             (owner, turn.conversation_id),
-            question.if_busy,
+            question,
             lambda: self._planner.plan_anew(owner, turn, question, claim),
             writer,
         )
@@ -184,7 +192,7 @@ class Asking:
     ) -> Turn:
         return await self._in_place(
             (owner, conversation_id),
-            question.if_busy,
+            question,
             lambda: self._planner.plan(owner, conversation_id, question, claim),
             writer,
             on_leave,
@@ -193,13 +201,13 @@ class Asking:
     async def _in_place(
         self,
         place: Place,
-        if_busy: IfBusy,
+        question: Wishes,
         plan: Callable[[], Coroutine[Any, Any, Plan]],
         writer: Upstream | None = None,
         on_leave: OnDisconnect = OnDisconnect.CONTINUE,
     ) -> Turn:
         await self._capacity.token_budget.check(place[0])
-        await self._take(place, if_busy)
+        await self._take(place, question)
         # Shielded: a caller who vanishes now would else leave the conversation busy for ever.
         return await self._shielded(self._own(self._begin(place, plan, writer)), place[0], on_leave)
 
@@ -221,30 +229,41 @@ class Asking:
         if (live := self._live.find(owner, begun.result().id)) is not None:
             live.stop(Status.CANCELLED)
 
-    async def _take(self, place: Place, if_busy: IfBusy) -> None:
-        if if_busy is IfBusy.REJECT and self._live.taken(place):
+    async def _take(self, place: Place, question: Wishes) -> None:
+        if question.if_busy is IfBusy.REJECT and self._live.taken(place):
             raise BusyError("Another turn of this conversation is running.")
         self.refuse_if_draining()  # nobody joins a line that has been sent away
         self._capacity.refuse_a_crowd(place, self._live)
-        if if_busy is IfBusy.INTERRUPT:
-            await self._interrupt(place)
+        asks = self._waiting(question)
+        if question.if_busy is IfBusy.INTERRUPT:
+            await self._interrupt(place, asks)
         else:
-            await self._line_up(place)
+            await self._line_up(place, asks)
 
-    async def _line_up(self, place: Place, *, first: bool = False) -> None:
+    async def _line_up(
+        self, place: Place, asks: Waiting | None = None, *, first: bool = False
+    ) -> None:
         """Wait for a place; the room that was left to one who leaves when called is left."""
         try:
-            await self._live.take(place, first=first)
+            await self._live.take(place, first=first, asks=asks)
         except BaseException:
             self._leave_room(place)
             raise
 
-    async def _interrupt(self, place: Place) -> None:
+    def _waiting(self, question: Wishes) -> Waiting:
+        """Return a question as it is told while it waits; of another answer there are no words."""
+        ids = self._planner.ids
+        prompt, wire = "", WIRE.get()
+        if isinstance(question, Ask):
+            prompt, wire = text_of(question.content), question.wire or wire
+        return Waiting(ids.new("wait"), prompt[:LONGEST_PROMPT], wire, ids.now())
+
+    async def _interrupt(self, place: Place, asks: Waiting | None = None) -> None:
         self._interrupting[place] += 1
         try:
             if (live := self._live.in_conversation(*place)) is not None:
                 live.stop(Status.CANCELLED)
-            await self._line_up(place, first=True)
+            await self._line_up(place, asks, first=True)
         finally:
             self._interrupting[place] -= 1
             if not self._interrupting[place]:
@@ -281,6 +300,7 @@ class Asking:
             self._give_back(place)
             raise
         live.turn = turn
+        self._live.note(place[0], Began(turn))
         self._compaction.give_way(planned.sending.named)
         self._running.start(live, planned, lambda: self._free(live), writer)
         if self._interrupting[place]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
+from typing import cast
 
 from server.core import validation
 from server.core.ids import check_id
+from server.core.mine import Mine
 from server.core.observability.request import about
 from server.core.turns.questions import OnDisconnect
+from server.live.news import WatchEvent
 from server.live.pacing import Pacer
 from server.live.port import LiveTurns
 from server.live.turn import Ended, LiveTurn, TurnEvent, replay
+from server.live.waiting import Beside, LineWatch, nothing
 from storage.model import Status, Turn
 from storage.port import NotFoundError, Store
 
@@ -23,6 +28,7 @@ class Following:
         self._store = store
         self._live = live
         self._pacer = Pacer()
+        self.mine = Mine(store, live, self._pacer)
         self._closed = False
 
     @property
@@ -30,24 +36,35 @@ class Following:
         """How many turns are being written."""
         return len(self._live.running())
 
-    async def follow(
+    def follow(
         self, owner: str, turn_id: str, after: int, on_leave: OnDisconnect
     ) -> AsyncGenerator[TurnEvent, None]:
         """Yield a turn's events from a cursor; see Conversations."""
+        events = self._follow(owner, turn_id, after, on_leave)
+        return cast("AsyncGenerator[TurnEvent, None]", events)  # there is nothing beside
+
+    async def _follow(
+        self,
+        owner: str,
+        turn_id: str,
+        after: int,
+        on_leave: OnDisconnect,
+        beside: Beside = nothing,
+    ) -> AsyncGenerator[WatchEvent, None]:
         validation.cursor(after)
         validation.known(turn_id, "turn_id")
         live = self._live.find(owner, turn_id)
         if live is None:
             turn = await self._store.turn(owner, turn_id)
             about(turn)
-            async for event in replay(turn, after):
-                await self._pacer.wait(event)
-                yield event
+            async for past in replay(turn, after):
+                await self._pacer.wait(past)
+                yield past
             return
         about(live.turn)
         heard_the_end, live.followers = False, live.followers + 1
         try:
-            async with aclosing(live.follow(after)) as events:
+            async with aclosing(live.follow(after, beside)) as events:
                 async for event in events:
                     await self._pacer.wait(event)
                     heard_the_end = isinstance(event, Ended)
@@ -58,21 +75,25 @@ class Following:
                 live.stop(Status.CANCELLED)
 
     async def watch(
-        self, owner: str, conversation_id: str, after: tuple[str, int] | None
-    ) -> AsyncGenerator[TurnEvent, None]:
+        self, owner: str, conversation_id: str, after: tuple[str, int] | None, *, queue: bool
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Yield the events of a conversation's turns until it is closed; see Conversations."""
         last, turn, cursor = await self._watch_from(owner, conversation_id, after)
         place = owner, conversation_id
+        beside = LineWatch(conversation_id, partial(self._live.line, place)) if queue else nothing
         while not self._closed:
             heard = self._live.listen(place)
             try:
+                if turn is None and (change := beside()) is not None:
+                    yield change
+                    continue
                 turn = turn or await self._store.next_turn(owner, conversation_id, last)
                 if turn is None:
                     await heard
                     continue
             finally:
                 self._live.leave(place, heard)
-            following = self.follow(owner, turn.id, cursor, OnDisconnect.CONTINUE)
+            following = self._follow(owner, turn.id, cursor, OnDisconnect.CONTINUE, beside)
             async with aclosing(following) as events:
                 async for event in events:
                     yield event
@@ -92,10 +113,11 @@ class Following:
         live = self._found(owner, turn_id)
         return live.snapshot() if live else await self._store.turn(owner, turn_id)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End all watching; no turn begins any more."""
         self._closed = True
         self._live.notify_all()
+        await self.mine.close()
 
     def _found(self, owner: str, turn_id: str) -> LiveTurn | None:
         validation.known(turn_id, "turn_id")

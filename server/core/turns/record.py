@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from server.core.errors import Problem, problem_of
+from server.live.news import Changed
 from server.live.port import LiveTurns
 from server.live.turn import LiveTurn
 from storage.model import Failure, Lesson, Status, Turn
@@ -164,6 +165,7 @@ class Keeping:
     ) -> None:
         try:
             await keeping
+            self._live.note(live.owner, Changed(live.turn.conversation_id))
         except Exception:
             log.exception("the end of a turn could not be kept", turn=live.turn.id)
 

@@ -19,6 +19,7 @@ from server.core.turns.heal import Healing
 from server.core.turns.outcome import Outcomes
 from server.core.turns.plan import Plan
 from server.core.turns.record import Keeping, failure, told_failed
+from server.live.news import Changed, Over
 from server.live.port import LiveTurns
 from server.live.turn import LiveTurn
 from server.upstream.port import Finish, Upstream, UpstreamFailedError
@@ -117,6 +118,7 @@ class Running:
                 log.exception("turn broke", turn=live.turn.id)
                 turn = await self._broken(live, reading.plan.answer_id, failure(error))
             live.end(turn)
+            self._live.note(live.owner, Over(turn))
             self._report(live, span)
         except Exception:
             log.exception("the end of a turn was not counted", turn=live.turn.id)
@@ -151,6 +153,7 @@ class Running:
         """
         ended = self._outcomes.withdrawn(live, problem)
         await self._keeping.withdraw(live, plan.head_id, plan.title)
+        self._live.note(live.owner, Changed(ended.conversation_id, plan.conversation))
         return ended
 
     def _report(self, live: LiveTurn, span: TurnSpan | None) -> None:

@@ -11,7 +11,9 @@ from trialogue.v1 import conversation_pb2 as pb
 
 from server.core import rendering
 from server.core.prompt.preview import Preview
+from server.live.news import ConversationEvent, News, Resync
 from server.live.turn import Delta, Ended, Started, TurnEvent
+from server.live.waiting import QueueChanged
 from storage.model import (
     ContextUse,
     Conversation,
@@ -61,6 +63,38 @@ def event(of: TurnEvent) -> pb.TurnEvent:
     return told
 
 
+def news(of: News) -> pb.WatchAllEvent:
+    """Return what who watches all is told."""
+    match of:
+        case ConversationEvent(fate, there):
+            return pb.WatchAllEvent(
+                type=f"conversation.{fate}",
+                conversation_id=there.id,
+                conversation=conversation(there),
+            )
+        case Started() | Ended():
+            return pb.WatchAllEvent(
+                type="turn.started" if isinstance(of, Started) else "turn.ended",
+                conversation_id=of.turn.conversation_id,
+                turn=turn(of.turn),
+            )
+        case QueueChanged(conversation_id, line):
+            waiting = [
+                pb.WaitingAsk(id=one.id, prompt=one.prompt, wire=one.wire, since=time(one.since))
+                for one in line.waiting
+            ]
+            return pb.WatchAllEvent(
+                type="queue.changed",
+                conversation_id=conversation_id,
+                waiting=waiting,
+                waiting_count=line.count,
+            )
+        case Resync():
+            return pb.WatchAllEvent(type="resync")
+        case Delta():
+            raise AssertionError("who watches all hears no deltas")
+
+
 def turn(of: Turn) -> pb.Turn:
     return pb.Turn(
         id=of.id,
@@ -103,6 +137,8 @@ def conversation(of: Conversation) -> pb.Conversation:
         message_count=of.message_count,
         head_id=of.head_id,
         truncation=of.truncation,
+        last_message_at=time(of.last_message_at),
+        pinned=of.pinned,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from trialogue.v1 import conversation_pb2 as pb
@@ -14,10 +14,11 @@ from server.core.errors import InvalidRequestError
 from server.core.turns.parameters import KNOWN, beside
 from server.core.turns.questions import Ask, IfBusy, Mode, OnDisconnect, Regenerate
 from server.core.turns.tools import ToolResult, checked_options
+from server.live.news import News
 from server.live.turn import TurnEvent
 from server.transports.grpc import messages
 from server.transports.grpc.handlers import Caller, Handler, Handlers
-from storage.model import Content, Query, Role
+from storage.model import Content, Order, Query, Role
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ConversationService"].full_name
 
@@ -42,6 +43,14 @@ class ConversationService:
             "WatchConversation": calls.stream(
                 pb.WatchConversationRequest, self.watch, frame, greet=True, free=True
             ),
+            "WatchAll": calls.stream(
+                pb.WatchAllRequest,
+                self.watch_all,
+                lambda event: messages.news(event).SerializeToString(),
+                greet=True,
+                free=True,
+            ),
+            "WithdrawAsk": calls.unary(pb.WithdrawAskRequest, self.withdraw),
             "Regenerate": calls.stream(pb.RegenerateRequest, self.regenerate, frame),
             "GetTurn": calls.unary(pb.GetTurnRequest, self.turn),
             "CancelTurn": calls.unary(pb.CancelTurnRequest, self.cancel, free=True),
@@ -81,7 +90,21 @@ class ConversationService:
         after_turn, cursor = _given(asked, "after_turn_id"), _cursor(asked.after)
         await self._conversations.get(caller.owner, conversation_id)
         after = (after_turn, cursor) if after_turn else None
-        return self._conversations.watch(caller.owner, conversation_id, after=after)
+        watching = self._conversations.watch(
+            caller.owner, conversation_id, after=after, queue=False
+        )
+        return cast("Events", watching)  # without the queue there are turns alone
+
+    async def watch_all(self, caller: Caller, _: pb.WatchAllRequest) -> AsyncGenerator[News, None]:
+        return self._conversations.watch_all(caller.owner)
+
+    async def withdraw(
+        self, caller: Caller, asked: pb.WithdrawAskRequest
+    ) -> pb.WithdrawAskResponse:
+        conversation_id = _named(asked.conversation_id, "conversation_id")
+        waiting_id = _named(asked.waiting_id, "waiting_id")
+        await self._conversations.withdraw(caller.owner, conversation_id, waiting_id)
+        return pb.WithdrawAskResponse()
 
     def _follow(self, caller: Caller, turn_id: str, after: int, on_leave: OnDisconnect) -> Events:
         return self._conversations.follow(caller.owner, turn_id, after=after, on_leave=on_leave)
@@ -113,13 +136,17 @@ class ConversationService:
         self, caller: Caller, asked: pb.ListConversationsRequest
     ) -> pb.ListConversationsResponse:
         found = await self._conversations.page(
-            caller.owner, limit=asked.limit or 20, after=asked.after or None, q=asked.q or None
+            caller.owner,
+            limit=asked.limit or 20,
+            after=asked.after or None,
+            q=asked.q or None,
+            order=_word(Order, asked.order, "order"),
         )
         return messages.conversations(found)
 
     async def update(self, caller: Caller, asked: pb.UpdateConversationRequest) -> pb.Conversation:
         conversation_id = _named(asked.conversation_id, "conversation_id")
-        fields = ("title", "system_prompt", "model", "head_id", "truncation")
+        fields = ("title", "system_prompt", "model", "head_id", "truncation", "pinned")
         changes = {name: getattr(asked, name) for name in fields if asked.HasField(name)}
         if asked.HasField("metadata"):
             changes["metadata"] = messages.plain(asked.metadata)

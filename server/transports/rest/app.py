@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from server import VERSION
 from server.core.errors import InvalidRequestError, RefusedError, problem_of
 from server.core.rendering import micros
+from server.live.news import News
 from server.live.turn import Ended, TurnEvent
 from server.transports import events as render
 from server.transports import lists
@@ -26,6 +27,7 @@ from server.transports.http.mount import Mount
 from server.transports.http.responses import GONE, JSON, refusal
 from server.transports.rest import errors, sse
 from server.transports.rest.described import (
+    ALL_STREAM,
     EVENT_STREAM,
     REFUSALS,
     STREAM,
@@ -55,8 +57,8 @@ from server.transports.rest.state import RestState, behind, core, owner
 from server.transports.rest.transfer import IMPORT_PATH, Transfer
 from server.transports.status import problem_of_turn
 from server.upstream.port import UpstreamError
+from storage.model import Order, Role, Turn
 from storage.model import Query as SearchQuery
-from storage.model import Role, Turn
 from storage.port import StoreError
 
 T = TypeVar("T")
@@ -69,7 +71,7 @@ PUBLIC = frozenset(
 )
 PUBLIC_FOLDER = "/web/"
 #: To follow, to stop, and to look at the numbers does not count against the rate limit.
-_FREE = re.compile(r"/metrics|/turns/[^/]+/(events|cancel)|/conversations/[^/]+/events")
+_FREE = re.compile(r"/metrics|/turns/[^/]+/(events|cancel)|/conversations/[^/]+/events|/events")
 
 
 def mount(state: RestState) -> Mount:
@@ -152,6 +154,10 @@ class _Routes:
             self.messages
         )
         stream(f"{one}/events")(self.watch)
+        stream("/events", responses=ALL_STREAM)(self.watch_all)
+        router.delete(f"{one}/queue/{{waiting_id}}", response_model=None, status_code=204)(
+            self.withdraw
+        )
         post(f"{one}/regenerate", response_model=None, responses=TURN_OR_EVENTS)(self.regenerate)
         post(f"{one}/context", response_model=None, responses=ok(PreviewShape))(self.preview)
         get("/search", response_model=None, responses=ok(ListShape[HitShape]))(self.search)
@@ -219,9 +225,10 @@ class _Routes:
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         after: str | None = None,
         q: str | None = None,
+        order: Annotated[Order, Query(description="activity: pinned first")] = Order.CREATED,
     ) -> Response:
-        """List conversations, newest first."""
-        page = await core(request).page(owner(request), limit=limit, after=after, q=q)
+        """List conversations, newest first, or those first whose last message is the newest."""
+        page = await core(request).page(owner(request), limit=limit, after=after, q=q, order=order)
         return JSON(lists.conversations(page))
 
     async def read(self, request: Request, conversation_id: ConversationId) -> Response:
@@ -231,7 +238,7 @@ class _Routes:
     async def change(
         self, request: Request, conversation_id: ConversationId, body: ChangeBody
     ) -> Response:
-        """Change title, system prompt, model, metadata, head or truncation."""
+        """Change title, system prompt, model, metadata, head, truncation or pin."""
         changes = body.model_dump(exclude_unset=True)
         changed = await core(request).update(owner(request), conversation_id, changes)
         return JSON(render.conversation(changed))
@@ -271,6 +278,17 @@ class _Routes:
                 raise InvalidRequestError("Last-Event-ID is of another place.", "last-event-id")
         return _stream(request, core(request).watch(asker, conversation_id, after=after))
 
+    async def watch_all(self, request: Request) -> Response:
+        """Follow by SSE what becomes of all conversations: theirs, turns without text, queues."""
+        return _stream(request, core(request).watch_all(owner(request)), resumable=False)
+
+    async def withdraw(
+        self, request: Request, conversation_id: ConversationId, waiting_id: str
+    ) -> Response:
+        """Take back a question that waits in line; its asker gets `conversation_busy`."""
+        await core(request).withdraw(owner(request), conversation_id, waiting_id)
+        return Response(status_code=204)
+
     async def preview(
         self, request: Request, conversation_id: ConversationId, body: PreviewBody
     ) -> Response:
@@ -309,8 +327,10 @@ class _Routes:
         return JSON(render.turn(ended))
 
 
-def _stream(request: Request, events: AsyncGenerator[TurnEvent, None]) -> Response:
-    return sse.EventStreamResponse(events, behind(request).keep_alive)
+def _stream(
+    request: Request, events: AsyncGenerator[News, None], *, resumable: bool = True
+) -> Response:
+    return sse.EventStreamResponse(events, behind(request).keep_alive, resumable=resumable)
 
 
 async def _end(events: AsyncGenerator[TurnEvent, None]) -> Turn:

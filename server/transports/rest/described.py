@@ -39,16 +39,45 @@ _OF_AN_ERROR = {
         },
     },
 }
-_EVENT = {"oneOf": [_OF_A_TURN, _OF_AN_ERROR]}
+_OF_A_QUEUE = {
+    "type": "object",
+    "description": "beside the turns of a conversation: who waits there, in order",
+    "required": ["event", "data"],
+    "properties": {"event": {"enum": ["queue.changed"]}, "data": _DATA},
+}
+_OF_ALL = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {
+            "enum": [
+                *("conversation.created", "conversation.updated", "conversation.deleted"),
+                *("turn.started", "turn.ended", "queue.changed", "resync"),
+            ]
+        },
+        "data": _DATA,
+    },
+}
 EVENT_STREAM = "text/event-stream"
-# What describes one event of a stream is OpenAPI 3.2's; readers of 3.1 see a stream of no schema.
-_EVENTS = {EVENT_STREAM: {"itemSchema": _EVENT}}
+
+
+def _events(*kinds: dict[str, Any]) -> dict[str, Any]:
+    """Return what describes a stream of events of these kinds.
+
+    That is OpenAPI 3.2's; readers of 3.1 see a stream of no schema.
+    """
+    return {EVENT_STREAM: {"itemSchema": {"oneOf": [*kinds, _OF_AN_ERROR]}}}
+
+
 STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The events, as they come", "content": _EVENTS},
+    200: {"description": "The events, as they come", "content": _events(_OF_A_TURN, _OF_A_QUEUE)},
     400: {
         "description": "A Last-Event-ID that is not TURN_ID:CURSOR, or is of another turn or place",
         "model": ErrorBody,
     },
+}
+ALL_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The events, as they come", "content": _events(_OF_ALL)}
 }
 LastEventId = Annotated[
     str | None,
@@ -60,7 +89,7 @@ LastEventId = Annotated[
 TURN_OR_EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The turn, or its events where a stream is asked for",
-        "content": _EVENTS,
+        "content": _events(_OF_A_TURN),
         "model": TurnShape,
     }
 }

@@ -138,6 +138,7 @@ class ChangeBody(Body):
     metadata: dict[str, Any] | None = None
     head_id: str | None = None
     truncation: str | None = None
+    pinned: bool | None = None
 
 
 class ErrorShape(BaseModel):
@@ -220,6 +221,8 @@ class ConversationShape(BaseModel):
     updated_at: datetime
     message_count: int
     head_id: str | None
+    last_message_at: datetime | None
+    pinned: bool
 
 
 class MessageShape(BaseModel):

@@ -1,4 +1,4 @@
-"""Turn events as server-sent events (WHATWG HTML, section 9.2): one write an event."""
+"""Events as server-sent events (WHATWG HTML, section 9.2): one write an event."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from server.core.access.revocation import GuardedReader
 from server.core.errors import InvalidRequestError, problem_of
-from server.live.turn import Delta, TurnEvent
+from server.live.news import News
 from server.transports import events as json_events
 from server.transports.status import http_body
 
@@ -22,11 +22,15 @@ _ESCAPES = {char.encode(): b"\\u%04x" % ord(char) for char in "\x85\u2028\u2029"
 KEEP_ALIVE_SECONDS = 15.0
 
 
-def encode(event: TurnEvent) -> bytes:
-    """Return an event as it stands on the wire; `id` is TURN_ID:CURSOR."""
-    turn_id = event.turn_id if isinstance(event, Delta) else event.turn.id
+def encode(event: News, *, resumable: bool = True) -> bytes:
+    """Return an event as it stands on the wire; `id` of a turn's is TURN_ID:CURSOR.
+
+    What is no turn's leaves a client the id that it had; of a stream that is not `resumable` no
+    event has one.
+    """
     body = json_events.event(event)
-    head = f"event: {body['type']}\nid: {turn_id}:{event.cursor}\ndata: "
+    at = f"id: {body['turn_id']}:{body['cursor']}\n" if resumable and "cursor" in body else ""
+    head = f"event: {body['type']}\n{at}data: "
     data = orjson.dumps(body)
     for char, escaped in _ESCAPES.items():
         data = data.replace(char, escaped)
@@ -42,14 +46,16 @@ def position(last_event_id: str) -> tuple[str, int]:
 
 
 class EventStreamResponse(Response):
-    """Streams turn events until they end or the client leaves; then closes them."""
+    """Streams events until they end or the client leaves; then closes them."""
 
     media_type = "text/event-stream"
 
     def __init__(
         self,
-        events: AsyncGenerator[TurnEvent, None],
+        events: AsyncGenerator[News, None],
         keep_alive: float = KEEP_ALIVE_SECONDS,
+        *,
+        resumable: bool = True,
     ) -> None:
         """`keep_alive` is in seconds."""
         super().__init__(
@@ -58,6 +64,7 @@ class EventStreamResponse(Response):
         del self.headers["content-length"]
         self._events = events
         self._every = keep_alive
+        self._resumable = resumable
         self._sent = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +93,7 @@ class EventStreamResponse(Response):
             async with aclosing(self._events) as events:
                 with reading() as reader:
                     async for event in reader.each(events):
-                        await send(_chunk(encode(event)))
+                        await send(_chunk(encode(event, resumable=self._resumable)))
                         self._sent = loop.time()
         except Exception as error:  # noqa: BLE001 - the headers are out: it becomes an event
             body = orjson.dumps({"type": "error", **http_body(problem_of(error))})

@@ -11,7 +11,7 @@ from server.core.conversations import Conversations
 from server.transports import lists
 from server.transports.websocket import fields
 from server.transports.websocket.fields import Check
-from storage.model import Query, Role
+from storage.model import Order, Query, Role
 
 #: What REST's PATCH takes.
 _CHANGES: Mapping[str, Check] = {
@@ -21,6 +21,7 @@ _CHANGES: Mapping[str, Check] = {
     "metadata": fields.members,
     "head_id": fields.text,
     "truncation": fields.text,
+    "pinned": fields.flag,
 }
 
 
@@ -76,6 +77,11 @@ async def _delete(core: Conversations, owner: str, given: Given) -> Given:
     return given
 
 
+async def _withdraw(core: Conversations, owner: str, given: Given) -> Given:
+    await core.withdraw(owner, **given)
+    return given
+
+
 async def _messages(core: Conversations, owner: str, given: Given) -> Given:
     return lists.messages(await core.messages(owner, given.pop("conversation_id"), **given))
 
@@ -122,7 +128,11 @@ _CONVERSATION: Mapping[str, Check] = {"conversation_id": fields.text}
 _PAGE: Mapping[str, Check] = {"limit": fields.integer, "after": fields.text}
 
 CALLS: Mapping[str, _Call] = {
-    "conversations": _Call(_conversations, "conversations", {**_PAGE, "q": fields.text}),
+    "conversations": _Call(
+        _conversations,
+        "conversations",
+        {**_PAGE, "q": fields.text, "order": fields.one_of(Order)},
+    ),
     "create": _Call(
         _create,
         "conversation",
@@ -140,6 +150,13 @@ CALLS: Mapping[str, _Call] = {
         clearable=tuple(_CHANGES),
     ),
     "delete": _Call(_delete, "deleted", _CONVERSATION, ("conversation_id",)),
+    "withdraw": _Call(
+        _withdraw,
+        "withdrawn",
+        {**_CONVERSATION, "waiting_id": fields.text},
+        ("waiting_id",),
+        own=True,
+    ),
     "messages": _Call(
         _messages,
         "messages",

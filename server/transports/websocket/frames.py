@@ -72,13 +72,15 @@ class FollowFrame:
 
 @dataclass(frozen=True, slots=True)
 class WatchFrame:
-    conversation_id: str
+    """`conversation_id` is None for all of them."""
+
+    conversation_id: str | None
     after: tuple[str, int] | None
 
 
 @dataclass(frozen=True, slots=True)
 class UnwatchFrame:
-    conversation_id: str
+    conversation_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +228,27 @@ def _regenerate(given: dict[str, Any]) -> RegenerateFrame:
     )
 
 
+def _watched(given: dict[str, Any]) -> str | None:
+    """Return which conversation a frame is about, None for all."""
+    named: str | None = given.get("conversation_id")
+    if (named is None) != given.get("all", False):
+        raise InvalidRequestError("Give either conversation_id or all.", "conversation_id")
+    return named
+
+
+def _watch(given: dict[str, Any]) -> WatchFrame:
+    named = _watched(given)
+    if named is None and "after" in given:
+        raise InvalidRequestError("There is no position in all that happens.", "after")
+    return WatchFrame(named, given.get("after"))
+
+
 FIELDS: Mapping[str, Mapping[str, Check]] = {
     "ask": fields.ASK,
     "regenerate": {"message_id": fields.text, **fields.HOW},
     "follow": {"turn_id": fields.text, "after": fields.cursor},
-    "watch": {"conversation_id": fields.text, "after": fields.position},
-    "unwatch": {"conversation_id": fields.text},
+    "watch": {"conversation_id": fields.text, "all": fields.flag, "after": fields.position},
+    "unwatch": {"conversation_id": fields.text, "all": fields.flag},
     "cancel": {"turn_id": fields.text},
     "authenticate": {"api_key": fields.text},
     "ping": {},
@@ -241,8 +258,8 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "ask": (),
     "regenerate": (),
     "follow": ("turn_id",),
-    "watch": ("conversation_id",),
-    "unwatch": ("conversation_id",),
+    "watch": (),
+    "unwatch": (),
     "cancel": ("turn_id",),
     "authenticate": ("api_key",),
     "ping": (),
@@ -252,8 +269,8 @@ MAKE: Mapping[str, Callable[[dict[str, Any]], Frame]] = {
     "ask": _ask,
     "regenerate": _regenerate,
     "follow": lambda given: FollowFrame(given["turn_id"], given.get("after", 0)),
-    "watch": lambda given: WatchFrame(given["conversation_id"], given.get("after")),
-    "unwatch": lambda given: UnwatchFrame(given["conversation_id"]),
+    "watch": _watch,
+    "unwatch": lambda given: UnwatchFrame(_watched(given)),
     "cancel": lambda given: CancelFrame(given["turn_id"]),
     "authenticate": lambda given: AuthenticateFrame(given["api_key"]),
     "ping": lambda given: PingFrame(),

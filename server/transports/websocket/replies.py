@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from server.core.errors import Problem
-from server.live.turn import TurnEvent
+from server.live.news import News
 from server.transports import events
 
 #: By which a client knows its answers: whatever it gave, it is repeated as it came.
@@ -39,13 +39,13 @@ def refusal(problem: Problem, request_id: RequestId | None) -> bytes:
 
 
 class Encoder:
-    """Encodes events; those who follow a turn closely share one event, and so its bytes."""
+    """Encodes events; those who keep up share one event, and so its bytes."""
 
     def __init__(self) -> None:
-        self._newest: TurnEvent | None = None
+        self._newest: News | None = None
         self._bytes = b""
 
-    def encode(self, event: TurnEvent, request_id: RequestId | None) -> bytes:
+    def encode(self, event: News, request_id: RequestId | None) -> bytes:
         if event is not self._newest:
             self._newest, self._bytes = event, orjson.dumps(events.event(event))
         return addressed(self._bytes, request_id)

@@ -23,7 +23,8 @@ from server.core.errors import (
 )
 from server.core.observability.request import Request
 from server.core.turns.questions import Ask, OnDisconnect
-from server.live.turn import Ended, TurnEvent
+from server.live.news import News
+from server.live.turn import Ended
 from server.transports.websocket import easybackend
 from server.transports.websocket import replies as answers
 from server.transports.websocket.auth import Client, UnauthorizedError, whose
@@ -109,7 +110,8 @@ class Session:
         self._conversation_id = conversation_id
         self._untouched = True
         self.streams: set[asyncio.Task[None]] = set()
-        self._watches: dict[str, asyncio.Task[None]] = {}
+        #: by conversation; None: of all
+        self._watches: dict[str | None, asyncio.Task[None]] = {}
         #: turns to be cancelled with the connection that are begun and not yet followed
         self._beginning: set[asyncio.Task[Turn]] = set()
         self._easybackend = EasyBackend(shared.conversations, connection)
@@ -210,7 +212,9 @@ class Session:
                 return partial(self._easybackend.follow, owner, begun)
             case FollowFrame(turn_id, after):
                 return partial(self._tell, calls.follow(owner, turn_id, after=after), request_id)
-            case WatchFrame(conversation_id, position):
+            case WatchFrame(None):
+                return partial(self._tell, calls.watch_all(owner), request_id)
+            case WatchFrame(str(conversation_id), position):
                 watching = calls.watch(owner, conversation_id, after=position)
                 return partial(self._tell, watching, request_id)
             case CancelFrame(turn_id):
@@ -225,11 +229,11 @@ class Session:
     def _or_own(self, conversation_id: str | None) -> str:
         return self._conversation_id if conversation_id is None else conversation_id
 
-    def _unwatch(self, conversation_id: str) -> None:
+    def _unwatch(self, conversation_id: str | None) -> None:
         if (watch := self._watches.pop(conversation_id, None)) is not None:
             watch.cancel()
 
-    def _forget_watch(self, conversation_id: str, ended: asyncio.Task[None]) -> None:
+    def _forget_watch(self, conversation_id: str | None, ended: asyncio.Task[None]) -> None:
         if self._watches.get(conversation_id) is ended:
             del self._watches[conversation_id]
 
@@ -267,9 +271,7 @@ class Session:
         )
         await self._tell(events, request_id)
 
-    async def _tell(
-        self, events: AsyncGenerator[TurnEvent, None], request_id: RequestId | None
-    ) -> None:
+    async def _tell(self, events: AsyncGenerator[News, None], request_id: RequestId | None) -> None:
         async with aclosing(events):
             async for event in events:
                 if not await self._connection.push(self._shared.encoder.encode(event, request_id)):

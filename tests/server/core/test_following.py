@@ -13,6 +13,7 @@ from server.core.conversations import Ask, Conversations, OnDisconnect, Regenera
 from server.core.errors import InvalidRequestError
 from server.core.turns.plan import Defaults
 from server.live.turn import Delta, Ended, Started, TurnEvent
+from server.live.waiting import QueueChanged
 from storage.model import Status, Turn
 from storage.port import NotFoundError
 from storage.sqlite.store import SQLiteStore
@@ -182,8 +183,9 @@ class Watcher:
     ) -> None:
         async with aclosing(conversations.watch(ADA, into, after=after)) as events:
             async for event in events:
-                self.events.append(event)
-                self._more.set()
+                if not isinstance(event, QueueChanged):
+                    self.events.append(event)
+                    self._more.set()
 
     async def until_ended(self, times: int) -> list[Turn]:
         """Wait for so many ends and return the turns as they ended."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import aclosing
 
 import pytest
 
 from server.core.errors import DrainingError
+from server.live.news import Made, Moved, Note
 from server.live.port import LiveTurns
+from server.live.waiting import LineWatch, QueueChanged, Waiting, WithdrawnError
 from storage.port import BusyError
 from tests.storage.nouns import ADA, BOB, turn
 
@@ -73,11 +76,13 @@ class Line:
         self.turns = turns
         self.served: list[str] = []
 
-    async def ask(self, name: str, *, first: bool = False) -> asyncio.Task[None]:
+    async def ask(
+        self, name: str, *, first: bool = False, asks: Waiting | None = None
+    ) -> asyncio.Task[None]:
         """Let somebody join the line, and return when they stand in it."""
 
         async def take() -> None:
-            await self.turns.take(HERE, first=first)
+            await self.turns.take(HERE, first=first, asks=asks)
             self.served.append(name)
 
         task = asyncio.create_task(take(), name=name)
@@ -87,6 +92,10 @@ class Line:
     async def next(self) -> None:
         self.turns.give_back(HERE)
         await settled()
+
+
+def asks(name: str) -> Waiting:
+    return Waiting(name, f"{name}?", "rest", 1)
 
 
 async def settled() -> None:
@@ -225,6 +234,95 @@ class Queue:
         await line.next()
         line.turns.give_back(THERE)
         assert line.turns.taken_by(ADA) == 0
+
+
+class Lines:
+    """What is told of who waits, and how a question is taken back."""
+
+    async def test_the_questions_are_told_in_the_order_of_their_calls(self, make: Make) -> None:
+        line = Line(make(100))
+        await line.ask("a")
+        assert line.turns.line(HERE).waiting == ()
+        await line.ask("b", asks=asks("b"))
+        await line.ask("nobody's")
+        await line.ask("c", asks=asks("c"), first=True)
+        told = line.turns.line(HERE)
+        assert (told.waiting, told.count) == ((asks("c"), asks("b")), 2)
+        assert line.turns.line(THERE).count == 0
+        await line.next()
+        assert line.turns.line(HERE).waiting == (asks("b"),)
+
+    async def test_it_is_the_same_object_while_nothing_changes(self, make: Make) -> None:
+        line = Line(make(100))
+        await line.ask("a")
+        await line.ask("b", asks=asks("b"))
+        before = line.turns.line(HERE)
+        await line.ask("nobody's")
+        assert line.turns.line(HERE) is before
+        await line.ask("c", asks=asks("c"))
+        assert line.turns.line(HERE) is not before
+
+    async def test_one_that_is_taken_back_is_sent_away_and_no_other(self, make: Make) -> None:
+        line = Line(make(100))
+        tasks = {name: await line.ask(name, asks=asks(name)) for name in "abc"}
+        assert not line.turns.withdraw(HERE, "nothing")
+        assert not line.turns.withdraw(THERE, "b")
+        assert line.turns.withdraw(HERE, "b")
+        assert not line.turns.withdraw(HERE, "b")
+        with pytest.raises(WithdrawnError):
+            await tasks["b"]
+        assert line.turns.line(HERE).waiting == (asks("c"),)
+        await line.next()
+        assert line.served == ["a", "c"]
+        await line.next()
+        assert not line.turns.taken(HERE)
+
+    async def test_one_that_was_called_or_left_is_not_taken_back(self, make: Make) -> None:
+        line = Line(make(100))
+        tasks = {name: await line.ask(name, asks=asks(name)) for name in "abc"}
+        line.turns.give_back(HERE)
+        assert not line.turns.withdraw(HERE, "b")
+        tasks["c"].cancel()
+        await asyncio.sleep(0)
+        assert not line.turns.withdraw(HERE, "c")
+        await settled()
+        assert line.served == ["a", "b"]
+
+    async def test_its_changes_are_noted_and_wake_who_listens(self, make: Make) -> None:
+        line, notes = Line(make(100)), list[tuple[str, Note]]()
+        line.turns.hear(lambda owner, what: notes.append((owner, what)))
+        await line.ask("a")
+        await line.ask("nobody's")
+        assert notes == []
+        heard, elsewhere = line.turns.listen(HERE), line.turns.listen(THERE)
+        await line.ask("b", asks=asks("b"))
+        assert notes == [(ADA, Moved("here"))]
+        await heard
+        line.turns.refuse_all(DrainingError("closing"))
+        assert notes == [(ADA, Moved("here"))] * 2
+        assert not elsewhere.done()
+
+    async def test_who_reads_the_turn_there_hears_them_too(self, make: Make) -> None:
+        line = Line(make(100))
+        live = line.turns.admit(ADA, turn("1", "here"))
+        beside = LineWatch("here", lambda: line.turns.line(HERE))
+        async with aclosing(live.follow(0, beside)) as events:
+            await anext(events)
+            following = asyncio.ensure_future(anext(events))
+            await line.ask("a")
+            await line.ask("b", asks=asks("b"))
+            assert await following == QueueChanged("here", line.turns.line(HERE))
+
+
+class Notes:
+    """What happened is told to all who hear."""
+
+    async def test_all_who_hear_are_called_at_once(self, make: Make) -> None:
+        turns, heard = make(1), list[tuple[str, Note]]()
+        for _ in range(2):
+            turns.hear(lambda owner, what: heard.append((owner, what)))
+        turns.note(ADA, Made("c"))
+        assert heard == [(ADA, Made("c"))] * 2
 
 
 class Listening:

@@ -132,6 +132,7 @@ class Conversations:
             {"model": "gpt-4"},
             {"metadata": {"k": "v"}},
             {"truncation": "summarize"},
+            {"pinned": True},
             {"head_id": "q_1"},
             {"title": "New", "model": None},
         ],

@@ -44,7 +44,7 @@ class Transfer:
     async def test_all_that_is_put_comes_out(self, store: Store) -> None:
         assert await store.put(ADA, HEADED, TREE, [TURN])
         kept, messages, turns = await everything(store)
-        assert kept == replace(HEADED, message_count=4)
+        assert kept == replace(HEADED, message_count=4, last_message_at=1)
         assert messages == [replace(m, depth=d) for m, d in zip(TREE, (1, 2, 2, 3), strict=True)]
         assert turns == [TURN]
 

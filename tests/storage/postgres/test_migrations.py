@@ -7,11 +7,12 @@ import asyncio
 import asyncpg
 import pytest
 
+from storage.model import Order
 from storage.port import UnavailableError
 from storage.postgres.address import address
 from storage.postgres.migrations import SchemaTooNewError, UnfitError, migrate, steps
 from storage.postgres.store import PostgresStore
-from tests.storage.nouns import ADA, begin, exchange, outcome
+from tests.storage.nouns import ADA, begin, conversation, exchange, outcome
 from tests.support.postgres import NODES, PostgresServer
 
 
@@ -75,3 +76,19 @@ async def test_letters_that_cannot_all_be_kept_are_refused(postgres: PostgresSer
 async def test_a_database_that_is_not_there_is_said_to_be_away(postgres: PostgresServer) -> None:
     with pytest.raises(UnavailableError, match="nowhere"):
         await migrate(address(postgres.url("nowhere")))
+
+
+async def test_what_a_release_before_writes_beside_us_stands_where_it_should(
+    empty_postgres: str,
+) -> None:
+    async with PostgresStore(empty_postgres) as store:
+        await exchange(store, into="c")
+        await store.create(ADA, conversation("empty", at=3))
+        await fetched(
+            empty_postgres, "UPDATE conversations SET active_at = NULL, updated_at = 7 RETURNING 1"
+        )
+        await store.create(ADA, conversation("new", at=5))
+        await store.update(ADA, "c", {"title": "Renamed"}, 99)
+        listed = (await store.conversations(ADA, limit=5, order=Order.ACTIVITY)).items
+    told = [(one.id, one.last_message_at) for one in listed]
+    assert told == [("empty", None), ("c", 7), ("new", None)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.model import Query
+from storage.model import Order, Query
 from storage.sqlite.migrations import SchemaTooNewError, migrate, steps
 from storage.sqlite.store import SQLiteStore
 from tests.storage.nouns import ADA
@@ -100,6 +100,36 @@ async def test_what_an_old_file_holds_is_there_and_can_be_found(
         assert hit.message is not None
         assert hit.message.id == "q"
         assert len((await store.conversations(ADA, limit=5, q="Old")).items) == 1
+
+
+async def test_an_old_file_knows_when_it_was_last_active(
+    connection: sqlite3.Connection, path: Path
+) -> None:
+    first_step_alone(connection)
+    connection.execute("UPDATE conversations SET updated_at = 7")
+    connection.execute(
+        "INSERT INTO conversations (owner, id, title, metadata, truncation, created_at, updated_at)"
+        " VALUES ('ada', 'empty', '', '{}', 'trim', 2, 9)"
+    )
+    connection.close()
+    async with SQLiteStore(path) as store:
+        listed = (await store.conversations(ADA, limit=5, order=Order.ACTIVITY)).items
+    told = [(one.id, one.last_message_at, one.pinned) for one in listed]
+    assert told == [("c", 7, False), ("empty", None, False)]
+
+
+@pytest.mark.parametrize("behind", ["", "AND (c.pinned, c.active_at, c.key) < (0, 5, 7)"])
+def test_a_page_by_activity_is_a_walk_along_an_index(
+    connection: sqlite3.Connection, behind: str
+) -> None:
+    migrate(connection)
+    plan = connection.execute(
+        f"EXPLAIN QUERY PLAN SELECT * FROM conversations c WHERE owner = 'ada' {behind} "
+        "ORDER BY c.pinned DESC, c.active_at DESC, c.key DESC LIMIT 20"
+    ).fetchall()
+    (step,) = [row[3] for row in plan]
+    assert "conversations_active" in step
+    assert ("(pinned,active_at)<" in step) == bool(behind)
 
 
 async def test_what_an_old_file_holds_can_be_changed_and_deleted(

@@ -178,7 +178,7 @@ def told(block: str) -> Told:
 
 
 class Events:
-    """Reads the events of a response, one at a time; comments are passed over."""
+    """Reads the events of turns of a response, one at a time; the queue is passed over."""
 
     def __init__(self, response: httpx2.Response) -> None:
         assert response.status_code == 200
@@ -196,7 +196,7 @@ class Events:
         async for text in response.aiter_text():
             *blocks, left = (left + text).split("\n\n")
             for block in blocks:
-                if not block.startswith(":"):
+                if not block.startswith((":", "event: queue.")):
                     yield block
         assert not left
 

@@ -191,6 +191,7 @@ class TestDescription:
         }
         assert streaming == {
             ("/ask/{conversation_id}", "post"),
+            ("/events", "get"),
             ("/turns/{turn_id}/events", "get"),
             ("/conversations/{conversation_id}/events", "get"),
             ("/conversations/{conversation_id}/regenerate", "post"),

@@ -54,7 +54,7 @@ async def test_none_breaks_the_server(tmp_path: Path) -> None:
         async with serving_anew(tmp_path, Parrot()) as served:
             turn = await ask(served.client, "c1")
             described = (await served.client.get("/openapi.json")).json()["paths"]
-            ids = {"conversation_id": "c1", "turn_id": turn["id"]}
+            ids = {"conversation_id": "c1", "turn_id": turn["id"], "waiting_id": "wait_1"}
             paths = [path.format_map(ids) for path in described]
             assert "/ask/c1" in paths
             found = await statuses(served.port, requests(paths))
