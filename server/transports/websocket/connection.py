@@ -7,9 +7,10 @@ import logging
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import InvalidHeader
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
-from websockets.protocol import OPEN
+from websockets.protocol import CONNECTING, OPEN
 from websockets.server import ServerProtocol
 
 from server.config.limits import WebsocketLimits, room_at_the_door
@@ -18,15 +19,33 @@ from server.core.observability.request import request_id
 from server.transports.websocket.handshake import REQUEST_ID, complete, given_id
 from server.transports.write_timeout import WriteTimeout
 
+VERSION = "Sec-WebSocket-Version"
+
 
 class FullProtocol(ServerProtocol):
-    """Takes a close within a fragmented message as a close, and tells HTTP's clients in our shape.
+    """Does what the library leaves out of RFC 6455, and tells HTTP's clients in our shape."""
 
-    RFC 6455, 5.4 and 5.5: control frames may come between the fragments of a message. The library
-    calls this one frame a protocol error there, and its peer would be told 1002.
-    """
+    def __init__(self, **settings: Any) -> None:
+        #: frames that came before the handshake was answered
+        self._early: list[Frame] = []
+        super().__init__(**settings)
+
+    def accept(self, request: Request) -> Response:
+        """Tell the version that is spoken here to who speaks another (RFC 6455, 4.4)."""
+        response = super().accept(request)
+        wrong = self.handshake_exc
+        if isinstance(wrong, InvalidHeader) and wrong.name == VERSION:
+            response.status_code, response.reason_phrase = 426, "Upgrade Required"
+            response.headers["Upgrade"] = "websocket"
+            response.headers[VERSION] = "13"
+        return response
 
     def recv_frame(self, frame: Frame) -> None:
+        if self.state is CONNECTING:  # else a pong would be told before the handshake's answer
+            self._early.append(frame)
+            return
+        # 5.4 and 5.5: it may come between the fragments of a message; the library would tell its
+        # peer 1002, a protocol error.
         if frame.opcode is Opcode.CLOSE:
             self.current_size = None
         super().recv_frame(frame)
@@ -34,6 +53,10 @@ class FullProtocol(ServerProtocol):
     def send_response(self, response: Response) -> None:
         complete(response)
         super().send_response(response)
+        early, self._early = self._early, []
+        if self.state is OPEN:
+            for frame in early:
+                self.recv_frame(frame)
 
 
 class GuardedConnection(ServerConnection):
@@ -56,7 +79,6 @@ class GuardedConnection(ServerConnection):
         `addresses` counts connections by where they come from, whichever wire they speak.
         """
         super().__init__(*args, **settings)
-        self.protocol.__class__ = FullProtocol  # the library takes no factory for it
         self._limits = limits
         self._concurrency = concurrency
         self._addresses = addresses
