@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Generator
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import InvalidHeader
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
-from websockets.protocol import CONNECTING, OPEN
+from websockets.protocol import CONNECTING, OPEN, Event, Protocol
 from websockets.server import ServerProtocol
 
 from server.config.limits import WebsocketLimits, room_at_the_door
@@ -22,13 +23,17 @@ from server.transports.write_timeout import WriteTimeout
 VERSION = "Sec-WebSocket-Version"
 
 
-class FullProtocol(ServerProtocol):
-    """Does what the library leaves out of RFC 6455, and tells HTTP's clients in our shape."""
+class _AnswersFirst(Protocol):
+    """Reads no frame before the handshake is answered: else a pong would be told before that."""
 
-    def __init__(self, **settings: Any) -> None:
-        #: frames that came before the handshake was answered
-        self._early: list[Frame] = []
-        super().__init__(**settings)
+    def parse(self) -> Generator[None]:
+        while self.state is CONNECTING and not self.reader.eof:
+            yield
+        yield from super().parse()
+
+
+class FullProtocol(ServerProtocol, _AnswersFirst):
+    """Does what the library leaves out of RFC 6455, and tells HTTP's clients in our shape."""
 
     def accept(self, request: Request) -> Response:
         """Tell the version that is spoken here to who speaks another (RFC 6455, 4.4)."""
@@ -41,9 +46,6 @@ class FullProtocol(ServerProtocol):
         return response
 
     def recv_frame(self, frame: Frame) -> None:
-        if self.state is CONNECTING:  # else a pong would be told before the handshake's answer
-            self._early.append(frame)
-            return
         # 5.4 and 5.5: it may come between the fragments of a message; the library would tell its
         # peer 1002, a protocol error.
         if frame.opcode is Opcode.CLOSE:
@@ -53,10 +55,6 @@ class FullProtocol(ServerProtocol):
     def send_response(self, response: Response) -> None:
         complete(response)
         super().send_response(response)
-        early, self._early = self._early, []
-        if self.state is OPEN:
-            for frame in early:
-                self.recv_frame(frame)
 
 
 class GuardedConnection(ServerConnection):
@@ -118,6 +116,11 @@ class GuardedConnection(ServerConnection):
         self.is_too_many = beyond > 0
         if beyond > room_at_the_door(self._limits.connections):
             self.transport.abort()
+
+    def process_event(self, event: Event) -> None:
+        super().process_event(event)
+        if self.state is CONNECTING:  # what is behind the request waits for its answer
+            self.transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         unsent = self.transport.get_write_buffer_size()

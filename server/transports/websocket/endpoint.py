@@ -105,7 +105,7 @@ class _Service:
                 async with asyncio.timeout(self.endpoint.limits.handshake_seconds):
                     await connection.handshake(self.door, self._answer, server_header=None)
             if connection.state is OPEN:
-                connection.data_received(b"")  # for the frames that came ahead of the answer
+                connection.data_received(b"")  # what came behind the request is looked at now
                 connection.start_keepalive()
                 async with connection:
                     await self.receive(connection)
@@ -117,6 +117,7 @@ class _Service:
 
     def _answer(self, connection: ServerConnection, request: Request, response: Response) -> None:
         """Name the request, and say at once where a key is needed: programs need not wait."""
+        connection.transport.resume_reading()
         name_request(connection, request, response)
         opens = self.door is None and response.status_code == SWITCHING_PROTOCOLS
         if opens and needs_key(self.endpoint.auth, request.headers):

@@ -82,6 +82,16 @@ class TestDoors:
                 assert socket.response is not None
                 assert socket.response.headers.get("WWW-Authenticate") == told
 
+    async def test_while_one_thinks_nothing_more_is_read(self) -> None:
+        reading = []
+
+        async def slow(connection: ServerConnection, _: Request) -> None:
+            reading.append(connection.transport.is_reading())
+
+        async with serving(door=slow) as (_, url), dial(url) as socket:
+            assert await echoes(socket)
+        assert reading == [False]
+
     async def test_one_that_breaks_lets_nobody_in(self) -> None:
         async def broken(*_: object) -> None:
             raise ValueError("what somebody said")
