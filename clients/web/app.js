@@ -384,9 +384,10 @@ async function begin() {
   listen();
   const config = await (await fetch("/web/config.json")).json();
   $("version").textContent = config.version === "0" ? "" : config.version;
-  const scheme = location.protocol === "https:" ? "wss" : "ws";
-  const url = `${scheme}://${location.hostname}:${config.websocket_port}/`;
-  line = new Line(url, key, { up, down, refused, frame: hear });
+  // Beside the page: whatever proxy it came through has to know this one address alone.
+  const url = new URL("ws", location.href);
+  url.protocol = url.protocol.replace("http", "ws");
+  line = new Line(url.href, key, { up, down, refused, frame: hear });
   await sidebar.read();
   line.open();
   await show(addressed());

@@ -62,7 +62,7 @@ async def test_a_silent_cut_is_noticed_and_nothing_is_lost_or_doubled(
 ) -> None:
     proxy, tab = FreezingProxy(), await tabs.blank()
     await tab.page.clock.install()
-    await tab.page.route_web_socket("ws://**", proxy.take)
+    await tab.page.route_web_socket("ws://**/ws", proxy.take)
     await tab.page.goto(f"{served.http}/")
     await tab.ask("Tell me a tale")
     upstream.say("Once ")
@@ -88,7 +88,7 @@ async def test_a_quiet_connection_that_lives_is_left_alone(
 ) -> None:
     proxy, tab = FreezingProxy(), await tabs.blank()
     await tab.page.clock.install()
-    await tab.page.route_web_socket("ws://**", proxy.take)
+    await tab.page.route_web_socket("ws://**/ws", proxy.take)
     await tab.page.goto(f"{served.http}/")
     upstream.answer("One").answer("Two")
     await tab.ask("First")
