@@ -18,13 +18,9 @@ from server.config.limits import WebsocketLimits
 from server.transports.websocket.endpoint import Door, Endpoint, Receive
 from tests.server.transports.websocket.websocket_client import KEY
 from tests.support.access import bearing, locked
+from tests.support.websocket_echo import echo
 
 BODY = {"error": {"message": "In a shape of its own.", "code": None}}
-
-
-async def echo(connection: ServerConnection) -> None:
-    async for message in connection:
-        await connection.send(message)
 
 
 async def bouncer(_: ServerConnection, request: Request) -> Response | None:
