@@ -31,7 +31,7 @@ EXAMPLES = (
     ("PROG --conversation-id demo", "go on with a conversation, or begin it"),
     ("PROG --conversation-id demo --watch", "read along, whoever asks"),
     ('echo "Hello" | PROG --model eliza', "a question a line"),
-    ("PROG --url wss://chat.example:9001/", "over TLS"),
+    ("PROG --url wss://chat.example/ws", "over TLS, on the port of the page"),
 )
 
 #: Pauses between tries to reach a server that was lost, in seconds.

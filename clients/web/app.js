@@ -336,8 +336,10 @@ async function begin() {
   attempt(persist(() => sidebar.read()));
   const config = await persist(() => get("/web/config.json"));
   $("version").textContent = config.version === "0" ? "" : config.version;
-  const scheme = location.protocol === "https:" ? "wss" : "ws";
-  line.open(`${scheme}://${location.hostname}:${config.websocket_port}/`);
+  // Beside the page: whatever proxy it came through has to know this one address alone.
+  const url = new URL("ws", location.href);
+  url.protocol = url.protocol.replace("http", "ws");
+  line.open(url.href);
 }
 
 attempt(begin());

@@ -43,6 +43,7 @@ from server.tokens.encoding import ENCODINGS, encoding
 from server.tokens.models import model
 from server.transports.grpc.listener import RpcListener
 from server.transports.http.listener import HttpListener
+from server.transports.http.upgrade import WEBSOCKET
 from server.transports.openai.app import Facade
 from server.transports.rest import app as rest
 from server.transports.rest.state import RestState
@@ -167,9 +168,11 @@ async def _listen(
     websocket = WebsocketListener(conversations, auth, settings, page_port=page_port, tls=tls)
     with _told("websocket_port", settings):
         await stack.enter_async_context(websocket)
-    state = RestState(conversations, websocket.port, upstreams.state)
-    mounts = (*facade.mounts(), rest.mount(state))
-    http = HttpListener(mounts, conversations.requests, auth, settings, bound=bound, tls=tls)
+    mounts = (*facade.mounts(), rest.mount(RestState(conversations, upstreams.state)))
+    upgrades = {WEBSOCKET: websocket.connection}
+    http = HttpListener(
+        mounts, conversations.requests, auth, settings, bound=bound, tls=tls, upgrades=upgrades
+    )
     with _told("http_port", settings):
         await stack.enter_async_context(http)
     stack.push_async_callback(facade.close)

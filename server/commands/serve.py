@@ -7,6 +7,7 @@ import sqlite3
 from server import VERSION
 from server.app.lifecycle import Addresses
 from server.config.database import shown
+from server.transports.http.upgrade import WEBSOCKET
 
 
 def greet(started: Addresses) -> str:
@@ -21,7 +22,8 @@ def greet(started: Addresses) -> str:
         "",
         f"  page, REST, SSE  {base}   (API description: {base}/docs)",
         f"  gRPC             {host}:{started.grpc_port}",
-        f"  websocket        ws{secure}://{host}:{started.websocket_port}/",
+        f"  websocket        ws{secure}://{host}:{started.websocket_port}/"
+        f"   (and ws{secure}://{host}:{started.http_port}{WEBSOCKET})",
         "",
         f"  upstream         {started.upstream}",
         f"  history          {_history(started)}",

@@ -17,12 +17,14 @@ from server.core.conversations import Conversations
 from server.core.turns.questions import Ask
 from server.upstream.port import UpstreamFailedError
 from storage.model import Status, Turn
+from storage.sqlite.store import SQLiteStore
 from tests.clients.programs import CHECKOUT, read
 from tests.clients.relay import Relay
 from tests.server.transports.websocket.websocket_client import OWNER, serving
 from tests.support.access import locked
 from tests.support.fakes import Puppet
-from tests.support.live import Served
+from tests.support.live import Served, serve
+from tests.support.wires import upgraded
 
 SCRIPT = ("clients/websocket_client.py",)
 MODULE = ("-m", "clients.websocket_client")
@@ -177,6 +179,12 @@ async def test_a_watcher_reads_along_and_goes_on_after_a_cut(
             await read(client, "Two\n")
             client.send_signal(signal.SIGINT)
             assert await client.wait() == 0
+
+
+async def test_it_talks_on_the_http_port_too(store: SQLiteStore, upstream: Puppet) -> None:
+    async with serve(store, upstream) as whole:
+        upstream.answer("Hello")
+        assert (await run(upgraded(whole), "-p", "x"))[:2] == (0, "Hello\n")
 
 
 async def test_a_key_lets_it_in_and_a_wrong_one_is_one_line(

@@ -23,6 +23,7 @@ from server.core.prompt.characters import Characters
 from server.core.turns.plan import Defaults
 from server.transports.grpc.listener import RpcListener
 from server.transports.http.listener import HttpListener
+from server.transports.http.upgrade import WEBSOCKET
 from server.transports.rest import app as rest
 from server.transports.rest.state import RestState
 from server.transports.sockets import listening_socket
@@ -75,9 +76,12 @@ async def serve(
         rpc = await stack.enter_async_context(RpcListener(core, auth, settings, tls=tls))
         listener = WebsocketListener(core, auth, settings, page_port=port, tls=tls)
         websocket = await stack.enter_async_context(listener)
-        mounts = [rest.mount(RestState(core, websocket.port))]
+        mounts = [rest.mount(RestState(core))]
+        upgrades = {WEBSOCKET: websocket.connection}
         await stack.enter_async_context(
-            HttpListener(mounts, core.requests, auth, settings, bound=bound, tls=tls)
+            HttpListener(
+                mounts, core.requests, auth, settings, bound=bound, tls=tls, upgrades=upgrades
+            )
         )
         stack.push_async_callback(core.drain, 0)
         yield Served(

@@ -10,10 +10,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-HANDSHAKE = (
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
 _MASK = b"\x01\x02\x04\x08"
 
 
@@ -28,6 +24,20 @@ class Heard:
     def close_code(self) -> int | None:
         """The code that a close frame has."""
         return struct.unpack(">H", self.payload[:2])[0] if self.payload else None
+
+
+def handshake(path: str = "/", *more: str, **other: str) -> bytes:
+    """Write what asks for a websocket; `other` replaces headers, an empty one leaves it out."""
+    headers = {
+        "Host": "localhost",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec_WebSocket_Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec_WebSocket_Version": "13",
+        **other,
+    }
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items() if value]
+    return "\r\n".join([f"GET {path} HTTP/1.1", *lines, *more, "", ""]).encode()
 
 
 def frame(
@@ -93,7 +103,7 @@ async def raw_peer(url: str) -> AsyncIterator[RawPeer]:
     at = urlsplit(url)
     reader, writer = await asyncio.open_connection(at.hostname, at.port)
     try:
-        writer.write(HANDSHAKE)
+        writer.write(handshake(at.path))
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 "), head
         peer = RawPeer(reader, writer)

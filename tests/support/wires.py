@@ -235,6 +235,14 @@ class Websocket(Wire):
                 raise _cut(closed) from closed
 
 
+class UpgradedWebsocket(Websocket):
+    """The same on the HTTP port."""
+
+    def __init__(self, at: Address, key: str | None = None, once: str | None = None) -> None:
+        super().__init__(at, key, once)
+        self._url = upgraded(at)
+
+
 class Grpc(Wire):
     """trialogue.v1."""
 
@@ -294,6 +302,11 @@ WIRES: Mapping[str, type[Rest] | type[Grpc] | type[Websocket]] = {
     "grpc": Grpc,
     "websocket": Websocket,
 }
+
+
+def upgraded(at: Address) -> str:
+    """Return the URL of the websocket on the HTTP port."""
+    return f"{at.http.replace('http', 'ws', 1)}/ws"
 
 
 def _body(response: httpx2.Response) -> Any:

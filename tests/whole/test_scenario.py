@@ -17,11 +17,13 @@ from tests.support.fakes import Puppet
 from tests.support.live import Fork, Served, serve
 from tests.support.upstream_script import Behaviour, event, say
 from tests.support.upstream_server import ScriptedUpstream
-from tests.support.wires import WIRES, Wire
+from tests.support.wires import WIRES, UpgradedWebsocket, Wire
 from tests.whole.listening import Listener, checked
 
 Names = tuple[str, str, str]
-ALONE: list[Names] = [(name, name, name) for name in WIRES]
+#: the websocket on the HTTP port is the same wire, once more
+TOLD = {**WIRES, "upgraded": UpgradedWebsocket}
+ALONE: list[Names] = [(name, name, name) for name in TOLD]
 MIXED: list[Names] = [(a, b, c) for a, b, c in itertools.permutations(WIRES)]
 
 
@@ -113,7 +115,7 @@ async def _regenerated(puppet: Puppet, watcher: Listener, b: Wire, c: Wire) -> N
 async def test_everybody_hears_the_same_story(
     served: Served, upstream: Puppet, names: Names
 ) -> None:
-    await told(upstream, *(WIRES[name](served) for name in names))
+    await told(upstream, *(TOLD[name](served) for name in names))
     systems = {str(prompt.messages[0].content) for prompt in upstream.prompts}
     assert systems == {"Be kind."}
 

@@ -21,6 +21,7 @@ from server.core.observability.request_log import Requests
 from server.transports.http.middleware import Middleware
 from server.transports.http.mount import Mount
 from server.transports.http.protocol import GuardedProtocol
+from server.transports.http.upgrade import Upgrades
 from server.transports.tls import Certificate, certificate_of
 
 #: Streams have ended before we close (the core has drained): what is left gets this long.
@@ -29,7 +30,7 @@ BACKLOG = 2048
 
 
 class HttpListener:
-    """REST, SSE, `/v1` and the page on one port."""
+    """REST, SSE, `/v1`, the page and websockets on one port."""
 
     def __init__(
         self,
@@ -41,15 +42,18 @@ class HttpListener:
         bound: socket.socket,
         limits: HttpLimits | None = None,
         tls: Certificate | None = None,
+        upgrades: Upgrades | None = None,
     ) -> None:
         """`bound` is the socket to serve on, from `listening_socket`; it is ours to close.
 
-        Seven parameters: `tls` is shared by all ports, and tests give `limits` of their own.
+        Eight parameters: `tls` is shared by all ports, tests give `limits` of their own, and
+        `upgrades` are what connections are handed to, which are no applications.
         """
         self._settings = settings
         self._bound = bound
         self._limits = limits or HttpLimits()
         self._addresses = auth.addresses
+        self._upgrades = upgrades or {}
         self._tls = tls or certificate_of(settings)
         self.port: int = bound.getsockname()[1]
         self._key_watch = KeyWatch(auth, self._limits.check_keys_every)
@@ -66,7 +70,7 @@ class HttpListener:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> HttpListener:
-        protocol = partial(GuardedProtocol, self._limits, self._addresses)
+        protocol = partial(GuardedProtocol, self._limits, self._addresses, self._upgrades)
         server = _Server(_config(self._gate, self._tls, self._limits, protocol))
         server.config.load()
         server.lifespan = server.config.lifespan_class(server.config)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 import orjson
@@ -14,6 +16,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from server.config.limits import HttpLimits, room_at_the_door
 from server.core.access.concurrency import ConcurrencyLimit
 from server.core.errors import Code, Problem
+from server.transports.http.upgrade import (
+    Upgrades,
+    asks_for_websocket,
+    body_framing,
+    hand_over,
+)
 from server.transports.status import http_body
 from server.transports.write_timeout import WriteTimeout
 
@@ -25,12 +33,18 @@ class GuardedProtocol(HttpToolsProtocol):
     """
 
     def __init__(
-        self, limits: HttpLimits, addresses: ConcurrencyLimit, *args: Any, **kwargs: Any
+        self,
+        limits: HttpLimits,
+        addresses: ConcurrencyLimit,
+        upgrades: Upgrades,
+        *args: Any,
+        **kwargs: Any,
     ) -> None:
         """`addresses` counts connections by where they come from, whichever wire they speak."""
         super().__init__(*args, **kwargs)
         self._limits = limits
         self._addresses = addresses
+        self._upgrades = upgrades
         self._patience = WriteTimeout(limits.patience)
         #: whether there are more connections than may be, in all or from this address
         self._is_too_many = False
@@ -42,6 +56,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         #: how the body is framed that httptools passes over
         self._passed_over: bytes | None = None
+        #: what the connection is handed to behind this head
+        self._successor: asyncio.Protocol | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -91,11 +107,16 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._body_bytes, self._body_began = 0, self.loop.time()
         self._expect(self._limits.body_seconds)
+        offers = self.parser.should_upgrade()
+        self._passed_over = body_framing(self.headers) if offers else None
+        upgrade = self._asked_for() if offers else None
+        if upgrade is not None and self._may_be_handed_over:
+            self._successor = upgrade()
+            return
         super().on_headers_complete()
-        if self.parser.should_upgrade():
-            framing = (b"content-length", b"transfer-encoding")
-            found = [b": ".join(header) for header in self.headers if header[0] in framing]
-            self._passed_over = found[0] if found else None
+        if upgrade is not None:
+            # A proxy that does not look at our answer would pass on anything, as if it were frames.
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self._idle_bytes = 0
@@ -107,7 +128,8 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self._in_head, self._idle_bytes = True, 0
         self._expect(None)
-        super().on_message_complete()
+        if self._successor is None:
+            super().on_message_complete()
 
     def _parse(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -123,11 +145,36 @@ class GuardedProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offered:
-            # We take no offer, so the request is one like any other (RFC 9110, 7.8).
+            behind = data[offered.args[0] :]
+            if self._successor is not None:
+                self._hand_over(self._successor, bytes(behind))
+                return data[:0]
+            # We take no other offer, so the request is one like any other (RFC 9110, 7.8).
             if self._passed_over is not None:
                 self._take_up_body(self._passed_over)
-            return data[offered.args[0] :]
+            return behind
         return data[:0]
+
+    def _asked_for(self) -> Callable[[], asyncio.Protocol] | None:
+        if not asks_for_websocket(self.headers):
+            return None
+        return self._upgrades.get(unquote(httptools.parse_url(self.url).path.decode()))
+
+    @property
+    def _may_be_handed_over(self) -> bool:
+        """Whether this is a handshake, and nothing that is HTTP's is left to be read or written."""
+        return (
+            (self.parser.get_method(), self.parser.get_http_version()) == (b"GET", "1.1")
+            and self._passed_over is None
+            and (self.cycle is None or self.cycle.response_complete)
+            # Before there was an answer it has what is TLS's.
+            and (self.cycle is None or not self.transport.get_write_buffer_size())
+        )
+
+    def _hand_over(self, successor: asyncio.Protocol, ahead: bytes) -> None:
+        """Leave the connection to another protocol; to HTTP it is lost, and not closed."""
+        self.connection_lost(ConnectionError("handed over"))
+        hand_over(self.transport, successor, self.url, self.headers, ahead)
 
     def _take_up_body(self, framing: bytes) -> None:
         """Parse on in a body that httptools takes for another protocol, or else for a request."""

@@ -25,6 +25,7 @@ from server.transports import events as render
 from server.transports import lists
 from server.transports.http.mount import Mount
 from server.transports.http.responses import GONE, JSON, refusal
+from server.transports.http.upgrade import WEBSOCKET
 from server.transports.rest import errors, sse
 from server.transports.rest.described import (
     ALL_STREAM,
@@ -67,7 +68,7 @@ _NO_WEIGHT = re.compile(r"q=0(\.0*)?")
 
 #: What needs no key, by the path that was really asked for (never by a URL built from Host).
 PUBLIC = frozenset(
-    {"/", "/healthz", "/health", "/readyz", "/docs", "/openapi.json", "/favicon.ico"}
+    {"/", "/healthz", "/health", "/readyz", "/docs", "/openapi.json", "/favicon.ico", WEBSOCKET}
 )
 PUBLIC_FOLDER = "/web/"
 #: To follow, to stop, and to look at the numbers does not count against the rate limit.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -11,8 +10,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from server import VERSION
+from server.core.errors import Code, InvalidRequestError, Problem
 from server.transports.http.responses import JSON
-from server.transports.rest.state import behind
+from server.transports.http.upgrade import WEBSOCKET, asks_for_websocket
+from server.transports.status import http_body
 from storage.port import NotFoundError
 
 _TYPES = {
@@ -24,10 +25,8 @@ _TYPES = {
 }
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self' {websocket}; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-#: The name in a Host header, or an IPv4 address.
-_HOST = re.compile(r"[A-Za-z0-9.-]+")
 #: Swagger UI sets styles of its own on elements.
 _DOCS_CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -44,29 +43,41 @@ class Pages:
         self.router = router = APIRouter(include_in_schema=False)
         get = partial(router.api_route, methods=["GET", "HEAD"])
         get("/")(self.page)
+        get(WEBSOCKET)(self.no_websocket)
         get("/docs")(self.docs)
         get("/web/config.json")(self.config)
         get("/web/{name}")(self.file)
 
-    async def page(self, request: Request) -> Response:
-        host = _HOST.match(request.headers.get("host", ""))
-        # A policy has no way to write an IPv6 address.
-        where = f"{host[0] if host else '*'}:{behind(request).websocket_port}"
-        csp = _CSP.format(websocket=f"ws://{where} wss://{where}")
-        return _file("index.html", self._web["index.html"], csp)
+    async def page(self) -> Response:
+        return _file("index.html", self._web["index.html"], _CSP)
 
     async def docs(self) -> Response:
         return _file("docs.html", self._web["docs.html"], _DOCS_CSP)
 
-    async def config(self, request: Request) -> Response:
-        """Tell the page what it cannot know: where the websocket is."""
-        return JSON({"websocket_port": behind(request).websocket_port, "version": VERSION})
+    async def config(self) -> Response:
+        """Tell the page what it cannot know: which release it is of."""
+        return JSON({"version": VERSION})
+
+    async def no_websocket(self, request: Request) -> Response:
+        """Answer what asks for no websocket, or for one where it cannot be had."""
+        if asks_for_websocket(request.headers.raw):
+            raise InvalidRequestError(
+                "A websocket is asked for by GET and HTTP/1.1, without a body, and once all that "
+                "was asked for before on this connection has been answered and read."
+            )
+        told = Problem(
+            Code.INVALID_REQUEST,
+            "This is a websocket, and nothing asked for one: a reverse proxy in front of this "
+            "server has to pass on the headers Connection and Upgrade.",
+        )
+        offer = {"connection": "upgrade", "upgrade": "websocket"}
+        return JSON(http_body(told), status_code=426, headers=offer)
 
     async def file(self, name: str) -> Response:
         content = self._web.get(name) or self._swagger.get(name)
         if content is None:
             raise NotFoundError("There is no such file.")
-        return _file(name, content, _CSP.format(websocket=""))
+        return _file(name, content, _CSP)
 
 
 def _load(folder: Traversable) -> dict[str, bytes]:

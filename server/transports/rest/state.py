@@ -17,7 +17,6 @@ class RestState:
     """`upstreams` says how each has done; `keep_alive` is the silence a stream may have, in s."""
 
     core: Conversations
-    websocket_port: int
     upstreams: Callable[[], Sequence[State]] = tuple
     keep_alive: float = KEEP_ALIVE_SECONDS
 

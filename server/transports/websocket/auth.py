@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
-from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.frames import CloseCode
 from websockets.headers import parse_subprotocol
 from websockets.http11 import Request
+from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from server.core.access.auth import Auth, bearer
@@ -63,7 +63,7 @@ class UnauthorizedError(Exception):
         await connection.close(CloseCode.POLICY_VIOLATION, reason)
 
 
-def select_subprotocol(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+def select_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
     """Select ours where it is offered; never one with a key, which would be sent back."""
     return SUBPROTOCOL if SUBPROTOCOL in offered else None
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Generator
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import InvalidHeader
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
-from websockets.protocol import OPEN
+from websockets.protocol import CONNECTING, OPEN, Event, Protocol
 from websockets.server import ServerProtocol
 
 from server.config.limits import WebsocketLimits, room_at_the_door
@@ -18,15 +20,34 @@ from server.core.observability.request import request_id
 from server.transports.websocket.handshake import REQUEST_ID, complete, given_id
 from server.transports.write_timeout import WriteTimeout
 
+VERSION = "Sec-WebSocket-Version"
 
-class FullProtocol(ServerProtocol):
-    """Takes a close within a fragmented message as a close, and tells HTTP's clients in our shape.
 
-    RFC 6455, 5.4 and 5.5: control frames may come between the fragments of a message. The library
-    calls this one frame a protocol error there, and its peer would be told 1002.
-    """
+class _AnswersFirst(Protocol):
+    """Reads no frame before the handshake is answered: else a pong would be told before that."""
+
+    def parse(self) -> Generator[None]:
+        while self.state is CONNECTING and not self.reader.eof:
+            yield
+        yield from super().parse()
+
+
+class FullProtocol(ServerProtocol, _AnswersFirst):
+    """Does what the library leaves out of RFC 6455, and tells HTTP's clients in our shape."""
+
+    def accept(self, request: Request) -> Response:
+        """Tell the version that is spoken here to who speaks another (RFC 6455, 4.4)."""
+        response = super().accept(request)
+        wrong = self.handshake_exc
+        if isinstance(wrong, InvalidHeader) and wrong.name == VERSION:
+            response.status_code, response.reason_phrase = 426, "Upgrade Required"
+            response.headers["Upgrade"] = "websocket"
+            response.headers[VERSION] = "13"
+        return response
 
     def recv_frame(self, frame: Frame) -> None:
+        # 5.4 and 5.5: it may come between the fragments of a message; the library would tell its
+        # peer 1002, a protocol error.
         if frame.opcode is Opcode.CLOSE:
             self.current_size = None
         super().recv_frame(frame)
@@ -56,7 +77,6 @@ class GuardedConnection(ServerConnection):
         `addresses` counts connections by where they come from, whichever wire they speak.
         """
         super().__init__(*args, **settings)
-        self.protocol.__class__ = FullProtocol  # the library takes no factory for it
         self._limits = limits
         self._concurrency = concurrency
         self._addresses = addresses
@@ -96,6 +116,11 @@ class GuardedConnection(ServerConnection):
         self.is_too_many = beyond > 0
         if beyond > room_at_the_door(self._limits.connections):
             self.transport.abort()
+
+    def process_event(self, event: Event) -> None:
+        super().process_event(event)
+        if self.state is CONNECTING:  # what is behind the request waits for its answer
+            self.transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         unsent = self.transport.get_write_buffer_size()

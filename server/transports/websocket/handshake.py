@@ -13,6 +13,7 @@ from server.transports.status import http_body, http_headers
 
 SWITCHING_PROTOCOLS = 101
 REQUEST_ID = "X-Request-Id"
+JSON = "application/json"
 #: Characters of a message; the library's may quote a header.
 LONGEST = 500
 
@@ -25,15 +26,15 @@ def given_id(request: Request) -> str | None:
 
 
 def complete(response: Response) -> None:
-    """Give an answer its request id, and OpenAI's shape where it is an error."""
+    """Give an answer its request id, and an error our shape where it has none of its path's."""
     if REQUEST_ID not in response.headers:
         response.headers[REQUEST_ID] = request_id(None)
-    if response.status_code == SWITCHING_PROTOCOLS:
+    if response.status_code == SWITCHING_PROTOCOLS or response.headers.get("Content-Type") == JSON:
         return
     problem = _problem(response)
     response.body = orjson.dumps(http_body(problem))
     told = {
-        "Content-Type": "application/json",
+        "Content-Type": JSON,
         "Content-Length": str(len(response.body)),
         **http_headers(problem),
     }

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from functools import partial
-from typing import Any, Self, cast
-
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.http11 import Request, Response
-from websockets.protocol import CONNECTING
+from typing import Any, Self
 
 from server.config.limits import WebsocketLimits
 from server.config.settings import Settings
 from server.core.access.auth import Auth
 from server.core.conversations import Conversations
 from server.transports.tls import Certificate, certificate_of
-from server.transports.websocket.auth import needs_key, select_subprotocol
-from server.transports.websocket.connection import GuardedConnection, name_request, wire_logger
-from server.transports.websocket.handshake import SWITCHING_PROTOCOLS
+from server.transports.websocket.endpoint import Endpoint
 from server.transports.websocket.peers import Peers
 from server.transports.websocket.session import Shared
 
@@ -44,7 +37,9 @@ class WebsocketListener:
         self._settings = settings
         self._tls = tls or certificate_of(settings)
         self._peers = Peers(self._shared, settings.http_port if page_port is None else page_port)
-        self._connections: set[GuardedConnection] = set()
+        self.endpoint = Endpoint(auth, self._limits, settings.max_body_bytes)
+        #: makes a connection; one that another port has accepted is served the same
+        self.connection = self.endpoint.serving(self._peers.receive)
         self._open = AsyncExitStack()
 
     @property
@@ -54,7 +49,7 @@ class WebsocketListener:
 
     async def __aenter__(self) -> Self:
         self._server = await self._serve()
-        self._port = int(next(iter(self._server.sockets)).getsockname()[1])
+        self._port = int(self._server.sockets[0].getsockname()[1])
         await self._open.enter_async_context(self._peers.key_watch)
         return self
 
@@ -62,49 +57,22 @@ class WebsocketListener:
         await self._open.aclose()
         await self._peers.last_words()
         self._server.close()
-        _cut([one for one in self._connections if one.state is CONNECTING])
-        closed = asyncio.ensure_future(self._server.wait_closed())
-        await asyncio.wait([closed], timeout=self._limits.close_timeout)
-        _cut(list(self._connections))  # they read nothing, not even that this is the end
-        await closed
+        await self.endpoint.close()
+        await self._server.wait_closed()
         await self._shared.background.stop()
 
-    async def _serve(self) -> Server:
-        return await serve(
-            self._peers.receive,
+    async def _serve(self) -> asyncio.Server:
+        over_tls: dict[str, Any] = {}
+        if self._tls is not None:
+            over_tls = {
+                "ssl": self._tls.context,
+                "ssl_handshake_timeout": self._limits.handshake_seconds,
+                "ssl_shutdown_timeout": self._limits.close_timeout,
+            }
+        return await asyncio.get_running_loop().create_server(
+            self.connection,
             self._settings.host,
             self._settings.websocket_port,
-            ssl=None if self._tls is None else self._tls.context,
             backlog=BACKLOG,
-            create_connection=cast("Any", self._connection()),
-            logger=wire_logger(),
-            select_subprotocol=select_subprotocol,
-            process_response=self._answer_handshake,
-            max_size=self._settings.max_body_bytes,
-            max_queue=self._limits.waiting_frames,
-            open_timeout=self._limits.handshake_seconds,
-            ping_interval=self._limits.ping_every,
-            ping_timeout=self._limits.ping_timeout,
-            close_timeout=self._limits.close_timeout,
-            # Deltas are too short to gain by it, and each connection would hold 50 KiB more.
-            compression=None,
-            server_header=None,
+            **over_tls,
         )
-
-    def _answer_handshake(
-        self, connection: ServerConnection, request: Request, response: Response
-    ) -> None:
-        """Name the request, and say at once where a key is needed: programs need not wait."""
-        name_request(connection, request, response)
-        opens = response.status_code == SWITCHING_PROTOCOLS
-        if opens and needs_key(self._shared.auth, request.headers):
-            response.headers["WWW-Authenticate"] = "Bearer"
-
-    def _connection(self) -> partial[GuardedConnection]:
-        addresses = self._shared.auth.addresses
-        return partial(GuardedConnection, self._limits, self._connections, addresses)
-
-
-def _cut(connections: list[GuardedConnection]) -> None:
-    for connection in connections:
-        connection.transport.abort()

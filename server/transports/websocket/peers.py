@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import cast
 
 from websockets.asyncio.server import ServerConnection
@@ -114,6 +115,10 @@ class Peers:
 
     async def last_words(self) -> None:
         """Let every peer hear how its turns ended; after a drain of the core, all have."""
-        streams = [stream for peer in self._sessions for stream in peer.streams]
-        if streams and self._shared.conversations.draining:
-            await asyncio.wait(streams, timeout=self._shared.limits.close_timeout)
+        if not self._shared.conversations.draining:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._shared.limits.close_timeout):
+                # Anew each time: what was asked before may begin only now.
+                while streams := [one for peer in self._sessions for one in peer.streams]:
+                    await asyncio.wait(streams)

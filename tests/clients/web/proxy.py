@@ -57,7 +57,7 @@ async def proxied(tabs: Tabs, served: Served) -> tuple[FreezingProxy, Tab]:
     """Open a new conversation behind a proxy, in a tab whose clock can be moved."""
     proxy, tab = FreezingProxy(), await tabs.blank()
     await tab.page.clock.install()
-    await tab.page.route_web_socket("ws://**", proxy.take)
+    await tab.page.route_web_socket("ws://**/ws", proxy.take)
     await tab.page.goto(f"{served.http}/")
     return proxy, tab
 

@@ -123,7 +123,7 @@ async def test_a_lost_connection_comes_back_and_nothing_is_lost(
         route.connect_to_server()
 
     tab = await tabs.blank()
-    await tab.page.route_web_socket("ws://**", pass_on)
+    await tab.page.route_web_socket("ws://**/ws", pass_on)
     await tab.page.goto(f"{served.http}/")
     await tab.ask("Tell me a tale")
     upstream.say("Once ")

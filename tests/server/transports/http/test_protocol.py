@@ -167,7 +167,7 @@ class TestTrailers:
 
 
 class TestUpgrades:
-    """No offer is taken, so a request with one is a request like any other (RFC 9110, 7.8)."""
+    """No offer is taken here, so a request with one is a request like any other (RFC 9110, 7.8)."""
 
     @pytest.mark.parametrize("pieces", [1, 2, 40])
     @pytest.mark.parametrize("chunked", [False, True])

@@ -110,7 +110,7 @@ async def serving(
             whole_bytes=settings.max_body_bytes,
         )
         bound = listening_socket("127.0.0.1", 0)
-        mounts = [*facade.mounts(), rest.mount(RestState(core, 9001))]
+        mounts = [*facade.mounts(), rest.mount(RestState(core))]
         listener = HttpListener(mounts, core.requests, auth, settings, bound=bound, limits=limits)
         await stack.enter_async_context(listener)
         url = f"http://127.0.0.1:{listener.port}"

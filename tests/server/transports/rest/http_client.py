@@ -20,6 +20,7 @@ from server.config.settings import load
 from server.core.access.auth import Auth
 from server.core.conversations import Conversations, Defaults
 from server.transports.http.listener import HttpListener
+from server.transports.http.upgrade import Upgrades
 from server.transports.rest import app as rest
 from server.transports.rest.schemas import ListShape, MessageShape, TurnShape
 from server.transports.rest.sse import KEEP_ALIVE_SECONDS
@@ -62,12 +63,19 @@ async def serving(
     *,
     limits: Limits | None = None,
     keep_alive: float = KEEP_ALIVE_SECONDS,
+    upgrades: Upgrades | None = None,
     **flags: Any,
 ) -> AsyncIterator[Served]:
     bound = listening_socket("127.0.0.1", 0)
-    mounts = [rest.mount(RestState(conversations, 9001, keep_alive=keep_alive))]
+    mounts = [rest.mount(RestState(conversations, keep_alive=keep_alive))]
     listener = HttpListener(
-        mounts, conversations.requests, auth, load(flags), bound=bound, limits=limits
+        mounts,
+        conversations.requests,
+        auth,
+        load(flags),
+        bound=bound,
+        limits=limits,
+        upgrades=upgrades,
     )
     async with listener, talking(f"http://127.0.0.1:{listener.port}") as client:
         yield Served(conversations, listener.port, client)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from server import VERSION
 from tests.server.transports.rest.http_client import Served, refused, serving_anew
 from tests.support.fakes import Parrot
 
@@ -100,16 +101,9 @@ class TestPages:
         assert headers["x-frame-options"] == "DENY"
         assert headers["x-content-type-options"] == "nosniff"
 
-    @pytest.mark.parametrize(
-        ("host", "named"),
-        [("localhost:80", "localhost"), ("[::1]:80", "*"), ("127.0.0.1", "127.0.0.1")],
-    )
-    async def test_its_policy_names_the_websocket_of_its_own_host(
-        self, served: Served, host: str, named: str
-    ) -> None:
-        headers = (await served.client.get("/", headers={"host": host})).headers
-        policy = directives(headers["content-security-policy"])
-        assert policy["connect-src"] == ["'self'", f"ws://{named}:9001", f"wss://{named}:9001"]
+    async def test_it_may_speak_to_its_own_origin_alone(self, served: Served) -> None:
+        headers = (await served.client.get("/")).headers
+        assert directives(headers["content-security-policy"])["connect-src"] == ["'self'"]
 
     async def test_our_own_scripts_name_no_other_place(self, served: Served) -> None:
         for path in PAGES:
@@ -136,9 +130,22 @@ class TestPages:
     async def test_other_files_are_not_shown(self, served: Served, name: str) -> None:
         refused(await served.client.get(f"/web/{name}"), 404, "not_found")
 
-    async def test_the_page_is_told_where_the_websocket_is(self, served: Served) -> None:
-        told = (await served.client.get("/web/config.json")).json()
-        assert told["websocket_port"] == 9001
+    async def test_the_page_is_told_its_release(self, served: Served) -> None:
+        assert (await served.client.get("/web/config.json")).json() == {"version": VERSION}
+
+
+class TestWebsocketPath:
+    async def test_who_asks_for_none_is_told_what_it_is(self, served: Served) -> None:
+        response = await served.client.get("/ws")
+        told = refused(response, 426, "invalid_request")
+        assert "proxy" in told["message"]
+        assert response.headers["upgrade"] == "websocket"
+        assert response.headers["connection"] == "upgrade"
+
+    async def test_who_asks_in_vain_is_told_why(self, served: Served) -> None:
+        headers = {"connection": "upgrade", "upgrade": "websocket"}
+        told = refused(await served.client.get("/ws", headers=headers), 400, "invalid_request")
+        assert "without a body" in told["message"]
 
 
 def operations(described: Any) -> Iterator[tuple[str, str, Any]]:

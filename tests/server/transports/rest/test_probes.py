@@ -30,7 +30,7 @@ async def test_ready_tells_how_the_upstreams_do_where_it_is_asked(
     conversations: Conversations,
 ) -> None:
     bound = listening_socket("127.0.0.1", 0)
-    mounts = [rest.mount(RestState(conversations, 1, states))]
+    mounts = [rest.mount(RestState(conversations, states))]
     listener = HttpListener(mounts, conversations.requests, OPEN_ACCESS, load({}), bound=bound)
     async with (
         listener,

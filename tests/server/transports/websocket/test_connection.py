@@ -21,7 +21,7 @@ from server.transports.websocket.connection import wire_logger
 from tests.server.transports.websocket.websocket_client import KEY, OWNER, said, serving
 from tests.support.access import bearing, locked
 from tests.support.fakes import LONG, Puppet
-from tests.support.raw_websocket import CLOSE, HANDSHAKE, PING, TEXT, RawPeer, frame, raw_peer
+from tests.support.raw_websocket import CLOSE, PING, TEXT, RawPeer, frame, handshake, raw_peer
 
 DOORS = locked(f"ada:{KEY}")
 #: of a peer that should be cut off long before
@@ -36,10 +36,7 @@ class Deaf:
 
     async def __aenter__(self) -> Deaf:
         self._socket = await connected(self._port)
-        await self._send(
-            b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        )
+        await self._send(handshake())
         assert (await asyncio.get_running_loop().sock_recv(self._socket, 9)) == b"HTTP/1.1 "
         return self
 
@@ -227,10 +224,10 @@ class TestSilence:
             slow, late = [await connected(one.listener.port) for one in (patient, strict)]
             with closing(slow), closing(late):
                 for one in (slow, late):
-                    await loop.sock_sendall(one, HANDSHAKE[:20])
+                    await loop.sock_sendall(one, handshake()[:20])
                 with suppress(ConnectionError):
                     assert await loop.sock_recv(late, 1) == b""
-                await loop.sock_sendall(slow, HANDSHAKE[20:])
+                await loop.sock_sendall(slow, handshake()[20:])
                 assert await loop.sock_recv(slow, 13) == b"HTTP/1.1 101 "
 
 

@@ -14,8 +14,9 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from server.transports.websocket.handshake import complete
-from tests.server.transports.rest.http_client import refused, talking
+from tests.server.transports.rest.http_client import connected, refused, talking
 from tests.server.transports.websocket.websocket_client import Served
+from tests.support.raw_websocket import PING, TEXT, closing, frame, handshake
 
 UPGRADE = {
     "Connection": "Upgrade",
@@ -36,7 +37,7 @@ async def client(served: Served) -> AsyncIterator[httpx2.AsyncClient]:
     [
         ("GET", {}, 426),
         ("GET", {**UPGRADE, "Sec-WebSocket-Key": "short"}, 400),
-        ("GET", {**UPGRADE, "Sec-WebSocket-Version": "12"}, 400),
+        ("GET", {**UPGRADE, "Sec-WebSocket-Version": "12"}, 426),
         ("PUT", {"Content-Length": "0"}, 405),
         ("GET", {"X-Long": "x" * 9000}, 431),
     ],
@@ -49,6 +50,32 @@ async def test_an_http_request_is_refused_in_the_shape_of_all_errors(
     assert error["type"] == "invalid_request_error"
     assert re.fullmatch(r"req_\w+", answer.headers["x-request-id"])
     assert int(answer.headers["content-length"]) == len(answer.content)
+
+
+@pytest.mark.parametrize("version", ["12", "", "13, 13"])
+async def test_who_speaks_another_version_is_told_ours(
+    client: httpx2.AsyncClient, version: str
+) -> None:
+    answer = await client.get("/", headers={**UPGRADE, "Sec-WebSocket-Version": version})
+    assert answer.status_code == 426
+    told = {name: answer.headers[name] for name in ("upgrade", "sec-websocket-version")}
+    assert told == {"upgrade": "websocket", "sec-websocket-version": "13"}
+
+
+async def test_frames_that_came_ahead_of_the_answer_are_answered_behind_it(served: Served) -> None:
+    async with connected(served.listener.port) as wire:
+        await wire.send(handshake() + frame(PING, b"early") + frame(TEXT, b'{"type": "ping"}'))
+        head = await wire.until(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        await wire.until(b"\x8a\x05early")
+        await wire.until(b'{"type":"pong"}')
+
+
+async def test_a_goodbye_ahead_of_the_answer_is_answered_behind_it(served: Served) -> None:
+    async with connected(served.listener.port) as wire:
+        await wire.send(handshake() + closing(1000))
+        assert (await wire.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        assert await wire.closed() == b"\x88\x02\x03\xe8"
 
 
 async def test_a_request_keeps_its_id(client: httpx2.AsyncClient) -> None:
