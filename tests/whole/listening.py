@@ -75,11 +75,17 @@ def checked(heard: list[Event], *, after: int = 0) -> Event:
     assert (started.turn["status"], started.turn["answer"]) == ("running", "")
     position = after
     for delta in deltas:
-        position += len(delta.text)
-        assert (delta.kind, delta.cursor) == ("turn.delta", position)
-        assert delta.text
-    assert (ended.kind, ended.cursor) == ("turn.ended", len(ended.turn["answer"]))
-    assert "".join(delta.text for delta in deltas) == ended.turn["answer"][after:]
+        begins = delta.cursor - position - len(delta.text + delta.delta)
+        assert (delta.kind, begins) in (("turn.delta", 0), ("turn.delta", int(bool(delta.part))))
+        assert delta.cursor > position
+        position = delta.cursor
+    assert ended.kind == "turn.ended"
+    if ended.turn["parts"] is None:
+        assert ended.cursor == len(ended.turn["answer"])
+        assert "".join(delta.text for delta in deltas) == ended.turn["answer"][after:]
+    elif not after:
+        assert ended.cursor == position
+        assert "".join(delta.text for delta in deltas) == ended.turn["answer"]
     assert len({(one.turn_id, one.conversation_id) for one in heard}) == 1
     assert started.turn["id"] == ended.turn["id"] == started.turn_id
     return ended

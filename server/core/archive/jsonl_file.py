@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 
 from server.core.archive import pages
+from server.core.prompt.pairs import spoken
 from server.openai_protocol.messages import is_answer_to_a_call, message_of
 from storage.model import Content, Conversation, PromptMessage, Role
 from storage.port import Store
@@ -24,7 +25,7 @@ async def write(
         begun = False
         async for message in pages.branch(store, owner, conversation):
             if message.role is not Role.TOOL or is_answer_to_a_call(message.content):
-                yield (b"," if begun else before) + _line(message.role, message.content)
+                yield (b"," if begun else before) + _line(message.role, spoken(message.content))
                 begun = True
         if begun:
             yield b"]}\n"

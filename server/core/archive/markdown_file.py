@@ -51,6 +51,10 @@ def _paragraphs(content: Content) -> Iterator[str]:
                 yield refusal
             case {"type": "function" | "custom" as kind} if isinstance(part.get(kind), Mapping):
                 yield from _called(part[kind])
+            case {"type": "reasoning", "text": str(thought)}:
+                yield "\n".join(f"> {line}" for line in thought.splitlines())
+            case {"type": "tool_result", "text": str(result)}:
+                yield _block(result)
             case _:
                 yield f"*({part.get('type')})*"
 
@@ -60,4 +64,8 @@ def _called(call: Mapping[str, Any]) -> Iterator[str]:
     yield f"*calls {call.get('name')}*"
     given = str(call.get("arguments") or call.get("input") or "")
     if given:
-        yield "\n".join(f"    {line}" for line in given.splitlines())
+        yield _block(given)
+
+
+def _block(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())

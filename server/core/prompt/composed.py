@@ -111,8 +111,9 @@ def _told(composed: Composed) -> list[tuple[PromptMessage, int]]:
         if weighed.cost:
             said = weighed.message.content
             # Some models want back what they thought on the way to a call; no other thought is.
-            sent = PromptMessage(weighed.message.role, said if place < opened else spoken(said))
-            told.append((sent, weighed.cost))
+            sent = said if place < opened else spoken(said)
+            if sent or not said:  # an answer of thoughts alone has nothing to be sent
+                told.append((PromptMessage(weighed.message.role, sent), weighed.cost))
     question = PromptMessage(composed.role, composed.content)
     cost = scale.cost(composed.role, composed.content, composed.question_tokens)
     return [*told, (question, cost)]

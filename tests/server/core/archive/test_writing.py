@@ -79,7 +79,12 @@ WITH_TOOLS = [
         role=Role.TOOL,
         content=[{"type": "text", "text": "18 C", "tool_call_id": "call_1"}],
     ),
-    message("b", parent="t", role=Role.ASSISTANT, content=[{"type": "refusal", "refusal": "No."}]),
+    message(
+        "b",
+        parent="t",
+        role=Role.ASSISTANT,
+        content=[{"type": "reasoning", "text": "Hm,\nno"}, {"type": "refusal", "refusal": "No."}],
+    ),
 ]
 
 
@@ -104,7 +109,7 @@ async def test_markdown_names_calls_and_what_they_are_called_with(store: SQLiteS
     assert said == (
         '\n\nSo.\n\n*calls look*\n\n    {\n    "city": "Oslo"}\n\n'
         "## Tool\n\n18 C\n\n"
-        "## Assistant\n\nNo.\n\n"
+        "## Assistant\n\n> Hm,\n> no\n\nNo.\n\n"
         "## Assistant\n\n*calls run*\n\n    ls\n\n*(function)*\n"
     )
 
