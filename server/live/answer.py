@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
 
 from storage.model import Content
 from storage.parts import MARK, Kind, Mark, Part, content_of, row_of
 
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Characters of one part, up to the position `end`.
-
-    `part` is None in the text that an answer begins with; `index` counts parts.
-    """
-
-    end: int
-    text: str
-    part: Part | None = None
-    index: int = 0
+#: Where characters of one part end, what they are, of which part (None: of the text that an answer
+#: begins with), and its place among the parts.
+Stretch = tuple[int, str, Part | None, int]
 
 
 class GrowingAnswer:
@@ -85,13 +75,16 @@ class GrowingAnswer:
         """Return what stands behind a position that has something behind it: of one part, and at
         most `most` positions. It is the same whenever it is asked for, but for how far it goes.
         """
+        if not self._at:
+            end = min(self.length, after + most)
+            return end, self.row(after, end), None, 0
         place = bisect_right(self._at, after)
         end = min(self._at[place] if place < len(self._at) else self.length, after + most)
         if not place:
-            return Stretch(end, self.row(after, end))
+            return end, self.row(after, end), None, 0
         begins = after + (self._at[place - 1] == after)
         index = place - (self._at[0] == 0)
-        return Stretch(end, self.row(begins, end), self._parts[place - 1], index)
+        return end, self.row(begins, end), self._parts[place - 1], index
 
     def unkept(self) -> tuple[int, str, tuple[Mark, ...]]:
         """Return where the row begins that no checkpoint has yet, that row, and its marks."""

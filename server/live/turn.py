@@ -178,17 +178,19 @@ class LiveTurn:
 
         Followers that keep up stand at the same cursor: they share one event.
         """
-        if self._newest is None or self._newest_from != after or self._newest_of != self.length:
-            self._newest = _told(self.turn, self._answer.stretch(after, LARGEST))
-            self._newest_from, self._newest_of = after, self.length
-        return self._newest
+        newest, length = self._newest, self._answer.length
+        if newest is None or self._newest_from != after or self._newest_of != length:
+            newest = self._newest = _told(self.turn, self._answer.stretch(after, LARGEST))
+            self._newest_from, self._newest_of = after, length
+        return newest
 
 
 def _told(turn: Turn, of: Stretch) -> Delta:
     """Return a stretch of an answer as its followers are told it."""
-    if of.part is None or of.part.kind is Kind.TEXT:
-        return Delta(turn.conversation_id, turn.id, of.end, of.text, of.part, of.index)
-    return Delta(turn.conversation_id, turn.id, of.end, "", of.part, of.index, of.text)
+    end, said, part, index = of
+    if part is None or part.kind is Kind.TEXT:
+        return Delta(turn.conversation_id, turn.id, end, said, part, index)
+    return Delta(turn.conversation_id, turn.id, end, "", part, index, said)
 
 
 def started(turn: Turn) -> Turn:

@@ -39,12 +39,23 @@ class Deltas:
         #: a letter may be in two halves with another part between
         self._letters: dict[object, Letters] = {}
         self._begun = False
+        #: text is written, and nothing waits
+        self._in_text = False
 
     def take(self, choice: Mapping[str, Any]) -> list[str | Part]:
         """Return what a chunk's choice adds. Raises UpstreamFailedError for what cannot be read."""
+        delta = choice.get("delta")
+        if self._in_text and isinstance(delta, dict) and len(delta) == 1:
+            # Nearly every chunk there is: it has the next piece of the text, and nothing else.
+            piece = delta.get("content")
+            if isinstance(piece, str):
+                self._count(piece)
+                return [said] if (said := self._letters[Kind.TEXT].push(piece)) else []
         for key, kind, call, piece in _said(choice):
             self._put(key, kind, call, piece)
-        return list(self._told(ended=False))
+        told = list(self._told(ended=False))
+        self._in_text = bool(self._open and self._open.key is Kind.TEXT and not self._waiting)
+        return told
 
     def close(self) -> list[str | Part]:
         """Return what the answer's end leaves."""
@@ -55,14 +66,17 @@ class Deltas:
             if piece.strip():
                 raise _unreadable()
             return
-        self._left -= len(piece)
-        if self._left < 0:
-            raise UpstreamFailedError("The upstream's answer is too long.")
+        self._count(piece)
         channel = self._open if self._open and self._open.key == key else self._waiting.get(key)
         if channel is None:
             letters = self._letters.setdefault(key, Letters())
             channel = self._waiting[key] = _Channel(key, kind, letters)
         channel.add(call, piece)
+
+    def _count(self, piece: str) -> None:
+        self._left -= len(piece)
+        if self._left < 0:
+            raise UpstreamFailedError("The upstream's answer is too long.")
 
     def _told(self, *, ended: bool) -> Iterator[str | Part]:
         while True:
@@ -70,12 +84,12 @@ class Deltas:
                 if said := channel.said(ended=ended):
                     self._begun = True
                     yield said
-                if not (ended or (self._waiting and self._next() and channel.is_over())):
+                if not (ended or (self._next() and channel.is_over())):
                     return
                 if channel.is_call:
                     self._over.add(channel.key)
                 self._open = None
-            if (found := self._waiting and self._next(ended=ended)) is None or not found:
+            if (found := self._next(ended=ended)) is None:
                 return
             self._open = self._waiting.pop(found.key)
             if self._begun or found.kind is not Kind.TEXT:
