@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from storage.model import Content, Hit, Page
 from storage.port import NotFoundError
@@ -19,10 +20,23 @@ TITLE_WEIGHT = 2.0
 
 
 def text_of(content: Content) -> str:
-    """Return what can be searched of a content."""
+    """Return what can be searched of a content: its texts, refusals, and what calls say."""
     if isinstance(content, str):
         return content
-    return "\n".join(str(part["text"]) for part in content if part.get("type") == "text")
+    return "\n".join(said for part in content if (said := _said(part)))
+
+
+def _said(part: Mapping[str, Any]) -> str:
+    match part:
+        case {"type": "text" | "tool_result", "text": str(text)}:
+            return text
+        case {"type": "refusal", "refusal": str(text)}:
+            return text
+        case {"type": "function", "function": {"name": str(name)} as called}:
+            return f"{name} {called.get('arguments') or ''}"
+        case {"type": "custom", "custom": {"name": str(name)} as called}:
+            return f"{name} {called.get('input') or ''}"
+    return ""
 
 
 class Pager:

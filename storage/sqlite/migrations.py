@@ -14,7 +14,10 @@ class SchemaTooNewError(Exception):
 
 
 #: What a step does besides its SQL, to what an older file holds; in the same transaction.
-AND_THEN: Mapping[int, Callable[[sqlite3.Connection], None]] = {2: search.index_everything}
+AND_THEN: Mapping[int, Callable[[sqlite3.Connection], None]] = {
+    2: search.index_everything,
+    10: search.index_calls,
+}
 
 
 def steps() -> Sequence[str]:

@@ -31,10 +31,27 @@ def forget(connection: sqlite3.Connection, of: str, key: int, text: str) -> None
 def index_everything(connection: sqlite3.Connection) -> None:
     """Make what was kept before there was an index findable."""
     for key, is_parts, content in connection.execute("SELECT key, is_parts, content FROM messages"):
-        said = json.loads(content) if is_parts else content
-        index(connection, "message", key, ranking.text_of(said))
+        index(connection, "message", key, _texts_of(content) if is_parts else content)
     for key, title in connection.execute("SELECT key, title FROM conversations"):
         index(connection, "title", key, title)
+
+
+def index_calls(connection: sqlite3.Connection) -> None:
+    """Make what calls and refusals say findable, which older releases did not."""
+    keys = connection.execute("SELECT key FROM messages WHERE is_parts").fetchall()
+    for (key,) in keys:
+        one = connection.execute("SELECT content FROM messages WHERE key = ?", (key,))
+        (content,) = one.fetchone()
+        before, now = _texts_of(content), ranking.text_of(json.loads(content))
+        if before != now:
+            forget(connection, "message", key, before)
+            index(connection, "message", key, now)
+
+
+def _texts_of(content: str) -> str:
+    """Return what was findable of parts before `index_calls`."""
+    parts = json.loads(content)
+    return "\n".join(str(part["text"]) for part in parts if part.get("type") == "text")
 
 
 def titled(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -149,6 +150,22 @@ class Search:
         for number, words in enumerate(["ELEPH", "動物", "حيوان", "слон"]):
             page = await store.search(ADA, Query(words), limit=5)
             assert [hit.message and hit.message.id for hit in page.items] == [f"m{number}"]
+
+    async def test_what_calls_and_refusals_say_is_found(self, store: Store) -> None:
+        said: list[dict[str, Any]] = [
+            {"type": "reasoning", "text": "giraffe"},
+            {"type": "text", "text": "Looking"},
+            {"type": "function", "function": {"name": "find_zebra", "arguments": '{"at": "Oslo"}'}},
+            {"type": "custom", "custom": {"name": "run", "input": "ls"}},
+            {"type": "refusal", "refusal": "Not the elephant"},
+        ]
+        answer = message("a", role=Role.ASSISTANT, content=said)
+        result = [{"type": "text", "text": "18 C", "tool_call_id": "call_hippo"}]
+        await store.put(ADA, conversation(), [answer, message("t", "a", Role.TOOL, result)], [])
+        for words in ("zebra", "Oslo", "run ls", "elephant", "18 C"):
+            assert (await store.search(ADA, Query(words), limit=5)).items, words
+        for words in ("giraffe", "hippo"):
+            assert not (await store.search(ADA, Query(words), limit=5)).items, words
 
     async def test_pages_of_hits_are_exact(self, store: Store) -> None:
         many = [message(f"m{n}", content="elephant " * (n + 1)) for n in range(7)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,27 @@ async def test_what_an_old_file_holds_is_there_and_can_be_found(
         assert hit.message is not None
         assert hit.message.id == "q"
         assert len((await store.conversations(ADA, limit=5, q="Old")).items) == 1
+
+
+async def test_what_calls_say_in_an_old_file_is_found_and_forgotten(
+    connection: sqlite3.Connection, path: Path
+) -> None:
+    first_step_alone(connection)
+    said = (
+        '[{"type": "text", "text": "Looking"},'
+        ' {"type": "function", "function": {"name": "zebra", "arguments": "{}"}}]'
+    )
+    connection.execute("UPDATE messages SET is_parts = 1, content = ?", (said,))
+    connection.close()
+    async with SQLiteStore(path) as store:
+        for words in ("zebra", "Looking"):
+            assert len((await store.search(ADA, Query(words), limit=5)).items) == 1
+        await store.delete(ADA, "c")
+        assert not (await store.search(ADA, Query("zebra"), limit=5)).items
+    with closing(sqlite3.connect(path)) as opened:
+        for table in ("message_words", "message_pieces"):
+            opened.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")
+            assert opened.execute(f"SELECT count(*) FROM {table}_docsize").fetchone() == (0,)
 
 
 async def test_an_old_file_knows_when_it_was_last_active(

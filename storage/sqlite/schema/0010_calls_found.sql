@@ -1,0 +1,1 @@
+-- What calls of tools and refusals say is found too: see `index_calls`.
