@@ -35,7 +35,12 @@ class Deltas:
         self._parts = MOST_PARTS
         self._open: _Channel | None = None
         self._waiting: dict[object, _Channel] = {}
-        self._over: set[object] = set()
+        #: those of them that can be begun
+        self._named: dict[object, _Channel] = {}
+        #: calls that are over, with their ids
+        self._over: dict[object, str | None] = {}
+        #: who says a number again for another call means that from then on
+        self._meant: dict[object, object] = {}
         #: a letter may be in two halves with another part between
         self._letters: dict[object, Letters] = {}
         self._begun = False
@@ -61,17 +66,39 @@ class Deltas:
         """Return what the answer's end leaves."""
         return list(self._told(ended=True))
 
-    def _put(self, key: object, kind: Kind, call: Mapping[str, Any], piece: str) -> None:
+    def _put(self, number: object, kind: Kind, call: Mapping[str, Any], piece: str) -> None:
+        key = self._meant.get(number, number)
+        if call.get("name") and self._is_another(key, _word(call.get("id"))):
+            key = self._meant[number] = number, call["id"]
         if key in self._over:
             if piece.strip():
                 raise _unreadable()
             return
         self._count(piece)
-        channel = self._open if self._open and self._open.key == key else self._waiting.get(key)
+        channel = self._channel(key)
         if channel is None:
+            self._parts -= 1
+            if self._parts < 0:
+                raise UpstreamFailedError("The upstream's answer has too many parts.")
             letters = self._letters.setdefault(key, Letters())
             channel = self._waiting[key] = _Channel(key, kind, letters)
         channel.add(call, piece)
+        if channel is not self._open and channel.is_named:
+            self._named[key] = channel
+
+    def _channel(self, key: object) -> _Channel | None:
+        return self._open if self._open and self._open.key == key else self._waiting.get(key)
+
+    def _is_another(self, key: object, id_: str | None) -> bool:
+        """Say whether an id is of another call than one that is over.
+
+        Some upstreams number every call alike; others give one call a new id with each piece.
+        """
+        if id_ is None:
+            return False
+        if (channel := self._channel(key)) is not None:
+            return channel.id not in (None, id_) and channel.is_over()
+        return self._over.get(key) not in (None, id_)
 
     def _count(self, piece: str) -> None:
         self._left -= len(piece)
@@ -87,21 +114,19 @@ class Deltas:
                 if not (ended or (self._next() and channel.is_over())):
                     return
                 if channel.is_call:
-                    self._over.add(channel.key)
+                    self._over[channel.key] = channel.id
                 self._open = None
             if (found := self._next(ended=ended)) is None:
                 return
             self._open = self._waiting.pop(found.key)
+            self._named.pop(found.key, None)
             if self._begun or found.kind is not Kind.TEXT:
                 self._begun = True
-                self._parts -= 1
-                if self._parts < 0:
-                    raise UpstreamFailedError("The upstream's answer has too many parts.")
                 yield found.part()
 
     def _next(self, *, ended: bool = False) -> _Channel | None:
         """Return what is begun next of what waits; a call without a name waits for that."""
-        return next((one for one in self._waiting.values() if ended or one.is_named), None)
+        return next(iter((self._waiting if ended else self._named).values()), None)
 
 
 class _Channel:
@@ -110,12 +135,13 @@ class _Channel:
     def __init__(self, key: object, kind: Kind, letters: Letters) -> None:
         self.key = key
         self.kind = kind
-        self._id: str | None = None
+        self.id: str | None = None
         self._name: str | None = None
         self._letters = letters
         self._pieces: list[str] = []
         #: all of a call's arguments, to see whether they are over
         self._whole: list[str] = []
+        self._last = ""
         self._looks = _LOOKS
 
     @property
@@ -127,10 +153,13 @@ class _Channel:
         return not self.is_call or bool(self._name)
 
     def add(self, call: Mapping[str, Any], piece: str) -> None:
-        self._id = self._id or _word(call.get("id"))
+        self.id = self.id or _word(call.get("id"))
         self._name = self._name or _word(call.get("name"))
         if text := self._letters.push(piece):
             self._pieces.append(text)
+            if self.is_call:
+                self._whole.append(text)
+                self._last = text.rstrip()[-1:] or self._last
 
     def said(self, *, ended: bool) -> str:
         """Return what was said since the last time."""
@@ -138,16 +167,13 @@ class _Channel:
             self._pieces.append(lost)
         said = "".join(self._pieces)
         self._pieces.clear()
-        if self.is_call:
-            self._whole.append(said)
         return said
 
     def is_over(self) -> bool:
         """Say whether another part may begin: behind a call, only once its arguments are whole."""
         if not self.is_call:
             return True
-        last = next((piece for piece in reversed(self._whole) if piece.strip()), "")
-        if self.kind is Kind.CUSTOM_TOOL_CALL or not last.rstrip().endswith("}") or not self._looks:
+        if self.kind is Kind.CUSTOM_TOOL_CALL or self._last != "}" or not self._looks:
             return False
         self._looks -= 1
         try:
@@ -157,7 +183,7 @@ class _Channel:
         return True
 
     def part(self) -> Part:
-        return Part(self.kind, self._id, (self._name or "") if self.is_call else None)
+        return Part(self.kind, self.id, (self._name or "") if self.is_call else None)
 
 
 def _said(choice: Mapping[str, Any]) -> Iterator[tuple[object, Kind, Mapping[str, Any], str]]:

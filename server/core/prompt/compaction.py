@@ -12,7 +12,8 @@ from server.config.limits import UpstreamLimits
 from server.core.ids import Ids
 from server.core.prompt.compose import Composer, PromptRequest
 from server.core.prompt.weigh import Scale
-from server.core.prompt.window import Weighed, trim
+from server.core.prompt.window import Weighed, trim, turn_ends
+from server.openai_protocol.messages import calls_in
 from server.upstream.model_info import Named
 from server.upstream.port import Finish, Prompt, Upstream, UpstreamError
 from storage.model import Conversation, Message, PromptMessage, Role, Status, Turn, text_of
@@ -133,7 +134,7 @@ class Compaction:
         room = int(KEPT * turn.context.budget)
         request = PromptRequest(owner, there.id, there.head_id, "", turn.model)
         history = [weighed async for weighed in self._composer.history(request, scale, room)]
-        left = history[len(trim(history, room)) :]
+        left = history[max(len(trim(history, room)), _opened(history)) :]
         if not left:
             return
         before, unread = await self._unread(owner, there.id, left[0].message)
@@ -219,3 +220,10 @@ class Compaction:
             stands_for=last.depth,
         )
         return await self._store.summarise(owner, summary)
+
+
+def _opened(history: Sequence[Weighed]) -> int:
+    """Return how many of the newest messages are of a question whose calls wait for results."""
+    if not history or not calls_in(history[0].message.content):
+        return 0
+    return next(iter(turn_ends(history)), len(history))

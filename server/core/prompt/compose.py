@@ -169,7 +169,7 @@ class Composer:
         or leaves out is not known before. So it costs what fits, and not what there is.
         """
         if (refused := request.refused) is not None:
-            alone = await held(write, bare, await self._open(request, bare), 0)
+            alone = await held(write, bare, await self._open(request, bare, refused), 0)
             if refused.alone or not fits(alone):
                 return alone  # the upstream judges
         room = bare.window.budget - (await summed(bare)).prompt_tokens
@@ -191,12 +191,18 @@ class Composer:
             return await self._summarised(request, write, bare, whole)
         return whole
 
-    async def _open(self, request: PromptRequest, bare: Composed) -> Sequence[Weighed]:
-        """Return the messages above a tool's result that are of the same question."""
+    async def _open(
+        self, request: PromptRequest, bare: Composed, refused: Refused
+    ) -> Sequence[Weighed]:
+        """Return the messages above a tool's result that are of the same question.
+
+        All of them were in what was refused, by whichever count.
+        """
         if request.role is not Role.TOOL:
             return []
-        history = [one async for one in self.history(request, bare.scale, bare.window.budget)]
-        return history[: (turn_ends(history) or [len(history)])[0]]
+        room = 2 * bare.scale.scaled(refused.ours)
+        history = [one async for one in self.history(request, bare.scale, room)]
+        return history[: next(iter(turn_ends(history)), len(history))]
 
     async def _trimmed(
         self,
@@ -289,7 +295,7 @@ class Composer:
             request.owner, request.conversation_id, limit=SUMMARIES
         ):
             place = places.get(found.parent_id or "")
-            if place is None:
+            if place is None or place < without.opened:
                 continue
             with_it = replace(bare, summary=await bare.scale.weigh(_headed(found)))
             try:

@@ -79,28 +79,33 @@ class Composed:
 
 def messages_of(composed: Composed) -> tuple[PromptMessage, ...]:
     """Return the messages of a prompt whose history is chosen, oldest first."""
-    told = paired([message for message, _ in _told(composed)])
-    return tuple(told if composed.as_it_came else alternate(told))
+    return _arranged(composed, [message for message, _ in _told(composed)])
+
+
+def _arranged(composed: Composed, told: Sequence[PromptMessage]) -> tuple[PromptMessage, ...]:
+    pairs = paired(told)
+    return tuple(pairs if composed.as_it_came else alternate(pairs))
 
 
 async def summed(composed: Composed) -> Composed:
     """Fill in the messages and the sum of a prompt whose history is chosen."""
     told = _told(composed)
-    messages = messages_of(composed)
+    messages = _arranged(composed, [message for message, _ in told])
     known = {id(message): cost for message, cost in told}
     total = composed.scale.priming + composed.attached_tokens
     for message in messages:
         cost = known.get(id(message))
-        if cost is None:  # it was joined of others
+        if cost is None:  # it was joined of others, or has more in it than was weighed
             tokens = await composed.scale.count(message.content)
             cost = composed.scale.cost(message.role, message.content, tokens)
         total += cost
     return replace(composed, messages=messages, prompt_tokens=total, estimate=total)
 
 
-def _told(composed: Composed) -> list[tuple[PromptMessage, int]]:
-    """Return all that is told, oldest first, each with its cost."""
-    scale, told = composed.scale, []
+def _told(composed: Composed) -> list[tuple[PromptMessage, int | None]]:
+    """Return all that is told, oldest first, each with its cost where that is known."""
+    scale = composed.scale
+    told: list[tuple[PromptMessage, int | None]] = []
     if composed.system_prompt:
         system = PromptMessage(Role.SYSTEM, composed.system_prompt)
         told.append((system, scale.cost(Role.SYSTEM, system.content, composed.system_tokens)))
@@ -110,13 +115,15 @@ def _told(composed: Composed) -> list[tuple[PromptMessage, int]]:
     for place, weighed in reversed(list(enumerate(composed.kept))):
         if weighed.cost:
             said = weighed.message.content
+            bare = spoken(said)
             # Some models want back what they thought on the way to a call; no other thought is.
-            sent = said if place < opened else spoken(said)
+            sent = said if place < opened else bare
             if sent or not said:  # an answer of thoughts alone has nothing to be sent
-                told.append((PromptMessage(weighed.message.role, sent), weighed.cost))
+                cost = weighed.cost if sent is bare else None
+                told.append((PromptMessage(weighed.message.role, sent), cost))
     question = PromptMessage(composed.role, composed.content)
-    cost = scale.cost(composed.role, composed.content, composed.question_tokens)
-    return [*told, (question, cost)]
+    own = scale.cost(composed.role, composed.content, composed.question_tokens)
+    return [*told, (question, own)]
 
 
 def too_long(window: Window, tokens: int) -> ContextLengthError:

@@ -64,12 +64,15 @@ async def fitted(
 
 def _ends(bare: Composed, history: Sequence[Weighed], *, whole: bool) -> list[int]:
     """Return with how many of the newest messages a prompt may begin; a tool's result is part of
-    the newest turn, which is never sent in part.
+    the newest turn, which is never sent in part: one of which not all was read is too long.
     """
     ends = turn_ends(history, whole=whole)
     if bare.role is not Role.TOOL:
         return [0, *ends]
-    return ends or [len(history)]
+    if history and not ends:
+        read = sum(weighed.cost for weighed in history)
+        raise too_long(bare.window, bare.scale.priming + bare.attached_tokens + read)
+    return ends or [0]
 
 
 def fits(composed: Composed) -> bool:

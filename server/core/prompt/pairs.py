@@ -5,6 +5,7 @@ OpenAI refuses either with 400, and so does the chat template of many a model.
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -32,13 +33,14 @@ def paired(messages: Sequence[PromptMessage]) -> list[PromptMessage]:
         if not calls:
             told += [] if one.role is Role.TOOL else [one]
             continue
-        results: dict[str, PromptMessage] = {}
+        # An upstream may give two calls one id: their results come in the order of the calls.
+        results: defaultdict[str, deque[PromptMessage]] = defaultdict(deque)
         while place < len(messages) and messages[place].role is Role.TOOL:
-            results.setdefault(answered_call(messages[place].content), messages[place])
+            results[answered_call(messages[place].content)].append(messages[place])
             place += 1
-        sent = [call for call in calls if called(call) in results or _is_whole(call)]
-        told += _without(one, [call for call in calls if call not in sent])
-        told += [results.get(called(call)) or _not_answered(call) for call in sent]
+        sent = [call for call in calls if results[called(call)] or _is_whole(call)]
+        told += [one] if len(sent) == len(calls) else _with_calls(one, sent)
+        told += [_next(results[called(call)]) or _not_answered(call) for call in sent]
     return told
 
 
@@ -62,11 +64,16 @@ def _as_text(parts: Sequence[Mapping[str, Any]]) -> Content:
     return parts
 
 
-def _without(one: PromptMessage, cut: Sequence[Mapping[str, Any]]) -> list[PromptMessage]:
-    if not cut or isinstance(one.content, str):
-        return [one]
-    left = _as_text([part for part in one.content if part not in cut])
+def _with_calls(one: PromptMessage, calls: Sequence[Mapping[str, Any]]) -> list[PromptMessage]:
+    """Return a message with these of its calls alone; none where nothing else is in it."""
+    sent = set(map(id, calls))
+    parts = (part for part in one.content if isinstance(part, Mapping))
+    left = _as_text([p for p in parts if p.get("type") not in CALLS or id(p) in sent])
     return [replace(one, content=left)] if left else []
+
+
+def _next(results: deque[PromptMessage]) -> PromptMessage | None:
+    return results.popleft() if results else None
 
 
 def _is_whole(call: Mapping[str, Any]) -> bool:

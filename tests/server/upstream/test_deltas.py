@@ -142,12 +142,42 @@ def test_letters_in_halves_are_joined_within_their_part() -> None:
         [call(0, "{}", id="a", name="x" * (LONGEST_NAME + 1))],
         [call(0, "{}", id="a", name="f"), {"content": "Hi"}, call(0, "more")],
         [{name: "x"} for _ in range(MOST_PARTS) for name in ("content", "reasoning")],
+        [call(number, id=f"call_{number}") for number in range(MOST_PARTS + 1)],
     ],
-    ids=["id", "name", "goes on", "parts"],
+    ids=["id", "name", "goes on", "parts", "calls without a name"],
 )
 def test_what_cannot_be_kept_is_refused(deltas: list[dict[str, Any]]) -> None:
     with pytest.raises(UpstreamFailedError):
         told(*deltas)
+
+
+@pytest.mark.parametrize("between", [[], [{"content": "Hi"}]], ids=["at once", "text between"])
+def test_calls_that_have_one_number_are_told_apart(between: list[dict[str, Any]]) -> None:
+    one, other = call(0, '{"x":1}', id="a", name="f"), call(0, '{"y":', id="b", name="f")
+    text: list[str | Part] = [TEXT, "Hi"] if between else []
+    assert told(one, *between, other, call(0, "2}")) == [
+        *(Part(Kind.TOOL_CALL, "a", "f"), '{"x":1}', *text),
+        *(Part(Kind.TOOL_CALL, "b", "f"), '{"y":2}'),
+    ]
+    in_one = {"tool_calls": one["tool_calls"] + other["tool_calls"] + call(0, "2}")["tool_calls"]}
+    assert told(in_one) == [
+        *(Part(Kind.TOOL_CALL, "a", "f"), '{"x":1}', Part(Kind.TOOL_CALL, "b", "f"), '{"y":2}')
+    ]
+
+
+def test_a_call_that_is_named_anew_with_each_piece_is_one() -> None:
+    pieces = [call(0, piece, id=f"call_{at}", name="f") for at, piece in enumerate('{"x":{}}')]
+    assert told(*pieces) == [Part(Kind.TOOL_CALL, "call_0", "f"), '{"x":{}}']
+
+
+def test_an_answer_of_many_empty_pieces_is_read_in_time() -> None:
+    """What each costs does not grow with their number: with it, this would take minutes."""
+    begun = [call(0, '{"x":', id="a", name="f"), call(1, "{}", id="b", name="g")]
+    nameless = [call(number, id=f"call_{number}") for number in range(2, MOST_PARTS)]
+    found = told(*begun, *nameless, *(call(0) for _ in range(100_000)), call(0, "1}"))
+    assert found[:4] == [
+        *(Part(Kind.TOOL_CALL, "a", "f"), '{"x":1}', Part(Kind.TOOL_CALL, "b", "g"), "{}")
+    ]
 
 
 def test_all_parts_together_have_one_bound() -> None:
