@@ -42,6 +42,8 @@ class Conversation:
     message_count: int = 0
     head_id: str | None = None
     truncation: str = "trim"
+    #: in no list: it is there for a response of OpenAI's API that named no conversation
+    unlisted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Message:
     depth: int = 0
     stands_for: int | None = None
     siblings: tuple[str, ...] = ()
+    #: what an item of OpenAI's Responses API says beside its content: its own role, say
+    item: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,12 @@ class Turn:
     options: Mapping[str, Any] = field(default_factory=dict)
     #: by which wire it was asked; None where that is not known
     wire: str | None = None
+    #: it runs beside others in its conversation, and moves the head of an unlisted one only
+    free: bool = False
+    #: what else is told of it as a response of OpenAI's API; None where it was asked otherwise
+    record: Mapping[str, Any] | None = None
+    #: as a response it was deleted
+    deleted: bool = False
 
     @property
     def content(self) -> Content:

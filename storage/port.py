@@ -147,7 +147,7 @@ class Store(Protocol):
     async def conversations(
         self, owner: str, *, limit: int, after: str | None = None, q: str | None = None
     ) -> Page[Conversation]:
-        """Return one page, newest first, behind the conversation `after`."""
+        """Return one page, newest first, behind the conversation `after`; none is unlisted."""
         ...
 
     async def update(
@@ -211,6 +211,7 @@ class Store(Protocol):
         one that has no message yet; `title` is for one that has none either. A question becomes
         the head. A claim that stands for an interrupted turn stands for this one from now on.
         `head`, where it is given, is the head that the turn was planned for (None: none).
+        A free turn runs beside others, and moves the head of an unlisted conversation alone.
         Raises BusyError while another turn runs there, or where the claim is another turn's;
         MovedError where the head is another; NotFoundError for conversation or parent.
         """
@@ -224,7 +225,7 @@ class Store(Protocol):
         ...
 
     async def end(self, owner: str, turn_id: str, outcome: Outcome) -> Turn:
-        """Keep how a turn ended; its answer, if one is kept, becomes the head."""
+        """Keep how a turn ended; its answer, if one is kept, becomes the head (see `begin`)."""
         ...
 
     async def withdraw(
@@ -255,11 +256,27 @@ class Store(Protocol):
         """Return the turn that was begun last in a conversation."""
         ...
 
+    async def delete_response(self, owner: str, turn_id: str) -> str | None:
+        """Delete a turn as a response of OpenAI's API; the turn and its messages stay.
+
+        Return its conversation where that is unlisted and has no other response any more.
+        """
+        ...
+
+    async def expired(self, before: int, *, limit: int) -> Sequence[tuple[str, str]]:
+        """Return unlisted conversations that nothing was written to since, with their owners."""
+        ...
+
+    async def find_message(self, owner: str, message_id: str) -> Message:
+        """Return a message, in whatever conversation it is."""
+        ...
+
     async def search(
         self, owner: str, query: Query, *, limit: int, after: str | None = None
     ) -> Page[Hit]:
         """Return a page of what was found, best first, behind the hit on message `after`.
 
+        What is unlisted is found where the query names its conversation.
         Raises NotFoundError where `after` is not, or no longer, among what is found.
         """
         ...

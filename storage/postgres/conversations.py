@@ -63,6 +63,7 @@ def given(new: Conversation, title: str) -> Mapping[str, Any]:
         "truncation": new.truncation,
         "made_at": new.created_at,
         "updated_at": new.updated_at,
+        "unlisted": new.unlisted,
     }
 
 
@@ -70,9 +71,9 @@ async def create(db: Database, owner: str, new: Conversation) -> Conversation:
     made = await db.row(
         """
         INSERT INTO conversations (owner, id, title, words, system_prompt, model, metadata,
-            truncation, created_at, updated_at)
+            truncation, created_at, updated_at, unlisted)
         VALUES (:owner, :id, :title, :title_words::text::tsvector, :system_prompt, :model,
-            :metadata, :truncation, :made_at, :updated_at)
+            :metadata, :truncation, :made_at, :updated_at, :unlisted)
         ON CONFLICT (owner, id) DO NOTHING RETURNING key
         """,
         owner=owner,
@@ -135,7 +136,7 @@ async def page(
             "(SELECT created_at, key FROM conversations WHERE key = :behind)"
         )
         found = await db.rows(
-            f"{rows.CONVERSATION} WHERE c.owner = :owner {further} "
+            f"{rows.CONVERSATION} WHERE c.owner = :owner AND NOT c.unlisted {further} "
             "ORDER BY c.created_at DESC, c.key DESC LIMIT :limit",
             owner=owner,
             behind=behind,
@@ -156,7 +157,8 @@ async def hide(db: Database, owner: str, conversation_id: str) -> int:
     hidden = await db.row(
         f"""
         UPDATE conversations c SET owner = {NOBODY}, id = c.key::text
-        WHERE c.owner = :owner AND c.id = :id AND NOT c.running RETURNING c.key
+        WHERE c.owner = :owner AND c.id = :id AND NOT c.running AND c.beside = 0
+        RETURNING c.key
         """,
         owner=owner,
         id=conversation_id,
@@ -187,6 +189,7 @@ async def purge(db: Database, key: int, *, own_import: bool = False) -> None:
             ),
             gone_checkpoints AS (DELETE FROM checkpoints USING t WHERE turn = t.key),
             gone_claims AS (DELETE FROM claims USING t WHERE turn = t.key),
+            gone_responses AS (DELETE FROM responses USING t WHERE turn = t.key),
             gone_turns AS (DELETE FROM turns USING t WHERE turns.key = t.key),
             gone_messages AS (DELETE FROM messages USING m WHERE messages.key = m.key),
             gone AS (

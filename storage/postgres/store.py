@@ -27,6 +27,7 @@ from storage.postgres import (
     lessons,
     messages,
     migrations,
+    responses,
     search,
     transfer,
     turns,
@@ -204,6 +205,17 @@ class PostgresStore:
 
     async def running(self) -> Sequence[tuple[str, Turn]]:
         return await turns.running(self._db)
+
+    # Responses
+
+    async def delete_response(self, owner: str, turn_id: str) -> str | None:
+        return await responses.delete(self._db, owner, turn_id)
+
+    async def expired(self, before: int, *, limit: int) -> Sequence[tuple[str, str]]:
+        return await responses.expired(self._db, before, limit)
+
+    async def find_message(self, owner: str, message_id: str) -> Message:
+        return await responses.find_message(self._db, owner, message_id)
 
     # Completions
 

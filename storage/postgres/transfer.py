@@ -69,9 +69,9 @@ SELECT count(*) FROM there"""
 _WHOLE = f"""
 WITH ready AS (SELECT 1), {messages.NUMBERED}, there AS (
     INSERT INTO conversations (owner, id, title, words, system_prompt, model, metadata,
-        truncation, created_at, updated_at, head, message_count, running)
+        truncation, created_at, updated_at, unlisted, head, message_count, running)
     SELECT :owner, :conversation, :title, :title_words::text::tsvector, :system_prompt, :model,
-        :metadata, :truncation, :made_at::bigint, :updated_at::bigint,
+        :metadata, :truncation, :made_at::bigint, :updated_at::bigint, :unlisted::boolean,
         (SELECT key FROM numbered WHERE id = :head), :counted::bigint, :runs::boolean
     ON CONFLICT (owner, id) DO NOTHING RETURNING key
 ), {messages.KEPT}, {_BEGUN}
@@ -211,9 +211,9 @@ class Imports:
         found = await self._db.row(
             f"""
             INSERT INTO conversations (owner, id, title, words, system_prompt, model, metadata,
-                truncation, created_at, updated_at, importing)
+                truncation, created_at, updated_at, unlisted, importing)
             VALUES ({NOBODY}, :id, :title, :title_words::text::tsvector, :system_prompt, :model,
-                :metadata, :truncation, :made_at, :updated_at, now()) RETURNING key
+                :metadata, :truncation, :made_at, :updated_at, :unlisted, now()) RETURNING key
             """,
             id=secrets.token_hex(16),
             **conversations.given(conversation, conversation.title),

@@ -145,8 +145,9 @@ def _purge_turns(connection: sqlite3.Connection, conversation: int) -> int:
     found = connection.execute(
         "SELECT key FROM turns WHERE conversation = ? LIMIT ?", (conversation, STEP_ROWS)
     ).fetchall()
-    for table, column in (("checkpoints", "turn"), ("claims", "turn"), ("turns", "key")):
-        connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", found)
+    for table in ("checkpoints", "claims", "responses"):
+        connection.executemany(f"DELETE FROM {table} WHERE turn = ?", found)
+    connection.executemany("DELETE FROM turns WHERE key = ?", found)
     return len(found)
 
 
@@ -188,7 +189,7 @@ def insert_conversation(
     cursor = connection.execute(
         """
         INSERT INTO conversations (owner, id, title, system_prompt, model, metadata, truncation,
-            created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            created_at, updated_at, unlisted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (owner, id) DO NOTHING
         """,
         (
@@ -201,6 +202,7 @@ def insert_conversation(
             new.truncation,
             new.created_at,
             new.updated_at,
+            new.unlisted or None,
         ),
     )
     if cursor.rowcount != 1:
@@ -231,8 +233,9 @@ def insert_message(
     cursor = connection.execute(
         """
         INSERT INTO messages (conversation, parent, depth, tokens, encoding, role, created_at,
-            owner, id, model, turn_id, stands_for, is_parts, content)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            owner, id, model, turn_id, stands_for, is_parts, content,
+            item)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             conversation,
@@ -249,6 +252,7 @@ def insert_message(
             new.stands_for,
             is_parts,
             text,
+            rows.object_column(new.item),
         ),
     )
     key = int(cursor.lastrowid or 0)
@@ -256,13 +260,19 @@ def insert_message(
     return key
 
 
-def move_head(connection: sqlite3.Connection, conversation: int, head: int, now: int) -> None:
+def move_head(
+    connection: sqlite3.Connection, conversation: int, head: int, now: int, *, free: bool = False
+) -> None:
+    """Count a new message, which is the head from now on; one of a free turn only where no list
+    shows it.
+    """
     connection.execute(
         """
-        UPDATE conversations SET head = ?, updated_at = ?, message_count = message_count + 1
+        UPDATE conversations SET head = CASE WHEN ? AND unlisted IS NULL THEN head ELSE ? END,
+            updated_at = ?, message_count = message_count + 1
         WHERE key = ?
         """,
-        (head, now, conversation),
+        (free, head, now, conversation),
     )
 
 
@@ -298,7 +308,7 @@ def _newest(
         "(SELECT created_at, key FROM conversations WHERE key = :behind)"
     )
     return connection.execute(
-        f"{rows.CONVERSATION} WHERE c.owner = :owner {further} "
+        f"{rows.CONVERSATION} WHERE c.owner = :owner AND c.unlisted IS NULL {further} "
         "ORDER BY c.created_at DESC, c.key DESC LIMIT :limit",
         {"owner": owner, "behind": behind, "limit": limit},
     ).fetchall()

@@ -32,6 +32,7 @@ from storage.sqlite import (
     conversations,
     lessons,
     messages,
+    responses,
     search,
     transfer,
     turns,
@@ -271,6 +272,17 @@ class SQLiteStore:
 
     async def running(self) -> Sequence[tuple[str, Turn]]:
         return await self._read(turns.running)
+
+    # Responses
+
+    async def delete_response(self, owner: str, turn_id: str) -> str | None:
+        return await self._writer.write(lambda c: responses.delete(c, owner, turn_id))
+
+    async def expired(self, before: int, *, limit: int) -> Sequence[tuple[str, str]]:
+        return await self._read(lambda c: responses.expired(c, before, limit))
+
+    async def find_message(self, owner: str, message_id: str) -> Message:
+        return await self._read(lambda c: responses.find_message(c, owner, message_id))
 
     # Completions
 

@@ -119,10 +119,10 @@ def begin(
         conversations.entitle(connection, key, title)
     for message in before:
         said = conversations.insert_message(connection, owner, key, message)
-        conversations.move_head(connection, key, said, new.created_at)
+        conversations.move_head(connection, key, said, new.created_at, free=new.free)
     if question is not None:
         asked = conversations.insert_message(connection, owner, key, question)
-        conversations.move_head(connection, key, asked, new.created_at)
+        conversations.move_head(connection, key, asked, new.created_at, free=new.free)
     else:
         asked = conversations.message_key(connection, owner, new.conversation_id, new.question_id)
     try:
@@ -228,7 +228,7 @@ def _insert_answer(
         created_at=outcome.ended_at,
     )
     key = conversations.insert_message(connection, owner, conversation, answer)
-    conversations.move_head(connection, conversation, key, outcome.ended_at)
+    conversations.move_head(connection, conversation, key, outcome.ended_at, free=running.free)
     return key
 
 
@@ -239,8 +239,8 @@ def insert_turn(
         """
         INSERT INTO turns (conversation, owner, id, status, model, question, context_window,
             context_budget, context_prompt_tokens, context_included, context_trimmed,
-            context_counted, context_window_known, created_at, options, wire)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            context_counted, context_window_known, created_at, options, wire, free)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             conversation,
@@ -259,9 +259,16 @@ def insert_turn(
             new.created_at,
             rows.options_column(new),
             new.wire,
+            new.free or None,
         ),
     )
-    return int(cursor.lastrowid or 0)
+    key = int(cursor.lastrowid or 0)
+    if new.record is not None or new.deleted:
+        connection.execute(
+            "INSERT INTO responses (turn, record, deleted) VALUES (?, ?, ?)",
+            (key, rows.object_column(new.record), new.deleted),
+        )
+    return key
 
 
 def _insert_claim(connection: sqlite3.Connection, owner: str, claim: Claim, turn: int) -> None:

@@ -13,6 +13,7 @@ from tests.storage.contract import (
     lessons,
     objects,
     owners,
+    responses,
     transfer,
     turns,
     usage,
@@ -51,6 +52,14 @@ class TestSearch(transfer.Search): ...
 
 @each_adapter
 class TestHealth(transfer.Health): ...
+
+
+@each_adapter
+class TestResponses(responses.Responses): ...
+
+
+@each_database
+class TestFreeTurns(responses.FreeTurns): ...
 
 
 @each_database
