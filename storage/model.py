@@ -130,6 +130,9 @@ class Failure:
     status: int | None = None
     #: seconds to wait, where the upstream said so; told while the turn is live, and never kept
     retry_after: float | None = field(default=None, compare=False)
+    #: the upstream's own code, and which parameter it refused; told and kept likewise
+    upstream_code: str | None = field(default=None, compare=False)
+    param: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

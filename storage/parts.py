@@ -47,15 +47,7 @@ class Mark:
 
 def content_of(row: str, marks: Sequence[Mark]) -> Content:
     """Return what a row says: its text, or parts where it is more."""
-    if not marks:
-        return row
-    first = row[: marks[0].position]
-    ends = [*(mark.position for mark in marks[1:]), len(row)]
-    parts = [
-        _written(mark.part, row[mark.position + 1 : end])
-        for mark, end in zip(marks, ends, strict=True)
-    ]
-    return [{"type": "text", "text": first}, *parts] if first else parts
+    return [_written(part, said) for part, said in _spans(row, marks)] if marks else row
 
 
 def row_of(content: Content) -> tuple[str, tuple[Mark, ...]]:
@@ -78,6 +70,11 @@ def row_of(content: Content) -> tuple[str, tuple[Mark, ...]]:
     return "".join(pieces), tuple(marks)
 
 
+def parts_of(content: Content) -> list[tuple[Part, str]]:
+    """Return the parts of an answer with what each says, by the places that followers are told."""
+    return _spans(*row_of(content))
+
+
 def length_of(content: Content) -> int:
     """Return how many positions an answer's row has."""
     return len(content) if isinstance(content, str) else len(row_of(content)[0])
@@ -97,6 +94,16 @@ def marks_of(lines: str | None) -> tuple[Mark, ...]:
         if line
         for position, kind, id_, name in json.loads(line)
     )
+
+
+def _spans(row: str, marks: Sequence[Mark]) -> list[tuple[Part, str]]:
+    begins = [mark.position for mark in marks]
+    parts = [
+        (mark.part, row[mark.position + 1 : end])
+        for mark, end in zip(marks, [*begins, len(row)][1:], strict=True)
+    ]
+    first = row[: begins[0]] if begins else row
+    return [(Part(Kind.TEXT), first), *parts] if first else parts
 
 
 def _written(part: Part, said: str) -> dict[str, Any]:

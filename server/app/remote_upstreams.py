@@ -15,7 +15,7 @@ from server.config.tables import UpstreamTable
 from server.upstream.answering import Answering
 from server.upstream.pool import ALL, PoolMember
 from server.upstream.remote.bounds import Bounds
-from server.upstream.remote.client import OPENAI, UpstreamClient, limit_name
+from server.upstream.remote.client import OPENAI, UpstreamClient, is_openais, limit_name
 from server.upstream.retry import Retries
 
 T = TypeVar("T")
@@ -46,6 +46,7 @@ def listed(table: UpstreamTable, settings: Settings) -> PoolMember:
         windows=_by_pattern(table.context_window),
         tokenizers=_by_pattern(table.tokenizer),
         strict=table.template == "strict",
+        responses=table.responses or is_openais(table.base_url),
     )
 
 
@@ -70,8 +71,10 @@ def _key(table: UpstreamTable) -> str | None:
 def openai(settings: Settings) -> PoolMember:
     """Return OpenAI, or what OPENAI_BASE_URL names."""
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-    bounds = _bounds(settings.openai_base_url or OPENAI, settings)
-    return _member("openai", key, settings.openai_base_url, bounds, settings)
+    address = settings.openai_base_url or OPENAI
+    bounds = _bounds(address, settings)
+    own = is_openais(address)
+    return _member("openai", key, settings.openai_base_url, bounds, settings, responses=own)
 
 
 def _bounds(address: str, settings: Settings, table: UpstreamTable | None = None) -> Bounds:

@@ -16,6 +16,7 @@ from server.core.passthrough import Passthrough
 from server.core.prompt.characters import Characters
 from server.core.prompt.compose import Composer
 from server.core.prompt.preview import Preview, preview
+from server.core.responses import Responses
 from server.core.turns.begin import Asking
 from server.core.turns.follow import Following
 from server.core.turns.plan import Defaults, Planner
@@ -58,6 +59,8 @@ class Conversations:
         self._planner = planner
         self._asking = asking
         self._following = following
+        #: turns as OpenAI's stateful API has them
+        self.responses = Responses(store, planner, asking, following)
         #: the calls of OpenAI's API that are part of no conversation
         self.passthrough = passthrough
         self.requests = requests

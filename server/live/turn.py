@@ -61,6 +61,8 @@ class LiveTurn:
         self.owner = owner
         self.turn = turn
         self.stopped_as: Status | None = None
+        #: whether the store has it
+        self.is_kept = True
         self.followers = 0
         #: loop time of the beginning
         self.began = asyncio.get_running_loop().time()
@@ -132,7 +134,7 @@ class LiveTurn:
 
     def unkept(self) -> Piece | None:
         """Return what no checkpoint has yet; `kept` says that one has."""
-        if self._ended:
+        if self._ended or not self.is_kept:
             return None
         position, text, marks = self._answer.unkept()
         return Piece(self.owner, self.turn.id, position, text, marks) if text else None

@@ -78,6 +78,8 @@ class PoolMember:
     near: bool = False
     #: built in: it has the routes that completions, embeddings and moderations need, and no others
     local: bool = False
+    #: it has the Responses API itself
+    responses: bool = False
     #: how long its list of models is good, in seconds
     list_seconds: float = GOOD_SECONDS
     #: what else is to be said of how it does

@@ -29,7 +29,8 @@ WITH RECURSIVE held AS MATERIALIZED (
         AND b.key <> own.key
     )
 ), back AS MATERIALIZED (
-    SELECT taken.conversation, taken.created_at, taken.free, (SELECT count(*) FROM own) AS messages, COALESCE(
+    SELECT taken.conversation, taken.created_at, taken.free,
+        (SELECT count(*) FROM own) AS messages, COALESCE(
         (SELECT m.key FROM messages m WHERE m.owner = :owner AND m.id = :head
             AND m.conversation = taken.conversation AND m.key NOT IN (SELECT key FROM own)),
         (SELECT parent FROM own ORDER BY place DESC LIMIT 1)
