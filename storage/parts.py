@@ -26,6 +26,8 @@ class Kind(StrEnum):
     TOOL_CALL = "tool_call"
     CUSTOM_TOOL_CALL = "custom_tool_call"
     TOOL_RESULT = "tool_result"
+    #: stood here and was deleted; its place stays
+    ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,22 @@ def parts_of(content: Content) -> list[tuple[Part, str]]:
     return _spans(*row_of(content))
 
 
+def is_erased(content: Content) -> bool:
+    """Say whether nothing is left of what a message said."""
+    if isinstance(content, str):
+        return False
+    return bool(content) and all(part.get("type") == Kind.ERASED for part in content)
+
+
+def erased(content: Content, place: int | None = None) -> Content:
+    """Return a content of which nothing is left, or not the part at a place."""
+    if place is None:
+        return [_written(Part(Kind.ERASED), "")]
+    parts = [*parts_of(content)]
+    parts[place] = Part(Kind.ERASED), ""
+    return [_written(part, said) for part, said in parts]
+
+
 def length_of(content: Content) -> int:
     """Return how many positions an answer's row has."""
     return len(content) if isinstance(content, str) else len(row_of(content)[0])
@@ -118,6 +136,8 @@ def _written(part: Part, said: str) -> dict[str, Any]:
             return {"type": "tool_result", "tool_call_id": part.id or "", "text": said}
         case Kind.REFUSAL:
             return {"type": "refusal", "refusal": said}
+        case Kind.ERASED:
+            return {"type": "erased"}
         case _:
             return {"type": part.kind.value, "text": said}
 
@@ -133,6 +153,8 @@ def _read(content: Sequence[Mapping[str, Any]]) -> Iterable[tuple[Part, str]]:
                 yield Part(Kind.TOOL_RESULT, _id(written.get("tool_call_id"))), said
             case {"type": "refusal", "refusal": str(said)}:
                 yield Part(Kind.REFUSAL), said
+            case {"type": "erased"}:
+                yield Part(Kind.ERASED), ""
             case {"type": "text" | "reasoning" as kind, "text": str(said)}:
                 yield Part(Kind(kind)), said
 

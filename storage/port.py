@@ -25,6 +25,7 @@ from storage.model import (
     Usage,
 )
 from storage.parts import Mark
+from storage.responses_port import ResponseStore
 
 #: So many lessons are kept, those that were learnt last: names of models are for callers to choose.
 LESSONS_KEPT = 1000
@@ -121,7 +122,7 @@ class Piece:
     marks: tuple[Mark, ...] = ()
 
 
-class Store(Protocol):
+class Store(ResponseStore, Protocol):
     """History of many owners. Every method is one transaction, durable when it returns, but for
     `put`, `delete` and `checkpoint`, which say in which steps they let others in.
 
@@ -254,21 +255,6 @@ class Store(Protocol):
 
     async def last_turn(self, owner: str, conversation_id: str) -> Turn | None:
         """Return the turn that was begun last in a conversation."""
-        ...
-
-    async def delete_response(self, owner: str, turn_id: str) -> str | None:
-        """Delete a turn as a response of OpenAI's API; the turn and its messages stay.
-
-        Return its conversation where that is unlisted and has no other response any more.
-        """
-        ...
-
-    async def expired(self, before: int, *, limit: int) -> Sequence[tuple[str, str]]:
-        """Return unlisted conversations that nothing was written to since, with their owners."""
-        ...
-
-    async def find_message(self, owner: str, message_id: str) -> Message:
-        """Return a message, in whatever conversation it is."""
         ...
 
     async def search(

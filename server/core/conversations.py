@@ -10,6 +10,7 @@ from typing import Any
 from server.core import archive, validation
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW, check_id
+from server.core.items import Items
 from server.core.observability.metrics import Metrics
 from server.core.observability.request_log import Requests
 from server.core.passthrough import Passthrough
@@ -61,6 +62,7 @@ class Conversations:
         self._following = following
         #: turns as OpenAI's stateful API has them
         self.responses = Responses(store, planner, asking, following)
+        self.items = Items(store, planner, asking)
         #: the calls of OpenAI's API that are part of no conversation
         self.passthrough = passthrough
         self.requests = requests

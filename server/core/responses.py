@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from server.core import validation
 from server.core.turns.begin import Asking
@@ -18,6 +18,8 @@ from storage.port import NotFoundError, Store
 BEHIND = (1 << 63) - 1
 #: Messages of a turn's input that are read at a time.
 STEP = 100
+#: Conversations that are looked for at a time, to be deleted.
+EXPIRED_AT_ONCE = 20
 
 
 class Responses:
@@ -73,6 +75,13 @@ class Responses:
         left = await self._store.delete_response(owner, turn_id)
         if left is not None:
             await self._asking.clear(owner, left)
+
+    async def expire(self, before: int) -> None:
+        """Delete what is in no list and was not written to since, a time in microseconds."""
+        while found := await self._store.expired(before, limit=EXPIRED_AT_ONCE):
+            for owner, conversation_id in found:
+                with suppress(NotFoundError):  # another node was first
+                    await self._asking.clear(owner, conversation_id)
 
     async def input(self, owner: str, turn: Turn) -> Sequence[Message]:
         """Return the messages that a turn answers, newest first: those that came with it."""

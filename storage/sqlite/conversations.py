@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any
 
 from storage import rows
-from storage.model import Conversation, Message, Page
+from storage.model import Content, Conversation, Message, Page
 from storage.port import (
     AlreadyExistsError,
     BusyError,
@@ -125,6 +125,18 @@ def hidden(connection: sqlite3.Connection) -> Sequence[int]:
     """Return what was hidden and not yet purged or shown, when the process died in between."""
     found = connection.execute("SELECT key FROM conversations WHERE owner = ?", (NOBODY,))
     return [key for (key,) in found]
+
+
+def expired(connection: sqlite3.Connection, before: int, limit: int) -> Sequence[tuple[str, str]]:
+    """Return unlisted conversations that nothing was written to since, with their owners."""
+    found = connection.execute(
+        """
+        SELECT owner, id FROM conversations
+        WHERE unlisted IS NOT NULL AND updated_at < ? AND owner <> ? ORDER BY updated_at LIMIT ?
+        """,
+        (before, NOBODY, limit),
+    )
+    return [(owner, id_) for owner, id_ in found]
 
 
 def purge(connection: sqlite3.Connection, key: int) -> bool:
@@ -274,6 +286,41 @@ def move_head(
         """,
         (free, head, now, conversation),
     )
+
+
+def append(
+    connection: sqlite3.Connection,
+    owner: str,
+    conversation_id: str,
+    said: Sequence[Message],
+    title: str,
+    now: int,
+) -> None:
+    key = conversation_key(connection, owner, conversation_id)
+    entitle(connection, key, title)
+    for message in said:
+        move_head(connection, key, insert_message(connection, owner, key, message), now)
+
+
+def rewrite(
+    connection: sqlite3.Connection,
+    owner: str,
+    conversation_id: str,
+    message_id: str,
+    content: Content,
+    tokens: int,
+) -> None:
+    key = message_key(connection, owner, conversation_id, message_id)
+    was = "SELECT is_parts, content FROM messages WHERE key = ?"
+    search.forget(
+        connection, "message", key, searchable(*connection.execute(was, (key,)).fetchone())
+    )
+    is_parts, text = rows.content_columns(content)
+    connection.execute(
+        "UPDATE messages SET is_parts = ?, content = ?, tokens = ? WHERE key = ?",
+        (is_parts, text, tokens, key),
+    )
+    search.index(connection, "message", key, text_of(content))
 
 
 def entitle(connection: sqlite3.Connection, key: int, title: str) -> None:

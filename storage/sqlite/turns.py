@@ -307,6 +307,29 @@ def _insert_claim(connection: sqlite3.Connection, owner: str, claim: Claim, turn
         raise BusyError("Another turn was begun with this idempotency key.")
 
 
+def delete_response(connection: sqlite3.Connection, owner: str, turn_id: str) -> str | None:
+    """Delete a turn as a response; return its conversation where that is left without any."""
+    key = turn_key(connection, owner, turn_id)
+    connection.execute(
+        """
+        INSERT INTO responses (turn, deleted) VALUES (?, 1)
+        ON CONFLICT (turn) DO UPDATE SET record = NULL, deleted = 1
+        """,
+        (key,),
+    )
+    row = connection.execute(
+        """
+        SELECT c.id FROM turns one JOIN conversations c ON c.key = one.conversation
+        WHERE one.key = ? AND c.unlisted IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM turns t LEFT JOIN responses r ON r.turn = t.key
+            WHERE t.conversation = c.key AND coalesce(r.deleted, 0) = 0
+        )
+        """,
+        (key,),
+    ).fetchone()
+    return row and str(row[0])
+
+
 def next_turn(
     connection: sqlite3.Connection, owner: str, conversation_id: str, after: str | None
 ) -> Turn | None:

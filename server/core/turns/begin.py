@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -116,6 +116,15 @@ class Asking:
         deleting = asyncio.create_task(self._delete(place))
         deleting.add_done_callback(lambda _: self._cleared(place))
         await asyncio.shield(deleting)
+
+    async def in_line(self, place: Place, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something with a conversation while no turn that takes its place runs."""
+        self.refuse_if_draining()
+        await self._line_up(place)
+        try:
+            await work()
+        finally:
+            self._give_back(place)
 
     async def _delete(self, place: Place) -> None:
         """Delete a conversation whose place is ours; what runs beside it has to end before."""

@@ -12,7 +12,7 @@ from server.core.turns.placement import Placement, Utterance
 from server.core.turns.questions import Ask, Responding
 from server.core.turns.tools import check_answers, open_calls
 from server.openai_protocol.messages import answered_call, called, calls_in
-from storage.model import Message, Role
+from storage.model import Conversation, Message, Role
 from storage.port import Store
 
 #: An answer stands a few messages below its question at most (tool calls of imported histories).
@@ -81,6 +81,13 @@ class Preceding:
             )
             parent = before[-1].id
         return replace(request, parent_id=parent, before=tuple(before))
+
+    async def under(
+        self, owner: str, there: Conversation, said: Sequence[Utterance], model: str
+    ) -> Sequence[Message]:
+        """Return messages that are to be kept under the head of a conversation."""
+        request = PromptRequest(owner, there.id, there.head_id, "", model)
+        return (await self._under(request, said)).before
 
     async def unkept(
         self, conversation_id: str, parent_id: str | None, depth: int, said: Utterance, model: str

@@ -35,6 +35,7 @@ from server.transports.openai.models import Models
 from server.transports.openai.passthrough import PassthroughRoutes
 from server.transports.openai.paths import PREFIX, streams_past
 from server.transports.openai.responses.compaction import CompactionRoute
+from server.transports.openai.responses.conversations import ConversationRoutes
 from server.transports.openai.responses.finding import Finding
 from server.transports.openai.responses.handing_on import HandingOn
 from server.transports.openai.responses.routes import ResponseRoutes
@@ -203,6 +204,7 @@ def _stateful(
     handing_on = HandingOn(conversations.passthrough, plain)
     responses = ResponseRoutes(conversations, finding, handing_on)
     compaction = CompactionRoute(conversations, finding)
+    own = ConversationRoutes(conversations, finding)
     table: tuple[tuple[str, dict[str, Endpoint]], ...] = (
         ("/v1/responses", {"POST": responses.create}),
         ("/v1/responses/input_tokens", {"POST": responses.input_tokens}),
@@ -210,6 +212,16 @@ def _stateful(
         ("/v1/responses/{id}/cancel", {"POST": responses.cancel}),
         ("/v1/responses/{id}/input_items", {"GET": responses.input_items}),
         ("/v1/responses/{id}", {"GET": responses.read, "DELETE": responses.delete}),
+        ("/v1/conversations", {"POST": own.create}),
+        ("/v1/conversations/{id}/items", {"GET": own.list_items, "POST": own.add_items}),
+        (
+            "/v1/conversations/{id}/items/{item}",
+            {"GET": own.read_item, "DELETE": own.delete_item},
+        ),
+        (
+            "/v1/conversations/{id}",
+            {"GET": own.read, "POST": own.change, "DELETE": own.delete},
+        ),
     )
     return tuple(Route(path, endpoints, own=True) for path, endpoints in table)
 

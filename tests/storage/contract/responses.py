@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from storage.model import Query, Turn
+from storage.model import Query, Role, Turn
 from storage.port import BusyError, NotFoundError, Store
 from tests.storage.nouns import (
     ADA,
     BOB,
     begin,
+    chain,
     claim,
     conversation,
     exchange,
@@ -166,3 +167,52 @@ class FreeTurns:
         free = replace(turn("2"), free=True, record=RECORD)
         await store.begin(ADA, free, question, claim=claim())
         assert await store.claimed(ADA, claim()) == "turn_2"
+
+
+class Items:
+    """Messages of no turn: added, read from the root on, erased."""
+
+    async def test_they_are_added_under_the_head(self, store: Store) -> None:
+        await store.create(ADA, conversation())
+        said = [message("m1"), message("m2", "m1", Role.ASSISTANT, "elephant")]
+        await store.append(ADA, "c", said, title="Hello", now=7)
+        there = await store.conversation(ADA, "c")
+        assert (there.head_id, there.message_count, there.title) == ("m2", 2, "Hello")
+        await store.append(ADA, "c", [message("m3", "m2")], title="Other", now=8)
+        there = await store.conversation(ADA, "c")
+        assert (there.head_id, there.title, there.updated_at) == ("m3", "Hello", 8)
+        for owner, into, parent in ((BOB, "c", None), (ADA, "x", None), (ADA, "c", "x")):
+            with pytest.raises(NotFoundError):
+                await store.append(owner, into, [message("m4", parent)], title="", now=9)
+
+    async def test_a_branch_is_read_from_its_root(self, store: Store) -> None:
+        await chain(store, "123")
+        await exchange(store, "4", parent="a_1")  # another branch, which is the head's now
+
+        async def read(leaf: str, below: int, limit: int = 9) -> list[str]:
+            found = await store.downwards(ADA, "c", leaf, below=below, limit=limit)
+            return [one.id for one in found]
+
+        assert await read("a_3", 0) == ["q_1", "a_1", "q_2", "a_2", "q_3", "a_3"]
+        assert await read("a_4", 0) == ["q_1", "a_1", "q_4", "a_4"]
+        assert await read("a_3", 1, 2) == ["a_1", "q_2"]
+        assert await read("a_3", 4) == ["q_3", "a_3"]
+        assert await read("a_4", 0, 2) == ["q_1", "a_1"]
+        assert await read("a_4", 4) == []
+        summary = message("s", "a_1", Role.SYSTEM, stands_for=2)
+        await store.summarise(ADA, summary)
+        assert await read("a_3", 1, 3) == ["a_1", "q_2", "a_2"]
+        with pytest.raises(NotFoundError):
+            await store.downwards(BOB, "c", "a_3", below=0, limit=9)
+
+    async def test_what_was_said_is_erased(self, store: Store) -> None:
+        await exchange(store, content="elephant")
+        erased = [{"type": "erased"}]
+        await store.rewrite(ADA, "c", "q_1", erased, 0)
+        assert (await store.message(ADA, "c", "q_1")).content == erased
+        assert (await store.search(ADA, Query("elephant"), limit=9)).items == ()
+        await store.rewrite(ADA, "c", "a_1", erased, 0)
+        assert (await store.turn(ADA, "turn_1")).parts == erased
+        await store.delete(ADA, "c")
+        with pytest.raises(NotFoundError):
+            await store.rewrite(ADA, "c", "q_1", erased, 0)

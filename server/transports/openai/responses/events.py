@@ -47,6 +47,7 @@ class _Item:
     """An output item that is being told."""
 
     part: Part
+    place_in_answer: int
     index: int
     id: str
     words: Words
@@ -69,6 +70,7 @@ class AnswerEvents:
         self._number = 0
         self._answer_id = answer_of_turn(of)
         self._open: _Item | None = None
+        self._items = 0
 
     def take(self, event: TurnEvent) -> Iterator[bytes]:
         """Yield the events that one of the turn is, each as it is written."""
@@ -98,10 +100,13 @@ class AnswerEvents:
 
     def _said(self, event: Delta) -> Iterable[dict[str, Any]]:
         part = event.part or _TEXT
-        if self._open is None or self._open.index != event.index:
+        if self._open is None or self._open.place_in_answer != event.index:
             yield from self._close(COMPLETED)
+            if part.kind is Kind.ERASED:
+                return
             id_ = item_id(self._answer_id, part.kind, event.index)
-            self._open = _Item(part, event.index, id_, Words(), [])
+            self._open = _Item(part, event.index, self._items, id_, Words(), [])
+            self._items += 1
             yield from self._begun(self._open)
         yield from self._pieces(self._open, self._open.words.push(event.text + event.delta))
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from server.openai_protocol.messages import answered_call
 from server.transports.openai.responses.ids import item_id
 from storage.model import Content, Message, Role, Turn, answer_of
-from storage.parts import Kind, Part, parts_of
+from storage.parts import Kind, Part, is_erased, parts_of
 
 COMPLETED: Final = "completed"
 INCOMPLETE: Final = "incomplete"
@@ -67,6 +67,7 @@ def _answer(message_id: str, content: Content, last: str = COMPLETED) -> list[di
             last if place == len(parts) - 1 else COMPLETED,
         )
         for place, (part, said) in enumerate(parts)
+        if part.kind is not Kind.ERASED
     ]
 
 
@@ -78,6 +79,8 @@ def items_of(message: Message) -> list[dict[str, Any]]:
             items = _answer(message.id, message.content)
             phase = {"phase": own["phase"]} if "phase" in own else {}
             return [one | phase if one["type"] == "message" else one for one in items]
+        case _ if is_erased(message.content):
+            return []
         case Role.TOOL:
             return [_result(message, own)]
         case _ if own.get("type") == "compaction":
