@@ -45,6 +45,8 @@ class Conversation:
     pinned: bool = False
     #: when its newest message came; None where there is none
     last_message_at: int | None = None
+    #: in no list: it is there for a response of OpenAI's API that named no conversation
+    unlisted: bool = False
 
 
 class Order(StrEnum):
@@ -79,6 +81,8 @@ class Message:
     depth: int = 0
     stands_for: int | None = None
     siblings: tuple[str, ...] = ()
+    #: what an item of OpenAI's Responses API says beside its content: its own role, say
+    item: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,9 @@ class Failure:
     status: int | None = None
     #: seconds to wait, where the upstream said so; told while the turn is live, and never kept
     retry_after: float | None = field(default=None, compare=False)
+    #: the upstream's own code, and which parameter it refused; told and kept likewise
+    upstream_code: str | None = field(default=None, compare=False)
+    param: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +174,12 @@ class Turn:
     options: Mapping[str, Any] = field(default_factory=dict)
     #: by which wire it was asked; None where that is not known
     wire: str | None = None
+    #: it runs beside others in its conversation, and moves the head of an unlisted one only
+    free: bool = False
+    #: what else is told of it as a response of OpenAI's API; None where it was asked otherwise
+    record: Mapping[str, Any] | None = None
+    #: as a response it was deleted
+    deleted: bool = False
 
     @property
     def content(self) -> Content:

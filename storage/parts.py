@@ -26,6 +26,8 @@ class Kind(StrEnum):
     TOOL_CALL = "tool_call"
     CUSTOM_TOOL_CALL = "custom_tool_call"
     TOOL_RESULT = "tool_result"
+    #: stood here and was deleted; its place stays
+    ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +49,7 @@ class Mark:
 
 def content_of(row: str, marks: Sequence[Mark]) -> Content:
     """Return what a row says: its text, or parts where it is more."""
-    if not marks:
-        return row
-    first = row[: marks[0].position]
-    ends = [*(mark.position for mark in marks[1:]), len(row)]
-    parts = [
-        _written(mark.part, row[mark.position + 1 : end])
-        for mark, end in zip(marks, ends, strict=True)
-    ]
-    return [{"type": "text", "text": first}, *parts] if first else parts
+    return [_written(part, said) for part, said in _spans(row, marks)] if marks else row
 
 
 def row_of(content: Content) -> tuple[str, tuple[Mark, ...]]:
@@ -76,6 +70,27 @@ def row_of(content: Content) -> tuple[str, tuple[Mark, ...]]:
         pieces.append(said)
         length += len(said)
     return "".join(pieces), tuple(marks)
+
+
+def parts_of(content: Content) -> list[tuple[Part, str]]:
+    """Return the parts of an answer with what each says, by the places that followers are told."""
+    return _spans(*row_of(content))
+
+
+def is_erased(content: Content) -> bool:
+    """Say whether nothing is left of what a message said."""
+    if isinstance(content, str):
+        return False
+    return bool(content) and all(part.get("type") == Kind.ERASED for part in content)
+
+
+def erased(content: Content, place: int | None = None) -> Content:
+    """Return a content of which nothing is left, or not the part at a place."""
+    if place is None:
+        return [_written(Part(Kind.ERASED), "")]
+    parts = [*parts_of(content)]
+    parts[place] = Part(Kind.ERASED), ""
+    return [_written(part, said) for part, said in parts]
 
 
 def length_of(content: Content) -> int:
@@ -99,6 +114,16 @@ def marks_of(lines: str | None) -> tuple[Mark, ...]:
     )
 
 
+def _spans(row: str, marks: Sequence[Mark]) -> list[tuple[Part, str]]:
+    begins = [mark.position for mark in marks]
+    parts = [
+        (mark.part, row[mark.position + 1 : end])
+        for mark, end in zip(marks, [*begins, len(row)][1:], strict=True)
+    ]
+    first = row[: begins[0]] if begins else row
+    return [(Part(Kind.TEXT), first), *parts] if first else parts
+
+
 def _written(part: Part, said: str) -> dict[str, Any]:
     named = {} if part.id is None else {"id": part.id}
     match part.kind:
@@ -111,6 +136,8 @@ def _written(part: Part, said: str) -> dict[str, Any]:
             return {"type": "tool_result", "tool_call_id": part.id or "", "text": said}
         case Kind.REFUSAL:
             return {"type": "refusal", "refusal": said}
+        case Kind.ERASED:
+            return {"type": "erased"}
         case _:
             return {"type": part.kind.value, "text": said}
 
@@ -126,6 +153,8 @@ def _read(content: Sequence[Mapping[str, Any]]) -> Iterable[tuple[Part, str]]:
                 yield Part(Kind.TOOL_RESULT, _id(written.get("tool_call_id"))), said
             case {"type": "refusal", "refusal": str(said)}:
                 yield Part(Kind.REFUSAL), said
+            case {"type": "erased"}:
+                yield Part(Kind.ERASED), ""
             case {"type": "text" | "reasoning" as kind, "text": str(said)}:
                 yield Part(Kind(kind)), said
 

@@ -26,6 +26,7 @@ from storage.model import (
     Usage,
 )
 from storage.parts import Mark
+from storage.responses_port import ResponseStore
 
 #: So many lessons are kept, those that were learnt last: names of models are for callers to choose.
 LESSONS_KEPT = 1000
@@ -122,7 +123,7 @@ class Piece:
     marks: tuple[Mark, ...] = ()
 
 
-class Store(Protocol):
+class Store(ResponseStore, Protocol):
     """History of many owners. Every method is one transaction, durable when it returns, but for
     `put`, `delete` and `checkpoint`, which say in which steps they let others in.
 
@@ -154,7 +155,7 @@ class Store(Protocol):
         q: str | None = None,
         order: Order = Order.CREATED,
     ) -> Page[Conversation]:
-        """Return one page behind where the conversation `after` stands now.
+        """Return one page behind where the conversation `after` stands now; none is unlisted.
 
         With `q` it is of titles with these words, those made last first, whatever the order.
         """
@@ -221,6 +222,7 @@ class Store(Protocol):
         one that has no message yet; `title` is for one that has none either. A question becomes
         the head. A claim that stands for an interrupted turn stands for this one from now on.
         `head`, where it is given, is the head that the turn was planned for (None: none).
+        A free turn runs beside others, and moves the head of an unlisted conversation alone.
         Raises BusyError while another turn runs there, or where the claim is another turn's;
         MovedError where the head is another; NotFoundError for conversation or parent.
         """
@@ -234,7 +236,7 @@ class Store(Protocol):
         ...
 
     async def end(self, owner: str, turn_id: str, outcome: Outcome) -> Turn:
-        """Keep how a turn ended; its answer, if one is kept, becomes the head."""
+        """Keep how a turn ended; its answer, if one is kept, becomes the head (see `begin`)."""
         ...
 
     async def withdraw(
@@ -270,6 +272,7 @@ class Store(Protocol):
     ) -> Page[Hit]:
         """Return a page of what was found, best first, behind the hit on message `after`.
 
+        What is unlisted is found where the query names its conversation.
         Raises NotFoundError where `after` is not, or no longer, among what is found.
         """
         ...

@@ -24,7 +24,8 @@ from storage.port import Claim, IdempotencyMismatchError
 CONVERSATION_FROM = """
     SELECT c.id, c.title, c.system_prompt, c.model, c.metadata, c.created_at, c.updated_at,
            c.message_count, (SELECT id FROM messages WHERE key = c.head), c.truncation, c.pinned,
-           CASE c.message_count WHEN 0 THEN NULL ELSE COALESCE(c.active_at, c.updated_at) END
+           CASE c.message_count WHEN 0 THEN NULL ELSE COALESCE(c.active_at, c.updated_at) END,
+           c.unlisted
     FROM
 """
 CONVERSATION = f"{CONVERSATION_FROM} conversations c"
@@ -33,7 +34,7 @@ TITLE = 1
 
 MESSAGE_COLUMNS = """
     m.id, c.id, p.id, m.role, m.is_parts, m.content, m.tokens, m.encoding, m.model, m.turn_id,
-    m.created_at, m.depth, m.stands_for
+    m.created_at, m.depth, m.stands_for, m.item
 """
 
 MESSAGE = f"""
@@ -55,11 +56,12 @@ def turn_selection(so_far: str, marks: str) -> str:
            t.error_code, t.error_message, t.error_status, t.ended_at, t.drift,
            a.is_parts, t.context_counted, t.context_window_known,
            CASE t.status WHEN 'running' THEN ({marks}) END, t.cached_tokens, t.reasoning_tokens,
-           t.options, t.wire
+           t.options, t.wire, t.free, r.record, r.deleted
     FROM turns t JOIN conversations c ON c.key = t.conversation
     JOIN messages q ON q.key = t.question
     LEFT JOIN messages p ON p.key = q.parent
     LEFT JOIN messages a ON a.key = t.answer
+    LEFT JOIN responses r ON r.turn = t.key
 """
 
 
@@ -77,6 +79,7 @@ def conversation(row: tuple[Any, ...]) -> Conversation:
         truncation=row[9],
         pinned=bool(row[10]),
         last_message_at=row[11],
+        unlisted=bool(row[12]),
     )
 
 
@@ -94,6 +97,7 @@ def message(row: tuple[Any, ...]) -> Message:
         created_at=row[10],
         depth=row[11],
         stands_for=row[12],
+        item=_object(row[13]),
     )
 
 
@@ -116,8 +120,11 @@ def turn(row: tuple[Any, ...]) -> Turn:
         error=error,
         ended_at=row[20],
         drift=row[21],
-        options={} if row[28] is None else json.loads(row[28]),
+        options=_object(row[28]) or {},
         wire=row[29],
+        free=bool(row[30]),
+        record=_object(row[31]),
+        deleted=bool(row[32]),
     ).saying(_said(row[7] or "", row[22], row[25]))
 
 
@@ -163,3 +170,12 @@ def json_text(value: Mapping[str, Any] | list[Any]) -> str:
 def options_column(turn: Turn) -> str | None:
     """Return what was offered for a turn as it is kept; None where nothing was."""
     return json_text(dict(turn.options)) if turn.options else None
+
+
+def object_column(value: Mapping[str, Any] | None) -> str | None:
+    """Return an object as it is kept, where there is one."""
+    return None if value is None else json_text(value)
+
+
+def _object(kept: str | None) -> dict[str, Any] | None:
+    return None if kept is None else json.loads(kept)

@@ -37,6 +37,7 @@ from server.core.access.rate import RateLimit
 from server.core.clock import microseconds
 from server.core.completions import StoredCompletions, UpstreamObjects
 from server.core.conversations import Conversations
+from server.core.expiry import Expiry
 from server.core.prompt.compose import CountingSettings
 from server.core.turns.plan import Defaults
 from server.tokens.encoding import ENCODINGS, encoding
@@ -115,6 +116,8 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
             models=upstreams,
         )
     )
+    expiry = Expiry(conversations, settings.responses_days, microseconds)
+    await stack.enter_async_context(expiry)
     show_upstreams(conversations.metrics, upstreams)
     facade = Facade(
         conversations,

@@ -18,7 +18,7 @@ from server.config.upstream_names import OPENAI
 from server.upstream.answering import Answering
 from server.upstream.pool import ALL, PoolMember
 from server.upstream.remote.bounds import Bounds
-from server.upstream.remote.client import OPENAI_URL, UpstreamClient, limit_name
+from server.upstream.remote.client import OPENAI_URL, UpstreamClient, is_openais, limit_name
 from server.upstream.retry import Retries
 
 T = TypeVar("T")
@@ -49,6 +49,7 @@ def listed(table: UpstreamTable, settings: Settings) -> PoolMember:
         windows=_by_pattern(table.context_window),
         tokenizers=_by_pattern(table.tokenizer),
         strict=table.template == "strict",
+        responses=table.responses or is_openais(table.base_url),
     )
 
 
@@ -74,8 +75,10 @@ def _key(table: UpstreamTable) -> str | None:
 def openai(settings: Settings) -> PoolMember:
     """Return OpenAI, or what OPENAI_BASE_URL names."""
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-    bounds = _bounds(settings.openai_base_url or OPENAI_URL, settings)
-    return _member(OPENAI, key, settings.openai_base_url, bounds, settings)
+    address = settings.openai_base_url or OPENAI_URL
+    bounds = _bounds(address, settings)
+    own = is_openais(address)
+    return _member(OPENAI, key, settings.openai_base_url, bounds, settings, responses=own)
 
 
 def _bounds(address: str, settings: Settings, table: UpstreamTable | None = None) -> Bounds:

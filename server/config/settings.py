@@ -215,6 +215,11 @@ class Settings(BaseSettings):
         "TRIALOGUE_DRAIN_SECONDS",
         help="from SIGTERM to the end; turns may go on for all but the last fifth, at most 3",
     )
+    responses_days: int = setting(
+        30,
+        "TRIALOGUE_RESPONSES_DAYS",
+        help="for so long responses of /v1 are kept that named no conversation; 0: for ever",
+    )
     storage_patience: float = setting(
         300.0,
         "TRIALOGUE_STORAGE_PATIENCE",
@@ -316,7 +321,9 @@ class Settings(BaseSettings):
             raise ValueError("must be more than 0")
         return value
 
-    @field_validator("upstream_retries", "drain_seconds", "storage_patience", "eliza_delay")
+    @field_validator(
+        "upstream_retries", "drain_seconds", "storage_patience", "eliza_delay", "responses_days"
+    )
     @classmethod
     def _not_negative(cls, value: Any) -> Any:
         if not 0 <= value < float("inf"):

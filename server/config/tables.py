@@ -46,6 +46,8 @@ class UpstreamTable(BaseModel):
     tokenizer: Tokenizer | dict[str, Tokenizer] | None = None
     #: strict: what is sent obeys every chat template's rules; lenient: sent as it was said
     template: Literal["strict", "lenient"] = "strict"
+    #: it has the Responses API itself: what holds no state and only it can do is handed on
+    responses: bool = False
 
 
 def _told(value: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from server.core import archive, validation
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW, check_id
+from server.core.items import Items
 from server.core.mine import ToldImports
 from server.core.observability.metrics import Metrics
 from server.core.observability.request_log import Requests
@@ -17,6 +18,7 @@ from server.core.passthrough import Passthrough
 from server.core.prompt.characters import Characters
 from server.core.prompt.compose import Composer
 from server.core.prompt.preview import Preview, preview
+from server.core.responses import Responses
 from server.core.turns.begin import Asking
 from server.core.turns.follow import Following
 from server.core.turns.plan import Defaults, Planner
@@ -61,6 +63,9 @@ class Conversations:
         self._asking = asking
         self._following = following
         self._imports = ToldImports(store, following.mine)
+        #: turns as OpenAI's stateful API has them
+        self.responses = Responses(store, planner, asking, following)
+        self.items = Items(store, planner, asking)
         #: the calls of OpenAI's API that are part of no conversation
         self.passthrough = passthrough
         self.requests = requests

@@ -127,6 +127,8 @@ class Problem:
     #: the upstream's own HTTP status, for `upstream_rejected`
     status: int | None = None
     turn_id: str | None = None
+    #: the upstream's own code, where it was the upstream that refused
+    upstream_code: str | None = None
 
 
 #: Where waiting helps, and how many seconds of it, unless somebody knows better.
@@ -151,4 +153,5 @@ def problem_of(error: BaseException) -> Problem:
         param=getattr(error, "param", None),
         retry_after=retry_after,
         status=getattr(error, "status", None),
+        upstream_code=getattr(error, "code", None),
     )

@@ -41,6 +41,11 @@ class Ids:
         return f"{prefix}_{_base32(self._last)}"
 
 
+def answer_id(turn_id: str) -> str:
+    """Return the id of a turn's answer, which is known before there is one."""
+    return f"msg_{turn_id.removeprefix('turn_')}"
+
+
 def _base32(number: int) -> str:
     return "".join(_DIGITS[number >> shift & 31] for shift in range(125, -1, -5))
 

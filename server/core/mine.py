@@ -180,7 +180,7 @@ class Mine:
             case Moved(conversation_id):
                 return [QueueChanged(conversation_id, self._live.line((owner, conversation_id)))]
             case Deleted(conversation):
-                return [ConversationEvent(Fate.DELETED, conversation)]
+                return _became(Fate.DELETED, conversation)
             case Made(conversation_id):
                 return _became(Fate.CREATED, await self._there(owner, conversation_id))
             case Changed(conversation_id, made):
@@ -275,7 +275,10 @@ def _key(what: Note) -> Hashable:
 
 
 def _became(fate: Fate, conversation: Conversation | None) -> list[News]:
-    return [] if conversation is None else [ConversationEvent(fate, conversation)]
+    """Tell of a conversation, but where it is gone, or in no list."""
+    if conversation is None or conversation.unlisted:
+        return []
+    return [ConversationEvent(fate, conversation)]
 
 
 def _forget(by_owner: dict[str, dict[str, T]], owner: str, name: str) -> None:

@@ -71,15 +71,15 @@ def content(value: Content, param: str = "prompt") -> Content:
     return parts
 
 
-def spoken(value: Content) -> None:
+def spoken(value: Any, param: str = "messages") -> None:
     """Refuse what cannot be kept of a message in OpenAI's shape, whatever its parts are."""
     if not isinstance(value, str):
-        portable(value, "messages")
+        portable(value, param)
     waiting: list[Any] = [value]
     while waiting:
         match waiting.pop():
             case str() as words:
-                text(words, "messages")
+                text(words, param)
             case Mapping() as fields:
                 waiting += [*fields, *fields.values()]
             case list() | tuple() as items:

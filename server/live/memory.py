@@ -29,18 +29,20 @@ class MemoryLiveTurns:
     def admit(self, owner: str, turn: Turn) -> LiveTurn:
         live = LiveTurn(owner, turn)
         self._turns[owner, turn.id] = live
-        self._in_place[owner, turn.conversation_id] = live
+        if not turn.free:
+            self._in_place[owner, turn.conversation_id] = live
         return live
 
     def forget(self, live: LiveTurn) -> None:
         del self._turns[live.owner, live.turn.id]
-        del self._in_place[live.owner, live.turn.conversation_id]
+        if not live.turn.free:
+            del self._in_place[live.owner, live.turn.conversation_id]
 
     def linger(self, live: LiveTurn) -> None:
         self._lingering[live.owner, live.turn.id] = live
 
     def release(self, live: LiveTurn) -> None:
-        del self._lingering[live.owner, live.turn.id]
+        self._lingering.pop((live.owner, live.turn.id), None)
 
     def find(self, owner: str, turn_id: str) -> LiveTurn | None:
         key = owner, turn_id

@@ -37,7 +37,7 @@ class LiveTurns(Protocol):
         ...
 
     def release(self, live: LiveTurn) -> None:
-        """Let a turn that lingers be found no more."""
+        """Let a turn that lingers be found no more; one that does not stays as it is."""
         ...
 
     def find(self, owner: str, turn_id: str) -> LiveTurn | None:
@@ -45,7 +45,7 @@ class LiveTurns(Protocol):
         ...
 
     def in_conversation(self, owner: str, conversation_id: str) -> LiveTurn | None:
-        """Return the turn that is live in a conversation."""
+        """Return the turn that is live in a conversation and has its place: no free one."""
         ...
 
     def running(self) -> Collection[LiveTurn]:

@@ -62,6 +62,10 @@ class LiveTurn:
         self.owner = owner
         self.turn = turn
         self.stopped_as: Status | None = None
+        #: whether the store has it
+        self.is_kept = True
+        #: whether who watches all that is the owner's hears of it
+        self.is_told = True
         self.followers = 0
         #: loop time of the beginning
         self.began = asyncio.get_running_loop().time()
@@ -133,7 +137,7 @@ class LiveTurn:
 
     def unkept(self) -> Piece | None:
         """Return what no checkpoint has yet; `kept` says that one has."""
-        if self._ended:
+        if self._ended or not self.is_kept:
             return None
         position, text, marks = self._answer.unkept()
         return Piece(self.owner, self.turn.id, position, text, marks) if text else None

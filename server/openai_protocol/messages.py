@@ -15,7 +15,7 @@ from storage.model import Content, PromptMessage, Role
 
 CALLS = ("function", "custom")
 #: what stands in a field of its own, or is not sent at all
-_NOT_SAID = (*CALLS, "refusal", "reasoning", "tool_result")
+_NOT_SAID = (*CALLS, "refusal", "reasoning", "tool_result", "erased")
 _ROLES = {"developer": Role.SYSTEM, "function": Role.TOOL}
 #: what names what a message of a tool answers: a call by its id, or a function
 _ANSWERED = ("tool_call_id", "name")

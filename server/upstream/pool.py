@@ -17,14 +17,7 @@ from server.tokens.models import model as known_model
 from server.upstream.bodies import one, start_of
 from server.upstream.count import TokenCounter
 from server.upstream.health import Health, State
-from server.upstream.model_info import (
-    Counter,
-    ModelInfo,
-    Named,
-    counter_for,
-    find,
-    window_of,
-)
+from server.upstream.model_info import Counter, ModelInfo, Named, counter_for, find, window_of
 from server.upstream.model_list import GOOD_SECONDS, ModelList
 from server.upstream.port import (
     Call,
@@ -78,7 +71,9 @@ class PoolMember:
     near: bool = False
     #: built in: it has the routes that completions, embeddings and moderations need, and no others
     local: bool = False
-    #: how long its list of models is good, in seconds
+    #: it has the Responses API itself
+    responses: bool = False
+    #: so long its list of models is good, in seconds
     list_seconds: float = GOOD_SECONDS
     #: what else is to be said of how it does
     detail: Callable[[], Mapping[str, Any]] = dict
@@ -92,8 +87,8 @@ class PoolMember:
     def completes_only(self, model: str, own_name: str) -> bool:
         """Say whether it takes no messages for a model, only text."""
         names = (model, own_name)
-        told = any(fnmatchcase(one, pattern) for pattern in self.completions_only for one in names)
-        return told or not known_model(own_name).chat
+        told = (fnmatchcase(one, pattern) for pattern in self.completions_only for one in names)
+        return any(told) or not known_model(own_name).chat
 
     def named(self, own_name: str) -> Named:
         """Return what it is asked for under its own name of a model."""

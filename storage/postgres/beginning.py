@@ -37,11 +37,13 @@ _UNTITLED = "(c.title = '' AND c.message_count = 0 AND :entitles::boolean)"
 _SETS = f"""
     title = CASE WHEN {_UNTITLED} THEN :new_title ELSE c.title END,
     words = CASE WHEN {_UNTITLED} THEN :new_words::text::tsvector ELSE c.words END,
-    head = COALESCE({_ASKED}, c.head),
+    head = CASE WHEN :free::boolean AND NOT c.unlisted THEN c.head
+        ELSE COALESCE({_ASKED}, c.head) END,
     message_count = c.message_count + (SELECT count(*) FROM numbered),
     updated_at = CASE WHEN {_ASKED} IS NULL THEN c.updated_at ELSE :now::bigint END,
     active_at = CASE WHEN {_ASKED} IS NULL THEN c.active_at ELSE :now::bigint END,
-    running = true"""
+    running = c.running OR NOT :free::boolean,
+    beside = c.beside + CASE WHEN :free::boolean THEN 1 ELSE 0 END"""
 #: Whether the head is the one that the turn was planned for: two that were planned for the same
 #: would part the conversation.
 _PLANNED = """(
@@ -56,12 +58,14 @@ there AS (
 _MADE = f"""
 there AS (
     INSERT INTO conversations AS c (owner, id, title, words, system_prompt, model, metadata,
-        truncation, pinned, created_at, updated_at, active_at, head, message_count, running)
+        truncation, pinned, created_at, updated_at, active_at, unlisted, head, message_count,
+        running, beside)
     SELECT :owner, :conversation, :title, :title_words::text::tsvector, :system_prompt, :model,
         :metadata, :truncation, :pinned::boolean, :made_at::bigint,
         CASE WHEN {_ASKED} IS NULL THEN :updated_at::bigint ELSE :now::bigint END,
         CASE WHEN {_ASKED} IS NULL THEN :made_at::bigint ELSE :now::bigint END,
-        {_ASKED}, (SELECT count(*) FROM numbered), true
+        :unlisted::boolean, {_ASKED}, (SELECT count(*) FROM numbered), NOT :free::boolean,
+        CASE WHEN :free::boolean THEN 1 ELSE 0 END
     WHERE NOT :compares::boolean OR :planned_on::text IS NULL OR EXISTS (SELECT FROM held)
     ON CONFLICT (owner, id) DO UPDATE SET {_SETS},
         system_prompt = CASE c.message_count WHEN 0 THEN excluded.system_prompt
@@ -74,15 +78,20 @@ _BEGUN = """
 begun AS (
     INSERT INTO turns (conversation, owner, id, status, model, question, context_window,
         context_budget, context_prompt_tokens, context_included, context_trimmed,
-        context_counted, context_window_known, created_at, options, wire)
+        context_counted, context_window_known, created_at, options, wire, free)
     SELECT there.key, :owner, :turn, :status, :turn_model,
         COALESCE((SELECT key FROM kept WHERE id = :question), (
             SELECT m.key FROM messages m
             WHERE m.owner = :owner AND m.id = :again AND m.conversation = there.key
         )),
         :window::bigint, :budget::bigint, :prompt_tokens::bigint, :included::bigint,
-        :trimmed::bigint, :how_counted, :window_known::boolean, :now::bigint, :options, :wire
+        :trimmed::bigint, :how_counted, :window_known::boolean, :now::bigint, :options, :wire,
+        :free::boolean
     FROM there RETURNING key
+)"""
+_RECORDED = """
+recorded AS (
+    INSERT INTO responses (turn, record) SELECT key, :record FROM begun
 )"""
 #: A claim that is another turn's is refused by the key of the table.
 _CLAIMED = f"""
@@ -137,6 +146,7 @@ async def begin(
         else (messages.NUMBERED, messages.KEPT)
     )
     parts = [_HELD, numbered, _MADE if make else _THERE, keeps, _BEGUN]
+    parts += [_RECORDED] if new.record is not None else []
     sql = f"WITH {', '.join([*parts, _CLAIMED] if claim else parts)} {_TOLD}"
     values = {
         **_of_turn(owner, new, head),
@@ -225,6 +235,8 @@ def _of_turn(owner: str, new: Turn, head: str | EllipsisType | None) -> dict[str
         "now": new.created_at,
         "options": rows.options_column(new),
         "wire": new.wire,
+        "free": new.free,
+        **({} if new.record is None else {"record": rows.object_column(new.record)}),
         "compares": head is not ...,
         "planned_on": None if head is ... else head,
     }

@@ -71,6 +71,7 @@ def given(new: Conversation, title: str) -> Mapping[str, Any]:
         "pinned": new.pinned,
         "made_at": new.created_at,
         "updated_at": new.updated_at,
+        "unlisted": new.unlisted,
     }
 
 
@@ -78,9 +79,9 @@ async def create(db: Database, owner: str, new: Conversation) -> Conversation:
     made = await db.row(
         """
         INSERT INTO conversations (owner, id, title, words, system_prompt, model, metadata,
-            truncation, pinned, created_at, updated_at, active_at)
+            truncation, pinned, created_at, updated_at, active_at, unlisted)
         VALUES (:owner, :id, :title, :title_words::text::tsvector, :system_prompt, :model,
-            :metadata, :truncation, :pinned, :made_at, :updated_at, :made_at)
+            :metadata, :truncation, :pinned, :made_at, :updated_at, :made_at, :unlisted)
         ON CONFLICT (owner, id) DO NOTHING RETURNING key
         """,
         owner=owner,
@@ -150,7 +151,7 @@ async def page(
             else f"AND ({place}) < (SELECT {place} FROM conversations c WHERE c.key = :behind)"
         )
         found = await db.rows(
-            f"{rows.CONVERSATION} WHERE c.owner = :owner {further} "
+            f"{rows.CONVERSATION} WHERE c.owner = :owner AND NOT c.unlisted {further} "
             f"ORDER BY {', '.join(f'{one} DESC' for one in _ORDERS[order])} LIMIT :limit",
             owner=owner,
             behind=behind,
@@ -171,7 +172,8 @@ async def hide(db: Database, owner: str, conversation_id: str) -> int:
     hidden = await db.row(
         f"""
         UPDATE conversations c SET owner = {NOBODY}, id = c.key::text
-        WHERE c.owner = :owner AND c.id = :id AND NOT c.running RETURNING c.key
+        WHERE c.owner = :owner AND c.id = :id AND NOT c.running AND c.beside = 0
+        RETURNING c.key
         """,
         owner=owner,
         id=conversation_id,
@@ -202,6 +204,7 @@ async def purge(db: Database, key: int, *, own_import: bool = False) -> None:
             ),
             gone_checkpoints AS (DELETE FROM checkpoints USING t WHERE turn = t.key),
             gone_claims AS (DELETE FROM claims USING t WHERE turn = t.key),
+            gone_responses AS (DELETE FROM responses USING t WHERE turn = t.key),
             gone_turns AS (DELETE FROM turns USING t WHERE turns.key = t.key),
             gone_messages AS (DELETE FROM messages USING m WHERE messages.key = m.key),
             gone AS (

@@ -25,10 +25,10 @@ numbered AS MATERIALIZED (
             :ids::text[], :parent_ids::text[], :root_ids::text[], :below::integer[],
             :roles::text[], :is_parts::boolean[], :contents::text[], :spoken::text[],
             :words::text[], :tokens::bigint[], :encodings::text[], :models::text[],
-            :turn_ids::text[], :stands_for::bigint[], :created::bigint[]
+            :turn_ids::text[], :stands_for::bigint[], :created::bigint[], :items::text[]
         ) WITH ORDINALITY AS m (
             id, parent_id, root_id, below, role, is_parts, content, spoken, words, tokens,
-            encoding, model, turn_id, stands_for, created_at, place
+            encoding, model, turn_id, stands_for, created_at, item, place
         ) ORDER BY m.place
     ) given
 )"""
@@ -36,11 +36,11 @@ numbered AS MATERIALIZED (
 KEPT = """
 kept AS (
     INSERT INTO messages (key, conversation, parent, depth, tokens, encoding, role, created_at,
-        owner, id, model, turn_id, stands_for, is_parts, content, spoken, words)
+        owner, id, model, turn_id, stands_for, is_parts, content, spoken, words, item)
     SELECT n.key, there.key, COALESCE(above.key, root.key),
         CASE WHEN n.root_id IS NULL THEN 0 ELSE COALESCE(root.depth, 1) END + n.below,
         n.tokens, n.encoding, n.role, n.created_at, :owner, n.id, n.model, n.turn_id,
-        n.stands_for, n.is_parts, n.content, n.spoken, n.words::tsvector
+        n.stands_for, n.is_parts, n.content, n.spoken, n.words::tsvector, n.item
     FROM there CROSS JOIN numbered n
     LEFT JOIN numbered above ON above.id = n.parent_id AND above.key < n.key
     LEFT JOIN messages root ON root.owner = :owner AND root.id = n.root_id
@@ -53,11 +53,11 @@ NUMBERED_ONE = "numbered AS MATERIALIZED (SELECT nextval('message_keys') AS key 
 KEPT_ONE = """
 kept AS (
     INSERT INTO messages (key, conversation, parent, depth, tokens, encoding, role, created_at,
-        owner, id, model, turn_id, stands_for, is_parts, content, spoken, words)
+        owner, id, model, turn_id, stands_for, is_parts, content, spoken, words, item)
     SELECT n.key, there.key, above.key,
         COALESCE(above.depth, CASE WHEN :parent_id::text IS NULL THEN 0 ELSE 1 END) + 1,
         :tokens::bigint, :encoding, :role, :created::bigint, :owner, :id, :model_said, :turn_id,
-        :stands_for::bigint, :is_parts::boolean, :content, :spoken, :words::text::tsvector
+        :stands_for::bigint, :is_parts::boolean, :content, :spoken, :words::text::tsvector, :item
     FROM there CROSS JOIN numbered n
     LEFT JOIN messages above ON above.owner = :owner AND above.id = :parent_id
         AND above.conversation = there.key
@@ -83,6 +83,7 @@ async def given_one(one: Message) -> Mapping[str, Any]:
         "turn_id": one.turn_id,
         "stands_for": one.stands_for,
         "created": one.created_at,
+        "item": rows.object_column(one.item),
     }
 
 
@@ -112,6 +113,7 @@ async def given(said: Sequence[Message]) -> Mapping[str, Any]:
         "turn_ids": [one.turn_id for one in said],
         "stands_for": [one.stands_for for one in said],
         "created": [one.created_at for one in said],
+        "items": [rows.object_column(one.item) for one in said],
     }
 
 

@@ -38,7 +38,7 @@ async def titled(
         f"""
         WITH found AS MATERIALIZED (
             SELECT c.key FROM conversations c WHERE c.owner = :owner AND c.key < :below
-            AND {condition}
+            AND NOT c.unlisted AND {condition}
         )
         {rows.CONVERSATION} JOIN found ON found.key = c.key ORDER BY c.key DESC LIMIT :limit
         """,
@@ -158,8 +158,10 @@ def _conditions(query: Query) -> tuple[str, Mapping[str, Any]]:
         "until": ("m.created_at < :until", query.until),
     }
     used = {name: pair for name, pair in given.items() if pair[1] is not None}
+    said = [condition for condition, _ in used.values()]
+    said += [] if query.conversation_id else ["NOT c.unlisted"]
     return (
-        "".join(f" AND {condition}" for condition, _ in used.values()),
+        "".join(f" AND {condition}" for condition in said),
         {name: value for name, (_, value) in used.items()},
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from storage.model import (
     Completion,
     CompletionQuery,
+    Content,
     Conversation,
     Hit,
     Lesson,
@@ -28,6 +29,7 @@ from storage.postgres import (
     lessons,
     messages,
     migrations,
+    responses,
     search,
     transfer,
     turns,
@@ -213,6 +215,32 @@ class PostgresStore:
 
     async def running(self) -> Sequence[tuple[str, Turn]]:
         return await turns.running(self._db)
+
+    # Responses
+
+    async def delete_response(self, owner: str, turn_id: str) -> str | None:
+        return await responses.delete(self._db, owner, turn_id)
+
+    async def expired(self, before: int, *, limit: int) -> Sequence[tuple[str, str]]:
+        return await responses.expired(self._db, before, limit)
+
+    async def append(
+        self, owner: str, conversation_id: str, said: Sequence[Message], *, title: str, now: int
+    ) -> None:
+        await responses.append(self._db, owner, conversation_id, said, title, now)
+
+    async def downwards(
+        self, owner: str, conversation_id: str, leaf_id: str, *, below: int, limit: int
+    ) -> Sequence[Message]:
+        return await responses.downwards(self._db, owner, conversation_id, leaf_id, below, limit)
+
+    async def rewrite(
+        self, owner: str, conversation_id: str, message_id: str, content: Content, tokens: int
+    ) -> None:
+        await responses.rewrite(self._db, owner, conversation_id, message_id, content, tokens)
+
+    async def find_message(self, owner: str, message_id: str) -> Message:
+        return await responses.find_message(self._db, owner, message_id)
 
     # Completions
 

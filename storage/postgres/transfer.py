@@ -69,10 +69,11 @@ SELECT count(*) FROM there"""
 _WHOLE = f"""
 WITH ready AS (SELECT 1), {messages.NUMBERED}, there AS (
     INSERT INTO conversations (owner, id, title, words, system_prompt, model, metadata,
-        truncation, pinned, created_at, updated_at, active_at, head, message_count, running)
+        truncation, pinned, created_at, updated_at, active_at, unlisted, head, message_count,
+        running)
     SELECT :owner, :conversation, :title, :title_words::text::tsvector, :system_prompt, :model,
         :metadata, :truncation, :pinned::boolean, :made_at::bigint, :updated_at::bigint,
-        COALESCE(:newest::bigint, :made_at::bigint),
+        COALESCE(:newest::bigint, :made_at::bigint), :unlisted::boolean,
         (SELECT key FROM numbered WHERE id = :head), :counted::bigint, :runs::boolean
     ON CONFLICT (owner, id) DO NOTHING RETURNING key
 ), {messages.KEPT}, {_BEGUN}
@@ -214,9 +215,9 @@ class Imports:
         found = await self._db.row(
             f"""
             INSERT INTO conversations (owner, id, title, words, system_prompt, model, metadata,
-                truncation, pinned, created_at, updated_at, active_at, importing)
+                truncation, pinned, created_at, updated_at, active_at, unlisted, importing)
             VALUES ({NOBODY}, :id, :title, :title_words::text::tsvector, :system_prompt, :model,
-                :metadata, :truncation, :pinned, :made_at, :updated_at, :made_at, now())
+                :metadata, :truncation, :pinned, :made_at, :updated_at, :made_at, :unlisted, now())
             RETURNING key
             """,
             id=secrets.token_hex(16),

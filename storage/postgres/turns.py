@@ -98,7 +98,10 @@ WITH held AS MATERIALIZED (
         :is_parts::boolean, :content, :spoken, :words::text::tsvector
     FROM ended CROSS JOIN numbered JOIN messages q ON q.key = ended.question
 ), moved AS (
-    UPDATE conversations c SET running = false, head = COALESCE(ended.answer, c.head),
+    UPDATE conversations c SET running = c.running AND ended.free,
+        beside = c.beside - CASE WHEN ended.free THEN 1 ELSE 0 END,
+        head = CASE WHEN ended.free AND NOT c.unlisted THEN c.head
+            ELSE COALESCE(ended.answer, c.head) END,
         updated_at = CASE WHEN :answered::boolean THEN :ended_at::bigint ELSE c.updated_at END,
         active_at = CASE WHEN :answered::boolean THEN :ended_at::bigint ELSE c.active_at END,
         message_count = c.message_count + CASE WHEN :answered::boolean THEN 1 ELSE 0 END
@@ -115,9 +118,9 @@ WITH held AS MATERIALIZED (
 )
 SELECT held.id, e.model, p.id, q.id, e.created_at, e.context_window, e.context_budget,
     e.context_prompt_tokens, e.context_included, e.context_trimmed, e.context_counted,
-    e.context_window_known, e.options, e.wire
+    e.context_window_known, e.options, e.wire, e.free, r.record, r.deleted
 FROM ended e CROSS JOIN held JOIN messages q ON q.key = e.question
-LEFT JOIN messages p ON p.key = q.parent
+LEFT JOIN messages p ON p.key = q.parent LEFT JOIN responses r ON r.turn = e.key
 """
 
 
@@ -204,6 +207,9 @@ def _ended(found: Sequence[Any], turn_id: str, outcome: Outcome, answer_id: str 
         drift=outcome.drift,
         options={} if found[12] is None else json.loads(found[12]),
         wire=found[13],
+        free=found[14],
+        record=None if found[15] is None else json.loads(found[15]),
+        deleted=bool(found[16]),
     ).saying("" if answer_id is None else outcome.content)
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any
 
 from storage import rows
-from storage.model import Conversation, Message, Order, Page
+from storage.model import Content, Conversation, Message, Order, Page
 from storage.port import (
     AlreadyExistsError,
     BusyError,
@@ -127,6 +127,18 @@ def hidden(connection: sqlite3.Connection) -> Sequence[int]:
     return [key for (key,) in found]
 
 
+def expired(connection: sqlite3.Connection, before: int, limit: int) -> Sequence[tuple[str, str]]:
+    """Return unlisted conversations that nothing was written to since, with their owners."""
+    found = connection.execute(
+        """
+        SELECT owner, id FROM conversations
+        WHERE unlisted IS NOT NULL AND updated_at < ? AND owner <> ? ORDER BY updated_at LIMIT ?
+        """,
+        (before, NOBODY, limit),
+    )
+    return [(owner, id_) for owner, id_ in found]
+
+
 def purge(connection: sqlite3.Connection, key: int) -> bool:
     """Delete a step's worth of a hidden conversation, at last itself; return whether to go on."""
     row = connection.execute(
@@ -145,8 +157,9 @@ def _purge_turns(connection: sqlite3.Connection, conversation: int) -> int:
     found = connection.execute(
         "SELECT key FROM turns WHERE conversation = ? LIMIT ?", (conversation, STEP_ROWS)
     ).fetchall()
-    for table, column in (("checkpoints", "turn"), ("claims", "turn"), ("turns", "key")):
-        connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", found)
+    for table in ("checkpoints", "claims", "responses"):
+        connection.executemany(f"DELETE FROM {table} WHERE turn = ?", found)
+    connection.executemany("DELETE FROM turns WHERE key = ?", found)
     return len(found)
 
 
@@ -188,7 +201,8 @@ def insert_conversation(
     cursor = connection.execute(
         """
         INSERT INTO conversations (owner, id, title, system_prompt, model, metadata, truncation,
-            pinned, created_at, updated_at, active_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            pinned, created_at, updated_at, active_at, unlisted)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (owner, id) DO NOTHING
         """,
         (
@@ -203,6 +217,7 @@ def insert_conversation(
             new.created_at,
             new.updated_at,
             new.created_at,
+            new.unlisted or None,
         ),
     )
     if cursor.rowcount != 1:
@@ -233,8 +248,9 @@ def insert_message(
     cursor = connection.execute(
         """
         INSERT INTO messages (conversation, parent, depth, tokens, encoding, role, created_at,
-            owner, id, model, turn_id, stands_for, is_parts, content)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            owner, id, model, turn_id, stands_for, is_parts, content,
+            item)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             conversation,
@@ -251,6 +267,7 @@ def insert_message(
             new.stands_for,
             is_parts,
             text,
+            rows.object_column(new.item),
         ),
     )
     key = int(cursor.lastrowid or 0)
@@ -258,15 +275,55 @@ def insert_message(
     return key
 
 
-def move_head(connection: sqlite3.Connection, conversation: int, head: int, now: int) -> None:
+def move_head(
+    connection: sqlite3.Connection, conversation: int, head: int, now: int, *, free: bool = False
+) -> None:
+    """Count a new message, which is the head from now on; one of a free turn only where no list
+    shows it.
+    """
     connection.execute(
         """
-        UPDATE conversations SET head = ?, updated_at = ?, active_at = ?,
-            message_count = message_count + 1
+        UPDATE conversations SET head = CASE WHEN ? AND unlisted IS NULL THEN head ELSE ? END,
+            updated_at = ?, active_at = ?, message_count = message_count + 1
         WHERE key = ?
         """,
-        (head, now, now, conversation),
+        (free, head, now, now, conversation),
     )
+
+
+def append(
+    connection: sqlite3.Connection,
+    owner: str,
+    conversation_id: str,
+    said: Sequence[Message],
+    title: str,
+    now: int,
+) -> None:
+    key = conversation_key(connection, owner, conversation_id)
+    entitle(connection, key, title)
+    for message in said:
+        move_head(connection, key, insert_message(connection, owner, key, message), now)
+
+
+def rewrite(
+    connection: sqlite3.Connection,
+    owner: str,
+    conversation_id: str,
+    message_id: str,
+    content: Content,
+    tokens: int,
+) -> None:
+    key = message_key(connection, owner, conversation_id, message_id)
+    was = "SELECT is_parts, content FROM messages WHERE key = ?"
+    search.forget(
+        connection, "message", key, searchable(*connection.execute(was, (key,)).fetchone())
+    )
+    is_parts, text = rows.content_columns(content)
+    connection.execute(
+        "UPDATE messages SET is_parts = ?, content = ?, tokens = ? WHERE key = ?",
+        (is_parts, text, tokens, key),
+    )
+    search.index(connection, "message", key, text_of(content))
 
 
 def entitle(connection: sqlite3.Connection, key: int, title: str) -> None:
@@ -317,7 +374,7 @@ def _in_order(
         else f"AND ({place}) < (SELECT {', '.join(columns)} FROM conversations WHERE key = :behind)"
     )
     return connection.execute(
-        f"{rows.CONVERSATION} WHERE c.owner = :owner {further} "
+        f"{rows.CONVERSATION} WHERE c.owner = :owner AND c.unlisted IS NULL {further} "
         f"ORDER BY {', '.join(f'c.{name} DESC' for name in columns)} LIMIT :limit",
         {"owner": owner, "behind": behind, "limit": limit},
     ).fetchall()

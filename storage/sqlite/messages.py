@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from storage import rows
 from storage.model import Message
+from storage.port import NotFoundError
 from storage.sqlite import conversations
 
 
@@ -15,6 +16,17 @@ def message(
 ) -> Message:
     key = conversations.message_key(connection, owner, conversation_id, message_id)
     return rows.message(connection.execute(f"{rows.MESSAGE} WHERE m.key = ?", (key,)).fetchone())
+
+
+def find(connection: sqlite3.Connection, owner: str, message_id: str) -> Message:
+    """Return a message of an owner, in whatever conversation."""
+    row = connection.execute(
+        f"{rows.MESSAGE} WHERE m.owner = ? AND m.id = ? AND c.owner = m.owner",
+        (owner, message_id),
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"There is no message {message_id!r}.")
+    return rows.message(row)
 
 
 def branch(
@@ -44,6 +56,47 @@ def branch(
         {"leaf": leaf, "limit": limit, "tokens": 1 << 62 if tokens is None else tokens},
     )
     return [rows.message(row) for row in found]
+
+
+def downwards(
+    connection: sqlite3.Connection,
+    owner: str,
+    conversation_id: str,
+    leaf_id: str,
+    below: int,
+    limit: int,
+) -> Sequence[Message]:
+    """Read by depth where nothing branches there, else by a walk up from the leaf over keys."""
+    key = conversations.conversation_key(connection, owner, conversation_id)
+    leaf, depth = conversations.place(connection, owner, key, leaf_id)
+    given = {
+        "key": key,
+        "leaf": leaf,
+        "below": below,
+        "last": min(depth, below + limit),
+    }
+    level = "m.conversation = :key AND m.depth > :below AND m.depth <= :last"
+    found, levels = connection.execute(
+        f"SELECT count(*), count(DISTINCT m.depth) FROM messages m WHERE {level} "
+        "AND m.stands_for IS NULL",
+        given,
+    ).fetchone()
+    walk = """
+        WITH RECURSIVE up (key, parent, depth) AS (
+            SELECT key, parent, depth FROM messages WHERE key = :leaf
+            UNION ALL
+            SELECT m.key, m.parent, m.depth FROM up JOIN messages m ON m.key = up.parent
+            WHERE up.depth > :below + 1
+        )"""
+    branches = found != levels
+    within = "AND m.key IN (SELECT key FROM up)" if branches else "AND m.stands_for IS NULL"
+    return [
+        rows.message(row)
+        for row in connection.execute(
+            f"{walk if branches else ''} {rows.MESSAGE} WHERE {level} {within} ORDER BY m.depth",
+            given,
+        )
+    ]
 
 
 def siblings(

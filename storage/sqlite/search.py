@@ -64,7 +64,8 @@ def titled(
     walk = connection.execute(
         f"""
         {rows.CONVERSATION_FROM} {match[0]} f CROSS JOIN conversations c ON c.key = f.rowid
-        WHERE f.{match[0]} MATCH ? AND f.rowid < ? AND c.owner = ? ORDER BY f.rowid DESC
+        WHERE f.{match[0]} MATCH ? AND f.rowid < ? AND c.owner = ? AND c.unlisted IS NULL
+        ORDER BY f.rowid DESC
         """,
         (match[1], 1 << 62 if behind is None else behind, owner),
     )
@@ -161,7 +162,8 @@ def _conditions(query: Query) -> tuple[str, Sequence[Any]]:
         "m.created_at < ?": query.until,
     }
     used = {condition: value for condition, value in given.items() if value is not None}
-    return "".join(f" AND {condition}" for condition in used), tuple(used.values())
+    said = [*used, *(() if query.conversation_id else ("c.unlisted IS NULL",))]
+    return "".join(f" AND {condition}" for condition in said), tuple(used.values())
 
 
 def _match(of: str, words: str) -> tuple[str, str] | None:

@@ -16,6 +16,7 @@ from storage import rows
 from storage.model import (
     Completion,
     CompletionQuery,
+    Content,
     Conversation,
     Hit,
     Lesson,
@@ -278,6 +279,38 @@ class SQLiteStore:
 
     async def running(self) -> Sequence[tuple[str, Turn]]:
         return await self._read(turns.running)
+
+    # Responses
+
+    async def delete_response(self, owner: str, turn_id: str) -> str | None:
+        return await self._writer.write(lambda c: turns.delete_response(c, owner, turn_id))
+
+    async def expired(self, before: int, *, limit: int) -> Sequence[tuple[str, str]]:
+        return await self._read(lambda c: conversations.expired(c, before, limit))
+
+    async def append(
+        self, owner: str, conversation_id: str, said: Sequence[Message], *, title: str, now: int
+    ) -> None:
+        await self._writer.write(
+            lambda c: conversations.append(c, owner, conversation_id, said, title, now)
+        )
+
+    async def downwards(
+        self, owner: str, conversation_id: str, leaf_id: str, *, below: int, limit: int
+    ) -> Sequence[Message]:
+        return await self._read(
+            lambda c: messages.downwards(c, owner, conversation_id, leaf_id, below, limit)
+        )
+
+    async def rewrite(
+        self, owner: str, conversation_id: str, message_id: str, content: Content, tokens: int
+    ) -> None:
+        await self._writer.write(
+            lambda c: conversations.rewrite(c, owner, conversation_id, message_id, content, tokens)
+        )
+
+    async def find_message(self, owner: str, message_id: str) -> Message:
+        return await self._read(lambda c: messages.find(c, owner, message_id))
 
     # Completions
 

@@ -119,10 +119,10 @@ def begin(
         conversations.entitle(connection, key, title)
     for message in before:
         said = conversations.insert_message(connection, owner, key, message)
-        conversations.move_head(connection, key, said, new.created_at)
+        conversations.move_head(connection, key, said, new.created_at, free=new.free)
     if question is not None:
         asked = conversations.insert_message(connection, owner, key, question)
-        conversations.move_head(connection, key, asked, new.created_at)
+        conversations.move_head(connection, key, asked, new.created_at, free=new.free)
     else:
         asked = conversations.message_key(connection, owner, new.conversation_id, new.question_id)
     try:
@@ -228,7 +228,7 @@ def _insert_answer(
         created_at=outcome.ended_at,
     )
     key = conversations.insert_message(connection, owner, conversation, answer)
-    conversations.move_head(connection, conversation, key, outcome.ended_at)
+    conversations.move_head(connection, conversation, key, outcome.ended_at, free=running.free)
     return key
 
 
@@ -239,8 +239,8 @@ def insert_turn(
         """
         INSERT INTO turns (conversation, owner, id, status, model, question, context_window,
             context_budget, context_prompt_tokens, context_included, context_trimmed,
-            context_counted, context_window_known, created_at, options, wire)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            context_counted, context_window_known, created_at, options, wire, free)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             conversation,
@@ -259,9 +259,16 @@ def insert_turn(
             new.created_at,
             rows.options_column(new),
             new.wire,
+            new.free or None,
         ),
     )
-    return int(cursor.lastrowid or 0)
+    key = int(cursor.lastrowid or 0)
+    if new.record is not None or new.deleted:
+        connection.execute(
+            "INSERT INTO responses (turn, record, deleted) VALUES (?, ?, ?)",
+            (key, rows.object_column(new.record), new.deleted),
+        )
+    return key
 
 
 def _insert_claim(connection: sqlite3.Connection, owner: str, claim: Claim, turn: int) -> None:
@@ -298,6 +305,29 @@ def _insert_claim(connection: sqlite3.Connection, owner: str, claim: Claim, turn
     )
     if cursor.rowcount != 1:
         raise BusyError("Another turn was begun with this idempotency key.")
+
+
+def delete_response(connection: sqlite3.Connection, owner: str, turn_id: str) -> str | None:
+    """Delete a turn as a response; return its conversation where that is left without any."""
+    key = turn_key(connection, owner, turn_id)
+    connection.execute(
+        """
+        INSERT INTO responses (turn, deleted) VALUES (?, 1)
+        ON CONFLICT (turn) DO UPDATE SET record = NULL, deleted = 1
+        """,
+        (key,),
+    )
+    row = connection.execute(
+        """
+        SELECT c.id FROM turns one JOIN conversations c ON c.key = one.conversation
+        WHERE one.key = ? AND c.unlisted IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM turns t LEFT JOIN responses r ON r.turn = t.key
+            WHERE t.conversation = c.key AND coalesce(r.deleted, 0) = 0
+        )
+        """,
+        (key,),
+    ).fetchone()
+    return row and str(row[0])
 
 
 def next_turn(

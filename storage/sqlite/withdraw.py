@@ -13,16 +13,21 @@ def withdraw(
 ) -> None:
     """Take back a running turn with all that was kept with it; see Store."""
     key = turns.turn_key(connection, owner, turn_id)
-    status, conversation, question, began = connection.execute(
-        "SELECT status, conversation, question, created_at FROM turns WHERE key = ?", (key,)
+    status, conversation, question, began, beside = connection.execute(
+        """
+        SELECT t.status, t.conversation, t.question, t.created_at,
+            t.free IS NOT NULL AND c.unlisted IS NULL
+        FROM turns t JOIN conversations c ON c.key = t.conversation WHERE t.key = ?
+        """,
+        (key,),
     ).fetchone()
     if status != Status.RUNNING:
         return
-    for table in ("checkpoints", "claims"):
+    for table in ("checkpoints", "claims", "responses"):
         connection.execute(f"DELETE FROM {table} WHERE turn = ?", (key,))
     connection.execute("DELETE FROM turns WHERE key = ?", (key,))
     left = _take_back(connection, conversation, question, turn_id, began)
-    if left != question:
+    if left != question and not beside:
         former = "(SELECT key FROM messages WHERE owner = ? AND id = ? AND conversation = ?)"
         connection.execute(
             f"UPDATE conversations SET head = coalesce({former}, ?) WHERE key = ?",
@@ -46,15 +51,19 @@ def _take_back(
             "SELECT parent, turn_id, created_at, is_parts, content FROM messages WHERE key = ?",
             (at,),
         ).fetchone()
-        own = of_turn == turn_id if at == question else of_turn is None and created == began
+        own = of_turn == turn_id or (at != question and of_turn is None and created == began)
         below = "SELECT 1 FROM messages WHERE conversation = ? AND parent = ?"
         if not own or connection.execute(below, (conversation, at)).fetchone():
             return at
         search.forget(connection, "message", at, conversations.searchable(is_parts, content))
         connection.execute("DELETE FROM messages WHERE key = ?", (at,))
         connection.execute(
-            "UPDATE conversations SET message_count = message_count - 1, head = ? WHERE key = ?",
-            (parent, conversation),
+            """
+            UPDATE conversations SET message_count = message_count - 1,
+                head = CASE head WHEN ? THEN ? ELSE head END
+            WHERE key = ?
+            """,
+            (at, parent, conversation),
         )
         at = parent
     return None

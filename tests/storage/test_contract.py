@@ -14,6 +14,7 @@ from tests.storage.contract import (
     lessons,
     objects,
     owners,
+    responses,
     transfer,
     turns,
     usage,
@@ -56,6 +57,18 @@ class TestSearch(transfer.Search): ...
 
 @each_adapter
 class TestHealth(transfer.Health): ...
+
+
+@each_adapter
+class TestResponses(responses.Responses): ...
+
+
+@each_database
+class TestFreeTurns(responses.FreeTurns): ...
+
+
+@each_adapter
+class TestItems(responses.Items): ...
 
 
 @each_database

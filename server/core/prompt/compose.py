@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from server.core.errors import ContextLengthError
-from server.core.prompt.composed import Composed, summed
+from server.core.prompt.composed import Composed, all_too_long, summed
 from server.core.prompt.fit import Write, fits, fitted, held
 from server.core.prompt.learning import Learning
 from server.core.prompt.measure import asked, written
@@ -64,6 +64,10 @@ class PromptRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     #: asked by a caller that keeps a history of its own: what it said goes as it came
     as_it_came: bool = False
+    #: what does not fit is refused, and no turn of a history left out
+    whole: bool = False
+    #: what the question says beside its content; see storage.model.Message
+    item: Mapping[str, Any] | None = None
     #: a longer prompt of the same question that the upstream did not take
     refused: Refused | None = None
 
@@ -169,6 +173,8 @@ class Composer:
         or leaves out is not known before. So it costs what fits, and not what there is.
         """
         if (refused := request.refused) is not None:
+            if request.whole:
+                raise all_too_long(bare.window, refused.theirs or refused.ours)
             alone = await held(write, bare, await self._open(request, bare, refused), 0)
             if refused.alone or not fits(alone):
                 return alone  # the upstream judges
@@ -184,6 +190,8 @@ class Composer:
                 break  # what it read was too much by the same sum
             before, room = whole.prompt_tokens, 2 * max(room, 1)
         full = not fits(whole) or (there_is_more and write is summed)
+        if full and request.whole:
+            raise all_too_long(bare.window, whole.prompt_tokens)
         if full:
             count = await self._count_held(request, history, bare.window)
             whole = await self._trimmed(write, bare, history, count)

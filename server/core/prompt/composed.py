@@ -126,6 +126,16 @@ def _told(composed: Composed) -> list[tuple[PromptMessage, int | None]]:
     return [*told, (question, own)]
 
 
+def all_too_long(window: Window, tokens: int) -> ContextLengthError:
+    """Refuse a question whose history does not fit, where none of that may be left out."""
+    return ContextLengthError(
+        f"This model's maximum context length is {window.size} tokens, of which {window.reserved} "
+        f"are kept for the answer. However, your messages resulted in {tokens} tokens or more. "
+        "Please reduce the length of the messages.",
+        "prompt",
+    )
+
+
 def too_long(window: Window, tokens: int) -> ContextLengthError:
     return ContextLengthError(
         f"This model's maximum context length is {window.size} tokens, of which {window.reserved} "

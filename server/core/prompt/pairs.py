@@ -52,7 +52,7 @@ def spoken(content: Content) -> Content:
     sent = [
         part
         for part in content
-        if part.get("type") not in ("reasoning", "tool_result")
+        if part.get("type") not in ("reasoning", "tool_result", "erased")
         and not (ran and part.get("type") in CALLS and part.get("id") in ran)
     ]
     return content if len(sent) == len(content) else _as_text(sent)

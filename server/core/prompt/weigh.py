@@ -13,6 +13,7 @@ from server.tokens import counting
 from server.tokens.encoding import Encoding
 from server.tokens.models import model
 from storage.model import Content, Message, Role, text_of
+from storage.parts import is_erased
 
 #: Longer texts are counted on a thread (tiktoken lets go of the GIL), shorter ones at once.
 COUNT_AT_ONCE = 20_000
@@ -59,8 +60,11 @@ class Scale:
         )
 
     async def weigh(self, message: Message) -> Weighed:
-        """Weigh a message of the history; a tool's that names no call cannot be sent."""
-        if message.role is Role.TOOL and not is_answer_to_a_call(message.content):
+        """Weigh a message of the history. A tool's that names no call cannot be sent, nor can what
+        was erased.
+        """
+        unpaired = message.role is Role.TOOL and not is_answer_to_a_call(message.content)
+        if unpaired or is_erased(message.content):
             return Weighed(message, 0, 0)
         # What is kept was counted once, when it was written; an image weighs by model.
         tokens, said = message.tokens, spoken(message.content)

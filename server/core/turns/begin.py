@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -100,18 +100,57 @@ class Asking:
             on_leave=on_leave,
         )
 
+    async def say(self, owner: str, conversation_id: str, question: Ask) -> Turn:
+        """Begin a turn of which nothing is kept; it ends where nobody follows it any more."""
+        self.refuse_if_draining()
+        question = check_ask(question)
+        return await self._in_place(
+            _beside(owner, conversation_id, self._planner),
+            question,
+            lambda: self._planner.plan(owner, conversation_id, question, None),
+            on_leave=OnDisconnect.CANCEL,
+            kept=False,
+        )
+
     async def clear(self, owner: str, conversation_id: str) -> None:
-        """Delete a conversation, when the turn that runs in it is cancelled and has ended."""
+        """Delete a conversation, when the turns that run in it are cancelled and have ended."""
         place = owner, conversation_id
         await self._interrupt(place)
         # It is deleted though its caller leaves: only then may others ask there, or look again.
-        deleting = asyncio.create_task(self._store.delete(owner, conversation_id))
+        deleting = asyncio.create_task(self._delete(place))
         deleting.add_done_callback(lambda _: self._cleared(place))
         await asyncio.shield(deleting)
 
     def withdraw(self, owner: str, conversation_id: str, waiting_id: str) -> bool:
         """Take a question back that waits; False where there is none, or it was called."""
         return self._live.withdraw((owner, conversation_id), waiting_id)
+
+    async def in_line(self, place: Place, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something with a conversation while no turn that takes its place runs."""
+        self.refuse_if_draining()
+        await self._line_up(place)
+        try:
+            await work()
+        finally:
+            self._give_back(place)
+
+    async def _delete(self, place: Place) -> None:
+        """Delete a conversation whose place is ours; what runs beside it has to end before."""
+        while True:
+            beside = [
+                live
+                for live in self._live.running()
+                if (live.owner, live.turn.conversation_id) == place and live.is_kept
+            ]
+            for live in beside:
+                live.stop(Status.CANCELLED)
+            for live in beside:
+                await live.ended()
+            try:
+                return await self._store.delete(*place)
+            except BusyError:
+                if not beside:
+                    raise
 
     async def drain(self, grace: float) -> None:
         """Refuse whoever asks or waits, let those begin that are beginning, and let all end.
@@ -190,8 +229,9 @@ class Asking:
         writer: Upstream | None = None,
         on_leave: OnDisconnect = OnDisconnect.CONTINUE,
     ) -> Turn:
+        free = question.response is not None and question.response.free
         return await self._in_place(
-            (owner, conversation_id),
+            _beside(owner, conversation_id, self._planner) if free else (owner, conversation_id),
             question,
             lambda: self._planner.plan(owner, conversation_id, question, claim),
             writer,
@@ -205,11 +245,14 @@ class Asking:
         plan: Callable[[], Coroutine[Any, Any, Plan]],
         writer: Upstream | None = None,
         on_leave: OnDisconnect = OnDisconnect.CONTINUE,
+        *,
+        kept: bool = True,
     ) -> Turn:
         await self._capacity.token_budget.check(place[0])
         await self._take(place, question)
         # Shielded: a caller who vanishes now would else leave the conversation busy for ever.
-        return await self._shielded(self._own(self._begin(place, plan, writer)), place[0], on_leave)
+        beginning = self._own(self._begin(place, plan, writer, kept=kept))
+        return await self._shielded(beginning, place[0], on_leave)
 
     async def _shielded(
         self, beginning: asyncio.Task[Turn], owner: str, on_leave: OnDisconnect
@@ -228,6 +271,8 @@ class Asking:
             return
         if (live := self._live.find(owner, begun.result().id)) is not None:
             live.stop(Status.CANCELLED)
+            if not live.is_kept:
+                self._live.release(live)
 
     async def _take(self, place: Place, question: Wishes) -> None:
         if question.if_busy is IfBusy.REJECT and self._live.taken(place):
@@ -274,6 +319,8 @@ class Asking:
         place: Place,
         plan: Callable[[], Coroutine[Any, Any, Plan]],
         writer: Upstream | None,
+        *,
+        kept: bool,
     ) -> Turn:
         """Keep and start a turn; its end gives the place back, and so does a failure here."""
         try:
@@ -283,16 +330,12 @@ class Asking:
             await self._capacity.token_budget.check(place[0])
             planned = await plan()
             live = self._live.admit(place[0], planned.turn)
+            live.is_told = kept and planned.listed
+            if not kept:
+                live.is_kept = False
+                self._live.linger(live)  # it may have ended before anybody follows it
             try:
-                turn = await self._store.begin(
-                    place[0],
-                    planned.turn,
-                    planned.question,
-                    conversation=planned.conversation,
-                    title=planned.title,
-                    claim=planned.claim,
-                    before=planned.before,
-                )
+                turn = await self._keep(place[0], planned) if kept else planned.turn
             except BaseException:
                 self._live.forget(live)
                 raise
@@ -300,18 +343,31 @@ class Asking:
             self._give_back(place)
             raise
         live.turn = turn
-        self._live.note(place[0], Began(turn))
+        if live.is_told:
+            self._live.note(place[0], Began(turn))
         self._compaction.give_way(planned.sending.named)
-        self._running.start(live, planned, lambda: self._free(live), writer)
+        self._running.start(live, planned, lambda: self._free(place, live), writer)
         if self._interrupting[place]:
             live.stop(Status.CANCELLED)
-        self._live.notify(place)
+        self._live.notify((place[0], turn.conversation_id))
         return turn
 
-    def _free(self, live: LiveTurn) -> None:
+    async def _keep(self, owner: str, planned: Plan) -> Turn:
+        return await self._store.begin(
+            owner,
+            planned.turn,
+            planned.question,
+            conversation=planned.conversation,
+            title=planned.title,
+            claim=planned.claim,
+            before=planned.before,
+        )
+
+    def _free(self, place: Place, live: LiveTurn) -> None:
         """Let the next turn begin: an end is kept and announced."""
-        self._give_back((live.owner, live.turn.conversation_id))
-        self._compaction.consider(live.owner, live.turn)
+        self._give_back(place)
+        if not live.turn.free:
+            self._compaction.consider(live.owner, live.turn)
 
     def _cleared(self, place: Place) -> None:
         self._give_back(place)
@@ -333,6 +389,11 @@ class Asking:
         # An asker who left does not fetch the error; that is no news for the log.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
+
+
+def _beside(owner: str, conversation_id: str, planner: Planner) -> Place:
+    """Return the place of a turn that takes none: one of its own, which nobody else asks for."""
+    return owner, f"{conversation_id} {planner.ids.new('beside')}"
 
 
 def _draining() -> DrainingError:

@@ -73,6 +73,8 @@ class Following:
             live.followers -= 1
             if on_leave is OnDisconnect.CANCEL and not heard_the_end:
                 live.stop(Status.CANCELLED)
+            if not live.is_kept:
+                self._live.release(live)
 
     async def watch(
         self, owner: str, conversation_id: str, after: tuple[str, int] | None, *, queue: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server.core.errors import Problem
-from server.core.ids import Ids
+from server.core.ids import Ids, answer_id
 from server.core.prompt.compose import Composer
 from server.core.prompt.learning import Learning
 from server.core.prompt.pairs import spoken
@@ -90,7 +90,7 @@ class Outcomes:
             status=Status.INTERRUPTED,
             text=turn.answer,
             parts=turn.parts,
-            answer_id=self._ids.new("msg"),
+            answer_id=answer_id(turn.id),
             tokens=await self._composer.count(turn.model, spoken(turn.content)),
             encoding=self._composer.encoding_of(turn.model).name,
             ended_at=self._ids.now(),

@@ -22,6 +22,8 @@ class Utterance:
 
     role: Role
     content: Content
+    #: what it says beside that; see storage.model.Message
+    item: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

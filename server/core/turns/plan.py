@@ -9,12 +9,12 @@ from typing import Any
 from server.config.limits import TurnLimits, UpstreamLimits
 from server.config.quantities import Budget
 from server.core.errors import InvalidRequestError
-from server.core.ids import Ids
-from server.core.observability.metrics import INTERNAL, WIRE
+from server.core.ids import Ids, answer_id
 from server.core.prompt.characters import Character, Characters, StyleRequest
 from server.core.prompt.compose import Composer, CountingSettings, PromptRequest, Refused
 from server.core.prompt.composed import Composed
 from server.core.turns.heal import Sending, sending
+from server.core.turns.nouns import as_response, asked, begun
 from server.core.turns.placement import Placement, Utterance, place
 from server.core.turns.preceding import MOST_STEPS, Preceding
 from server.core.turns.questions import ROOT, Ask, Regenerate, Wishes
@@ -22,7 +22,7 @@ from server.core.turns.tools import attached
 from server.core.validation import title_of
 from server.templates import template
 from server.upstream.port import Prompt
-from storage.model import Content, Conversation, Message, Role, Status, Turn
+from storage.model import Content, Conversation, Message, Role, Turn
 from storage.port import Claim, NotFoundError, Store
 
 #: The truncation that asks for summaries of what leaves the window.
@@ -59,6 +59,10 @@ class Plan:
     claim: Claim | None = None
     #: of the conversation before
     head_id: str | None = None
+    #: it is kept though it fails without a word
+    lasting: bool = True
+    #: its conversation is in the list
+    listed: bool = True
 
 
 class Planner:
@@ -92,21 +96,28 @@ class Planner:
             request = await self._preceding.joined(request, place)
         if question.tool_results:
             request = await self._preceding.answered(request, question)
+        if (wanted := question.response) is not None:
+            request = await self._preceding.responding(request, wanted)
         composed = await self.composer.compose(request)
         now = self.ids.now()
         turn_id = self.ids.new("turn")
-        message = _question(self.ids.new("msg"), turn_id, request, composed, now)
+        message = asked(self.ids.new("msg"), turn_id, request, composed, now)
         first = there is None or not there.message_count
+        made = self._made(there, question, request, now) if first else None
+        turn = begun(turn_id, message, request, composed, now, question.wire)
+        said_by = turn_id if wanted else None
         return Plan(
-            turn=_turn(turn_id, message, request, composed, now, question.wire),
+            turn=as_response(turn, wanted),
             sending=self._sending(composed, request, question),
-            answer_id=self.ids.new("msg"),
+            answer_id=answer_id(turn_id),
             question=message,
-            before=tuple(replace(one, created_at=now) for one in request.before),
-            conversation=self._made(there, question, request, now) if first else None,
+            before=tuple(replace(one, created_at=now, turn_id=said_by) for one in request.before),
+            conversation=made,
             title=title_of(_first_words(question)),
             claim=claim,
             head_id=there.head_id if there else None,
+            lasting=wanted is None or wanted.background,
+            listed=not any(one.unlisted for one in (there, made) if one is not None),
         )
 
     async def plan_again(self, owner: str, conversation_id: str, again: Regenerate) -> Plan:
@@ -160,12 +171,14 @@ class Planner:
             as_it_came=isinstance(again, Ask) and bool(again.said),
         )
         composed = await self.composer.compose(request)
+        turn = begun(self.ids.new("turn"), question, request, composed, self.ids.now())
         return Plan(
-            turn=_turn(self.ids.new("turn"), question, request, composed, self.ids.now()),
+            turn=as_response(turn, again.response if isinstance(again, Ask) else None),
             sending=self._sending(composed, request, again),
-            answer_id=self.ids.new("msg"),
+            answer_id=answer_id(turn.id),
             claim=claim,
             head_id=there.head_id,
+            listed=not there.unlisted,
         )
 
     async def request(self, owner: str, conversation_id: str, question: Ask) -> PromptRequest:
@@ -203,6 +216,8 @@ class Planner:
             attached=question.attached or attached(question.options),
             options=question.options,
             as_it_came=bool(question.said),
+            whole=question.response is not None and question.response.whole,
+            item=question.response.said[-1].item if question.response else None,
         )
 
     async def _place(
@@ -225,6 +240,8 @@ class Planner:
 
     def _instructions(self, there: Conversation, how: Wishes) -> str | None:
         """Return the system prompt: the conversation's, or a joining caller's own for this turn."""
+        if isinstance(how, Ask) and how.response is not None:
+            return how.response.system_prompt(there.system_prompt)
         own = how.system_prompt if isinstance(how, Ask) and how.said else None
         return own or there.system_prompt
 
@@ -279,6 +296,8 @@ class Planner:
     def _system_prompt(
         self, there: Conversation | None, question: Ask, character: Character
     ) -> str | None:
+        if (response := question.response) is not None:
+            return response.system_prompt(there.system_prompt if there else None)
         given = question.system_prompt
         wanted = character.system_prompt if given is None else given
         if there is None:
@@ -296,14 +315,18 @@ class Planner:
     ) -> Conversation:
         """Return the conversation that a first question makes, or finishes making."""
         character = self.characters.character(question)
+        own = request.system_prompt
+        if question.response is not None:
+            own = there.system_prompt if there else None
         return Conversation(
             id=request.conversation_id,
             title="",
-            system_prompt=request.system_prompt,
+            system_prompt=own,
             model=(there and there.model) or question.model or character.model,
             metadata={},
             created_at=now,
             updated_at=now,
+            unlisted=question.response is not None and question.response.unlisted,
         )
 
 
@@ -334,47 +357,6 @@ def _parent(there: Conversation | None, question: Ask) -> str | None:
 
 def _first_words(question: Ask) -> Content:
     """Return what a conversation that begins with a question is named after."""
-    asked = (one.content for one in question.said if one.role is Role.USER)
-    return next(asked, question.content)
-
-
-def _question(
-    message_id: str, turn_id: str, request: PromptRequest, composed: Composed, now: int
-) -> Message:
-    return Message(
-        id=message_id,
-        conversation_id=request.conversation_id,
-        parent_id=request.parent_id,
-        role=request.role,
-        content=request.content,
-        tokens=composed.question_tokens,
-        encoding=composed.encoding,
-        model=None,
-        turn_id=turn_id,
-        created_at=now,
-    )
-
-
-def _turn(
-    turn_id: str,
-    question: Message,
-    request: PromptRequest,
-    composed: Composed,
-    now: int,
-    wire: str | None = None,
-) -> Turn:
-    asked_by = wire or WIRE.get()
-    return Turn(
-        id=turn_id,
-        conversation_id=request.conversation_id,
-        status=Status.RUNNING,
-        model=request.model,
-        parent_id=question.parent_id,
-        question_id=question.id,
-        answer_id=None,
-        answer="",
-        context=composed.sent,
-        created_at=now,
-        options=request.options,
-        wire=None if asked_by == INTERNAL else asked_by,
-    )
+    said = question.response.said if question.response else question.said
+    words = (one.content for one in said if one.role is Role.USER)
+    return next(words, question.content)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from server.core.errors import InvalidRequestError
 from server.core.ids import Ids
 from server.core.prompt.compose import Composer, PromptRequest
 from server.core.turns.placement import Placement, Utterance
-from server.core.turns.questions import Ask
+from server.core.turns.questions import Ask, Responding
 from server.core.turns.tools import check_answers, open_calls
-from storage.model import Message, Role
+from server.openai_protocol.messages import answered_call, called, calls_in
+from storage.model import Conversation, Message, Role
 from storage.port import Store
 
 #: An answer stands a few messages below its question at most (tool calls of imported histories).
@@ -35,17 +37,35 @@ class Preceding:
         """Return a request under the results that come with it, the last of them the question
         where there is no other. Raises InvalidRequestError for open calls that they leave open.
         """
-        branch: Sequence[Message] = ()
-        if request.parent_id is not None and not request.before:
-            branch = await self._store.branch(
-                request.owner, request.conversation_id, request.parent_id, limit=MOST_STEPS
-            )
-        check_answers(question.tool_results, open_calls(branch))
+        check_answers(question.tool_results, open_calls(await self._above(request)))
         said = [Utterance(Role.TOOL, one.kept) for one in question.tool_results]
         if question.is_result:
             last = said.pop()
             request = replace(request, role=last.role, content=last.content)
         return await self._under(request, said)
+
+    async def responding(self, request: PromptRequest, wanted: Responding) -> PromptRequest:
+        """Return a request under all that a response's input says before its question.
+
+        Raises InvalidRequestError for the result of a call that nobody made.
+        """
+        called = {*_calls(wanted.said)}
+        if any(_answered(one) not in called for one in wanted.said if one.role is Role.TOOL):
+            called |= {*_calls(await self._above(request))}
+        for one in wanted.said:
+            if one.role is Role.TOOL and (name := _answered(one)) not in called:
+                raise InvalidRequestError(
+                    f"No tool call found for function call output with call_id {name}.", "input"
+                )
+        return await self._under(request, wanted.said[:-1])
+
+    async def _above(self, request: PromptRequest) -> Sequence[Message]:
+        """Return what stands right above a request in its conversation, newest first."""
+        if request.parent_id is None or request.before:
+            return ()
+        return await self._store.branch(
+            request.owner, request.conversation_id, request.parent_id, limit=MOST_STEPS
+        )
 
     async def _under(self, request: PromptRequest, said: Sequence[Utterance]) -> PromptRequest:
         """Return a request under messages that are kept with it, its parent above them."""
@@ -61,6 +81,13 @@ class Preceding:
             )
             parent = before[-1].id
         return replace(request, parent_id=parent, before=tuple(before))
+
+    async def under(
+        self, owner: str, there: Conversation, said: Sequence[Utterance], model: str
+    ) -> Sequence[Message]:
+        """Return messages that are to be kept under the head of a conversation."""
+        request = PromptRequest(owner, there.id, there.head_id, "", model)
+        return (await self._under(request, said)).before
 
     async def unkept(
         self, conversation_id: str, parent_id: str | None, depth: int, said: Utterance, model: str
@@ -78,4 +105,15 @@ class Preceding:
             turn_id=None,
             created_at=self._ids.now(),
             depth=depth,
+            item=said.item,
         )
+
+
+def _calls(said: Iterable[Message | Utterance]) -> Iterator[str]:
+    for one in said:
+        if one.role is Role.ASSISTANT:
+            yield from map(called, calls_in(one.content))
+
+
+def _answered(one: Utterance) -> str:
+    return answered_call(one.content)

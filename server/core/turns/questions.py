@@ -21,7 +21,7 @@ __all__ = ["ROOT", "Ask", "IfBusy", "Mode", "OnDisconnect", "Regenerate"]
 #: The wire of ChatGPT EasyBackend's clients, which share a port with others.
 EASYBACKEND = "easybackend"
 #: Fields that claims of older releases did not have: they stay the same where these are empty.
-_LATER = ("options", "tool_results", "wire")
+_LATER = ("options", "tool_results", "wire", "response")
 #: In place of a parent's id: no parent, a new first message.
 ROOT = "root"
 
@@ -68,6 +68,34 @@ class Regenerate(Wishes):
 
 
 @dataclass(frozen=True, slots=True)
+class Responding:
+    """What a response of OpenAI's API asks: all of its input, the question last, and how.
+
+    One that names no conversation is a branch under the response that it goes on from (`free`), or
+    begins a conversation that is in no list.
+    """
+
+    said: tuple[Utterance, ...]
+    #: kept with the turn
+    record: Mapping[str, Any] = field(default_factory=dict)
+    #: the system prompt of this turn alone; None: the conversation's, of one that is named
+    instructions: str | None = None
+    named: bool = False
+    free: bool = False
+    #: a history that does not fit is refused, and no turn of it left out
+    whole: bool = True
+    #: nobody waits for it to begin: it is kept, whatever becomes of it
+    background: bool = False
+
+    @property
+    def unlisted(self) -> bool:
+        return not (self.named or self.free)
+
+    def system_prompt(self, of_conversation: str | None) -> str | None:
+        return self.instructions or (of_conversation if self.named else None)
+
+
+@dataclass(frozen=True, slots=True)
 class Ask(Wishes):
     """A question, and how it is to be answered.
 
@@ -90,10 +118,13 @@ class Ask(Wishes):
     wire: str | None = None
     #: a digest of all that the caller sent, where that is more than this: its key is for that too
     digest: str = ""
+    #: where it is asked as a response of OpenAI's API
+    response: Responding | None = None
 
     @property
     def role(self) -> Role:
-        return self.said[-1].role if self.said else Role.USER
+        said = self.response.said if self.response else self.said
+        return said[-1].role if said else Role.USER
 
     @property
     def is_result(self) -> bool:
@@ -109,6 +140,10 @@ def check_ask(question: Ask) -> Ask:
         validation.text(question.system_prompt, "system_prompt")
     if question.idempotency_key is not None:
         validation.short_text(question.idempotency_key, "idempotency-key", validation.LONGEST_KEY)
+    if question.response is not None:
+        for one in question.response.said:
+            validation.spoken(one.content, "input")
+        return question
     if question.said:
         for one in question.said:
             validation.spoken(one.content)

@@ -17,6 +17,7 @@ from server.live.port import LiveTurns
 from server.live.turn import LiveTurn
 from storage.model import Failure, Lesson, Status, Turn
 from storage.port import NotFoundError, Outcome, Store, StoreError, UnavailableError
+from storage.spending import cost
 
 log = structlog.get_logger("trialogue.turns")
 
@@ -47,6 +48,8 @@ class Keeping:
         Where the database stays away for too long the turn has failed for them; that end, with all
         of the text, is kept when the database is back, unless we end before.
         """
+        if not live.is_kept:
+            return await self._spent(live, outcome)
         until = asyncio.get_running_loop().time() + self._patience
         kept = await self._kept(live, outcome, until)
         if isinstance(kept, Turn):
@@ -58,6 +61,21 @@ class Keeping:
             late = self._later(live, self._kept(live, failed, float("inf")))
             late.add_done_callback(lambda _: self._live.release(live))
         return told_failed(live, outcome.ended_at, error)
+
+    async def _spent(self, live: LiveTurn, outcome: Outcome) -> Turn:
+        """Count what a turn took of which nothing is kept; return it as it ended."""
+        with suppress(UnavailableError):
+            await self._store.spend(live.owner, cost(live.turn, outcome), outcome.ended_at)
+        said = outcome.said or outcome.status is Status.COMPLETED
+        return replace(
+            live.turn,
+            status=outcome.status,
+            answer_id=outcome.answer_id if said else None,
+            finish_reason=outcome.finish_reason,
+            usage=outcome.usage,
+            error=outcome.error,
+            ended_at=outcome.ended_at,
+        ).saying(outcome.content)
 
     async def recover(self, outcome_of: Callable[[Turn], Awaitable[Outcome]]) -> None:
         """End every turn that a crash left running."""
@@ -194,7 +212,14 @@ def failure(error: BaseException) -> Failure:
 
 
 def failure_of(problem: Problem) -> Failure:
-    return Failure(problem.code, problem.message, problem.status, problem.retry_after)
+    return Failure(
+        problem.code,
+        problem.message,
+        problem.status,
+        problem.retry_after,
+        problem.upstream_code,
+        problem.param,
+    )
 
 
 def _as_told(kept: Turn, error: Failure | None) -> Turn:

@@ -118,7 +118,8 @@ class Running:
                 log.exception("turn broke", turn=live.turn.id)
                 turn = await self._broken(live, reading.plan.answer_id, failure(error))
             live.end(turn)
-            self._live.note(live.owner, Over(turn))
+            if live.is_told:
+                self._live.note(live.owner, Over(turn))
             self._report(live, span)
         except Exception:
             log.exception("the end of a turn was not counted", turn=live.turn.id)
@@ -130,8 +131,9 @@ class Running:
         """
         finish, problem = await self._answer(live, reading.answer)
         live.turn = replace(live.turn, context=reading.answer.sending.sent)
-        told = live.length > 0
-        if problem and not told and problem.code is Code.CONTEXT_LENGTH_EXCEEDED:
+        failed = problem is not None and live.stopped_as is None and not live.length
+        too_long = problem is not None and problem.code is Code.CONTEXT_LENGTH_EXCEEDED
+        if problem and failed and (too_long or not reading.plan.lasting):
             return await self._withdraw(live, reading.plan, problem)
         outcome = await self._outcomes.of(live, reading.answer, reading.plan, finish, problem)
         return await self._keeping.keep(live, outcome)
@@ -146,12 +148,16 @@ class Running:
             return told_failed(live, outcome.ended_at, error)
 
     async def _withdraw(self, live: LiveTurn, plan: Plan, problem: Problem) -> Turn:
-        """Take a turn back whose question alone is too long; return it as it ended.
+        """Take a turn back of which nothing is to be kept; return it as it ended.
+
+        That is one whose question alone is too long, or a response that failed without a word.
 
         Its followers hear so once it is gone. Should we die before, it is there as one that was
         interrupted, and its question is like any other without an answer.
         """
         ended = self._outcomes.withdrawn(live, problem)
+        if not live.is_kept:
+            return ended
         await self._keeping.withdraw(live, plan.head_id, plan.title)
         self._live.note(live.owner, Changed(ended.conversation_id, plan.conversation))
         return ended

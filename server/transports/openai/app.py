@@ -34,6 +34,11 @@ from server.transports.openai.legacy import Legacy
 from server.transports.openai.models import Models
 from server.transports.openai.passthrough import PassthroughRoutes
 from server.transports.openai.paths import PREFIX, streams_past
+from server.transports.openai.responses.compaction import CompactionRoute
+from server.transports.openai.responses.conversations import ConversationRoutes
+from server.transports.openai.responses.finding import Finding
+from server.transports.openai.responses.handing_on import HandingOn
+from server.transports.openai.responses.routes import ResponseRoutes
 from server.transports.openai.stored_objects.ownership import Ownership
 
 log = structlog.get_logger("trialogue.openai")
@@ -51,6 +56,8 @@ class Route:
 
     path: str
     endpoints: dict[str, Endpoint]
+    #: what its body names is kept here, and not at an upstream
+    own: bool = False
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -72,7 +79,7 @@ class Facade:
         self._conversations = conversations
         self._ownership = Ownership(objects)
         plain = PassthroughRoutes(conversations.passthrough, self._ownership, whole_bytes)
-        self.routes = _routes(conversations, completions, plain, default_model)
+        self.routes = _routes(conversations, completions, plain, self._ownership, default_model)
         self._fixed = {route.path.removeprefix(PREFIX): route for route in self.routes}
         self._patterns = [(route.pattern, route) for route in self.routes if "{" in route.path]
         self._anything = Route("/v1/*", {})
@@ -118,8 +125,8 @@ class Facade:
     async def _serve(self, scope: Scope, exchange: Exchange) -> None:
         if self._conversations.draining:
             raise DrainingError(_DRAINING)
-        scope["route"], endpoint = self._find(exchange)
-        if endpoint != self._pass:
+        scope["route"], endpoint = route, _ = self._find(exchange)
+        if endpoint != self._pass and not route.own:
             exchange.body.guard = partial(self._ownership.guarded, exchange)
         await endpoint(exchange)
 
@@ -147,10 +154,12 @@ def _routes(
     conversations: Conversations,
     completions: StoredCompletions,
     plain: PassthroughRoutes,
+    ownership: Ownership,
     default_model: str,
 ) -> tuple[Route, ...]:
     """Return the table of what is not simply handed on."""
     passthrough = conversations.passthrough
+    stateful = _stateful(conversations, plain, ownership)
     stored = Stored(passthrough, completions)
     shaped = Shaped(passthrough, conversations)
     joined = Joined(passthrough, conversations, stored)
@@ -166,6 +175,7 @@ def _routes(
             "/v1/chat/completions/{id}",
             {"GET": stored.read, "POST": stored.change, "DELETE": stored.delete},
         ),
+        *stateful,
         Route("/v1/completions", {"POST": of_text.create}),
         Route("/v1/models", {"GET": models.list}),
         Route("/v1/models/{id}", {"GET": models.read, "DELETE": plain.anything}),
@@ -184,6 +194,36 @@ def _routes(
         Route("/v1/edits", {"POST": legacy.edit}),
         Route("/v1/internal/logits", {"POST": legacy.logits}),
     )
+
+
+def _stateful(
+    conversations: Conversations, plain: PassthroughRoutes, ownership: Ownership
+) -> tuple[Route, ...]:
+    """Return the routes whose state is ours, whoever answers."""
+    finding = Finding(conversations, ownership)
+    handing_on = HandingOn(conversations.passthrough, plain)
+    responses = ResponseRoutes(conversations, finding, handing_on)
+    compaction = CompactionRoute(conversations, finding)
+    own = ConversationRoutes(conversations, finding)
+    table: tuple[tuple[str, dict[str, Endpoint]], ...] = (
+        ("/v1/responses", {"POST": responses.create}),
+        ("/v1/responses/input_tokens", {"POST": responses.input_tokens}),
+        ("/v1/responses/compact", {"POST": compaction.create}),
+        ("/v1/responses/{id}/cancel", {"POST": responses.cancel}),
+        ("/v1/responses/{id}/input_items", {"GET": responses.input_items}),
+        ("/v1/responses/{id}", {"GET": responses.read, "DELETE": responses.delete}),
+        ("/v1/conversations", {"POST": own.create}),
+        ("/v1/conversations/{id}/items", {"GET": own.list_items, "POST": own.add_items}),
+        (
+            "/v1/conversations/{id}/items/{item}",
+            {"GET": own.read_item, "DELETE": own.delete_item},
+        ),
+        (
+            "/v1/conversations/{id}",
+            {"GET": own.read, "POST": own.change, "DELETE": own.delete},
+        ),
+    )
+    return tuple(Route(path, endpoints, own=True) for path, endpoints in table)
 
 
 def _note(error: Exception, request_id: str) -> None:

@@ -23,11 +23,15 @@ class RequestBody:
         self.guard: Callable[[bytes], Awaitable[bytes]] | None = None
         self._receive = receive
         self._whole = asyncio.Event()
+        self._again = b""
         if empty:
             self._whole.set()
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes. Raises ClientLeftError where its rest will not."""
+        if self._again:
+            again, self._again = self._again, b""
+            yield again
         while not self._whole.is_set():
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -41,6 +45,10 @@ class RequestBody:
         """Return the whole body; the gate bounds it."""
         body = b"".join([piece async for piece in self.pieces()])
         return body if self.guard is None else await self.guard(body)
+
+    def give_back(self, body: bytes) -> None:
+        """Let a body that was read be read once more."""
+        self._again = body
 
     async def left(self) -> None:
         """Wait until the client hangs up; while its body is read, its reader will notice."""

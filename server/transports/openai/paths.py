@@ -7,7 +7,8 @@ import re
 PREFIX = "/v1"
 _WHOLE = re.compile(
     r"/+(chat/+completions(/.*)?|completions|embeddings|moderations|edits|text_completion"
-    r"|engines(/.*)?|deployments/.*|internal/.*)/*"
+    r"|engines(/.*)?|deployments/.*|internal/.*"
+    r"|responses(/.*)?|conversations(/.*)?)/*"
 )
 
 

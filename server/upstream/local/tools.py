@@ -21,6 +21,8 @@ CUSTOM = "custom"
 
 #: letters of a tool's name and description that are compared with what was said
 _HEARD = 500
+#: letters of what was said that are looked through for a tool's name
+_SAID = 2_000
 _MOST_TOOLS = 128
 _CHOICES = ("none", "auto", "required")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -83,6 +85,13 @@ def arguments(tool: Tool, words: Words, turn: int) -> str:
             "invalid_function_parameters",
         ) from error
     return orjson.dumps(value).decode()
+
+
+def means(said: str, name: str) -> bool:
+    """Say whether what was said names a tool: has the last word of its name, as `get_weather`."""
+    named = _NAMES.findall(name)
+    heard = {word.lower() for word in _NAMES.findall(said[:_SAID])}
+    return bool(named) and len(named[-1]) > 2 and named[-1].lower() in heard
 
 
 def _tool(part: Fields) -> Tool:

@@ -179,8 +179,12 @@ class UpstreamClient:
 
 def limit_name(base_url: str) -> str:
     """Return what a server calls the limit on an answer's tokens."""
-    host = f".{urlsplit(base_url).hostname or ''}"
-    return "max_completion_tokens" if host.endswith(_OWN_HOSTS) else "max_tokens"
+    return "max_completion_tokens" if is_openais(base_url) else "max_tokens"
+
+
+def is_openais(base_url: str) -> bool:
+    """Say whether an address is OpenAI's own."""
+    return f".{urlsplit(base_url).hostname or ''}".endswith(_OWN_HOSTS)
 
 
 class _Sending:

@@ -98,5 +98,9 @@ def test_waiting_is_advised_where_it_helps(error: Exception, seconds: float | No
 def test_the_upstream_s_own_status_is_passed_on() -> None:
     refusal = upstream.UpstreamRejectedError("No such model", 404, "model_not_found", "model")
     assert problem_of(refusal) == Problem(
-        Code.UPSTREAM_REJECTED, "No such model", param="model", status=404
+        Code.UPSTREAM_REJECTED,
+        "No such model",
+        param="model",
+        status=404,
+        upstream_code="model_not_found",
     )

@@ -23,12 +23,13 @@ from server.openai_protocol.codec import encode
 from server.openai_protocol.errors import ApiError
 from server.openai_protocol.fields import Fields
 from server.openai_protocol.stream import DONE
-from server.transports.openai.chat.replay import events_of, failure_of
+from server.transports.openai.chat.replay import events_of
 from server.transports.openai.chat.request_messages import RequestMessages
 from server.transports.openai.chat.stored import Stored, metadata_of
 from server.transports.openai.chat.turn_writer import Writer
 from server.transports.openai.errors import PassedOnError
 from server.transports.openai.exchange import Exchange
+from server.transports.openai.failures import failure_of
 from server.upstream.bodies import EVENTS, after
 from server.upstream.port import Reply, UpstreamFailedError
 from storage.model import Role, Status, Turn

@@ -6,19 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from server.core.conversations import Conversations
-from server.core.errors import Code
 from server.openai_protocol.codec import encode
-from server.openai_protocol.errors import Complaint, code_in
 from server.openai_protocol.messages import message_of
 from server.openai_protocol.stream import CHAT_CHUNK
 from server.openai_protocol.usage_fields import details_of
-from server.upstream.port import (
-    UpstreamError,
-    UpstreamFailedError,
-    UpstreamRateLimitedError,
-    UpstreamRejectedError,
-    UpstreamTimeoutError,
-)
 from storage.model import PromptMessage, Status, Turn, text_of
 
 
@@ -30,23 +21,6 @@ async def events_of(conversations: Conversations, owner: str, turn: Turn) -> lis
     answer = page.items[-1]
     said = message_of(PromptMessage(answer.role, answer.content))
     return [b"data: %b\n\n" % encode(_head(turn) | chunk) for chunk in _chunks(turn, said)]
-
-
-def failure_of(turn: Turn) -> UpstreamError:
-    """Name what a turn failed of, as it is kept."""
-    if turn.error is None:
-        return UpstreamFailedError("The turn failed.")
-    message, status = turn.error.message, turn.error.status
-    match turn.error.code:
-        case Code.RATE_LIMIT_EXCEEDED:
-            return UpstreamRateLimitedError(message, turn.error.retry_after)
-        case Code.UPSTREAM_REJECTED:
-            status = status or 400
-            return UpstreamRejectedError(message, status, code_in(Complaint(message), status))
-        case Code.UPSTREAM_TIMEOUT:
-            return UpstreamTimeoutError(message)
-        case _:
-            return UpstreamFailedError(message)
 
 
 def _head(turn: Turn) -> dict[str, Any]:

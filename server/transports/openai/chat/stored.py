@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qsl
 
 from server.config.limits import ReplyLimits
 from server.core.completions import StoredCompletions, labels
 from server.core.passthrough import Passthrough
 from server.openai_protocol.assemble import Assembler
 from server.openai_protocol.codec import encode, parse
-from server.openai_protocol.errors import ApiError, missing, quote, unknown_value
+from server.openai_protocol.errors import ApiError, missing
 from server.openai_protocol.fields import Fields
 from server.transports.openai.body import read_json
 from server.transports.openai.exchange import Exchange
+from server.transports.openai.paging import Paging, listed, page_of, paging_of
 from server.transports.openai.upstream_json import beside, refuse_bad
 from server.upstream.bodies import whole
 from storage.model import Completion, CompletionQuery
@@ -85,14 +85,14 @@ class Stored:
 
     async def list(self, exchange: Exchange) -> None:
         """Show a page of what was kept."""
-        wanted, limit, after = _asked(exchange.request.query)
+        asked = paging_of(exchange.request.query, "asc")
         try:
             page = await self._completions.page(
-                exchange.request.owner, wanted, limit=limit, after=after
+                exchange.request.owner, _wanted(asked), limit=asked.limit, after=asked.after
             )
         except NotFoundError as error:
             raise _no_such(error) from None
-        await exchange.answer(_list([_shown(one) for one in page.items], more=page.has_more))
+        await exchange.answer(listed([_shown(one) for one in page.items], more=page.has_more))
 
     async def read(self, exchange: Exchange) -> None:
         await exchange.answer(_shown(await self._found(exchange)))
@@ -117,14 +117,7 @@ class Stored:
         """Show a page of the messages that a completion answered."""
         found = await self._found(exchange)
         said = [_message(found.id, n, one) for n, one in enumerate(found.messages)]
-        wanted, limit, after = _asked(exchange.request.query)
-        if not wanted.oldest_first:
-            said.reverse()
-        places = {one["id"]: place for place, one in enumerate(said, start=1)}
-        if after and after not in places:
-            raise _no_such(f"There is no message '{quote(after)}'.")
-        behind = said[places[after] if after else 0 :]
-        await exchange.answer(_list(behind[:limit], more=len(behind) > limit))
+        await exchange.answer(page_of(said, paging_of(exchange.request.query, "asc")))
 
     async def _found(self, exchange: Exchange) -> Completion:
         return await self._completions.get(exchange.request.owner, exchange.request.names["id"])
@@ -166,37 +159,16 @@ def _message(completion_id: str, number: int, said: Mapping[str, Any]) -> dict[s
     return {"id": f"{completion_id}-{number}", **shape, "content_parts": parts}
 
 
-def _list(data: Sequence[Mapping[str, Any]], *, more: bool) -> dict[str, Any]:
-    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
-    return {
-        "object": "list",
-        "data": data,
-        "first_id": first,
-        "last_id": last,
-        "has_more": more,
-    }
-
-
 def _no_such(told: object) -> ApiError:
     """Return the refusal of a page behind what is not there."""
     return ApiError(str(told), "after", status=404)
 
 
-def _asked(query: str) -> tuple[CompletionQuery, int, str | None]:
-    """Return which completions a query wants, how many, and behind which. Raises RefusedError."""
-    given = dict(parse_qsl(query, keep_blank_values=True))
-    order = given.get("order") or "asc"
-    if order not in ("asc", "desc"):
-        raise unknown_value("order", order, ("asc", "desc"))
-    limit = given.get("limit") or "20"
-    if not (limit.isascii() and limit.isdigit()) or not 1 <= int(limit[:9]) <= 100:
-        raise ApiError(
-            "Invalid 'limit': expected an integer between 1 and 100.", "limit", "invalid_value"
-        )
+def _wanted(asked: Paging) -> CompletionQuery:
     metadata = {
         name.removeprefix("metadata[").removesuffix("]"): value
-        for name, value in given.items()
+        for name, value in asked.others.items()
         if name.startswith("metadata[") and name.endswith("]")
     }
-    wanted = CompletionQuery(given.get("model") or None, metadata, oldest_first=order == "asc")
-    return wanted, int(limit), given.get("after") or None
+    model = asked.others.get("model") or None
+    return CompletionQuery(model, metadata, oldest_first=asked.oldest_first)

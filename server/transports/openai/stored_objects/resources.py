@@ -100,17 +100,6 @@ _JOB = "/fine_tuning/jobs/{jobs}"
 
 STORING = (
     _rule("POST /responses makes responses", *_ITEMS),
-    _rule("POST /responses/compact makes responses", *_ITEMS),
-    _rule("GET /responses/{responses}", *_ITEMS),
-    _rule("DELETE /responses/{responses} deletes"),
-    _rule("POST /responses/{responses}/cancel", *_ITEMS),
-    _rule("GET /responses/{responses}/input_items", ("data[].id", "items")),
-    _rule("POST /conversations makes conversations"),
-    _rule("GET,POST /conversations/{conversations}"),
-    _rule("DELETE /conversations/{conversations} deletes"),
-    _rule("GET,POST /conversations/{conversations}/items", ("data[].id", "items")),
-    _rule("GET /conversations/{conversations}/items/{*}", ("id", "items")),
-    _rule("DELETE /conversations/{conversations}/items/{*}"),
     *_collection("/files", changes=False),
     _rule("GET /files/{files}/content"),
     _rule("POST /uploads makes uploads"),
@@ -195,7 +184,6 @@ STATELESS = tuple(
         "/realtime/transcription_sessions",
         "/realtime/translations/client_secrets",
         "/rerank",
-        "/responses/input_tokens",
         "/score",
         "/tokenize",
     )

@@ -42,6 +42,8 @@ MESSAGES = [{"role": "user", "content": "Hello"}]
 CHAT = {"model": MODEL, "messages": MESSAGES}
 STREAM = {**CHAT, "stream": True}
 TOOLS = [{"type": "function", "function": {"name": "sum", "parameters": {"type": "object"}}}]
+#: a response that is the upstream's to answer: it holds no state, and has a tool of theirs
+HANDED_ON = {"model": MODEL, "store": False, "tools": [{"type": "web_search"}]}
 SHAPE = {"message", "type", "param", "code"}
 
 
@@ -69,7 +71,7 @@ Pair = tuple[Served, ScriptedUpstream]
 
 def member(speaker: OpenAISpeaker, name: str = "scripted", **given: Any) -> PoolMember:
     """Return a member that no conversation is written by."""
-    return PoolMember(name, Puppet(), speaker, **given)
+    return PoolMember(name, Puppet(), speaker, responses=True, **given)
 
 
 def passage(upstream: ScriptedUpstream, **bounds: float) -> UpstreamClient:

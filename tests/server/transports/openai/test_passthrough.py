@@ -18,6 +18,7 @@ from openai.types import CreateEmbeddingResponse, Model, ModerationCreateRespons
 
 from server.upstream.remote.client import UpstreamClient
 from tests.server.transports.openai.openai_client import (
+    HANDED_ON,
     Pair,
     connected,
     error_of,
@@ -176,7 +177,7 @@ class TestAnythingElse:
         head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 99\r\n\r\n"
         upstream.script(wire(head + b"event: response.created\ndata: {"))
         async with connected(served.port) as connection:
-            await connection.post("/v1/responses", {"model": MODEL})
+            await connection.post("/v1/responses", HANDED_ON)
             await connection.head()
             assert await connection.reader.read() == b"event: response.created\ndata: {"
 

@@ -15,6 +15,7 @@ from server.core.clock import microseconds
 from server.tokens.request import prompt_tokens, text_tokens
 from tests.server.transports.openai.openai_client import (
     CHAT,
+    HANDED_ON,
     MESSAGES,
     STREAM,
     Pair,
@@ -125,9 +126,9 @@ class TestCounting:
         usage = {"usage": {"input_tokens": 4, "output_tokens": 3}}
         ended = event({"type": "response.completed", "response": usage})
         upstream.script(document(usage), document(ended, content_type=SSE))
-        await post(served, "responses", {"model": MODEL, "input": "Hi"})
+        await post(served, "responses", HANDED_ON)
         assert await spent(served) == 7
-        await post(served, "responses", {"model": MODEL, "input": "Hi", "stream": True})
+        await post(served, "responses", {**HANDED_ON, "stream": True})
         assert await spent(served) == 14
 
     async def test_what_is_refused_or_says_no_usage_costs_nothing(self, pair: Pair) -> None:

@@ -14,6 +14,7 @@ from tests.server.transports.openai.stored_objects.shared_house import (
     UNKNOWN,
     House,
     filled,
+    posted,
 )
 from tests.support.access import ANN, BOB
 from tests.support.upstream_script import MODEL
@@ -83,8 +84,8 @@ class TestPaths:
         ids, start = house.ids["ann"], len(house.upstream.seen)
         await house.furnish("bob", BOB)
         start = len(house.upstream.seen)
-        path = f"/responses/{house.ids['bob']['responses']}"
-        for query in (f"conversation_id={ids['conversations']}", f"x[file_id]={ids['files']}"):
+        path = f"/files/{house.ids['bob']['files']}"
+        for query in (f"thread_id={ids['threads']}", f"x[file_id]={ids['files']}"):
             error_of(await house.send(BOB, "GET", f"{path}?{query}"), 404)
             error_of(await house.send(BOB, "GET", f"/files?{query}"), 404)
         assert house.upstream.said_to(start) == ""
@@ -142,7 +143,7 @@ class TestAnswers:
         given = {"input_file_id": house.ids["ann"]["files"]} if rule.made == "batches" else {}
         before = set(house.upstream.things)
         tried = filled(path, house.ids["ann"])
-        body = given if method == "POST" else None
+        body = posted(path, given) if method == "POST" else None
         assert (await house.send(ANN, method, tried, json=body)).status_code == 200
         fresh = set(house.upstream.things) - before
         assert fresh
@@ -162,7 +163,7 @@ class TestAnswers:
     async def test_a_key_for_trying_again_is_ones_own(self, house: House) -> None:
         for who in (ANN, BOB, BOB):
             headers = {"idempotency-key": "1"}
-            await house.send(who, "POST", "/responses", json={}, headers=headers)
+            await house.send(who, "POST", "/threads", json={}, headers=headers)
         keys = [one.headers["idempotency-key"] for one in house.upstream.seen[-3:]]
         assert keys[0] != keys[1] == keys[2]
 

@@ -15,6 +15,7 @@ from tests.server.transports.openai.stored_objects.shared_house import (
     UNKNOWN,
     House,
     filled,
+    posted,
 )
 from tests.support.access import BOB
 from tests.support.upstream_script import MODEL
@@ -33,14 +34,14 @@ class TestBodies:
             fields: list[dict[str, Any]] = [{one: id_} for one in ("file_id", "some_new_id", "id")]
             fields += [{"input": [{"type": "item_reference", "id": id_}]}, {"x_ids": ["a", id_]}]
             for body in (fields + fields)[len(path) % 5 :][:2]:
-                answer = await house.send(BOB, "POST", path, json=body)
+                answer = await house.send(BOB, "POST", path, json=posted(path, body))
                 error_of(answer, 404)
                 house.foreign(answer, body)
         assert house.upstream.said_to(start) == ""
 
     async def test_every_name_that_is_known_counts(self, house: House) -> None:
         start, file = len(house.upstream.seen), house.ids["ann"]["files"]
-        for path in ("/responses", "/images/edits"):
+        for path in ("/threads/runs", "/images/edits"):
             for one in sorted(NAMING):
                 for body in ({one: file}, {"a": [{one: [file]}]}, {one.upper(): file}):
                     answer = await house.send(BOB, "POST", path, json=body)
@@ -67,7 +68,7 @@ class TestBodies:
             ("application/json", f"[{one}]".encode()),
             ("application/json", f"{one}\n{one}".encode()),
         ]
-        for path in ("/responses", "/images/edits"):
+        for path in ("/threads/runs", "/images/edits"):
             for kind, body in bodies:
                 headers = {"content-type": kind}
                 answer = await house.send(BOB, "POST", path, content=body, headers=headers)
@@ -165,17 +166,17 @@ class TestBodies:
             "metadata": {"file_id": file},
             "tools": [{"type": "function", "name": "f", "parameters": {"user_id": file}}],
         }
-        assert (await house.send(BOB, "POST", "/responses", json=body)).status_code == 200
+        assert (await house.send(BOB, "POST", "/threads", json=body)).status_code == 200
 
     async def test_a_prompts_variables_may_be_called_anything(self, house: House) -> None:
         file, start = house.ids["ann"]["files"], len(house.upstream.seen)
         for name in ("name", "text", "doc", "Data"):
             variables: dict[str, Any] = {name: {"type": "input_file", "file_id": file}}
             body = {"model": MODEL, "prompt": {"id": "pmpt_1", "variables": variables}}
-            error_of(await house.send(BOB, "POST", "/responses", json=body), 404)
+            error_of(await house.send(BOB, "POST", "/threads", json=body), 404)
         assert house.upstream.said_to(start) == ""
         body = {"model": MODEL, "prompt": {"id": "pmpt_1", "variables": {"file": "hello"}}}
-        assert (await house.send(BOB, "POST", "/responses", json=body)).status_code == 200
+        assert (await house.send(BOB, "POST", "/threads", json=body)).status_code == 200
 
     async def test_a_batchs_requests_name_ones_own(self, house: House) -> None:
         made = (await house.send(BOB, "POST", "/files", json={})).json()["id"]

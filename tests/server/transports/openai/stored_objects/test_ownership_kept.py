@@ -18,6 +18,7 @@ from server.upstream.port import Call, Reply
 from server.upstream.remote.client import UpstreamClient
 from storage.keys import KeyFile
 from tests.server.transports.openai.openai_client import (
+    HANDED_ON,
     Served,
     connected,
     error_of,
@@ -73,7 +74,7 @@ class TestStreams:
             stream(created[:30], created[30:], gates[0], added, gates[1], box, gates[2])
         )
         async with connected(wired.served.port) as wire:
-            await wire.post("/v1/responses", {"stream": True}, headers=ANN)
+            await wire.post("/v1/responses", {**HANDED_ON, "stream": True}, headers=ANN)
             assert b" 200 " in await wire.head()
             for event, ids, gate in zip(
                 (created, added, box),
@@ -89,10 +90,10 @@ class TestStreams:
 
     async def test_one_that_tells_of_anothers_is_cut(self, wired: Wired) -> None:
         wired.upstream.script(document({"id": "resp_1"}))
-        await wired.served.client.post("/v1/responses", json={}, headers=ANN)
+        await wired.served.client.post("/v1/responses", json=HANDED_ON, headers=ANN)
         wired.upstream.script(stream(told_by("response.created", response={"id": "resp_1"})))
         async with connected(wired.served.port) as wire:
-            await wire.post("/v1/responses", {"stream": True}, headers=BOB)
+            await wire.post("/v1/responses", {**HANDED_ON, "stream": True}, headers=BOB)
             await wire.head()
             assert await wire.reader.read() == b""
         assert await wired.own("bob", "resp_1") == set()
@@ -112,7 +113,7 @@ class TestStreams:
             upstream.script(wire_of(head % len(body) + body[:5], gate, body[5:]))
             async with serving(tmp_path, [member(heard)], two_keys()) as served:
                 async with connected(served.port) as wire:
-                    await wire.post("/v1/responses", {}, headers=ANN)
+                    await wire.post("/v1/responses", HANDED_ON, headers=ANN)
                     await heard.head.wait()
                     (task,) = served.facade.exchanges
                 while not (task.cancelling() or task.done()):  # until it is seen that nobody waits
@@ -151,10 +152,10 @@ class TestKeys:
             read, listed = upstream.make("files", "old"), upstream.make("vector_stores", "old")
             never = upstream.make("files", "never seen")
             body = b'{"file_id":  "x", "file_id": "y"}'
-            for path in ("/evals", f"/files/{read}", "/vector_stores", "/responses/a%2Fb"):
+            for path in ("/evals", f"/files/{read}", "/vector_stores", "/skills/a%2Fb"):
                 assert (await house.send(me, "GET", path)).status_code == 200
                 assert upstream.seen[-1].path == f"/v1{path}"
-            await house.send(me, "POST", "/responses", content=body)
+            await house.send(me, "POST", "/threads", content=body)
             assert upstream.seen[-1].raw == body
 
             bob, kept = new_key("bob", 1)
@@ -196,12 +197,12 @@ class TestKeys:
             ]
             async with serving(tmp_path, members, two_keys()) as served:
                 house = House(served, there)
-                made = await house.send(ANN, "POST", "/responses", json={"model": "b"})
+                made = await house.send(ANN, "POST", "/threads", json={"model": "b"})
                 id_ = made.json()["id"]
-                assert (await house.send(ANN, "GET", f"/responses/{id_}")).status_code == 200
+                assert (await house.send(ANN, "GET", f"/threads/{id_}")).status_code == 200
                 assert [one.path for one in here.seen] == []
-                body = {"model": "a", "previous_response_id": id_}
-                answer = await house.send(ANN, "POST", "/responses", json=body)
+                body = {"model": "a", "thread_id": id_}
+                answer = await house.send(ANN, "POST", "/threads/runs", json=body)
                 error_of(answer, 404, "model_not_found")
                 assert here.seen == []
 

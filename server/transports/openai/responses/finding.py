@@ -1,0 +1,111 @@
+"""Finds the responses, conversations and items that a request names: its caller's own, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from server.core.conversations import Conversations
+from server.core.errors import InvalidRequestError
+from server.openai_protocol.errors import ApiError, quote
+from server.openai_protocol.fields import Fields
+from server.transports.openai.exchange import Exchange
+from server.transports.openai.responses.ids import places, turn_id
+from server.transports.openai.responses.input import REFERENCE, kind_of
+from server.transports.openai.responses.items import items_of
+from server.transports.openai.stored_objects.ownership import Ownership
+from storage.model import Conversation, Message, Turn
+from storage.port import NotFoundError
+
+
+class Finding:
+    """What is another's is refused as what is not there."""
+
+    def __init__(self, conversations: Conversations, ownership: Ownership) -> None:
+        self._conversations = conversations
+        self._responses = conversations.responses
+        self._ownership = ownership
+
+    async def turn(self, exchange: Exchange, response: str) -> Turn:
+        """Return the turn that a response is. Raises ApiError."""
+        try:
+            return await self._responses.turn(exchange.request.owner, _turn_id(response))
+        except (NotFoundError, InvalidRequestError):
+            raise no_response(response) from None
+
+    async def previous(self, exchange: Exchange, response: str) -> Turn:
+        """Return the turn to go on from, once it has ended. Raises ApiError."""
+        try:
+            return await self._responses.ended(exchange.request.owner, _turn_id(response))
+        except (NotFoundError, InvalidRequestError):
+            raise ApiError(
+                f"Previous response with id '{quote(response)}' not found.",
+                "previous_response_id",
+                "previous_response_not_found",
+                404,
+            ) from None
+
+    async def conversation(self, exchange: Exchange, id_: str) -> Conversation:
+        """Return a conversation, in whatever list or none. Raises ApiError."""
+        try:
+            return await self._conversations.get(exchange.request.owner, id_)
+        except (NotFoundError, InvalidRequestError):
+            raise no_conversation(id_) from None
+
+    async def item(self, exchange: Exchange, id_: str) -> tuple[Message, dict[str, Any]]:
+        """Return the message that an item is of, and the item. Raises ApiError."""
+        for message_id, _ in places(id_):
+            try:
+                message = await self._responses.message(exchange.request.owner, message_id)
+            except (NotFoundError, InvalidRequestError):
+                continue
+            for item in items_of(message):
+                if item["id"] == id_:
+                    return message, item
+        raise no_item(id_)
+
+    async def resolved(self, exchange: Exchange, items: Sequence[Fields]) -> list[Fields]:
+        """Return items with a copy in the place of each that is only named.
+
+        Files that they name have to be the caller's own at the upstream, too.
+        """
+        found = []
+        for item in items:
+            if kind_of(item) == REFERENCE:
+                _, copy = await self.item(exchange, str(item.required("id")))
+                item = Fields(copy, item.where)
+            found.append(item)
+        files = {id_: "file_id" for item in found for id_ in _files(item.values)}
+        if files and await self._ownership.shared(exchange):
+            await self._ownership.own(exchange, files)
+        return found
+
+
+def no_response(id_: str) -> ApiError:
+    return ApiError(f"Response with id '{quote(id_)}' not found.", status=404)
+
+
+def no_conversation(id_: str) -> ApiError:
+    return ApiError(f"Conversation with id '{quote(id_)}' not found.", status=404)
+
+
+def no_item(id_: str) -> ApiError:
+    return ApiError(f"Item with id '{quote(id_)}' not found.", status=404)
+
+
+def _turn_id(response: str) -> str:
+    if (found := turn_id(response)) is None:
+        raise NotFoundError(f"There is no response {response!r}.")
+    return found
+
+
+def _files(value: Any) -> list[str]:
+    """Return the files that are named in an item."""
+    match value:
+        case dict():
+            own = [value["file_id"]] if isinstance(value.get("file_id"), str) else []
+            return own + [id_ for inner in value.values() for id_ in _files(inner)]
+        case list():
+            return [id_ for inner in value for id_ in _files(inner)]
+        case _:
+            return []

@@ -1,0 +1,22 @@
+-- What a turn is beside that as a response of OpenAI's API: JSON, null for one that was asked
+-- otherwise. One that was deleted is not found as a response any more; its turn stays.
+CREATE TABLE responses (
+    turn INTEGER PRIMARY KEY,
+    record TEXT,
+    deleted INTEGER NOT NULL DEFAULT 0
+);
+
+-- In no list: made for responses that named no conversation, and gone some time after the last.
+ALTER TABLE conversations ADD COLUMN unlisted INTEGER;
+CREATE INDEX conversations_unlisted ON conversations (updated_at) WHERE unlisted IS NOT NULL;
+
+-- Free turns run beside others: branches of a conversation are written side by side.
+ALTER TABLE turns ADD COLUMN free INTEGER;
+DROP INDEX turns_one_running;
+CREATE UNIQUE INDEX turns_one_running ON turns (conversation)
+    WHERE status = 'running' AND free IS NULL;
+
+-- What an item of the Responses API says beside a message's content, as JSON.
+ALTER TABLE messages ADD COLUMN item TEXT;
+-- A branch is read from its root by this.
+CREATE INDEX messages_by_depth ON messages (conversation, depth);
