@@ -29,6 +29,7 @@ from server.live.port import LiveTurns
 from server.live.turn import Ended, Started, started
 from server.live.waiting import QueueChanged
 from storage.model import Conversation, Message, Turn
+from storage.parts import length_of
 from storage.port import NotFoundError, Store
 
 T = TypeVar("T")
@@ -195,7 +196,7 @@ class Mine:
                 return [*_became(fate, there), Started(started(turn), 0)]
             case Over(turn):
                 there = await self._there(owner, turn.conversation_id)
-                return [*_became(Fate.UPDATED, there), Ended(turn, len(turn.answer))]
+                return [*_became(Fate.UPDATED, there), Ended(turn, length_of(turn.content))]
 
     async def _there(self, owner: str, conversation_id: str) -> Conversation | None:
         try:
