@@ -205,6 +205,7 @@ def started(turn: Turn) -> Turn:
         usage=None,
         error=None,
         ended_at=None,
+        options={},
     )
 
 
