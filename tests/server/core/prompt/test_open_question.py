@@ -9,6 +9,7 @@ import pytest
 from server.app.core import core_of
 from server.core.conversations import Ask
 from server.core.errors import InvalidRequestError
+from server.core.prompt.characters import Mode
 from server.core.prompt.compose import CountingSettings
 from server.core.prompt.pairs import paired
 from server.core.turns.plan import Defaults
@@ -169,3 +170,14 @@ async def test_a_preview_lists_results_that_leave(store: SQLiteStore) -> None:
         *((Role.USER, False), (Role.ASSISTANT, False), (Role.TOOL, False), (Role.USER, True))
     ]
     assert len(shown.lines) == shown.composed.sent.messages_trimmed + 1
+
+
+async def test_a_template_is_told_what_was_called(store: SQLiteStore) -> None:
+    puppet = calling(Puppet(), "a").answer("Fine.")
+    answer = Ask("And?", tool_results=result("a", "18 C").tool_results, mode=Mode.INSTRUCT)
+    async with core_of(store, puppet, counted(1000)) as conversations:
+        await asked(conversations, Ask("hi", options=OPTIONS))
+        await asked(conversations, answer)
+    assert puppet.prompts[-1].text == (
+        "User: hi\nAssistant: [Called look({})]\n\n[Result: 18 C]\nUser: And?\nAssistant:"
+    )
