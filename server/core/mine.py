@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Hashable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -29,6 +30,7 @@ from server.live.port import LiveTurns
 from server.live.turn import Ended, Started, started
 from server.live.waiting import QueueChanged
 from storage.model import Conversation, Message, Turn
+from storage.parts import length_of
 from storage.port import NotFoundError, Store
 
 T = TypeVar("T")
@@ -195,7 +197,7 @@ class Mine:
                 return [*_became(fate, there), Started(started(turn), 0)]
             case Over(turn):
                 there = await self._there(owner, turn.conversation_id)
-                return [*_became(Fate.UPDATED, there), Ended(turn, len(turn.answer))]
+                return [*_became(Fate.UPDATED, there), _over(turn)]
 
     async def _there(self, owner: str, conversation_id: str) -> Conversation | None:
         try:
@@ -272,6 +274,11 @@ def _key(what: Note) -> Hashable:
             return type(what), conversation.id
         case Made(conversation_id) | Changed(conversation_id) | Moved(conversation_id):
             return type(what), conversation_id
+
+
+def _over(turn: Turn) -> Ended:
+    """Return a turn's end as it is held: nobody is told what was offered, which may be large."""
+    return Ended(replace(turn, options={}), length_of(turn.content))
 
 
 def _became(fate: Fate, conversation: Conversation | None) -> list[News]:

@@ -209,6 +209,7 @@ def started(turn: Turn) -> Turn:
         usage=None,
         error=None,
         ended_at=None,
+        options={},
     )
 
 

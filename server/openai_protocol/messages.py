@@ -9,6 +9,7 @@ model thought as `{"type": "reasoning", "text"}`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from storage.model import Content, PromptMessage, Role
@@ -61,6 +62,14 @@ def message_of(message: PromptMessage) -> dict[str, Any]:
     thought = [str(part.get("text") or "") for part in message.content if _is_thought(part)]
     field = {"reasoning_content": "".join(thought)} if thought else {}
     return told | _said(said, refused) | _called(calls) | field
+
+
+def without_thoughts(message: PromptMessage) -> PromptMessage:
+    """Return a message without what a model thought; one that needs no change is the same."""
+    if isinstance(message.content, str):
+        return message
+    left = [part for part in message.content if not _is_thought(part)]
+    return message if len(left) == len(message.content) else replace(message, content=left)
 
 
 def _is_thought(part: Mapping[str, Any]) -> bool:
@@ -132,7 +141,8 @@ def _called(calls: list[dict[str, Any]]) -> dict[str, Any]:
     named = [call for call in calls if call.get("id")]
     if named:
         return {"tool_calls": named}
-    return {"function_call": calls[0]["function"]} if calls else {}
+    functions = [call["function"] for call in calls if "function" in call]
+    return {"function_call": functions[0]} if functions else {}
 
 
 def _answer_of_a_tool(told: dict[str, Any], parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -6,13 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 
 from server.openai_protocol.codec import parse
 from server.openai_protocol.errors import Complaint
-from server.openai_protocol.messages import message_of
+from server.openai_protocol.messages import message_of, without_thoughts
 from server.openai_protocol.sse import data_of
 from server.openai_protocol.surrogates import whole, word
 from server.openai_protocol.usage_fields import usage_of
@@ -20,7 +21,7 @@ from server.templates import template
 from server.tokens.models import model
 from server.upstream.bodies import EVENTS, JSON
 from server.upstream.deltas import Deltas
-from server.upstream.errors import is_about_usage, refused, stream_error
+from server.upstream.errors import is_about_thoughts, is_about_usage, refused, stream_error
 from server.upstream.port import (
     Call,
     Finish,
@@ -113,21 +114,23 @@ class Answering:
 
     @asynccontextmanager
     async def _asked(self, prompt: Prompt, deadline: float) -> AsyncIterator[Reply]:
-        """Yield a good reply; ask without usage where this server is found not to know it."""
-        if self._reports_usage:
-            call = self._call(prompt, deadline, usage=True)
+        """Yield a good reply; ask without usage, or thoughts, where this server takes none."""
+        usage = self._reports_usage
+        while True:
+            call = self._call(prompt, deadline, usage=usage)
             async with self._upstream.call(call) as reply:
                 if reply.status < 400:
                     yield reply
                     return
-            if not is_about_usage(reply.status, _complaint(reply)):
-                raise refused(reply.status, reply.headers, _complaint(reply))
-            # Else the refusal may only repeat what the prompt says.
-            self._reports_usage = _says_more(call)
-        async with self._upstream.call(self._call(prompt, deadline, usage=False)) as reply:
-            if reply.status >= 400:
-                raise refused(reply.status, reply.headers, _complaint(reply))
-            yield reply
+            bare = thoughtless(prompt)
+            if usage and is_about_usage(reply.status, last_complaint(reply)):
+                usage = False
+                # Else the refusal may only repeat what the prompt says.
+                self._reports_usage = _says_more(call)
+            elif bare is not prompt and is_about_thoughts(reply.status, last_complaint(reply)):
+                prompt = bare
+            else:
+                raise refused(reply.status, reply.headers, last_complaint(reply))
 
     def _call(self, prompt: Prompt, deadline: float, *, usage: bool) -> Call:
         chat = _is_chat(prompt)
@@ -191,7 +194,7 @@ class _Answer:
             return []
         chunk, _ = parse(data)
         if chunk.get("error"):
-            raise stream_error(_complaint(reply))
+            raise stream_error(last_complaint(reply))
         usage = chunk.get("usage")
         if usage and usage["prompt_tokens"]:  # a prompt of none is one that was not told
             self._usage = usage_of(usage) or self._usage
@@ -244,5 +247,12 @@ def _says_more(call: Call) -> bool:
     return isinstance(call.body, bytes) and call.body.count(_ABOUT_USAGE) > 1
 
 
-def _complaint(reply: Reply) -> Complaint:
+def thoughtless(prompt: Prompt) -> Prompt:
+    """Return a prompt without what a model thought; one that has no thoughts is the same."""
+    bare = tuple(map(without_thoughts, prompt.messages))
+    return prompt if bare == tuple(prompt.messages) else replace(prompt, messages=bare)
+
+
+def last_complaint(reply: Reply) -> Complaint:
+    """Return what an upstream complained of last."""
     return reply.complaints[-1] if reply.complaints else Complaint()

@@ -108,6 +108,15 @@ def status_of(error: UpstreamError) -> int:
 
 def is_about_usage(status: int, complaint: Complaint) -> bool:
     """Say whether a refusal says that the server cannot be asked for usage."""
-    words = (complaint.param or "", complaint.message)
-    about = any("stream_options" in word or "include_usage" in word for word in words)
-    return about and status in (400, 422)
+    return status in (400, 422) and _names(complaint, "stream_options", "include_usage")
+
+
+def is_about_thoughts(status: int, complaint: Complaint) -> bool:
+    """Say whether a refusal says that the server takes no thoughts back."""
+    return status in (400, 422) and _names(complaint, "reasoning_content")
+
+
+def _names(complaint: Complaint, *names: str) -> bool:
+    return any(
+        name in word for word in (complaint.param or "", complaint.message) for name in names
+    )

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from tests.support.live import Fork
-from tests.support.upstream_script import MODEL, Exchange, event, fail, say
+from tests.support.upstream_script import MODEL, Behaviour, Exchange, event, fail, say
 from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES, Event, Events, RefusedError, Wire
 
@@ -308,3 +308,151 @@ async def test_options_are_handed_to_the_upstream_as_they_came(
     await gathered(wire.ask("c", "Hi", **asked))
     sent = upstream.requests[-1].body
     assert {name: sent[name] for name in asked} == asked
+
+
+JOINED = {"x-conversation-id": "c"}
+TIME = "2026-01-01T00:00:00Z"
+
+
+def call(name: str | None = "look", id_: str = "call_a", arguments: str = "{}") -> dict[str, Any]:
+    return {"type": "function", "id": id_, "function": {"name": name, "arguments": arguments}}
+
+
+def telling(*deltas: Mapping[str, Any]) -> Behaviour:
+    chunks = [event({"choices": [{"index": 0, "delta": delta}]}) for delta in deltas]
+    return say(*chunks, finish="tool_calls")
+
+
+async def takes_no_thoughts(exchange: Exchange) -> None:
+    for place, one in enumerate(exchange.request.body["messages"]):
+        if "reasoning_content" in one:
+            why = f"'messages.{place}': property 'reasoning_content' is unsupported"
+            return await fail(400, why)(exchange)
+    return await say("It is 18 C.")(exchange)
+
+
+@pytest.mark.parametrize("name", WIRES)
+async def test_thoughts_are_kept_from_who_takes_none_back(
+    server: Fork, upstream: ScriptedUpstream, name: str
+) -> None:
+    upstream.script(telling({"reasoning": "Hm."}, {"tool_calls": [{"index": 0, **call()}]}))
+    upstream.otherwise = takes_no_thoughts
+    wire = WIRES[name](server)
+    await gathered(wire.ask("c", "weather?", tools=TOOLS))
+    results = [{"tool_call_id": "call_a", "content": "18 C"}]
+    assert await _answer(wire.ask("c", "", tool_results=results)) == "It is 18 C."
+    sent = upstream.requests[-1].body["messages"]
+    assert [one["role"] for one in sent] == ["user", "assistant", "tool"]
+
+
+async def test_nor_does_a_joined_client_s_conversation_end_there(
+    server: Fork, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(telling({"reasoning": "Hm."}, {"tool_calls": [{"index": 0, **call()}]}))
+    upstream.otherwise = takes_no_thoughts
+    async with httpx2.AsyncClient(base_url=server.http, timeout=60, headers=JOINED) as rest:
+        for one in (
+            {"role": "user", "content": "weather?"},
+            {"role": "tool", "tool_call_id": "call_a", "content": "18 C"},
+        ):
+            body = {"model": MODEL, "messages": [one], "tools": TOOLS}
+            told = await rest.post("/v1/chat/completions", json=body)
+            assert told.status_code == 200, told.text
+    assert told.json()["choices"][0]["message"]["content"] == "It is 18 C."
+
+
+async def test_a_call_that_names_nothing_never_goes_upstream(
+    server: Fork, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(telling({"tool_calls": [{"index": 0, **call(None)}]}))
+    upstream.otherwise = say("It is 18 C.")
+    wire = WIRES["rest"](server)
+    await gathered(wire.ask("c", "weather?", tools=TOOLS))
+    results = [{"tool_call_id": "call_a", "content": "18 C"}]
+    assert await _answer(wire.ask("c", "And?", tool_results=results)) == "It is 18 C."
+    assert {one["role"] for one in upstream.requests[-1].body["messages"]} == {"user"}
+
+
+@pytest.mark.parametrize("name", WIRES)
+async def test_a_call_is_answered_however_long_its_id_is(
+    server: Fork, upstream: ScriptedUpstream, name: str
+) -> None:
+    long = "call_" + "x" * 400
+    upstream.script(telling({"tool_calls": [{"index": 0, **call(id_=long)}]}))
+    upstream.otherwise = say("It is 18 C.")
+    wire = WIRES[name](server)
+    await gathered(wire.ask("c", "weather?", tools=TOOLS))
+    results = [{"tool_call_id": long, "content": "18 C"}]
+    assert await _answer(wire.ask("c", "", tool_results=results)) == "It is 18 C."
+
+
+async def test_text_around_a_call_is_one_text_to_a_joined_client(
+    server: Fork, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(
+        telling(
+            {"content": "Looking. "},
+            {"tool_calls": [{"index": 0, **call()}]},
+            {"content": "Wait."},
+        )
+    )
+    upstream.otherwise = say("It is 18 C.")
+    said: list[Any] = [{"role": "user", "content": "weather?"}]
+    body = {"model": MODEL, "messages": said, "tools": TOOLS}
+    async with httpx2.AsyncClient(base_url=server.http, timeout=60, headers=JOINED) as rest:
+        for _ in range(2):  # the second is told what is kept
+            told = await rest.post(
+                "/v1/chat/completions", json=body, headers={"idempotency-key": "k"}
+            )
+            answer = told.json()["choices"][0]["message"]
+            assert answer["content"] == "Looking. Wait."
+        said += [answer, {"role": "tool", "tool_call_id": "call_a", "content": "18 C"}]
+        await rest.post("/v1/chat/completions", json=body)
+        there = (await rest.get("/conversations/c")).json()
+    assert there["message_count"] == 4  # nothing was kept a second time
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "function", "id": "call_a"},
+        {"type": "function", "function": "look"},
+        {"type": "function", "function": {}},
+        {"type": "function", "id": ["x"], "function": {"name": "look", "arguments": "{}"}},
+        {"type": "custom", "custom": {"name": "look", "input": ""}},
+        {"type": "custom"},
+        {"type": "tool_result", "tool_call_id": ["x"], "text": "18 C"},
+        {"type": "reasoning"},
+        {"type": "refusal", "refusal": 5},
+        {"type": "hologram", "of": [1]},
+    ],
+)
+@pytest.mark.parametrize("role", ["assistant", "tool"])
+async def test_what_a_file_has_of_tools_breaks_nothing(
+    server: Fork, upstream: ScriptedUpstream, part: dict[str, Any], role: str
+) -> None:
+    upstream.otherwise = say("It is 18 C.")
+    result = {"type": "tool_result", "tool_call_id": "other", "text": ""}
+    messages = [
+        {"id": "m1", "role": "user", "content": "Hi", "created_at": TIME},
+        {
+            "id": "m2",
+            "parent_id": "m1",
+            "role": role,
+            "content": [part, result],
+            "created_at": TIME,
+        },
+    ]
+    kept = {"id": "c", "title": "", "created_at": TIME, "updated_at": TIME, "head_id": "m2"}
+    file = {"format": "trialogue", "version": 1, "conversations": [kept | {"messages": messages}]}
+    async with httpx2.AsyncClient(base_url=server.http, timeout=60) as rest:
+        assert (await rest.post("/conversations/import", json=file)).json()["imported"] == 1
+        asked = await rest.post("/ask/c", json={"prompt": "And?"})
+        assert asked.json().get("status") == "completed", asked.text
+        body = {"model": MODEL, "messages": [{"role": "user", "content": "Well?"}]}
+        joined = await rest.post("/v1/chat/completions", json=body, headers=JOINED)
+        assert joined.status_code == 200, joined.text
+        assert (await rest.get("/conversations/c/messages")).status_code == 200
+        for kind in ("json", "jsonl", "markdown"):
+            address = f"/conversations/c/export?format={kind}"
+            assert (await rest.get(address)).status_code == 200

@@ -42,6 +42,18 @@ def alternate(messages: Sequence[PromptMessage]) -> list[PromptMessage]:
             return said
 
 
+def as_words(messages: Sequence[PromptMessage]) -> list[PromptMessage]:
+    """Return messages for a prompt of one text: calls and results as an assistant's words."""
+    of_tools = (Role.ASSISTANT, Role.TOOL)
+    runs = groupby(messages, key=lambda one: one.role in of_tools)
+    return [one for is_theirs, run in runs for one in (_told(list(run)) if is_theirs else run)]
+
+
+def _told(run: Sequence[PromptMessage]) -> Sequence[PromptMessage]:
+    has_tools = any(one.role is Role.TOOL or _calls(one) for one in run)
+    return _joined(_worded(run)) if has_tools else run
+
+
 def _turns(rest: Sequence[PromptMessage]) -> list[list[PromptMessage]]:
     """Return a user's messages and what follows each, calls without their end told as words."""
     grouped = groupby(rest, key=lambda one: one.role is Role.USER)

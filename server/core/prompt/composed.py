@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from server.core.errors import ContextLengthError
-from server.core.prompt.alternate import alternate
+from server.core.prompt.alternate import alternate, as_words
 from server.core.prompt.pairs import paired, spoken
 from server.core.prompt.weigh import Scale
 from server.core.prompt.window import Weighed, Window, turn_ends
@@ -84,6 +84,8 @@ def messages_of(composed: Composed) -> tuple[PromptMessage, ...]:
 
 def _arranged(composed: Composed, told: Sequence[PromptMessage]) -> tuple[PromptMessage, ...]:
     pairs = paired(told)
+    if composed.scale.template is not None:
+        return tuple(as_words(pairs))
     return tuple(pairs if composed.as_it_came else alternate(pairs))
 
 

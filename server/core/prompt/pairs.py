@@ -23,7 +23,7 @@ def paired(messages: Sequence[PromptMessage]) -> list[PromptMessage]:
     """Return messages in which every call stands before its result; unchanged ones are the same.
 
     A call without one gets a result that says so, but for one that was cut off in its arguments:
-    that is left out, as is a result without a call.
+    that is left out, as is one that names nothing, and a result without a call.
     """
     told: list[PromptMessage] = []
     place = 0
@@ -38,7 +38,8 @@ def paired(messages: Sequence[PromptMessage]) -> list[PromptMessage]:
         while place < len(messages) and messages[place].role is Role.TOOL:
             results[answered_call(messages[place].content)].append(messages[place])
             place += 1
-        sent = [call for call in calls if results[called(call)] or _is_whole(call)]
+        named = filter(_is_named, calls)
+        sent = [call for call in named if results[called(call)] or _is_whole(call)]
         told += [one] if len(sent) == len(calls) else _with_calls(one, sent)
         told += [_next(results[called(call)]) or _not_answered(call) for call in sent]
     return told
@@ -48,12 +49,12 @@ def spoken(content: Content) -> Content:
     """Return what is sent of an answer: neither thoughts, nor tools that the server ran itself."""
     if isinstance(content, str):
         return content
-    ran = {part.get("tool_call_id") for part in content if part.get("type") == "tool_result"}
+    ran = {_id(part, "tool_call_id") for part in content if part.get("type") == "tool_result"}
     sent = [
         part
         for part in content
         if part.get("type") not in ("reasoning", "tool_result", "erased")
-        and not (ran and part.get("type") in CALLS and part.get("id") in ran)
+        and not (ran and part.get("type") in CALLS and _id(part, "id") in ran)
     ]
     return content if len(sent) == len(content) else _as_text(sent)
 
@@ -74,6 +75,17 @@ def _with_calls(one: PromptMessage, calls: Sequence[Mapping[str, Any]]) -> list[
 
 def _next(results: deque[PromptMessage]) -> PromptMessage | None:
     return results.popleft() if results else None
+
+
+def _id(part: Mapping[str, Any], name: str) -> str:
+    return str(part.get(name) or "")
+
+
+def _is_named(call: Mapping[str, Any]) -> bool:
+    """Say whether a call says what it calls: an upstream, or a file, may leave that out."""
+    about = call.get(call["type"])
+    name = about.get("name") if isinstance(about, Mapping) else None
+    return bool(name and isinstance(name, str)) and (call["type"] == "function" or "id" in call)
 
 
 def _is_whole(call: Mapping[str, Any]) -> bool:

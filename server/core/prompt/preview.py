@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from server.core.prompt.compose import Composer, PromptRequest
 from server.core.prompt.composed import Composed
+from server.core.prompt.window import Weighed
 from storage.model import Role
 from storage.port import Store
 
@@ -72,8 +73,8 @@ def _last(request: PromptRequest, composed: Composed) -> list[PreviewLine]:
         for weighed in reversed(composed.kept)
     ]
     tokens = composed.question_tokens
-    cost = composed.scale.cost(Role.USER, composed.content, tokens)
-    return [*lines, PreviewLine(None, Role.USER, tokens, cost - tokens, True, "question")]
+    cost = composed.scale.cost(composed.role, composed.content, tokens)
+    return [*lines, PreviewLine(None, composed.role, tokens, cost - tokens, True, "question")]
 
 
 async def _trimmed(store: Store, request: PromptRequest, composed: Composed) -> list[PreviewLine]:
@@ -81,19 +82,21 @@ async def _trimmed(store: Store, request: PromptRequest, composed: Composed) -> 
     place = len(composed.kept)
     if place >= len(composed.history):
         return []
-    if request.before:  # a greeting: nothing stands above it
-        (weighed,) = composed.history
-        overhead = weighed.cost - weighed.tokens
-        return [
-            PreviewLine(None, Role.ASSISTANT, weighed.tokens, overhead, False, "over the budget")
-        ]
-    leaf = composed.history[place].message.id
+    left = composed.history[place:]
+    new = [weighed for weighed in left if weighed.message in request.before]
+    kept = left[len(new) :]
+    leaf = kept[0].message.id if kept else request.before[0].parent_id
+    lines = [_left_out(None, weighed, "over the budget") for weighed in new]
+    if leaf is None:  # above a greeting stands nothing
+        return lines
     found = await store.branch(request.owner, request.conversation_id, leaf, limit=LISTED)
     summarised = composed.summary.message.depth - 1 if composed.summary else 0
-    lines = []
     for message in found:
-        weighed = await composed.scale.weigh(message)
         reason = "summarised" if message.depth <= summarised else "over the budget"
-        overhead = weighed.cost - weighed.tokens
-        lines.append(PreviewLine(message.id, message.role, weighed.tokens, overhead, False, reason))
+        lines.append(_left_out(message.id, await composed.scale.weigh(message), reason))
     return lines
+
+
+def _left_out(id_: str | None, weighed: Weighed, reason: str) -> PreviewLine:
+    overhead = weighed.cost - weighed.tokens
+    return PreviewLine(id_, weighed.message.role, weighed.tokens, overhead, False, reason)

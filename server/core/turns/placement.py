@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from server.core.prompt.pairs import spoken
-from storage.model import Content, Message, Role, Status
+from storage.model import Content, Message, Role, Status, answer_of
 from storage.port import NotFoundError, Store
 
 #: How many messages of ours are looked at beyond as many as the caller sent.
@@ -121,7 +122,16 @@ def _plain(content: Content) -> str | list[Mapping[str, Any]]:
         case parts:
             said = [_part(part) for part in parts if part != _NOTHING]
             # A client tells calls in a field of their own, wherever they stood.
-            return sorted(said, key=lambda part: "call" in part)
+            return _joined(sorted(said, key=lambda part: "call" in part))
+
+
+def _joined(parts: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return parts with neighbours of text as one: of an answer a client tells one text."""
+    joined: list[Mapping[str, Any]] = []
+    for is_text, run in groupby(parts, key=lambda part: part.keys() == _NOTHING.keys()):
+        texts = list(run)
+        joined += [{"type": "text", "text": answer_of(texts).strip()}] if is_text else texts
+    return joined
 
 
 def _part(part: Mapping[str, Any]) -> Mapping[str, Any]:

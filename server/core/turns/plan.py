@@ -184,7 +184,10 @@ class Planner:
     async def request(self, owner: str, conversation_id: str, question: Ask) -> PromptRequest:
         """Return what a question's prompt would be composed for."""
         there = await self._store.conversation(owner, conversation_id)
-        return await self._request(owner, conversation_id, there, question)
+        request = await self._request(owner, conversation_id, there, question)
+        if question.tool_results:
+            request = await self._preceding.answered(request, question)
+        return request
 
     async def check(self, expected: StyleRequest) -> None:
         """Refuse characters and templates that there are not, before anything is waited for."""

@@ -94,7 +94,7 @@ def checked_results(given: Sequence[ToolResult]) -> None:
         name = f"tool_results[{place}]"
         if not one.tool_call_id:
             raise InvalidRequestError(f"{name}.tool_call_id is missing.", name)
-        validation.known(one.tool_call_id, f"{name}.tool_call_id")
+        validation.text(one.tool_call_id, f"{name}.tool_call_id")
         validation.text(one.content, f"{name}.content")
 
 

@@ -19,6 +19,7 @@ from server.live.turn import Ended, Started
 from server.live.waiting import LONGEST_PROMPT, MOST_TOLD, QueueChanged, Waiting, WithdrawnError
 from server.upstream.port import UpstreamOverflowError
 from storage.model import Status
+from storage.parts import Kind, Part
 from storage.port import NotFoundError
 from tests.server.core.following import answered, asked, ended, in_line, settled
 from tests.storage.nouns import ADA, BOB
@@ -90,6 +91,19 @@ class TestWhatIsTold:
         assert (updated.conversation.message_count, over.turn.answer) == (2, "Yes")
         assert updated.conversation == await conversations.get(ADA, "c")
         assert updated.conversation.last_message_at == over.turn.ended_at
+
+    async def test_an_end_says_how_far_all_parts_go_and_holds_no_tools(
+        self, conversations: Conversations, upstream: Puppet
+    ) -> None:
+        heard = Heard(conversations)
+        upstream.say(Part(Kind.REASONING), "Hm.", Part(Kind.TEXT), "Yes").finish()
+        tools = [{"type": "function", "function": {"name": "look"}}]
+        await asked(conversations, Ask("Are you there?", options={"tools": tools}))
+        await heard.until("completed c")
+        over = heard.all[-1]
+        assert isinstance(over, Ended)
+        assert (over.turn.answer, over.cursor) == ("Yes", len("_Hm._Yes"))
+        assert not any(e.turn.options for e in heard.all if isinstance(e, Started | Ended))
 
     async def test_a_conversation_is_made_changed_pinned_and_deleted(
         self, parroted: Conversations

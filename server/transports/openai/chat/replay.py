@@ -10,7 +10,7 @@ from server.openai_protocol.codec import encode
 from server.openai_protocol.messages import message_of
 from server.openai_protocol.stream import CHAT_CHUNK
 from server.openai_protocol.usage_fields import details_of
-from storage.model import PromptMessage, Status, Turn, text_of
+from storage.model import PromptMessage, Status, Turn, answer_of
 
 
 async def events_of(conversations: Conversations, owner: str, turn: Turn) -> list[bytes]:
@@ -32,7 +32,7 @@ def _head(turn: Turn) -> dict[str, Any]:
 def _chunks(turn: Turn, said: dict[str, Any]) -> Iterator[dict[str, Any]]:
     delta = {name: value for name, value in said.items() if value is not None}
     if "content" in delta:  # of an answer it is one string always
-        delta["content"] = text_of(delta["content"])
+        delta["content"] = answer_of(delta["content"])
     calls = [{"index": number, **call} for number, call in enumerate(said.get("tool_calls", ()))]
     yield _choice(delta | ({"tool_calls": calls} if calls else {}), None)
     yield _choice({}, turn.finish_reason or "stop")

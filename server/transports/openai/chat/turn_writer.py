@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +22,10 @@ from server.transports.openai.errors import PassedOnError
 from server.transports.openai.exchange import Exchange
 from server.transports.openai.upstream_json import beside, refuse_bad
 from server.transports.status import http_status
+from server.upstream.answering import last_complaint, thoughtless
 from server.upstream.deltas import Deltas
-from server.upstream.errors import refused, stream_error
-from server.upstream.port import Finish, Prompt, UpstreamError
+from server.upstream.errors import is_about_thoughts, refused, stream_error
+from server.upstream.port import Call, Finish, Prompt, Reply, UpstreamError
 from storage.parts import Part
 
 _OURS = {*stored.OURS, *templates.OURS}
@@ -96,11 +98,7 @@ class Writer:
 
     async def _heard(self, prompt: Prompt) -> AsyncIterator[Mapping[str, Any]]:
         """Yield what each event says of the first choice, which is the one that is kept."""
-        made = self._visit.request.made("/chat/completions", self._body(prompt), stream=True)
-        # What it uses is counted with the end of its turn, which has a place of its own.
-        call = replace(made, owner=None)
-        async with self._passthrough.call(call) as reply:
-            await refuse_bad(reply)
+        async with self._replied(prompt) as reply:
             self.headers = beside(reply)
             async for event in reply.body:
                 said = self.heard.take(event)
@@ -113,6 +111,25 @@ class Writer:
                 for choice in said.get("choices", ()):
                     if choice.get("index", 0) == 0:
                         yield choice
+
+    @asynccontextmanager
+    async def _replied(self, prompt: Prompt) -> AsyncIterator[Reply]:
+        """Yield a good reply; ask without thoughts where the upstream does not take them back."""
+        bare = thoughtless(prompt)
+        async with self._passthrough.call(self._call(prompt)) as reply:
+            again = bare is not prompt and is_about_thoughts(reply.status, last_complaint(reply))
+            if not again:
+                await refuse_bad(reply)
+                yield reply
+                return
+        async with self._passthrough.call(self._call(bare)) as reply:
+            await refuse_bad(reply)
+            yield reply
+
+    def _call(self, prompt: Prompt) -> Call:
+        made = self._visit.request.made("/chat/completions", self._body(prompt), stream=True)
+        # What it uses is counted with the end of its turn, which has a place of its own.
+        return replace(made, owner=None)
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         """Return the client's request with the conversation's messages in the place of its own."""

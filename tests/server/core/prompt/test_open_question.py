@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from server.app.core import core_of
 from server.core.conversations import Ask
+from server.core.errors import InvalidRequestError
+from server.core.prompt.characters import Mode
 from server.core.prompt.compose import CountingSettings
 from server.core.prompt.pairs import paired
 from server.core.turns.plan import Defaults
@@ -136,3 +140,44 @@ def test_many_calls_that_were_cut_off_cost_no_more_each() -> None:
     assert paired([PromptMessage(Role.ASSISTANT, [text, *calls])]) == [
         PromptMessage(Role.ASSISTANT, "Looking.")
     ]
+
+
+@pytest.mark.parametrize("prompt", ["", "And now?"])
+async def test_a_preview_shows_its_results(store: SQLiteStore, prompt: str) -> None:
+    puppet = calling(Puppet(), "a").answer("Fine.")
+    answer = replace(result("a", "r " * 50), content=prompt)
+    async with core_of(store, puppet, counted(1000)) as conversations:
+        await asked(conversations, Ask("hi", options=OPTIONS))
+        with pytest.raises(InvalidRequestError, match="each of these calls"):
+            await conversations.preview(ADA, "c", result("b", "r"))
+        shown = await conversations.preview(ADA, "c", answer)
+        done = await asked(conversations, answer)
+    assert [line.role for line in shown.lines] == [
+        *(Role.USER, Role.ASSISTANT, Role.TOOL),
+        *([Role.USER] if prompt else []),
+    ]
+    assert [line.tokens > 0 for line in shown.lines] == [True] * len(shown.lines)
+    assert shown.composed.prompt_tokens == done.context.prompt_tokens
+    assert shown.composed.messages == puppet.prompts[-1].messages
+
+
+async def test_a_preview_lists_results_that_leave(store: SQLiteStore) -> None:
+    answer = replace(result("a", "r " * 50), content="And now?", max_tokens=950)
+    async with core_of(store, calling(Puppet(), "a"), counted(1000)) as conversations:
+        await asked(conversations, Ask("hi", options=OPTIONS))
+        shown = await conversations.preview(ADA, "c", answer)
+    assert [(line.role, line.kept) for line in shown.lines] == [
+        *((Role.USER, False), (Role.ASSISTANT, False), (Role.TOOL, False), (Role.USER, True))
+    ]
+    assert len(shown.lines) == shown.composed.sent.messages_trimmed + 1
+
+
+async def test_a_template_is_told_what_was_called(store: SQLiteStore) -> None:
+    puppet = calling(Puppet(), "a").answer("Fine.")
+    answer = Ask("And?", tool_results=result("a", "18 C").tool_results, mode=Mode.INSTRUCT)
+    async with core_of(store, puppet, counted(1000)) as conversations:
+        await asked(conversations, Ask("hi", options=OPTIONS))
+        await asked(conversations, answer)
+    assert puppet.prompts[-1].text == (
+        "User: hi\nAssistant: [Called look({})]\n\n[Result: 18 C]\nUser: And?\nAssistant:"
+    )
