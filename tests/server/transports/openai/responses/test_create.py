@@ -13,26 +13,15 @@ from tests.server.transports.openai.responses.stateful import (
     RESPONSES,
     TOOLS,
     asked,
+    calling,
     error_of,
     roles,
     sent,
     streamed,
     told,
 )
-from tests.support.upstream_script import MODEL, event, say
+from tests.support.upstream_script import MODEL, say
 from tests.support.upstream_server import ScriptedUpstream
-
-CALL = {"id": "call_a", "function": {"name": "look", "arguments": "{}"}}
-
-
-def calling() -> Any:
-    deltas: list[dict[str, Any]] = [
-        {"reasoning_content": "Let me see."},
-        {"content": "Looking."},
-        {"tool_calls": [{"index": 0, "type": "function", **CALL}]},
-    ]
-    chunks = [event({"choices": [{"index": 0, "delta": delta}]}) for delta in deltas]
-    return say(*chunks, finish="tool_calls")
 
 
 async def test_plain_streamed_and_read_again_are_the_same(
