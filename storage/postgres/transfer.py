@@ -62,7 +62,12 @@ begun AS (
         SELECT m.key FROM messages m WHERE m.owner = :owner AND m.id = t.answer_id
             AND m.conversation = there.key
     ) a ON true
-    ORDER BY t.place RETURNING key
+    ORDER BY t.place RETURNING key, id
+), recorded AS (
+    INSERT INTO responses (turn, record)
+    SELECT begun.key, r.record FROM begun
+    JOIN unnest(:turn_names::text[], :records::text[]) AS r (id, record) ON r.id = begun.id
+    WHERE r.record IS NOT NULL
 )
 SELECT count(*) FROM there"""
 #: A new conversation with all that is in it: by one statement, where it is not much.
@@ -341,6 +346,7 @@ async def _values(owner: str, said: Sequence[Message], begun: Sequence[Turn]) ->
         "newest": max(counted, default=None),
         "runs": any(one.status is Status.RUNNING for one in begun),
         "turn_names": [one.id for one in begun],
+        "records": [rows.object_column(one.record) for one in begun],
         "statuses": [one.status for one in begun],
         "turn_models": [one.model for one in begun],
         "questions": [one.question_id for one in begun],

@@ -68,6 +68,10 @@ class TestFreeTurns(responses.FreeTurns): ...
 
 
 @each_adapter
+class TestImportedResponses(responses.ImportedResponses): ...
+
+
+@each_adapter
 class TestItems(responses.Items): ...
 
 

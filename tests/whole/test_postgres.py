@@ -18,6 +18,8 @@ from tests.storage.nouns import exchange, whole
 from tests.support.live import ROOT, Process
 from tests.support.postgres import PostgresServer
 
+RESPONSES = ("responses", "conversations")
+
 
 @pytest.fixture
 def url(empty_postgres: str) -> str:
@@ -242,3 +244,34 @@ def test_doctor_says_what_a_database_is_like(
     code, said = looked("postgresql://127.0.0.1:1/x")
     assert code == 1
     assert "BAD  TRIALOGUE_DATABASE: postgresql://127.0.0.1:1/x: " in said
+
+
+async def test_responses_are_the_same_after_a_restart(
+    tmp_path: Path, url: str, session: aiohttp.ClientSession
+) -> None:
+    env = {"TRIALOGUE_DATABASE": url}
+    asked = {"model": "eliza", "input": "Hello"}
+    async with Process(tmp_path, env=env) as server:
+        responses, conversations = (f"{server.http}/v1/{one}" for one in RESPONSES)
+        named = (await told(session, conversations, metadata={"a": "b"}))["id"]
+        first = await told(session, responses, **asked, conversation=named)
+        branches = [
+            await told(session, responses, **asked, previous_response_id=first["id"])
+            for _ in range(2)
+        ]
+        for one in (await told(session, f"{conversations}/{named}/items?order=asc"))["data"][:1]:
+            async with session.delete(f"{conversations}/{named}/items/{one['id']}") as answer:
+                assert answer.status == 200
+        alone = await told(session, responses, **asked)
+    async with Process(tmp_path, env=env) as server:
+        responses, conversations = (f"{server.http}/v1/{one}" for one in RESPONSES)
+        for one in (first, *branches, alone):
+            assert await told(session, f"{responses}/{one['id']}") == one
+        items = await told(session, f"{conversations}/{named}/items?order=asc")
+        assert [one["role"] for one in items["data"]] == ["assistant"]
+        listed = await told(session, f"{server.http}/conversations")
+        assert [one["id"] for one in listed["data"]] == [named]
+        async with session.delete(f"{responses}/{alone['id']}") as answer:
+            assert answer.status == 200
+        async with session.get(f"{responses}/{alone['id']}/input_items") as answer:
+            assert answer.status == 404

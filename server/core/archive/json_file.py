@@ -42,7 +42,8 @@ async def write(
 
 def _message(of: Message) -> dict[str, Any]:
     """Return a message with what only an import asks for."""
-    return {**rendering.message(of), "encoding": of.encoding}
+    item = {} if of.item is None else {"item": dict(of.item)}
+    return {**rendering.message(of), "encoding": of.encoding, **item}
 
 
 def _turn(of: Turn) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def _turn(of: Turn) -> dict[str, Any]:
     told = rendering.turn(of)
     if of.error is not None:
         told["error"]["status"] = of.error.status
-    return told
+    return told if of.record is None else {**told, "record": dict(of.record)}
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -86,6 +86,7 @@ def _message(fields: RecordFields, conversation_id: str) -> Message:
         turn_id=fields.maybe(fields.id, "turn_id"),
         created_at=fields.time("created_at"),
         stands_for=fields.maybe(fields.whole, "stands_for"),
+        item=fields.maybe(fields.object, "item"),
     )
 
 
@@ -116,6 +117,7 @@ def _turn(fields: RecordFields, conversation_id: str) -> Turn:
         ended_at=fields.maybe(fields.time, "ended_at"),
         drift=context.maybe(context.signed, "drift"),
         wire=fields.maybe(fields.short, "wire"),
+        record=fields.maybe(fields.object, "record"),
     ).saying(fields.maybe(fields.content, "parts") or fields.text("answer"))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storage.model import Query, Role, Turn
+from storage.model import Query, Role, Status, Turn
 from storage.port import BusyError, NotFoundError, Store
 from tests.storage.nouns import (
     ADA,
@@ -108,6 +108,22 @@ class Responses:
         for owner, name in ((BOB, "m"), (ADA, "x")):
             with pytest.raises(NotFoundError):
                 await store.find_message(owner, name)
+
+
+class ImportedResponses:
+    """They come with their conversations."""
+
+    async def test_record_and_items_are_put(self, store: Store) -> None:
+        said = [message("q", item={"role": "developer"}), message("a", "q", Role.ASSISTANT)]
+        plain = replace(turn("1", question="q"), status=Status.COMPLETED, answer_id="a")
+        turns = [
+            replace(plain.saying("Hello"), ended_at=9, record=RECORD),
+            replace(plain.saying("Hello"), ended_at=9, id="turn_2"),
+        ]
+        await store.put(ADA, conversation(head_id="a"), said, turns)
+        assert (await store.turn(ADA, "turn_1")).record == RECORD
+        assert (await store.turn(ADA, "turn_2")).record is None
+        assert (await store.message(ADA, "c", "q")).item == {"role": "developer"}
 
 
 class FreeTurns:

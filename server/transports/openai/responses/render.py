@@ -82,6 +82,8 @@ def response_of(turn: Turn) -> dict[str, Any]:
     status, ended = status_of(turn), turn.ended_at
     reason = _CUT.get(turn.finish_reason or "") if status == INCOMPLETE else None
     return {
+        **DEFAULTS,
+        **(_offered(turn) if turn.record is None else turn.record),
         "id": response_id(turn.id),
         "object": "response",
         "created_at": turn.created_at // 1_000_000,
@@ -91,8 +93,6 @@ def response_of(turn: Turn) -> dict[str, Any]:
         "incomplete_details": None if reason is None else {"reason": reason},
         "model": turn.model,
         "output": output_of(turn, answer_of_turn(turn), last_status(turn)),
-        **DEFAULTS,
-        **(_offered(turn) if turn.record is None else turn.record),
         "usage": None if turn.usage is None else usage_of(turn.usage),
     }
 

@@ -10,6 +10,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from server.upstream.local.service import ElizaApi
+from server.upstream.local.tools import means
 from tests.server.upstream.local.openai_helpers import answered, refused, streamed, strict
 from tests.server.upstream.remote.relay_helpers import CHAT as PATH
 
@@ -197,3 +198,17 @@ REFUSALS = [
 async def test_refusals(api: ElizaApi, more: dict[str, Any], param: str, code: str | None) -> None:
     status, error = await refused(api, PATH, ask(**more))
     assert (status, error["param"], error["code"]) == (400, param, code)
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "meant"),
+    [
+        ("What's the weather like?", "get_weather", True),
+        ("WEATHER, please", "getWeather", True),
+        ("How are you?", "get_weather", False),
+        ("It is so", "is_so", False),  # too short a word to be meant
+        ("weather", "", False),
+    ],
+)
+def test_a_tool_that_the_question_names_is_meant(said: str, name: str, meant: bool) -> None:
+    assert means(said, name) == meant

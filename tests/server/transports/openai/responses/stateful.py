@@ -10,7 +10,7 @@ import httpx2
 import openai
 
 from tests.support.live import Process
-from tests.support.upstream_script import MODEL
+from tests.support.upstream_script import MODEL, Behaviour, event, say
 from tests.support.upstream_server import ScriptedUpstream
 
 TOOLS = [
@@ -22,6 +22,7 @@ TOOLS = [
         "description": None,
     }
 ]
+CALL = {"id": "call_a", "function": {"name": "look", "arguments": "{}"}}
 RESPONSES, CONVERSATIONS = "/v1/responses", "/v1/conversations"
 
 
@@ -70,8 +71,8 @@ def events_in(text: str) -> list[dict[str, Any]]:
     *events, done, rest = text.split("\n\n")
     assert (done, rest) == ("data: [DONE]", "")
     read = []
-    for event in events:
-        name, data = event.split("\n")
+    for one in events:
+        name, data = one.split("\n")
         read.append(json.loads(data.removeprefix("data: ")))
         assert name == f"event: {read[-1]['type']}"
     return read
@@ -83,3 +84,14 @@ def error_of(answer: httpx2.Response) -> tuple[int, str | None, str | None]:
     assert body.keys() == {"error"}, body
     assert body["error"].keys() == {"message", "type", "param", "code"}
     return answer.status_code, body["error"]["code"], body["error"]["param"]
+
+
+def calling() -> Behaviour:
+    """Return an answer of three parts: thought, text and a call."""
+    deltas: list[dict[str, Any]] = [
+        {"reasoning_content": "Let me see."},
+        {"content": "Looking."},
+        {"tool_calls": [{"index": 0, "type": "function", **CALL}]},
+    ]
+    chunks = [event({"choices": [{"index": 0, "delta": delta}]}) for delta in deltas]
+    return say(*chunks, finish="tool_calls")

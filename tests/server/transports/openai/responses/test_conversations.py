@@ -13,11 +13,11 @@ from tests.server.transports.openai.responses.stateful import (
     CONVERSATIONS,
     TOOLS,
     asked,
+    calling,
     error_of,
     roles,
     sent,
 )
-from tests.server.transports.openai.responses.test_create import calling
 from tests.support.upstream_script import say
 from tests.support.upstream_server import ScriptedUpstream
 
@@ -167,3 +167,20 @@ async def test_it_is_continued_by_every_wire(
     assert (await http.post("/v1/chat/completions", json=body, headers=joined)).is_success
     await client.responses.create(**asked("Three", conversation=made.id))
     assert roles(upstream) == ["user", "assistant"] * 2 + ["user"]
+
+
+async def test_they_are_exported_and_imported_with_all_that_they_say(
+    client: openai.AsyncOpenAI, http: httpx2.AsyncClient
+) -> None:
+    made = await client.conversations.create(metadata={"a": "b"})
+    items: Any = [{"role": "developer", "content": "Rhyme."}, {"role": "user", "content": "Hi"}]
+    first = await client.responses.create(
+        **asked(items, conversation=made.id, metadata={"c": "d"}, temperature=0.5)
+    )
+    before = await listing(http, made.id, "asc", 100)
+    file = (await http.get(f"/conversations/{made.id}/export?format=json")).content
+    await client.conversations.delete(made.id)
+    kind = {"content-type": "application/json"}
+    assert (await http.post("/conversations/import", content=file, headers=kind)).is_success
+    assert await listing(http, made.id, "asc", 100) == before
+    assert await client.responses.retrieve(first.id) == first

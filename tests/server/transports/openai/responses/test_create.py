@@ -13,26 +13,15 @@ from tests.server.transports.openai.responses.stateful import (
     RESPONSES,
     TOOLS,
     asked,
+    calling,
     error_of,
     roles,
     sent,
     streamed,
     told,
 )
-from tests.support.upstream_script import MODEL, event, say
+from tests.support.upstream_script import MODEL, say
 from tests.support.upstream_server import ScriptedUpstream
-
-CALL = {"id": "call_a", "function": {"name": "look", "arguments": "{}"}}
-
-
-def calling() -> Any:
-    deltas: list[dict[str, Any]] = [
-        {"reasoning_content": "Let me see."},
-        {"content": "Looking."},
-        {"tool_calls": [{"index": 0, "type": "function", **CALL}]},
-    ]
-    chunks = [event({"choices": [{"index": 0, "delta": delta}]}) for delta in deltas]
-    return say(*chunks, finish="tool_calls")
 
 
 async def test_plain_streamed_and_read_again_are_the_same(
@@ -57,6 +46,11 @@ async def test_plain_streamed_and_read_again_are_the_same(
     assert live[-1]["response"] == (await http.get(f"{RESPONSES}/{final.id}")).json()
     after = await streamed(http, f"{RESPONSES}/{final.id}?stream=true&starting_after=5")
     assert after == live[6:]
+    async with client.responses.stream(response_id=final.id, starting_after=5) as resumed:
+        assert [one.sequence_number async for one in resumed] == numbers[6:]
+        assert (await resumed.get_final_response()).id == final.id
+    refused = await http.get(f"{RESPONSES}/{final.id}?stream=true&starting_after=x")
+    assert error_of(refused) == (400, "invalid_type", "starting_after")
 
 
 async def test_a_tool_is_called_and_answered(
