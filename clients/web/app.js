@@ -1,24 +1,24 @@
 // The browser client: one conversation, live, whoever asks in it.
 
-import { Bin } from "./actions.js";
-import { addressed, follow, go, placeOf, readdress } from "./address.js";
-import { endOf, forget, remember } from "./branches.js";
-import { Composer } from "./composer.js";
-import { meter } from "./context.js";
-import { control } from "./controls.js";
-import { copy } from "./copy.js";
-import * as drawer from "./drawer.js";
-import { random } from "./ids.js";
-import { Line } from "./line.js";
-import { contentOf, sibling } from "./message.js";
-import { announce, attempt, trouble } from "./notices.js";
-import { Outbox } from "./outbox.js";
-import { persist } from "./persist.js";
-import { askForKey, get, key } from "./server.js";
-import { Sidebar } from "./sidebar.js";
-import { words } from "./text.js";
-import { Thread } from "./thread.js";
-import { Watcher } from "./watcher.js";
+import { Bin } from "./list/actions.js";
+import { addressed, follow, go, placeOf, readdress } from "./base/address.js";
+import { endOf, forget, remember } from "./thread/branches.js";
+import { Composer } from "./ask/composer.js";
+import { meter } from "./ask/context.js";
+import { control } from "./base/controls.js";
+import { copy } from "./base/copy.js";
+import * as drawer from "./base/drawer.js";
+import { random } from "./base/ids.js";
+import { Line } from "./line/line.js";
+import { contentOf, sibling } from "./thread/message.js";
+import { announce, attempt, trouble } from "./base/notices.js";
+import { Outbox } from "./line/outbox.js";
+import { persist } from "./line/persist.js";
+import { askForKey, get, key } from "./line/server.js";
+import { Sidebar } from "./list/sidebar.js";
+import { words } from "./thread/text.js";
+import { Thread } from "./thread/thread.js";
+import { Watcher } from "./line/watcher.js";
 
 const $ = (id) => document.getElementById(id);
 

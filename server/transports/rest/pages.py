@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -39,14 +40,14 @@ class Pages:
     """Serves files that ship with us; nothing comes from anywhere else."""
 
     def __init__(self) -> None:
-        self._web = _load(files("clients") / "web")
-        self._swagger = _load(files("fastapi_swagger") / "resources")
+        self._web = dict(_load(files("clients") / "web"))
+        self._swagger = dict(_load(files("fastapi_swagger") / "resources"))
         self.router = router = APIRouter(include_in_schema=False)
         get = partial(router.api_route, methods=["GET", "HEAD"])
         get("/")(self.page)
         get("/docs")(self.docs)
         get("/web/config.json")(self.config)
-        get("/web/{name}")(self.file)
+        get("/web/{name:path}")(self.file)
 
     async def page(self, request: Request) -> Response:
         host = _HOST.match(request.headers.get("host", ""))
@@ -56,7 +57,7 @@ class Pages:
         return _file("index.html", self._web["index.html"], csp)
 
     async def docs(self) -> Response:
-        return _file("docs.html", self._web["docs.html"], _DOCS_CSP)
+        return _file("docs.html", self._web["docs/docs.html"], _DOCS_CSP)
 
     async def config(self, request: Request) -> Response:
         """Tell the page what it cannot know: where the websocket is."""
@@ -69,9 +70,14 @@ class Pages:
         return _file(name, content, _CSP.format(websocket=""))
 
 
-def _load(folder: Traversable) -> dict[str, bytes]:
-    kinds = tuple(f".{kind}" for kind in _TYPES)
-    return {e.name: e.read_bytes() for e in folder.iterdir() if e.name.endswith(kinds)}
+def _load(folder: Traversable, within: str = "") -> Iterator[tuple[str, bytes]]:
+    """Yield what browsers may read of a folder, by its path there."""
+    for entry in folder.iterdir():
+        name = within + entry.name
+        if entry.is_dir():
+            yield from _load(entry, f"{name}/")
+        elif name.rpartition(".")[2] in _TYPES:
+            yield name, entry.read_bytes()
 
 
 def _file(name: str, content: bytes, csp: str) -> Response:

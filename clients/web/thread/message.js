@@ -1,6 +1,6 @@
 // One message of a conversation: its words, what is known of its turn, and what can be done.
 
-import { button, element, unseen } from "./elements.js";
+import { button, element, unseen } from "../base/elements.js";
 import { body, dress, words } from "./text.js";
 
 const CAN_BE_RETRIED = ["failed", "interrupted"];

@@ -1,9 +1,9 @@
 // The dialog that finds messages and titles, and opens them in their branch.
 
-import { go, placeOf } from "./address.js";
-import * as dialogs from "./dialogs.js";
-import { element } from "./elements.js";
-import { get } from "./server.js";
+import { go, placeOf } from "../base/address.js";
+import * as dialogs from "../base/dialogs.js";
+import { element } from "../base/elements.js";
+import { get } from "../line/server.js";
 
 const PAUSE = 150;
 const MOST = 30;

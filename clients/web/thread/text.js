@@ -1,7 +1,7 @@
 // Shows what somebody wrote as text: never as HTML, with blocks of code apart.
 
-import { copy } from "./copy.js";
-import { button, element } from "./elements.js";
+import { copy } from "../base/copy.js";
+import { button, element } from "../base/elements.js";
 
 const FENCE = /^```([^\n`]*)\n([\s\S]*?)(?:\n```[ \t]*$|(?![\s\S]))/gm;
 

@@ -1,6 +1,6 @@
 // Finds the end of a branch: the one that was read last, else the newest.
 
-import { get } from "./server.js";
+import { get } from "../line/server.js";
 
 // The last message of the branch that each message was read in.
 const ends = new Map();

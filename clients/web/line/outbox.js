@@ -1,7 +1,7 @@
 // What was said to the server and is not answered yet: kept while the line is down, and said again
 // on the next one.
 
-import { random } from "./ids.js";
+import { random } from "../base/ids.js";
 
 // Said twice, they would be done twice. Where their answer was lost, people look and decide.
 const ONCE = ["regenerate"];

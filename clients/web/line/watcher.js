@@ -1,8 +1,8 @@
 // Watches the conversation shown: every turn of it, whoever asks in it.
 
-import { forget } from "./branches.js";
-import { random } from "./ids.js";
-import { attempt, trouble } from "./notices.js";
+import { forget } from "../thread/branches.js";
+import { random } from "../base/ids.js";
+import { attempt, trouble } from "../base/notices.js";
 
 const LOOK_AGAIN = 3000;
 

@@ -1,6 +1,6 @@
 // The list of conversations: newest first, a page at a time.
 
-import { get } from "./server.js";
+import { get } from "../line/server.js";
 
 const PAGE = 50;
 

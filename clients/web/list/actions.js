@@ -1,8 +1,8 @@
 // What is done with a conversation as a whole: renamed, deleted, exported; and files imported.
 
-import * as dialogs from "./dialogs.js";
-import { button, element } from "./elements.js";
-import { call, send } from "./server.js";
+import * as dialogs from "../base/dialogs.js";
+import { button, element } from "../base/elements.js";
+import { call, send } from "../line/server.js";
 
 const TIME_TO_UNDO = 8000;
 const FORMATS = [

@@ -1,8 +1,8 @@
 // The field for a question: a draft for each conversation, and what a question that is edited was
 // before.
 
-import { contentOf } from "./message.js";
-import { words } from "./text.js";
+import { contentOf } from "../thread/message.js";
+import { words } from "../thread/text.js";
 
 const onATouchScreen = matchMedia("(pointer: coarse)");
 

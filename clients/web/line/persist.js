@@ -1,6 +1,6 @@
 // Tries again what could not be had just now, until it is there.
 
-import { over, trouble } from "./notices.js";
+import { over, trouble } from "../base/notices.js";
 import { RefusedError } from "./server.js";
 
 const PAUSE = 3000;

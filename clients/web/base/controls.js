@@ -1,8 +1,8 @@
 // Buttons and keys that concern a conversation as a whole, and files that are dropped.
 
-import { exportAs, importFiles, rename } from "./actions.js";
-import { showContext } from "./context.js";
-import { openSearch } from "./search.js";
+import { exportAs, importFiles, rename } from "../list/actions.js";
+import { showContext } from "../ask/context.js";
+import { openSearch } from "../list/search.js";
 
 const $ = (id) => document.getElementById(id);
 

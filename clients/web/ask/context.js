@@ -1,9 +1,9 @@
 // The meter of the context window, and the list of what would be sent.
 
-import { pathOf } from "./actions.js";
-import * as dialogs from "./dialogs.js";
-import { element } from "./elements.js";
-import { send } from "./server.js";
+import { pathOf } from "../list/actions.js";
+import * as dialogs from "../base/dialogs.js";
+import { element } from "../base/elements.js";
+import { send } from "../line/server.js";
 
 const HEAD = ["Message", "Tokens", "Sent"];
 
