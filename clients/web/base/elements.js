@@ -23,3 +23,17 @@ export function unseen(text) {
   made.textContent = text;
   return made;
 }
+
+// Something that is folded away behind a button of this name, or opened already.
+export function fold(name, classes, opened = false) {
+  const item = element("div", `fold ${classes}`);
+  const body = element("div", "folded");
+  const toggle = button(name, () => show(body.hidden));
+  const show = (shown) => {
+    body.hidden = !shown;
+    toggle.ariaExpanded = String(shown);
+  };
+  show(opened);
+  item.append(toggle, body);
+  return { item, body };
+}

@@ -85,7 +85,7 @@ export class Watcher {
       this.#thread.write(event.turn, event.cursor);
       this.#page.runs(event.turn_id);
     } else if (event.type === "turn.delta") {
-      this.#thread.add(event.turn_id, event.text);
+      this.#thread.add(event);
     } else {
       this.#end(event.turn);
     }
@@ -124,16 +124,18 @@ export class Watcher {
     if (!this.#thread.has(turn.question_id)) {
       const page = await this.#page.messages(`&leaf=${encodeURIComponent(turn.question_id)}`);
       if (mine !== this.#shown) return;
-      if (page && !this.#thread.has(turn.question_id)) this.#lay(page, turn);
+      if (page && !this.#thread.has(turn.question_id)) this.#lay(page);
     }
     this.#thread.turnOff(turn.question_id, turn.id);
   }
 
-  #lay(page, turn) {
-    if (this.#thread.last === turn.parent_id) this.#thread.append(page.data.at(-1));
+  // Shows a branch; where it goes on from what is shown, only what is new of it.
+  #lay({ data, has_more }) {
+    const place = data.findIndex(({ id }) => id === this.#thread.last);
+    if (place >= 0) this.#thread.append(data.slice(place + 1));
     else {
-      this.#thread.show(page.data);
-      this.#page.laid(page.has_more);
+      this.#thread.show(data);
+      this.#page.laid(has_more);
     }
   }
 }

@@ -1,7 +1,8 @@
 // One message of a conversation: its words, what is known of its turn, and what can be done.
 
 import { button, element, unseen } from "../base/elements.js";
-import { body, dress, words } from "./text.js";
+import { Parts, result } from "./parts.js";
+import { body, words } from "./text.js";
 
 const CAN_BE_RETRIED = ["failed", "interrupted"];
 
@@ -15,30 +16,41 @@ const DOES = [
   ["regenerate", "Regenerate"],
   ["retry", "Retry"],
 ];
-// The content of each item as it was kept, or as far as it is written.
+// The content of each item as it was kept.
 const contents = new WeakMap();
+// What shows the parts of an answer.
+const parts = new WeakMap();
 
 export function question(content) {
-  const item = made("user", "question", "Question:");
-  keep(item, content);
-  item.querySelector(".text").textContent = words(content);
+  const item = made("user", "question", "Question:", body(words(content)));
+  contents.set(item, content);
   return item;
 }
 
 export function answer(turnId, questionId) {
-  const item = made("assistant", "answer", "Answer:");
+  const shown = element("div", "parts");
+  const item = made("assistant", "answer", "Answer:", shown);
+  parts.set(item, new Parts(shown));
   item.dataset.turn = turnId ?? "";
   if (questionId) item.dataset.parent = questionId;
   return item;
 }
 
+// What became of calls, as somebody answered them.
+function results(content) {
+  const item = made("tool", "tool", "Result of a tool:", result(content));
+  contents.set(item, content);
+  return item;
+}
+
 // The item of a message that is kept.
 export function kept(message) {
-  const asked = message.role === "user";
-  const item = asked ? question(message.content) : answer(message.turn_id);
-  item.dataset.role = message.role;
-  if (asked) item.dataset.asked = message.turn_id ?? "";
-  else say(item, words(message.content));
+  const { role, content, turn_id } = message;
+  const asks = { user: question, tool: results }[role];
+  const item = asks ? asks(content) : answer(turn_id);
+  item.dataset.role = role;
+  if (asks) item.dataset.asked = turn_id ?? "";
+  else say(item, content);
   know(item, message);
   return item;
 }
@@ -52,10 +64,15 @@ export function know(item, message) {
   offer(item);
 }
 
-// Sets the whole text of an answer.
-export function say(item, text) {
-  keep(item, text);
-  dress(item.querySelector(".text"), text);
+// Sets the whole of an answer: its text, or its parts.
+export function say(item, content) {
+  contents.set(item, content);
+  parts.get(item).show(content);
+}
+
+// Lets an answer grow.
+export function grow(item, delta) {
+  parts.get(item).add(delta);
 }
 
 // Shows how a turn ended.
@@ -79,15 +96,11 @@ export function sibling(item, step) {
   return siblings[siblings.indexOf(item.dataset.messageId) + step];
 }
 
-function keep(item, content) {
-  contents.set(item, content);
-}
-
 function siblingsOf(item) {
   return item.dataset.siblings ? item.dataset.siblings.split(" ") : [];
 }
 
-function made(role, classes, called) {
+function made(role, classes, called, said) {
   const item = element("li", classes);
   item.dataset.role = role;
   const foot = element("div", "foot");
@@ -98,7 +111,7 @@ function made(role, classes, called) {
     one.hidden = true;
     foot.append(one);
   }
-  item.append(unseen(called), body(""), foot);
+  item.append(unseen(called), said, foot);
   return item;
 }
 
@@ -125,12 +138,17 @@ function offer(item) {
 }
 
 function about(turn) {
-  const tokens = turn.usage ? `${turn.usage.total_tokens} tokens` : "";
   const ending = {
     completed: "",
     cancelled: "stopped",
     interrupted: "interrupted: the server was stopped",
     failed: turn.error?.message ?? "failed",
   }[turn.status];
-  return [ending, turn.model, tokens].filter(Boolean).join(" · ");
+  return [ending, turn.model, tokens(turn.usage)].filter(Boolean).join(" · ");
+}
+
+function tokens(usage) {
+  if (!usage) return "";
+  const thought = usage.completion_tokens_details?.reasoning_tokens;
+  return `${usage.total_tokens} tokens${thought ? `, ${thought} of them reasoning` : ""}`;
 }

@@ -12,10 +12,15 @@ export function body(text) {
   return made;
 }
 
-// The text of a message's content, which may be parts in OpenAI's shape.
+// What somebody said: the text of a message's content, which may be parts.
 export function words(content) {
   if (typeof content === "string") return content;
-  return content.map((part) => (part.type === "text" ? part.text : `[${part.type}]`)).join("\n");
+  return content.map(said).filter(Boolean).join("\n");
+}
+
+function said({ type, text, refusal }) {
+  if (type === "text" || type === "refusal") return text ?? refusal;
+  return ["image_url", "input_image"].includes(type) ? "[image]" : "";
 }
 
 // Sets text, with blocks of code apart. A text node and nothing else holds what somebody wrote.

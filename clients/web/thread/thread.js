@@ -74,8 +74,8 @@ export class Thread {
     this.#scroll.scrollTop += this.#scroll.scrollHeight - height;
   }
 
-  append(one) {
-    this.#keepingPlace(() => this.#insert(this.#kept(one)));
+  append(messages) {
+    this.#keepingPlace(() => messages.forEach((one) => this.#insert(this.#kept(one))));
   }
 
   // Notes where in the tree messages are that are shown already.
@@ -127,14 +127,13 @@ export class Thread {
       }
       item.classList.add("writing");
       item.querySelector(".about").textContent = "";
-      if (cursor === 0) item.querySelector(".text").replaceChildren(new Text());
+      if (cursor === 0) message.say(item, "");
     });
   }
 
-  add(turnId, text) {
-    this.#keepingPlace(() => {
-      this.#find("turn", turnId)?.querySelector(".text").lastChild.appendData(text);
-    });
+  add(delta) {
+    const item = this.#find("turn", delta.turn_id);
+    if (item) this.#keepingPlace(() => message.grow(item, delta));
   }
 
   // Shows an answer as it ended.
@@ -142,7 +141,7 @@ export class Thread {
     this.#keepingPlace(() => {
       const item = this.#find("turn", turn.id);
       if (item === null) return;
-      message.say(item, turn.answer);
+      message.say(item, turn.parts ?? turn.answer);
       message.end(item, turn);
     });
   }
@@ -155,7 +154,7 @@ export class Thread {
       const asked = this.find(turn.question_id);
       if (!asked || isAnswer(asked.nextElementSibling)) return;
       item = message.answer(turn.id, turn.question_id);
-      message.say(item, turn.answer);
+      message.say(item, turn.parts ?? turn.answer);
       asked.after(item);
     }
     message.end(item, turn);
