@@ -10,6 +10,8 @@ import { copy } from "./base/copy.js";
 import * as drawer from "./base/drawer.js";
 import { random } from "./base/ids.js";
 import { Line } from "./line/line.js";
+import { loadHighlighters } from "./thread/code.js";
+import { load as loadMarkdown } from "./thread/markdown.js";
 import { contentOf, sibling } from "./thread/message.js";
 import { announce, attempt, trouble } from "./base/notices.js";
 import { Outbox } from "./line/outbox.js";
@@ -329,12 +331,21 @@ async function refused(error, shownKey) {
   line.open();
 }
 
+// Without the libraries the page shows plain text.
+async function dress(libraries) {
+  if (!libraries) return;
+  await loadMarkdown(libraries);
+  loadHighlighters(libraries);
+  thread.drawAgain();
+}
+
 async function begin() {
   listen();
   composer.name(addressed().id); // what was typed before is meant for it
   attempt(show(addressed()));
   attempt(persist(() => sidebar.read()));
   const config = await persist(() => get("/web/config.json"));
+  dress(config.libraries).catch(() => {});
   $("version").textContent = config.version === "0" ? "" : config.version;
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   line.open(`${scheme}://${location.hostname}:${config.websocket_port}/`);

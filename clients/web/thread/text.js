@@ -1,7 +1,7 @@
 // Shows what somebody wrote as text: never as HTML, with blocks of code apart.
 
-import { copy } from "../base/copy.js";
-import { button, element } from "../base/elements.js";
+import { element } from "../base/elements.js";
+import { codeBlock } from "./code.js";
 
 const FENCE = /^```([^\n`]*)\n([\s\S]*?)(?:\n```[ \t]*$|(?![\s\S]))/gm;
 
@@ -29,26 +29,10 @@ export function dress(into, text) {
   let done = 0;
   for (const fence of text.matchAll(FENCE)) {
     parts.push(new Text(text.slice(done, fence.index).replace(/\n$/, "")));
-    parts.push(codeBlock(fence[1].trim(), fence[2]));
+    parts.push(codeBlock(fence[1].trim(), fence[2], true));
     done = fence.index + fence[0].length;
     while (text[done] === "\n") done += 1;
   }
   parts.push(new Text(text.slice(done)));
   into.replaceChildren(...parts);
-}
-
-function codeBlock(language, text) {
-  const block = element("div", "code");
-  const head = element("div", "code-head");
-  const name = element("span", "");
-  name.textContent = language;
-  head.append(name, button("Copy code", () => copy(text)));
-  const pre = element("pre", "");
-  const code = element("code", "");
-  code.textContent = text;
-  pre.dir = "ltr";
-  pre.tabIndex = 0; // it may have to be scrolled
-  pre.append(code);
-  block.append(head, pre);
-  return block;
 }

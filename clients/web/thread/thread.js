@@ -1,6 +1,7 @@
 // Shows the messages of one conversation, and answers while they are written.
 
 import * as message from "./message.js";
+import { drawAgain } from "./prose.js";
 
 const NEAR_THE_END = 80;
 
@@ -9,6 +10,7 @@ export class Thread {
   #scroll;
   #recall;
   #seen;
+  #atTheEnd = true;
 
   // `does` has what a message's buttons do, by name; each is given the item. `recall(turnId)` is
   // called when a message is looked at whose turn is not known yet.
@@ -16,6 +18,7 @@ export class Thread {
     this.#list = list;
     this.#scroll = scroll;
     this.#recall = recall;
+    this.#follow();
     this.#seen = new IntersectionObserver((looked) => this.#looked(looked), { root: scroll });
     list.addEventListener("click", (event) => {
       const name = event.target.closest?.("[data-does]")?.dataset.does;
@@ -75,7 +78,7 @@ export class Thread {
   }
 
   append(messages) {
-    this.#keepingPlace(() => messages.forEach((one) => this.#insert(this.#kept(one))));
+    for (const one of messages) this.#insert(this.#kept(one));
   }
 
   // Notes where in the tree messages are that are shown already.
@@ -119,31 +122,27 @@ export class Thread {
 
   // Opens the answer of a turn for writing from a cursor on.
   write(turn, cursor) {
-    this.#keepingPlace(() => {
-      let item = this.#find("turn", turn.id);
-      if (item === null) {
-        item = message.answer(turn.id, turn.question_id);
-        this.#insert(item);
-      }
-      item.classList.add("writing");
-      item.querySelector(".about").textContent = "";
-      if (cursor === 0) message.say(item, "");
-    });
+    let item = this.#find("turn", turn.id);
+    if (item === null) {
+      item = message.answer(turn.id, turn.question_id);
+      this.#insert(item);
+    }
+    item.classList.add("writing");
+    item.querySelector(".about").textContent = "";
+    if (cursor === 0) message.say(item, "");
   }
 
   add(delta) {
     const item = this.#find("turn", delta.turn_id);
-    if (item) this.#keepingPlace(() => message.grow(item, delta));
+    if (item) message.grow(item, delta);
   }
 
   // Shows an answer as it ended.
   end(turn) {
-    this.#keepingPlace(() => {
-      const item = this.#find("turn", turn.id);
-      if (item === null) return;
-      message.say(item, turn.parts ?? turn.answer);
-      message.end(item, turn);
-    });
+    const item = this.#find("turn", turn.id);
+    if (item === null) return;
+    message.say(item, turn.parts ?? turn.answer);
+    message.end(item, turn);
   }
 
   // Shows how a turn of long ago ended; one without an answer behind its question.
@@ -160,6 +159,11 @@ export class Thread {
     message.end(item, turn);
   }
 
+  // Shows as Markdown what was shown before there was any.
+  drawAgain() {
+    drawAgain(this.#list);
+  }
+
   // Brings a message before the reader's eyes, and the keyboard to it.
   point(messageId) {
     const item = this.find(messageId);
@@ -170,6 +174,7 @@ export class Thread {
   }
 
   toTheEnd() {
+    this.#atTheEnd = true;
     this.#scroll.scrollTop = this.#scroll.scrollHeight;
   }
 
@@ -197,12 +202,15 @@ export class Thread {
     }
   }
 
-  // Follows the end of the text, but only for those who are reading there.
-  #keepingPlace(change) {
-    const { scrollHeight, scrollTop, clientHeight } = this.#scroll;
-    const atTheEnd = scrollHeight - scrollTop - clientHeight < NEAR_THE_END;
-    change();
-    if (atTheEnd) this.toTheEnd();
+  // Follows the end of what grows, but only for those who are reading there.
+  #follow() {
+    this.#scroll.addEventListener("scroll", () => {
+      const { scrollHeight, scrollTop, clientHeight } = this.#scroll;
+      this.#atTheEnd = scrollHeight - scrollTop - clientHeight < NEAR_THE_END;
+    });
+    const grown = new ResizeObserver(() => this.#atTheEnd && this.toTheEnd());
+    grown.observe(this.#list);
+    grown.observe(this.#scroll);
   }
 }
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import partial
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -14,15 +12,10 @@ from starlette.responses import Response
 from server import VERSION
 from server.transports.http.responses import JSON
 from server.transports.rest.state import behind
+from server.transports.rest.web_files import ASKING, FOR_EVER, within
+from server.transports.rest.web_libraries import Libraries
 from storage.port import NotFoundError
 
-_TYPES = {
-    "html": "text/html; charset=utf-8",
-    "js": "text/javascript; charset=utf-8",
-    "css": "text/css; charset=utf-8",
-    "svg": "image/svg+xml",
-    "png": "image/png",
-}
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self' {websocket}; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -40,8 +33,10 @@ class Pages:
     """Serves files that ship with us; nothing comes from anywhere else."""
 
     def __init__(self) -> None:
-        self._web = dict(_load(files("clients") / "web"))
-        self._swagger = dict(_load(files("fastapi_swagger") / "resources"))
+        web = files("clients") / "web"
+        swagger = files("fastapi_swagger") / "resources"
+        self._files = {**dict(within(swagger)), **dict(within(web))}
+        self._libraries = Libraries(web)
         self.router = router = APIRouter(include_in_schema=False)
         get = partial(router.api_route, methods=["GET", "HEAD"])
         get("/")(self.page)
@@ -54,38 +49,27 @@ class Pages:
         # A policy has no way to write an IPv6 address.
         where = f"{host[0] if host else '*'}:{behind(request).websocket_port}"
         csp = _CSP.format(websocket=f"ws://{where} wss://{where}")
-        return _file("index.html", self._web["index.html"], csp)
+        return await self._files["index.html"].response(request, csp)
 
-    async def docs(self) -> Response:
-        return _file("docs.html", self._web["docs/docs.html"], _DOCS_CSP)
+    async def docs(self, request: Request) -> Response:
+        return await self._files["docs/docs.html"].response(request, _DOCS_CSP)
 
     async def config(self, request: Request) -> Response:
-        """Tell the page what it cannot know: where the websocket is."""
-        return JSON({"websocket_port": behind(request).websocket_port, "version": VERSION})
+        """Tell the page what it cannot know: where the websocket and the libraries are."""
+        path = self._libraries.path
+        told = {
+            "websocket_port": behind(request).websocket_port,
+            "version": VERSION,
+            "libraries": path and f"/web/{path}",
+        }
+        return JSON(told, headers={"cache-control": ASKING})
 
-    async def file(self, name: str) -> Response:
-        content = self._web.get(name) or self._swagger.get(name)
-        if content is None:
+    async def file(self, request: Request, name: str) -> Response:
+        library = self._libraries.path
+        of_library = library is not None and name.startswith(library)
+        found = self._libraries.files if of_library else self._files
+        file = found.get(name.removeprefix(library or ""))
+        if file is None:
             raise NotFoundError("There is no such file.")
-        return _file(name, content, _CSP.format(websocket=""))
-
-
-def _load(folder: Traversable, within: str = "") -> Iterator[tuple[str, bytes]]:
-    """Yield what browsers may read of a folder, by its path there."""
-    for entry in folder.iterdir():
-        name = within + entry.name
-        if entry.is_dir():
-            yield from _load(entry, f"{name}/")
-        elif name.rpartition(".")[2] in _TYPES:
-            yield name, entry.read_bytes()
-
-
-def _file(name: str, content: bytes, csp: str) -> Response:
-    return Response(
-        content,
-        media_type=_TYPES[name.rpartition(".")[2]],
-        headers={
-            "content-security-policy": csp,
-            "cache-control": "no-cache",
-        },
-    )
+        caching = FOR_EVER if of_library else ASKING
+        return await file.response(request, _CSP.format(websocket=""), caching)
