@@ -9,6 +9,7 @@ import { control } from "./base/controls.js";
 import { copy } from "./base/copy.js";
 import * as drawer from "./base/drawer.js";
 import { random } from "./base/ids.js";
+import { Feed } from "./line/feed.js";
 import { Line } from "./line/line.js";
 import { loadHighlighters } from "./thread/code.js";
 import { load as loadMarkdown } from "./thread/markdown.js";
@@ -31,6 +32,7 @@ const does = {
   edit: (item) => composer.edit(item),
   regenerate: again,
   retry: again,
+  withdraw,
 };
 const thread = new Thread($("messages"), $("scroll"), does, (turnId) => attempt(recall(turnId)));
 const composer = new Composer($("composer"), $("prompt"), $("editing"), (content, parent) =>
@@ -48,6 +50,13 @@ const bin = new Bin($("bin"), {
 });
 const line = new Line(key, { up, down, refused, frame: hear });
 const outbox = new Outbox(line);
+const feed = new Feed(line, {
+  changed: (event) => sidebar.hear(event),
+  begins: began,
+  ends: (turn) => sidebar.writes(turn.conversation_id, false),
+  moved: (id) => id === shown.id && queued(),
+  lost: () => attempt(persist(() => sidebar.read())),
+});
 const watcher = new Watcher(thread, line, {
   get shown() {
     return shown;
@@ -71,8 +80,10 @@ function view(id, leaf = null) {
 }
 
 // What is shown of the conversation's name.
-function entitle(title) {
+function entitle(title, conversation) {
   $("actions").hidden = !shown.id;
+  $("pin").ariaPressed = String(conversation?.pinned ?? false);
+  $("pin").hidden = !conversation;
   $("title").textContent = title;
   document.title = `${title} – Trialogue`;
 }
@@ -111,6 +122,7 @@ async function load(mine) {
   }
   mine.isRead = true;
   laid(Boolean(page?.has_more));
+  queued();
   watcher.watch();
 }
 
@@ -187,10 +199,9 @@ function ask(content, parent) {
     if (told.type === "error") {
       item.remove();
       composer.giveBack(mine.id, content, parent);
-      refused(told.error, words(content));
+      if (!item.dataset.withdrawn) refused(told.error, words(content));
       return;
     }
-    attempt(sidebar.read());
     if (mine !== shown) return;
     thread.begin(item, told.turn);
     watcher.beginWith(told.turn_id);
@@ -233,6 +244,15 @@ async function takeBack(mine, leaf, error, asked) {
   trouble(error.message);
 }
 
+// Takes a question back that waits. One whose turn has come meanwhile is there to be seen.
+function withdraw(item) {
+  item.dataset.withdrawn = "true";
+  const { waiting } = item.dataset;
+  outbox.put({ type: "withdraw", conversation_id: shown.id, waiting_id: waiting }, (told) => {
+    if (told.type === "error" && told.error.code !== "not_found") trouble(told.error.message);
+  });
+}
+
 function stop() {
   if (!shown.running) return;
   outbox.put({ type: "cancel", turn_id: shown.running }, (told) => {
@@ -250,9 +270,18 @@ function runs(turnId) {
 
 function ended(turn) {
   meter($("context"), turn);
-  if (!shown.news) return;
-  announce(turn);
-  attempt(sidebar.read());
+  if (shown.news) announce(turn);
+}
+
+// A turn has begun, of whichever conversation; the one shown may have been begun elsewhere just now.
+function began(turn) {
+  sidebar.writes(turn.conversation_id, true);
+  if (turn.conversation_id === shown.id) watcher.beginWith(turn.id);
+}
+
+function queued() {
+  thread.queue(feed.lineOf(shown.id).waiting);
+  laid();
 }
 
 // Messages were laid out; there are more before them, or not.
@@ -262,7 +291,7 @@ function laid(more = !$("earlier").hidden) {
 }
 
 function hear(frame) {
-  if (watcher.hear(frame) || outbox.hear(frame)) return;
+  if (watcher.hear(frame) || outbox.hear(frame) || feed.hear(frame)) return;
   if (frame.type === "error") trouble(frame.error.message);
 }
 
@@ -313,6 +342,7 @@ function listen() {
 
 function up() {
   $("state").textContent = "";
+  feed.watch();
   watcher.resume();
   outbox.sayAgain();
 }

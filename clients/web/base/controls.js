@@ -1,6 +1,6 @@
 // Buttons and keys that concern a conversation as a whole, and files that are dropped.
 
-import { exportAs, importFiles, rename } from "../list/actions.js";
+import { exportAs, importFiles, pin, rename } from "../list/actions.js";
 import { showContext } from "../ask/context.js";
 import { openSearch } from "../list/search.js";
 
@@ -16,6 +16,7 @@ export function control(page) {
     import: () => $("files").click(),
     rename: () => rename(page.id, page.title, { renamed: page.reread, trouble }),
     export: () => exportAs(page.id, page.title, trouble),
+    pin: () => pin(page.id, $("pin").ariaPressed !== "true").catch(trouble),
     delete: () => page.delete(),
     context: () => showContext(page.id, page.draft, page.textOf).catch(trouble),
   };

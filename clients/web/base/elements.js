@@ -37,3 +37,18 @@ export function fold(name, classes, opened = false) {
   item.append(toggle, body);
   return { item, body };
 }
+
+// Lets children stand in this order. What stays is not put in anew: a click that has begun on it
+// would be lost.
+export function arrange(parent, children) {
+  let place = parent.firstElementChild;
+  for (const child of children) {
+    if (child === place) place = place.nextElementSibling;
+    else parent.insertBefore(child, place);
+  }
+  while (place) {
+    const rest = place;
+    place = place.nextElementSibling;
+    rest.remove();
+  }
+}

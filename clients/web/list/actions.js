@@ -36,6 +36,8 @@ export function rename(id, title, { renamed, trouble }) {
   });
 }
 
+export const pin = (id, pinned) => send("PATCH", pathOf(id), { pinned });
+
 // Deletes conversations, each after a while in which it can be had back.
 export class Bin {
   #bar;

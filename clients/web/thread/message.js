@@ -5,6 +5,8 @@ import { Parts, result } from "./parts.js";
 import { body, words } from "./text.js";
 
 const CAN_BE_RETRIED = ["failed", "interrupted"];
+// What a wire is called, where it is not this page's own.
+const WIRES = { rest: "REST", grpc: "gRPC", openai: "/v1", easybackend: "EasyBackend" };
 
 // What a message's buttons are named, what they show, and what they do.
 const DOES = [
@@ -15,6 +17,7 @@ const DOES = [
   ["edit", "Edit"],
   ["regenerate", "Regenerate"],
   ["retry", "Retry"],
+  ["withdraw", "Withdraw"],
 ];
 // The content of each item as it was kept.
 const contents = new WeakMap();
@@ -75,6 +78,26 @@ export function grow(item, delta) {
   parts.get(item).add(delta);
 }
 
+// A question that was asked elsewhere and waits for its turn; one for another answer has no words.
+export function waitsElsewhere({ id, prompt, wire }) {
+  const item = question(prompt || "Another answer");
+  item.classList.add("waiting", "elsewhere");
+  waits(item, id);
+  askedOver(item, wire);
+  return item;
+}
+
+// Notes that a question waits in line, or null: it does not (any more).
+export function waits(item, waitingId) {
+  item.dataset.waiting = waitingId ?? "";
+  offer(item);
+}
+
+// Shows by which wire a question was asked.
+export function askedOver(item, wire) {
+  item.querySelector(".about").textContent = wire in WIRES ? `asked over ${WIRES[wire]}` : "";
+}
+
 // Shows how a turn ended.
 export function end(item, turn) {
   item.classList.remove("writing");
@@ -130,6 +153,7 @@ function offer(item) {
     edit: role === "user" && Boolean(messageId),
     regenerate: role === "assistant" && !retry && Boolean(messageId),
     retry,
+    withdraw: Boolean(item.dataset.waiting),
   };
   for (const one of item.querySelectorAll("[data-does]")) one.hidden = !offered[one.dataset.does];
   item.querySelector("[data-does=place]").textContent = `${place + 1}/${siblings.length}`;

@@ -2,6 +2,7 @@
 
 import * as message from "./message.js";
 import { drawAgain } from "./prose.js";
+import { words } from "./text.js";
 
 const NEAR_THE_END = 80;
 
@@ -98,8 +99,24 @@ export class Thread {
     return item;
   }
 
+  // Shows who waits in line. What was asked here has its place already.
+  queue(waiting) {
+    const here = [...this.#list.querySelectorAll("li.waiting:not(.elsewhere)")];
+    const gone = new Set(this.#list.querySelectorAll("li.elsewhere"));
+    for (const item of here) message.waits(item, null);
+    for (const one of waiting) {
+      const mine = here.findIndex((item) => isOf(item, one));
+      const known = this.#find("waiting", one.id);
+      if (mine >= 0) message.waits(here.splice(mine, 1)[0], one.id);
+      else if (known) gone.delete(known);
+      else this.#list.append(message.waitsElsewhere(one));
+    }
+    for (const item of gone) item.remove();
+  }
+
   // Names a question whose turn has come.
   begin(item, turn) {
+    message.waits(item, null);
     const elsewhere = this.last !== (turn.parent_id ?? null);
     if (elsewhere || this.has(turn.question_id)) {
       item.remove(); // who watches brings it, with its branch, or has brought it before
@@ -127,6 +144,7 @@ export class Thread {
       item = message.answer(turn.id, turn.question_id);
       this.#insert(item);
     }
+    this.#asked(turn);
     item.classList.add("writing");
     item.querySelector(".about").textContent = "";
     if (cursor === 0) message.say(item, "");
@@ -156,6 +174,7 @@ export class Thread {
       message.say(item, turn.parts ?? turn.answer);
       asked.after(item);
     }
+    this.#asked(turn);
     message.end(item, turn);
   }
 
@@ -180,6 +199,11 @@ export class Thread {
 
   #find(name, value) {
     return value ? this.#list.querySelector(`li[data-${name}="${CSS.escape(value)}"]`) : null;
+  }
+
+  #asked({ question_id, wire }) {
+    const item = this.find(question_id);
+    if (item) message.askedOver(item, wire);
   }
 
   #insert(item) {
@@ -212,6 +236,11 @@ export class Thread {
     grown.observe(this.#list);
     grown.observe(this.#scroll);
   }
+}
+
+// Whether a question that was asked here is one in line, of which the beginning is told.
+function isOf(item, { wire, prompt }) {
+  return wire === "websocket" && words(message.contentOf(item)).startsWith(prompt);
 }
 
 function isAnswer(item) {
