@@ -1,14 +1,14 @@
 // The browser client: one conversation, live, whoever asks in it.
 
 import { Bin } from "./list/actions.js";
-import { addressed, follow, go, placeOf, readdress } from "./base/address.js";
+import { addressed, follow, go, placeOf } from "./base/address.js";
 import { endOf, forget, remember } from "./thread/branches.js";
+import { Asking } from "./ask/asking.js";
 import { Composer } from "./ask/composer.js";
 import { meter } from "./ask/context.js";
 import { control } from "./base/controls.js";
 import { copy } from "./base/copy.js";
 import * as drawer from "./base/drawer.js";
-import { random } from "./base/ids.js";
 import { Feed } from "./line/feed.js";
 import { Line } from "./line/line.js";
 import { loadHighlighters } from "./thread/code.js";
@@ -30,13 +30,14 @@ const does = {
   next: (item) => attempt(turnTo(sibling(item, 1), "next")),
   copy: (item) => attempt(copy(words(contentOf(item)))),
   edit: (item) => composer.edit(item),
-  regenerate: again,
-  retry: again,
-  withdraw,
+  regenerate: (item) => asking.again(item),
+  retry: (item) => asking.again(item),
+  withdraw: (item) => asking.withdraw(item),
 };
 const thread = new Thread($("messages"), $("scroll"), does, (turnId) => attempt(recall(turnId)));
-const composer = new Composer($("composer"), $("prompt"), $("editing"), (content, parent) =>
-  attempt(send(content, parent)),
+const composer = new Composer(
+  { form: $("composer"), field: $("prompt"), banner: $("editing"), images: $("images") },
+  (content, parent) => attempt(asking.send(content, parent)),
 );
 const sidebar = new Sidebar($("conversations"), $("more"), {
   current: () => shown.id,
@@ -66,7 +67,24 @@ const watcher = new Watcher(thread, line, {
   runs,
   ended,
 });
+const asking = new Asking(
+  { thread, composer, outbox, watcher },
+  {
+    get shown() {
+      return shown;
+    },
+    get known() {
+      return known;
+    },
+    laid,
+    named: () => sidebar.mark(),
+    show,
+  },
+);
 let shown = view(null);
+// What the list knows of the conversation shown, and the server of itself.
+let known = null;
+let config = {};
 
 // What is shown: the conversation, whether its messages were read (`loaded` is when they are), the
 // request that brings its events (the next waits for `events`), the last turn and cursor seen, and
@@ -81,7 +99,8 @@ function view(id, leaf = null) {
 
 // What is shown of the conversation's name.
 function entitle(title, conversation) {
-  $("actions").hidden = !shown.id;
+  known = conversation;
+  $("actions").hidden = $("more-actions").hidden = !shown.id;
   $("pin").ariaPressed = String(conversation?.pinned ?? false);
   $("pin").hidden = !conversation;
   $("title").textContent = title;
@@ -171,95 +190,6 @@ async function earlier() {
   laid(Boolean(page?.has_more));
 }
 
-// Asking
-
-async function send(content, parent) {
-  const mine = shown;
-  if (mine.leaf) await attempt(mine.loaded); // before, nobody knows what is asked under
-  if (mine === shown) ask(content, parent);
-  else composer.giveBack(mine.id, content, parent);
-}
-
-function ask(content, parent) {
-  trouble(null);
-  const under = parent ?? (shown.leaf && thread.last);
-  if (parent) remember(thread.ids);
-  const refused = goOn();
-  const mine = shown;
-  const item = thread.wait(content);
-  laid();
-  const frame = {
-    type: "ask",
-    conversation_id: mine.id,
-    [typeof content === "string" ? "prompt" : "content"]: content,
-    idempotency_key: random(), // sent again after a lost connection, it is the same turn
-    ...(under && { parent_id: under }),
-  };
-  outbox.put(frame, (told) => {
-    if (told.type === "error") {
-      item.remove();
-      composer.giveBack(mine.id, content, parent);
-      if (!item.dataset.withdrawn) refused(told.error, words(content));
-      return;
-    }
-    if (mine !== shown) return;
-    thread.begin(item, told.turn);
-    watcher.beginWith(told.turn_id);
-  });
-}
-
-function again(item) {
-  remember(thread.ids);
-  const refused = goOn();
-  const frame = { type: "regenerate", conversation_id: shown.id };
-  outbox.put({ ...frame, message_id: item.dataset.parent }, (told) => {
-    if (told.type === "error") refused(told.error);
-  });
-}
-
-// The branch shown is the one that goes on, now that something is asked in it; a new conversation
-// has an id from now on. Returns what to do where it is refused.
-function goOn() {
-  const { id, leaf } = shown;
-  const mine = shown;
-  mine.id ??= `chat-${random()}`;
-  mine.leaf = null;
-  readdress(placeOf(id, leaf), placeOf(mine.id));
-  composer.name(mine.id);
-  if (!id) sidebar.mark();
-  return (error, asked) => attempt(takeBack(mine, leaf, error, asked));
-}
-
-// Tells a refusal, wherever people are by now, and shows the branch again that was looked at.
-async function takeBack(mine, leaf, error, asked) {
-  if (mine !== shown) {
-    trouble(asked ? `“${asked}” was not asked: ${error.message}` : error.message);
-    return;
-  }
-  if (leaf) {
-    readdress(placeOf(mine.id), placeOf(mine.id, leaf));
-    await show({ id: mine.id, message: leaf });
-    composer.focus();
-  }
-  trouble(error.message);
-}
-
-// Takes a question back that waits. One whose turn has come meanwhile is there to be seen.
-function withdraw(item) {
-  item.dataset.withdrawn = "true";
-  const { waiting } = item.dataset;
-  outbox.put({ type: "withdraw", conversation_id: shown.id, waiting_id: waiting }, (told) => {
-    if (told.type === "error" && told.error.code !== "not_found") trouble(told.error.message);
-  });
-}
-
-function stop() {
-  if (!shown.running) return;
-  outbox.put({ type: "cancel", turn_id: shown.running }, (told) => {
-    if (told.type === "error") trouble(told.error.message);
-  });
-}
-
 // What people see and hear of all that
 
 function runs(turnId) {
@@ -301,7 +231,7 @@ function escaped(event) {
   if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
   if (drawer.isOpen()) drawer.open(false);
   else if (composer.isEditing) composer.clear();
-  else stop();
+  else asking.stop();
 }
 
 // What the controls of a whole conversation need of the page.
@@ -315,8 +245,20 @@ const page = {
   get draft() {
     return composer.draft;
   },
+  get conversation() {
+    return known ?? { id: shown.id };
+  },
+  get grpcPort() {
+    return config.grpc_port;
+  },
   textOf: (id) => words(contentOf(thread.find(id))),
   reread: () => attempt(sidebar.read()),
+  attach: (files) => attempt(composer.attach(files)),
+  open: (id) => go(placeOf(id)),
+  begin: () => {
+    go(placeOf(null));
+    composer.focus();
+  },
   delete: throwAway,
   trouble,
 };
@@ -328,11 +270,7 @@ function throwAway() {
 
 function listen() {
   control(page);
-  $("stop").addEventListener("click", stop);
-  $("new").addEventListener("click", () => {
-    go(placeOf(null));
-    composer.focus();
-  });
+  $("stop").addEventListener("click", () => asking.stop());
   $("conversations").addEventListener("click", follow);
   $("more").addEventListener("click", () => attempt(sidebar.readMore()));
   $("earlier").addEventListener("click", () => attempt(earlier()));
@@ -374,7 +312,7 @@ async function begin() {
   composer.name(addressed().id); // what was typed before is meant for it
   attempt(show(addressed()));
   attempt(persist(() => sidebar.read()));
-  const config = await persist(() => get("/web/config.json"));
+  config = await persist(() => get("/web/config.json"));
   dress(config.libraries).catch(() => {});
   $("version").textContent = config.version === "0" ? "" : config.version;
   const scheme = location.protocol === "https:" ? "wss" : "ws";

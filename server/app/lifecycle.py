@@ -167,7 +167,7 @@ async def _listen(
     websocket = WebsocketListener(conversations, auth, settings, page_port=page_port, tls=tls)
     with _told("websocket_port", settings):
         await stack.enter_async_context(websocket)
-    state = RestState(conversations, websocket.port, upstreams.state)
+    state = RestState(conversations, websocket.port, upstreams.state, grpc_port=rpc.port)
     mounts = (*facade.mounts(), rest.mount(state))
     http = HttpListener(mounts, conversations.requests, auth, settings, bound=bound, tls=tls)
     with _told("http_port", settings):

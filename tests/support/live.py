@@ -75,7 +75,7 @@ async def serve(
         rpc = await stack.enter_async_context(RpcListener(core, auth, settings, tls=tls))
         listener = WebsocketListener(core, auth, settings, page_port=port, tls=tls)
         websocket = await stack.enter_async_context(listener)
-        mounts = [rest.mount(RestState(core, websocket.port))]
+        mounts = [rest.mount(RestState(core, websocket.port, grpc_port=rpc.port))]
         await stack.enter_async_context(
             HttpListener(mounts, core.requests, auth, settings, bound=bound, tls=tls)
         )

@@ -1,8 +1,12 @@
 // Buttons and keys that concern a conversation as a whole, and files that are dropped.
 
+import { openElsewhere } from "../list/elsewhere.js";
+import { openSettings } from "../list/settings.js";
 import { exportAs, importFiles, pin, rename } from "../list/actions.js";
 import { showContext } from "../ask/context.js";
+import { isImage } from "../ask/images.js";
 import { openSearch } from "../list/search.js";
+import { openKeys, wanted } from "./keys.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -10,9 +14,14 @@ const $ = (id) => document.getElementById(id);
 export function control(page) {
   const trouble = (error) => page.trouble(error.message);
   const take = (files) => importFiles(files, { imported: page.reread, trouble });
-  const search = () => openSearch(trouble);
   const does = {
-    search,
+    search: () => openSearch(trouble),
+    keys: openKeys,
+    new: page.begin,
+    settings: () =>
+      openSettings(page.id, { made: page.open, changed: page.reread, trouble }).catch(trouble),
+    elsewhere: () => openElsewhere(page.conversation, page.grpcPort).catch(trouble),
+    attach: () => $("pictures").click(),
     import: () => $("files").click(),
     rename: () => rename(page.id, page.title, { renamed: page.reread, trouble }),
     export: () => exportAs(page.id, page.title, trouble),
@@ -21,19 +30,27 @@ export function control(page) {
     context: () => showContext(page.id, page.draft, page.textOf).catch(trouble),
   };
   for (const [id, act] of Object.entries(does)) $(id).addEventListener("click", act);
-  $("files").addEventListener("change", () => {
-    const files = [...$("files").files];
-    $("files").value = ""; // the same file may be chosen again
-    take(files);
+  choose($("files"), take);
+  choose($("pictures"), page.attach);
+  addEventListener("keydown", (event) => {
+    const act = does[wanted(event)];
+    if (!act) return;
+    event.preventDefault();
+    act();
   });
-  addEventListener("keydown", (event) => isForSearch(event) && (event.preventDefault(), search()));
-  receiveDrops(take);
+  receiveDrops((files) => {
+    const images = files.filter(isImage);
+    page.attach(images);
+    take(files.filter((file) => !images.includes(file)));
+  });
 }
 
-function isForSearch({ key, ctrlKey, metaKey, altKey, target }) {
-  if (document.querySelector("dialog[open]")) return false;
-  if (key.toLowerCase() === "k") return (ctrlKey || metaKey) && !altKey;
-  return key === "/" && !ctrlKey && !metaKey && !target.closest?.("input, textarea");
+function choose(field, take) {
+  field.addEventListener("change", () => {
+    const files = [...field.files];
+    field.value = ""; // the same file may be chosen again
+    take(files);
+  });
 }
 
 function receiveDrops(take) {

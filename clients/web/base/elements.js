@@ -18,6 +18,12 @@ export function button(label, act, shown = label) {
   return made;
 }
 
+export function labelled(name, control) {
+  const made = element("label", "labelled");
+  made.append(name, control);
+  return made;
+}
+
 export function unseen(text) {
   const made = element("span", "unseen");
   made.textContent = text;

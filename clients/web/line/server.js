@@ -5,11 +5,17 @@ const door = document.getElementById("door");
 const form = document.getElementById("key-form");
 const field = document.getElementById("key");
 const reason = document.getElementById("door-reason");
+const stays = document.getElementById("key-stays");
 
 let asking = null;
 
+// Kept in this tab, or on this device where somebody chose so.
 export function key() {
-  return sessionStorage.getItem(KEPT_AS);
+  return sessionStorage.getItem(KEPT_AS) ?? localStorage.getItem(KEPT_AS);
+}
+
+export function forgetKey() {
+  for (const kept of [sessionStorage, localStorage]) kept.removeItem(KEPT_AS);
 }
 
 // What the server said no to: it would say so again.
@@ -23,11 +29,12 @@ export function askForKey(why, shown) {
     reason.textContent = key() ? why : "";
     field.value = "";
     door.showModal();
-    // Without a key there is nothing to go back to: Esc closes it, and it is there again.
-    door.onclose = () => door.showModal();
+    // Where one is needed there is nothing to go back to: Esc closes it, and it is there again.
+    door.onclose = () => (why ? door.showModal() : (asking = null));
     form.onsubmit = (event) => {
       event.preventDefault();
-      sessionStorage.setItem(KEPT_AS, field.value.trim());
+      forgetKey();
+      (stays.checked ? localStorage : sessionStorage).setItem(KEPT_AS, field.value.trim());
       door.onclose = null;
       door.close();
       asking = null;

@@ -1,5 +1,6 @@
 // One message of a conversation: its words, what is known of its turn, and what can be done.
 
+import { pictures } from "../ask/images.js";
 import { button, element, unseen } from "../base/elements.js";
 import { Parts, result } from "./parts.js";
 import { body, words } from "./text.js";
@@ -25,7 +26,11 @@ const contents = new WeakMap();
 const parts = new WeakMap();
 
 export function question(content) {
-  const item = made("user", "question", "Question:", body(words(content)));
+  const texts = typeof content === "string" ? content : content.filter(({ type }) => type === "text");
+  const said = element("div", "said");
+  if (texts !== content) said.append(...pictures(content));
+  if (texts.length) said.append(body(words(texts)));
+  const item = made("user", "question", "Question:", said);
   contents.set(item, content);
   return item;
 }

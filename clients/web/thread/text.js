@@ -19,8 +19,7 @@ export function words(content) {
 }
 
 function said({ type, text, refusal }) {
-  if (type === "text" || type === "refusal") return text ?? refusal;
-  return ["image_url", "input_image"].includes(type) ? "[image]" : "";
+  return type === "text" || type === "refusal" ? (text ?? refusal) : "";
 }
 
 // Sets text, with blocks of code apart. A text node and nothing else holds what somebody wrote.

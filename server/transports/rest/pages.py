@@ -55,10 +55,11 @@ class Pages:
         return await self._files["docs/docs.html"].response(request, _DOCS_CSP)
 
     async def config(self, request: Request) -> Response:
-        """Tell the page what it cannot know: where the websocket and the libraries are."""
+        """Tell the page what it cannot know: where the other wires and the libraries are."""
         path = self._libraries.path
         told = {
             "websocket_port": behind(request).websocket_port,
+            "grpc_port": behind(request).grpc_port,
             "version": VERSION,
             "libraries": path and f"/web/{path}",
         }

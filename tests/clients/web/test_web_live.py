@@ -88,7 +88,7 @@ async def test_conversations_are_grouped_by_day(tabs: Tabs, served: Served) -> N
         f"{noon - timedelta(3):%A}": 3,
         f"{noon - timedelta(60):%B %Y}": 60,
     }
-    conversations = [
+    conversations: list[dict[str, Any]] = [
         {
             "id": f"c{ago}",
             "title": name,
