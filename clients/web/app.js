@@ -1,24 +1,27 @@
 // The browser client: one conversation, live, whoever asks in it.
 
-import { Bin } from "./actions.js";
-import { addressed, follow, go, placeOf, readdress } from "./address.js";
-import { endOf, forget, remember } from "./branches.js";
-import { Composer } from "./composer.js";
-import { meter } from "./context.js";
-import { control } from "./controls.js";
-import { copy } from "./copy.js";
-import * as drawer from "./drawer.js";
-import { random } from "./ids.js";
-import { Line } from "./line.js";
-import { contentOf, sibling } from "./message.js";
-import { announce, attempt, trouble } from "./notices.js";
-import { Outbox } from "./outbox.js";
-import { persist } from "./persist.js";
-import { askForKey, get, key } from "./server.js";
-import { Sidebar } from "./sidebar.js";
-import { words } from "./text.js";
-import { Thread } from "./thread.js";
-import { Watcher } from "./watcher.js";
+import { Bin } from "./list/actions.js";
+import { addressed, follow, go, placeOf } from "./base/address.js";
+import { endOf, forget, remember } from "./thread/branches.js";
+import { Asking } from "./ask/asking.js";
+import { Composer } from "./ask/composer.js";
+import { meter } from "./ask/context.js";
+import { control } from "./base/controls.js";
+import { copy } from "./base/copy.js";
+import * as drawer from "./base/drawer.js";
+import { Feed } from "./line/feed.js";
+import { Line } from "./line/line.js";
+import { loadHighlighters } from "./thread/code.js";
+import { load as loadMarkdown } from "./thread/markdown.js";
+import { contentOf, sibling } from "./thread/message.js";
+import { announce, attempt, trouble } from "./base/notices.js";
+import { Outbox } from "./line/outbox.js";
+import { persist } from "./line/persist.js";
+import { askForKey, get, key } from "./line/server.js";
+import { Sidebar } from "./list/sidebar.js";
+import { words } from "./thread/text.js";
+import { Thread } from "./thread/thread.js";
+import { Watcher } from "./line/watcher.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -27,12 +30,14 @@ const does = {
   next: (item) => attempt(turnTo(sibling(item, 1), "next")),
   copy: (item) => attempt(copy(words(contentOf(item)))),
   edit: (item) => composer.edit(item),
-  regenerate: again,
-  retry: again,
+  regenerate: (item) => asking.again(item),
+  retry: (item) => asking.again(item),
+  withdraw: (item) => asking.withdraw(item),
 };
 const thread = new Thread($("messages"), $("scroll"), does, (turnId) => attempt(recall(turnId)));
-const composer = new Composer($("composer"), $("prompt"), $("editing"), (content, parent) =>
-  attempt(send(content, parent)),
+const composer = new Composer(
+  { form: $("composer"), field: $("prompt"), banner: $("editing"), images: $("images") },
+  (content, parent) => attempt(asking.send(content, parent)),
 );
 const sidebar = new Sidebar($("conversations"), $("more"), {
   current: () => shown.id,
@@ -46,6 +51,13 @@ const bin = new Bin($("bin"), {
 });
 const line = new Line(key, { up, down, refused, frame: hear });
 const outbox = new Outbox(line);
+const feed = new Feed(line, {
+  changed: (event) => sidebar.hear(event),
+  begins: began,
+  ends: (turn) => sidebar.writes(turn.conversation_id, false),
+  moved: (id) => id === shown.id && queued(),
+  lost: () => attempt(persist(() => sidebar.read())),
+});
 const watcher = new Watcher(thread, line, {
   get shown() {
     return shown;
@@ -55,7 +67,24 @@ const watcher = new Watcher(thread, line, {
   runs,
   ended,
 });
+const asking = new Asking(
+  { thread, composer, outbox, watcher },
+  {
+    get shown() {
+      return shown;
+    },
+    get known() {
+      return known;
+    },
+    laid,
+    named: () => sidebar.mark(),
+    show,
+  },
+);
 let shown = view(null);
+// What the list knows of the conversation shown, and the server of itself.
+let known = null;
+let config = {};
 
 // What is shown: the conversation, whether its messages were read (`loaded` is when they are), the
 // request that brings its events (the next waits for `events`), the last turn and cursor seen, and
@@ -69,8 +98,11 @@ function view(id, leaf = null) {
 }
 
 // What is shown of the conversation's name.
-function entitle(title) {
-  $("actions").hidden = !shown.id;
+function entitle(title, conversation) {
+  known = conversation;
+  $("actions").hidden = $("more-actions").hidden = !shown.id;
+  $("pin").ariaPressed = String(conversation?.pinned ?? false);
+  $("pin").hidden = !conversation;
   $("title").textContent = title;
   document.title = `${title} – Trialogue`;
 }
@@ -109,6 +141,7 @@ async function load(mine) {
   }
   mine.isRead = true;
   laid(Boolean(page?.has_more));
+  queued();
   watcher.watch();
 }
 
@@ -157,87 +190,6 @@ async function earlier() {
   laid(Boolean(page?.has_more));
 }
 
-// Asking
-
-async function send(content, parent) {
-  const mine = shown;
-  if (mine.leaf) await attempt(mine.loaded); // before, nobody knows what is asked under
-  if (mine === shown) ask(content, parent);
-  else composer.giveBack(mine.id, content, parent);
-}
-
-function ask(content, parent) {
-  trouble(null);
-  const under = parent ?? (shown.leaf && thread.last);
-  if (parent) remember(thread.ids);
-  const refused = goOn();
-  const mine = shown;
-  const item = thread.wait(content);
-  laid();
-  const frame = {
-    type: "ask",
-    conversation_id: mine.id,
-    [typeof content === "string" ? "prompt" : "content"]: content,
-    idempotency_key: random(), // sent again after a lost connection, it is the same turn
-    ...(under && { parent_id: under }),
-  };
-  outbox.put(frame, (told) => {
-    if (told.type === "error") {
-      item.remove();
-      composer.giveBack(mine.id, content, parent);
-      refused(told.error, words(content));
-      return;
-    }
-    attempt(sidebar.read());
-    if (mine !== shown) return;
-    thread.begin(item, told.turn);
-    watcher.beginWith(told.turn_id);
-  });
-}
-
-function again(item) {
-  remember(thread.ids);
-  const refused = goOn();
-  const frame = { type: "regenerate", conversation_id: shown.id };
-  outbox.put({ ...frame, message_id: item.dataset.parent }, (told) => {
-    if (told.type === "error") refused(told.error);
-  });
-}
-
-// The branch shown is the one that goes on, now that something is asked in it; a new conversation
-// has an id from now on. Returns what to do where it is refused.
-function goOn() {
-  const { id, leaf } = shown;
-  const mine = shown;
-  mine.id ??= `chat-${random()}`;
-  mine.leaf = null;
-  readdress(placeOf(id, leaf), placeOf(mine.id));
-  composer.name(mine.id);
-  if (!id) sidebar.mark();
-  return (error, asked) => attempt(takeBack(mine, leaf, error, asked));
-}
-
-// Tells a refusal, wherever people are by now, and shows the branch again that was looked at.
-async function takeBack(mine, leaf, error, asked) {
-  if (mine !== shown) {
-    trouble(asked ? `“${asked}” was not asked: ${error.message}` : error.message);
-    return;
-  }
-  if (leaf) {
-    readdress(placeOf(mine.id), placeOf(mine.id, leaf));
-    await show({ id: mine.id, message: leaf });
-    composer.focus();
-  }
-  trouble(error.message);
-}
-
-function stop() {
-  if (!shown.running) return;
-  outbox.put({ type: "cancel", turn_id: shown.running }, (told) => {
-    if (told.type === "error") trouble(told.error.message);
-  });
-}
-
 // What people see and hear of all that
 
 function runs(turnId) {
@@ -248,9 +200,18 @@ function runs(turnId) {
 
 function ended(turn) {
   meter($("context"), turn);
-  if (!shown.news) return;
-  announce(turn);
-  attempt(sidebar.read());
+  if (shown.news) announce(turn);
+}
+
+// A turn has begun, of whichever conversation; the one shown may have been begun elsewhere just now.
+function began(turn) {
+  sidebar.writes(turn.conversation_id, true);
+  if (turn.conversation_id === shown.id) watcher.beginWith(turn.id);
+}
+
+function queued() {
+  thread.queue(feed.lineOf(shown.id).waiting);
+  laid();
 }
 
 // Messages were laid out; there are more before them, or not.
@@ -260,7 +221,7 @@ function laid(more = !$("earlier").hidden) {
 }
 
 function hear(frame) {
-  if (watcher.hear(frame) || outbox.hear(frame)) return;
+  if (watcher.hear(frame) || outbox.hear(frame) || feed.hear(frame)) return;
   if (frame.type === "error") trouble(frame.error.message);
 }
 
@@ -270,7 +231,7 @@ function escaped(event) {
   if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
   if (drawer.isOpen()) drawer.open(false);
   else if (composer.isEditing) composer.clear();
-  else stop();
+  else asking.stop();
 }
 
 // What the controls of a whole conversation need of the page.
@@ -284,8 +245,20 @@ const page = {
   get draft() {
     return composer.draft;
   },
+  get conversation() {
+    return known ?? { id: shown.id };
+  },
+  get grpcPort() {
+    return config.grpc_port;
+  },
   textOf: (id) => words(contentOf(thread.find(id))),
   reread: () => attempt(sidebar.read()),
+  attach: (files) => attempt(composer.attach(files)),
+  open: (id) => go(placeOf(id)),
+  begin: () => {
+    go(placeOf(null));
+    composer.focus();
+  },
   delete: throwAway,
   trouble,
 };
@@ -297,11 +270,7 @@ function throwAway() {
 
 function listen() {
   control(page);
-  $("stop").addEventListener("click", stop);
-  $("new").addEventListener("click", () => {
-    go(placeOf(null));
-    composer.focus();
-  });
+  $("stop").addEventListener("click", () => asking.stop());
   $("conversations").addEventListener("click", follow);
   $("more").addEventListener("click", () => attempt(sidebar.readMore()));
   $("earlier").addEventListener("click", () => attempt(earlier()));
@@ -311,6 +280,7 @@ function listen() {
 
 function up() {
   $("state").textContent = "";
+  feed.watch();
   watcher.resume();
   outbox.sayAgain();
 }
@@ -329,12 +299,21 @@ async function refused(error, shownKey) {
   line.open();
 }
 
+// Without the libraries the page shows plain text.
+async function dress(libraries) {
+  if (!libraries) return;
+  await loadMarkdown(libraries);
+  loadHighlighters(libraries);
+  thread.drawAgain();
+}
+
 async function begin() {
   listen();
   composer.name(addressed().id); // what was typed before is meant for it
   attempt(show(addressed()));
   attempt(persist(() => sidebar.read()));
-  const config = await persist(() => get("/web/config.json"));
+  config = await persist(() => get("/web/config.json"));
+  dress(config.libraries).catch(() => {});
   $("version").textContent = config.version === "0" ? "" : config.version;
   // Beside the page: whatever proxy it came through has to know this one address alone.
   const url = new URL("ws", location.href);

@@ -171,7 +171,8 @@ async def _listen(
     websocket = WebsocketListener(conversations, auth, settings, page_port=page_port, tls=tls)
     with _told("websocket_port", settings):
         await stack.enter_async_context(websocket)
-    mounts = (*facade.mounts(), rest.mount(RestState(conversations, upstreams.state)))
+    state = RestState(conversations, upstreams.state, grpc_port=rpc.port)
+    mounts = (*facade.mounts(), rest.mount(state))
     upgrades = {WEBSOCKET: websocket.connection}
     http = HttpListener(
         mounts, conversations.requests, auth, settings, bound=bound, tls=tls, upgrades=upgrades

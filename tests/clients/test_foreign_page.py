@@ -239,7 +239,7 @@ class TestAnotherOrigin:
             ("script", "conversations"),
             ("script", "web/app.js"),
             ("img", "conversations"),
-            ("link", "web/style.css"),
+            ("link", "web/style/base.css"),
         ):
             assert await page.evaluate(LOAD, [tag, f"{served.http}/{path}"]) == "error"
 

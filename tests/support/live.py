@@ -76,7 +76,7 @@ async def serve(
         rpc = await stack.enter_async_context(RpcListener(core, auth, settings, tls=tls))
         listener = WebsocketListener(core, auth, settings, page_port=port, tls=tls)
         websocket = await stack.enter_async_context(listener)
-        mounts = [rest.mount(RestState(core))]
+        mounts = [rest.mount(RestState(core, grpc_port=rpc.port))]
         upgrades = {WEBSOCKET: websocket.connection}
         await stack.enter_async_context(
             HttpListener(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ LOCKS = (
     "requirements.lock",
     "requirements-dev.lock",
     "requirements-build.lock",
+    "requirements-page.lock",
     "requirements-embeddings.lock",
     "requirements-local.lock",
     "requirements-postgres.lock",
@@ -69,6 +71,16 @@ def test_a_lock_has_no_version_with_a_known_hole(name: str) -> None:
         if one in FLOORS and Version(version) < Version(FLOORS[one])
     ]
     assert old == []
+
+
+def test_the_lock_of_the_page_names_versions_with_their_hashes_and_no_place() -> None:
+    locked = json.loads((ROOT / "clients/web/package-lock.json").read_text())["packages"]
+    del locked[""]
+    assert "node_modules/dompurify" in locked
+    for one in locked.values():
+        assert one["version"]
+        assert one["integrity"].startswith("sha512-")
+        assert "resolved" not in one
 
 
 def test_what_has_a_floor_is_locked() -> None:

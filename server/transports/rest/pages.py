@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -13,16 +12,12 @@ from server import VERSION
 from server.core.errors import Code, InvalidRequestError, Problem
 from server.transports.http.responses import JSON
 from server.transports.http.upgrade import WEBSOCKET, asks_for_websocket
+from server.transports.rest.state import behind
+from server.transports.rest.web_files import ASKING, FOR_EVER, within
+from server.transports.rest.web_libraries import Libraries
 from server.transports.status import http_body
 from storage.port import NotFoundError
 
-_TYPES = {
-    "html": "text/html; charset=utf-8",
-    "js": "text/javascript; charset=utf-8",
-    "css": "text/css; charset=utf-8",
-    "svg": "image/svg+xml",
-    "png": "image/png",
-}
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -38,25 +33,33 @@ class Pages:
     """Serves files that ship with us; nothing comes from anywhere else."""
 
     def __init__(self) -> None:
-        self._web = _load(files("clients") / "web")
-        self._swagger = _load(files("fastapi_swagger") / "resources")
+        web = files("clients") / "web"
+        swagger = files("fastapi_swagger") / "resources"
+        self._files = {**dict(within(swagger)), **dict(within(web))}
+        self._libraries = Libraries(web)
         self.router = router = APIRouter(include_in_schema=False)
         get = partial(router.api_route, methods=["GET", "HEAD"])
         get("/")(self.page)
         get(WEBSOCKET)(self.no_websocket)
         get("/docs")(self.docs)
         get("/web/config.json")(self.config)
-        get("/web/{name}")(self.file)
+        get("/web/{name:path}")(self.file)
 
-    async def page(self) -> Response:
-        return _file("index.html", self._web["index.html"], _CSP)
+    async def page(self, request: Request) -> Response:
+        return await self._files["index.html"].response(request, _CSP)
 
-    async def docs(self) -> Response:
-        return _file("docs.html", self._web["docs.html"], _DOCS_CSP)
+    async def docs(self, request: Request) -> Response:
+        return await self._files["docs/docs.html"].response(request, _DOCS_CSP)
 
-    async def config(self) -> Response:
-        """Tell the page what it cannot know: which release it is of."""
-        return JSON({"version": VERSION})
+    async def config(self, request: Request) -> Response:
+        """Tell the page what it cannot know: its release, and where gRPC and the libraries are."""
+        path = self._libraries.path
+        told = {
+            "grpc_port": behind(request).grpc_port,
+            "version": VERSION,
+            "libraries": path and f"/web/{path}",
+        }
+        return JSON(told, headers={"cache-control": ASKING})
 
     async def no_websocket(self, request: Request) -> Response:
         """Answer what asks for no websocket, or for one where it cannot be had."""
@@ -73,24 +76,12 @@ class Pages:
         offer = {"connection": "upgrade", "upgrade": "websocket"}
         return JSON(http_body(told), status_code=426, headers=offer)
 
-    async def file(self, name: str) -> Response:
-        content = self._web.get(name) or self._swagger.get(name)
-        if content is None:
+    async def file(self, request: Request, name: str) -> Response:
+        library = self._libraries.path
+        of_library = library is not None and name.startswith(library)
+        found = self._libraries.files if of_library else self._files
+        file = found.get(name.removeprefix(library or ""))
+        if file is None:
             raise NotFoundError("There is no such file.")
-        return _file(name, content, _CSP)
-
-
-def _load(folder: Traversable) -> dict[str, bytes]:
-    kinds = tuple(f".{kind}" for kind in _TYPES)
-    return {e.name: e.read_bytes() for e in folder.iterdir() if e.name.endswith(kinds)}
-
-
-def _file(name: str, content: bytes, csp: str) -> Response:
-    return Response(
-        content,
-        media_type=_TYPES[name.rpartition(".")[2]],
-        headers={
-            "content-security-policy": csp,
-            "cache-control": "no-cache",
-        },
-    )
+        caching = FOR_EVER if of_library else ASKING
+        return await file.response(request, _CSP, caching)

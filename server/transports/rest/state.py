@@ -14,11 +14,15 @@ from server.upstream.health import State
 
 @dataclass(frozen=True, slots=True)
 class RestState:
-    """`upstreams` says how each has done; `keep_alive` is the silence a stream may have, in s."""
+    """`upstreams` says how each has done; `keep_alive` is the silence a stream may have, in s.
+
+    The page is told the ports, to say how to go on elsewhere.
+    """
 
     core: Conversations
     upstreams: Callable[[], Sequence[State]] = tuple
     keep_alive: float = KEEP_ALIVE_SECONDS
+    grpc_port: int | None = None
 
 
 def behind(request: Request) -> RestState:

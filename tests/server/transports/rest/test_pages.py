@@ -119,14 +119,16 @@ class TestPages:
         [
             ("swagger-ui.css", "text/css; charset=utf-8"),
             ("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
-            ("docs.js", "text/javascript; charset=utf-8"),
+            ("docs/docs.js", "text/javascript; charset=utf-8"),
         ],
     )
     async def test_a_file_says_what_it_is(self, served: Served, name: str, kind: str) -> None:
         response = await served.client.get(f"/web/{name}")
         assert (response.status_code, response.headers["content-type"]) == (200, kind)
 
-    @pytest.mark.parametrize("name", ["__init__.py", "grpc_client.py", "nothing.js", "."])
+    @pytest.mark.parametrize(
+        "name", ["__init__.py", "grpc_client.py", "nothing.js", "", "base", "base/%2e%2e/app.js"]
+    )
     async def test_other_files_are_not_shown(self, served: Served, name: str) -> None:
         refused(await served.client.get(f"/web/{name}"), 404, "not_found")
 

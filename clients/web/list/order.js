@@ -1,0 +1,28 @@
+// Where a conversation stands in the list: pinned ones first, then by their last activity, by day.
+
+const DAY = 86_400_000;
+const MONTH = new Intl.DateTimeFormat(undefined, { month: "long", year: "numeric" });
+const WEEKDAY = new Intl.DateTimeFormat(undefined, { weekday: "long" });
+
+const active = (conversation) => conversation.last_message_at ?? conversation.created_at;
+
+// Times are written so that they sort as text.
+export function compare(one, other) {
+  if (one.pinned !== other.pinned) return one.pinned ? -1 : 1;
+  if (active(one) === active(other)) return 0;
+  return active(one) > active(other) ? -1 : 1;
+}
+
+// The heading that a conversation stands under.
+export function groupOf(conversation, now = new Date()) {
+  if (conversation.pinned) return "Pinned";
+  const time = new Date(active(conversation));
+  const days = Math.round((midnight(now) - midnight(time)) / DAY);
+  if (days <= 0) return "Today";
+  if (days === 1) return "Yesterday";
+  return days < 7 ? WEEKDAY.format(time) : MONTH.format(time);
+}
+
+function midnight(time) {
+  return new Date(time.getFullYear(), time.getMonth(), time.getDate());
+}

@@ -1,0 +1,198 @@
+"""Markdown on the page: drawn while it grows, code coloured and copied; what attacks is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from server.core.access.auth import EVERYONE
+from server.core.turns.questions import Ask
+from storage.parts import Kind, Part
+from tests.clients.web.libraries import needed
+from tests.clients.web.proxy import Held
+from tests.clients.web.tabs import Tab, Tabs, settled
+from tests.clients.web.vectors import ATTACKS, MARKDOWN
+from tests.support.fakes import Puppet
+from tests.support.live import Served
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("libraries"),
+]
+
+KEPT = "document.querySelector('li.answer .text > :first-child').kept = true"
+IS_KEPT = "document.querySelector('li.answer .text > :first-child').kept === true"
+
+
+@pytest.fixture
+def libraries() -> None:
+    needed()
+
+
+async def answered(served: Served, upstream: Puppet, *pieces: str | Part) -> None:
+    upstream.answer(*pieces)
+    turn = await served.conversations.ask(EVERYONE, "demo", Ask("How?"))
+    await settled(served.conversations, turn.id)
+
+
+async def test_markdown_is_drawn_block_by_block_while_it_grows(tab: Tab, upstream: Puppet) -> None:
+    await tab.ask("How?")
+    upstream.say("# Sort\n\nThe *qui")
+    await expect(tab.answers.locator("h1")).to_have_text("Sort")
+    await expect(tab.answers.locator("p")).to_have_text("The *qui")
+    await tab.page.evaluate(KEPT)
+    upstream.say("ck* one:\n\n- a\n- b\n\n```python\nxs.so")
+    await expect(tab.answers.locator("em")).to_have_text("quick")
+    await expect(tab.answers.locator("li")).to_have_text(["a", "b"])
+    await expect(tab.answers.locator("pre")).to_have_text("xs.so")
+    assert await tab.page.evaluate(IS_KEPT)
+    upstream.say("rt()\n```\n\nSee [here][x].\n\n[x]: https://example.com").finish()
+    await expect(tab.answers.get_by_role("link", name="here")).to_be_visible()
+    await expect(tab.answers.locator("pre")).to_have_text("xs.sort()")
+    await tab.is_busy(False)
+    await expect(tab.answers.locator("h1, p, ul, .code")).to_have_count(5)
+
+
+async def test_code_has_a_name_and_colours_and_is_copied(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    code = 'def f():\n    return "x"'
+    await answered(served, upstream, f"```py\n{code}\n```\n\n```nonsense\nplain\n```")
+    allowed = ["clipboard-read", "clipboard-write"]
+    tab = await tabs.open(f"{served.http}/#demo", permissions=allowed)
+    await expect(tab.answers.locator(".code-head > span")).to_have_text(["py", "nonsense"])
+    await expect(tab.answers.locator(".hljs-keyword")).to_have_text(["def", "return"])
+    await expect(tab.answers.locator("pre").last).to_have_text("plain")
+    await tab.page.get_by_role("button", name="Copy code").first.click()
+    await expect(tab.page.get_by_text("Copied")).to_be_attached()
+    assert await tab.page.evaluate("navigator.clipboard.readText()") == code
+
+
+async def test_a_table_is_one_and_a_link_opens_elsewhere(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    table = "| Fruit | Price |\n|---|--:|\n| Apple | 3 |"
+    await answered(served, upstream, f"{table}\n\n[There](https://example.com) and [here](#demo)")
+    tab = await tabs.open(f"{served.http}/#demo")
+    cell = tab.page.get_by_role("table").get_by_role("cell", name="3")
+    await expect(cell).to_have_css("text-align", "right")
+    link = tab.answers.get_by_role("link")
+    await expect(link).to_have_text("There")
+    await expect(link).to_have_attribute("target", "_blank")
+    await expect(link).to_have_attribute("rel", "noopener noreferrer")
+
+
+async def test_markdown_becomes_what_it_says(tabs: Tabs, served: Served, upstream: Puppet) -> None:
+    for source, _, _ in MARKDOWN:
+        await answered(served, upstream, source)
+    tab = await tabs.open(f"{served.http}/#demo")
+    await expect(tab.answers).to_have_count(len(MARKDOWN))
+    await drawn(tab.page)
+    for place, (_, selector, text) in enumerate(MARKDOWN):
+        await expect(tab.answers.nth(place).locator(selector).first).to_have_text(text)
+
+
+@pytest.mark.parametrize("attacks", [ATTACKS[::2], ATTACKS[1::2]], ids=["even", "odd"])
+async def test_what_attacks_is_shown_and_never_run(
+    tabs: Tabs, served: Served, upstream: Puppet, attacks: tuple[str, ...]
+) -> None:
+    for attack in attacks:
+        await answered(served, upstream, Part(Kind.REASONING), attack, Part(Kind.TEXT), attack)
+    await served.conversations.create(EVERYONE, id="titled", title=ATTACKS[1])
+    tab = await tabs.open(f"{served.http}/#demo")
+    await expect(tab.answers).to_have_count(len(attacks))
+    await drawn(tab.page)
+    await expect(tab.page.get_by_role("navigation").get_by_text(ATTACKS[1])).to_be_visible()
+    assert await tab.page.evaluate(SUSPECTS) == []
+    assert await tab.page.evaluate(PROVOKE) > len(attacks)
+    assert await tab.page.evaluate("window.ran") is None
+    shown = await tab.page.locator("#messages").inner_text()
+    assert shown.count("window.ran") >= len(attacks) // 2
+
+
+#: Does to all that is shown what a reader might, and counts it.
+PROVOKE = """() => {
+    const all = [...document.querySelectorAll("#messages .prose, #messages .prose *")];
+    for (const one of all)
+        for (const kind of ["mouseover", "focus", "load", "error", "toggle"])
+            one.dispatchEvent(new Event(kind, {bubbles: true}));
+    return all.length;
+}"""
+#: Whatever stands in a message and could run, load or change the page.
+SUSPECTS = """() => [...document.querySelectorAll("#messages .prose *")].flatMap((one) => [
+    ...(one.matches("script, style, iframe, object, embed, svg, math, form, input, link, meta,"
+        + " base, img, video, audio") ? [one.outerHTML] : []),
+    ...[...one.attributes].filter(({name, value}) => name.startsWith("on") || name === "style"
+        || name === "id" || /^\\s*(javascript|vbscript|data):/i.test(value)).map((a) => a.name),
+])"""
+
+
+async def test_without_the_libraries_the_page_shows_text(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    tab = await tabs.blank()
+    missing: list[str] = []
+
+    async def refuse(route: Any) -> None:
+        missing.append(route.request.url)
+        await route.fulfill(status=404, body="")
+
+    await tab.page.route("**/web/vendor/**", refuse)
+    await tab.page.goto(f"{served.http}/")
+    await tab.ask("How?")
+    upstream.say("**So")
+    await expect(tab.answers).to_have_text("**So")
+    upstream.say("**\n```sh\nls\n```").finish()
+    await expect(tab.page.get_by_role("button", name="Copy code")).to_be_visible()
+    await expect(tab.answers).to_contain_text("**So**")
+    await expect(tab.answers.locator("pre")).to_have_text("ls")
+    assert missing
+
+
+async def test_what_was_shown_before_markdown_came_is_drawn_anew(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    tab = await tabs.blank()
+    held = Held(tab.page)
+    await held.hold("**/markdown-it.js")
+    await tab.page.goto(f"{served.http}/")
+    upstream.answer("**One**")
+    await tab.ask("First")
+    await tab.is_busy(False)
+    await tab.ask("Second")
+    upstream.say("*Tw")
+    await expect(tab.answers).to_have_text(["**One**", "*Tw"])
+    await held.reached()
+    await held.let_go()
+    await expect(tab.answers.locator("strong")).to_have_text("One")
+    upstream.say("o*").finish()
+    await expect(tab.answers.locator("em")).to_have_text("Two")
+
+
+async def test_the_page_is_light_and_kept(tabs: Tabs, served: Served, upstream: Puppet) -> None:
+    await answered(served, upstream, "```python\npass\n```\n\n```js\nlet x;\n```")
+    tab = await tabs.blank()
+    await tab.page.goto(f"{served.http}/#demo")
+    await expect(tab.answers.locator(".hljs-keyword")).to_have_text(["pass", "let"])
+    first = await tab.page.evaluate(SIZES)
+    assert 50_000 < sum(first.values()) < 250_000
+    await tab.page.reload()
+    await expect(tab.answers.locator(".hljs-keyword")).to_have_text(["pass", "let"])
+    again = await tab.page.evaluate(SIZES)
+    assert again.keys() == first.keys()
+    assert {path: size for path, size in again.items() if size > 1_000} == {}
+
+
+#: Bytes over the wire, with their headers, of each file of the page.
+SIZES = """() => Object.fromEntries(
+    ["navigation", "resource"].flatMap((kind) => performance.getEntriesByType(kind))
+        .map((one) => [new URL(one.name).pathname, one.transferSize])
+        .filter(([path]) => path === "/" || path.startsWith("/web/")))"""
+
+
+async def drawn(page: Page) -> None:
+    """Wait until Markdown was loaded and drawn."""
+    await expect(page.locator("li.answer .text.markdown").last).to_be_attached()
