@@ -44,6 +44,7 @@ from server.tokens.models import model
 from server.transports.grpc.listener import RpcListener
 from server.transports.http.listener import HttpListener
 from server.transports.http.upgrade import WEBSOCKET
+from server.transports.openai import described
 from server.transports.openai.app import Facade
 from server.transports.rest import app as rest
 from server.transports.rest.state import RestState
@@ -168,7 +169,8 @@ async def _listen(
     websocket = WebsocketListener(conversations, auth, settings, page_port=page_port, tls=tls)
     with _told("websocket_port", settings):
         await stack.enter_async_context(websocket)
-    mounts = (*facade.mounts(), rest.mount(RestState(conversations, upstreams.state)))
+    state = RestState(conversations, upstreams.state, others=described.description())
+    mounts = (*facade.mounts(), rest.mount(state))
     upgrades = {WEBSOCKET: websocket.connection}
     http = HttpListener(
         mounts, conversations.requests, auth, settings, bound=bound, tls=tls, upgrades=upgrades

@@ -13,6 +13,8 @@ from server import VERSION
 from server.core.errors import Code, InvalidRequestError, Problem
 from server.transports.http.responses import JSON
 from server.transports.http.upgrade import WEBSOCKET, asks_for_websocket
+from server.transports.rest.described import with_others
+from server.transports.rest.state import behind
 from server.transports.status import http_body
 from storage.port import NotFoundError
 
@@ -45,6 +47,7 @@ class Pages:
         get("/")(self.page)
         get(WEBSOCKET)(self.no_websocket)
         get("/docs")(self.docs)
+        get("/openapi.json")(self.description)
         get("/web/config.json")(self.config)
         get("/web/{name}")(self.file)
 
@@ -53,6 +56,10 @@ class Pages:
 
     async def docs(self) -> Response:
         return _file("docs.html", self._web["docs.html"], _DOCS_CSP)
+
+    async def description(self, request: Request) -> Response:
+        """Describe all that this port serves."""
+        return JSON(with_others(request.app.openapi(), behind(request).others))
 
     async def config(self) -> Response:
         """Tell the page what it cannot know: which release it is of."""

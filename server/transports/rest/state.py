@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.requests import Request
 
@@ -14,11 +15,15 @@ from server.upstream.health import State
 
 @dataclass(frozen=True, slots=True)
 class RestState:
-    """`upstreams` says how each has done; `keep_alive` is the silence a stream may have, in s."""
+    """`upstreams` says how each has done; `keep_alive` is the silence a stream may have, in s.
+
+    `others` is what another application on this port says of itself in /openapi.json.
+    """
 
     core: Conversations
     upstreams: Callable[[], Sequence[State]] = tuple
     keep_alive: float = KEEP_ALIVE_SECONDS
+    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 def behind(request: Request) -> RestState:
