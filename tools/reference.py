@@ -24,8 +24,10 @@ from server.core.archive import json_splitter
 from server.core.errors import Code
 from server.core.observability.metrics import ROWS
 from server.transports.status import WIRE
+from tools import asyncapi
 
-NOTE = "<!-- Written by `python -m tools.reference docs`; a test keeps it fresh. -->\n"
+WRITTEN = "Written by `python -m tools.reference docs`; a test keeps it fresh."
+NOTE = f"<!-- {WRITTEN} -->\n"
 
 WHEN = {
     Code.INVALID_REQUEST: "bad JSON, a missing or wrong field, an empty prompt, a bad id",
@@ -217,6 +219,7 @@ def pages() -> dict[str, str]:
         "errors.md": errors_page(),
         "limits.md": limits_page(),
         "metrics.md": metrics_page(),
+        "websocket.asyncapi.yaml": asyncapi.page(WRITTEN),
     }
 
 

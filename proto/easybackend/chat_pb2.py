@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x65\x61sybackend/chat.proto\x12\x04\x63hat\"[\n\naskrequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\t\x12\x16\n\tparent_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0c\n\n_parent_id\"\x1f\n\x0b\x61skresponse\x12\x10\n\x08response\x18\x01 \x01(\t24\n\x04\x43hat\x12,\n\x03\x41sk\x12\x10.chat.askrequest\x1a\x11.chat.askresponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x65\x61sybackend/chat.proto\x12\x04\x63hat\"[\n\naskrequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\t\x12\x16\n\tparent_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0c\n\n_parent_id\"\x1f\n\x0b\x61skresponse\x12\x10\n\x08response\x18\x01 \x01(\t24\n\x04\x43hat\x12,\n\x03\x41sk\x12\x10.chat.askrequest\x1a\x11.chat.askresponse0\x01\x42&\n\x10\x65\x61sybackend.chatP\x01Z\x10\x65\x61sybackend/chatb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'easybackend.chat_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\020easybackend.chatP\001Z\020easybackend/chat'
   _globals['_ASKREQUEST']._serialized_start=32
   _globals['_ASKREQUEST']._serialized_end=123
   _globals['_ASKRESPONSE']._serialized_start=125

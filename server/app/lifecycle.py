@@ -45,6 +45,7 @@ from server.tokens.models import model
 from server.transports.grpc.listener import RpcListener
 from server.transports.http.listener import HttpListener
 from server.transports.http.upgrade import WEBSOCKET
+from server.transports.openai import described
 from server.transports.openai.app import Facade
 from server.transports.rest import app as rest
 from server.transports.rest.state import RestState
@@ -171,7 +172,9 @@ async def _listen(
     websocket = WebsocketListener(conversations, auth, settings, page_port=page_port, tls=tls)
     with _told("websocket_port", settings):
         await stack.enter_async_context(websocket)
-    state = RestState(conversations, upstreams.state, grpc_port=rpc.port)
+    state = RestState(
+        conversations, upstreams.state, grpc_port=rpc.port, others=described.description()
+    )
     mounts = (*facade.mounts(), rest.mount(state))
     upgrades = {WEBSOCKET: websocket.connection}
     http = HttpListener(

@@ -88,7 +88,7 @@ class PostgresServer:
 
     def __init__(self, folder: Path, binaries: Path) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self._numbers = count()
         self._data = folder / "data"
         self._binaries = binaries
@@ -205,7 +205,7 @@ def bouncer_before(server: PostgresServer) -> Iterator[int]:
         missing("pgbouncer")
         raise AssertionError
     with _folder() as folder:
-        port = _free_port()
+        port = free_port()
         file = folder / "pgbouncer.ini"
         text = _BOUNCER.format(server=server.port, port=port, folder=folder)
         # `any` lets everybody in, as whom the server is asked by
@@ -250,7 +250,8 @@ def _run(command: Sequence[str]) -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody has, as yet."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]

@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.live import ROOT
+from tests.support.shown import blocks, text_of
 
 PAGES = sorted(
     str(path.relative_to(ROOT))
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("examples/*.md"))
+    for path in (
+        *(*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")),
+        ROOT / "docs" / "llms.txt",
+    )
 )
 #: folders at the top, by which a path is known for one of ours
 TOP = "bench|bin|clients|docs|examples|proto|server|storage|tests|tools"
@@ -25,10 +29,6 @@ LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]*))?\)")
 WORD = re.compile(r"`([A-Za-z_]\w*)(?=[(=`])")
 #: what users have, and we have not
 THEIRS = {"trialogue.toml"}
-
-
-def text_of(page: str) -> str:
-    return (ROOT / page).read_text(encoding="utf-8")
 
 
 def anchors(page: Path) -> set[str]:
@@ -49,6 +49,7 @@ def test_every_file_that_is_named_without_its_folder_is_there(page: str) -> None
     folders = (ROOT, *(ROOT / folder for folder in TOP.split("|")))
     found = {path.name for folder in folders[1:] for path in folder.rglob("*")}
     found |= {path.name for path in ROOT.iterdir()}
+    found |= {str(block.file) for block in blocks(text_of(page))}
     assert names - found == set()
 
 
@@ -72,6 +73,14 @@ def test_every_link_leads_somewhere(page: str) -> None:
         assert there.exists(), path
         if anchor:
             assert anchor in anchors(there), f"{path}#{anchor}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/llms.txt"])
+def test_every_page_is_found_from_where_people_begin(page: str) -> None:
+    folder = (ROOT / page).parent
+    linked = {(folder / path).resolve() for path, _ in LINK.findall(text_of(page)) if path}
+    pages = {path.resolve() for path in (*ROOT.glob("docs/*.md"), *ROOT.glob("docs/*.asyncapi.*"))}
+    assert pages - linked == set()
 
 
 def tree() -> Iterator[tuple[str, str]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata
@@ -14,6 +16,7 @@ import pytest
 from grpc_tools import protoc
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from trialogue.v1 import conversation_pb2 as pb
 
 from tests.support.live import ROOT
 
@@ -53,6 +56,22 @@ def test_stubs_are_fresh(tmp_path: Path, proto: str) -> None:
     assert len(made) == 3
     for path in made:
         assert (source / path).read_bytes() == (tmp_path / path).read_bytes(), path
+
+
+@pytest.mark.skipif(shutil.which("buf") is None, reason="needs buf")
+def test_the_contract_is_as_buf_would_have_it() -> None:
+    linted = subprocess.run(
+        ("buf", "lint"), cwd=ROOT / "proto", capture_output=True, text=True, check=False
+    )
+    assert (linted.returncode, linted.stdout) == (0, "")
+
+
+def test_generated_code_has_a_name_in_every_language() -> None:
+    options = pb.DESCRIPTOR.GetOptions()
+    named = {field.name: value for field, value in options.ListFields()}
+    assert named["go_package"] == "trialogue/v1;trialoguev1"
+    assert {"csharp_namespace", "java_package", "php_namespace", "ruby_package"} <= named.keys()
+    assert named["java_multiple_files"] is True
 
 
 @pytest.mark.parametrize("name", LOCKS)

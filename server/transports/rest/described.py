@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Path
 
+from server.transports.rest import operations
 from server.transports.rest.schemas import ErrorBody, TurnShape
 
 ConversationId = Annotated[str, Path(description="1 to 128 characters of A-Z a-z 0-9 . _ : ~ -")]
@@ -100,8 +102,9 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody},
     **{
         status: {"description": HTTPStatus(status).phrase, "content": _ERROR}
-        for status in (401, 403, 404, 405, 409, 413, 422, 429, 500, 502, 503, 504)
+        for status in (401, 403, 404, 409, 413, 422, 429, 500, 502, 503, 504)
     },
+    "4XX": {"description": "The upstream refused, with a status of its own", "content": _ERROR},
 }
 
 
@@ -114,7 +117,27 @@ class DescribedApp(FastAPI):
     """Describes itself with the way to show a key, so that one can be given on the page of it."""
 
     def openapi(self) -> dict[str, Any]:
-        described = super().openapi()
-        described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        described["security"] = [{"key": []}, {}]
+        if self.openapi_schema is None:
+            described = super().openapi()
+            schemas = described["components"]["schemas"]
+            for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own 422
+                schemas.pop(unused, None)
+            described["components"]["securitySchemes"] = {
+                "key": {"type": "http", "scheme": "bearer"}
+            }
+            described["security"] = [{"key": []}, {}]
+            operations.named(described)
+        return dict(self.openapi_schema or {})
+
+
+def with_others(described: dict[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description with what another application on this port says of itself."""
+    if not others:
         return described
+    components = described["components"]
+    return {
+        **described,
+        "tags": [*described["tags"], *others["tags"]],
+        "paths": {**described["paths"], **others["paths"]},
+        "components": {**components, "schemas": {**components["schemas"], **others["schemas"]}},
+    }

@@ -12,6 +12,7 @@ from server import VERSION
 from server.core.errors import Code, InvalidRequestError, Problem
 from server.transports.http.responses import JSON
 from server.transports.http.upgrade import WEBSOCKET, asks_for_websocket
+from server.transports.rest.described import with_others
 from server.transports.rest.state import behind
 from server.transports.rest.web_files import ASKING, FOR_EVER, within
 from server.transports.rest.web_libraries import Libraries
@@ -42,6 +43,7 @@ class Pages:
         get("/")(self.page)
         get(WEBSOCKET)(self.no_websocket)
         get("/docs")(self.docs)
+        get("/openapi.json")(self.description)
         get("/web/config.json")(self.config)
         get("/web/{name:path}")(self.file)
 
@@ -50,6 +52,10 @@ class Pages:
 
     async def docs(self, request: Request) -> Response:
         return await self._files["docs/docs.html"].response(request, _DOCS_CSP)
+
+    async def description(self, request: Request) -> Response:
+        """Describe all that this port serves."""
+        return JSON(with_others(request.app.openapi(), behind(request).others))
 
     async def config(self, request: Request) -> Response:
         """Tell the page what it cannot know: its release, and where gRPC and the libraries are."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.requests import Request
 
@@ -16,13 +17,15 @@ from server.upstream.health import State
 class RestState:
     """`upstreams` says how each has done; `keep_alive` is the silence a stream may have, in s.
 
-    The page is told the ports, to say how to go on elsewhere.
+    The page is told the ports, to say how to go on elsewhere. `others` is what another application
+    on this port says of itself in /openapi.json.
     """
 
     core: Conversations
     upstreams: Callable[[], Sequence[State]] = tuple
     keep_alive: float = KEEP_ALIVE_SECONDS
     grpc_port: int | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 def behind(request: Request) -> RestState:

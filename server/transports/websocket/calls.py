@@ -131,7 +131,7 @@ CALLS: Mapping[str, _Call] = {
     "conversations": _Call(
         _conversations,
         "conversations",
-        {**_PAGE, "q": fields.text, "order": fields.one_of(Order)},
+        {**_PAGE, "q": fields.text, "order": fields.OneOf(Order)},
     ),
     "create": _Call(
         _create,
@@ -171,7 +171,7 @@ CALLS: Mapping[str, _Call] = {
             **_CONVERSATION,
             **_PAGE,
             "q": fields.text,
-            "role": fields.one_of(Role),
+            "role": fields.OneOf(Role),
             "created_after": fields.moment,
             "created_before": fields.moment,
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -134,14 +135,18 @@ def _is_result(value: object) -> bool:
     )
 
 
-def one_of(kind: type[StrEnum]) -> Check:
-    def check(name: str, value: object) -> StrEnum:
-        try:
-            return kind(text(name, value))
-        except ValueError:
-            raise InvalidRequestError(f"{name} must be one of {', '.join(kind)}.", name) from None
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Checks that a field is one of these words."""
 
-    return check
+    kind: type[StrEnum]
+
+    def __call__(self, name: str, value: object) -> StrEnum:
+        try:
+            return self.kind(text(name, value))
+        except ValueError:
+            told = f"{name} must be one of {', '.join(self.kind)}."
+            raise InvalidRequestError(told, name) from None
 
 
 def position(name: str, value: object) -> tuple[str, int]:
@@ -171,7 +176,7 @@ HOW: Mapping[str, Check] = {
     "top_p": number,
     "seed": integer,
     "stop": stop,
-    "mode": one_of(Mode),
+    "mode": OneOf(Mode),
     "character": text,
     "instruction_template": text,
     "prompt_template": text,
@@ -180,8 +185,8 @@ HOW: Mapping[str, Check] = {
         for name in (*KNOWN, *SPELLINGS)
     },
     "extra": members,
-    "if_busy": one_of(IfBusy),
-    "on_disconnect": one_of(OnDisconnect),
+    "if_busy": OneOf(IfBusy),
+    "on_disconnect": OneOf(OnDisconnect),
 }
 
 ASK: Mapping[str, Check] = {

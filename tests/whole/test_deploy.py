@@ -1,0 +1,294 @@
+"""What docs/deploy offers is what works: proxies in front of a real server, units, manifests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import orjson
+import pytest
+import yaml
+from trialogue.v1 import conversation_pb2 as pb
+from trialogue.v1.conversation_pb2_grpc import ConversationServiceStub
+from websockets.asyncio.client import connect
+
+from server.config.settings import Settings
+from server.transports.rest.app import PUBLIC
+from tests.support.certificates import make_certificate
+from tests.support.live import ROOT, Fork, Process
+from tests.support.postgres import free_port
+
+DEPLOY = ROOT / "docs" / "deploy"
+NAME, KEY = "chat.example", "sk-ada"
+DRAIN = Settings.model_fields["drain_seconds"].default
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((DEPLOY / name).read_text()))
+
+
+def of_kind(kind: str) -> dict[str, Any]:
+    (found,) = [one for one in documents("kubernetes.yaml") if one["kind"] == kind]
+    return found
+
+
+class TestKubernetes:
+    pod: dict[str, Any] = of_kind("StatefulSet")["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+
+    def test_one_replica_has_the_database(self) -> None:
+        spec = of_kind("StatefulSet")["spec"]
+        (claim,) = spec["volumeClaimTemplates"]
+        assert spec["replicas"] == 1
+        assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
+        (mount,) = self.container["volumeMounts"]
+        assert (mount["name"], mount["mountPath"]) == (claim["metadata"]["name"], "/data")
+        assert "sqlite:////data/" in (ROOT / "Dockerfile").read_text()
+
+    def test_the_grace_is_longer_than_the_drain(self) -> None:
+        env = {one["name"]: one.get("value") for one in self.container["env"]}
+        assert float(env["TRIALOGUE_DRAIN_SECONDS"]) == DRAIN
+        assert self.pod["spec"]["terminationGracePeriodSeconds"] > DRAIN
+
+    def test_probes_need_no_key_and_ask_what_they_mean(self) -> None:
+        probes = {
+            kind: self.container[f"{kind}Probe"]["httpGet"]["path"]
+            for kind in ("startup", "liveness", "readiness")
+        }
+        assert probes == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
+        assert set(probes.values()) <= PUBLIC
+
+    def test_names_and_ports_are_the_same_everywhere(self) -> None:
+        service, labels = of_kind("Service"), self.pod["metadata"]["labels"]
+        assert service["spec"]["selector"].items() <= labels.items()
+        assert of_kind("StatefulSet")["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        assert of_kind("StatefulSet")["spec"]["serviceName"] == service["metadata"]["name"]
+        ports = {one["name"]: one["containerPort"] for one in self.container["ports"]}
+        assert ports == {"http": 8000, "grpc": 9000}
+        assert {one["targetPort"] for one in service["spec"]["ports"]} == ports.keys()
+        ((rule),) = of_kind("Ingress")["spec"]["rules"]
+        (path,) = rule["http"]["paths"]
+        assert path["backend"]["service"] == {
+            "name": service["metadata"]["name"],
+            "port": {"name": "http"},
+        }
+        (allowed,) = [
+            one["value"]
+            for one in self.container["env"]
+            if one["name"] == "TRIALOGUE_ALLOWED_HOSTS"
+        ]
+        assert {rule["host"], service["metadata"]["name"]} == set(allowed.split(","))
+
+
+def variables(text: str) -> set[str]:
+    return set(re.findall(r"\b(?:TRIALOGUE|OPENAI)_[A-Z_]+\b", text))
+
+
+@pytest.mark.parametrize("path", sorted(DEPLOY.iterdir()), ids=lambda path: path.name)
+def test_every_variable_is_a_setting(path: Path) -> None:
+    settings = (ROOT / "docs" / "settings.md").read_text()
+    known = variables(settings) | {"TRIALOGUE_PORT"}
+    assert variables(path.read_text()) <= known
+
+
+def test_compose_adds_to_the_service_that_there_is() -> None:
+    (added,) = documents("compose.caddy.yaml")
+    base = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert set(added["services"]) & set(base) == {"trialogue"}
+    caddy = added["services"]["caddy"]
+    assert set(caddy["depends_on"]) <= set(base)
+    mounted = caddy["volumes"][0].split(":")[0]
+    assert (ROOT / mounted).read_text() == (DEPLOY / "Caddyfile").read_text()
+    told = re.findall(r"\{\$(\w+):", (DEPLOY / "Caddyfile").read_text())
+    assert set(told) == set(caddy["environment"])
+
+
+def test_traefik_has_a_service_for_every_router() -> None:
+    (one,) = documents("traefik.yaml")
+    services = one["http"]["services"]
+    assert {router["service"] for router in one["http"]["routers"].values()} == services.keys()
+    urls = [server["url"] for s in services.values() for server in s["loadBalancer"]["servers"]]
+    assert urls == ["http://127.0.0.1:8000", "h2c://127.0.0.1:9000"]
+    assert services["chat"]["loadBalancer"]["healthCheck"]["path"] in PUBLIC
+
+
+def unit() -> Iterator[tuple[str, str]]:
+    for line in (DEPLOY / "trialogue.service").read_text().splitlines():
+        if "=" in line and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            yield name, value
+
+
+def test_systemd_waits_longer_than_the_drain() -> None:
+    told = list(unit())
+    assert ("Environment", f"TRIALOGUE_DRAIN_SECONDS={DRAIN:g}") in told
+    assert float(dict(told)["TimeoutStopSec"]) > DRAIN
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    text = (DEPLOY / "trialogue.service").read_text()
+    mine = tmp_path / "trialogue.service"
+    mine.write_text(text.replace("/opt/trialogue/bin/trialogue", sys.executable))
+    done = subprocess.run(
+        ("systemd-analyze", "verify", mine), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def behind_nginx(server: Process, port: int, folder: Path) -> tuple[str, ...]:
+    """Write nginx's configuration for this server, as told but for its places; return a command."""
+    told = (DEPLOY / "nginx.conf").read_text()
+    told = placed(told, server).replace("listen 443 ", f"listen 127.0.0.1:{port} ")
+    told = re.sub(r"/etc/ssl/chat.example/fullchain.pem", str(folder / "cert.pem"), told)
+    told = re.sub(r"/etc/ssl/chat.example/privkey.pem", str(folder / "key.pem"), told)
+    (folder / "chat.conf").write_text(told)
+    places = "".join(
+        f"{kind}_temp_path {folder}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(
+        f"daemon off; pid {folder}/pid; error_log {folder}/errors; worker_processes 1;\n"
+        f"events {{}}\nhttp {{ access_log off;\n{places}include {folder}/chat.conf; }}\n"
+    )
+    words = ("nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"))
+    tested = subprocess.run((*words, "-t", "-q"), capture_output=True, text=True, check=False)
+    assert tested.returncode == 0, tested.stderr
+    return words
+
+
+def behind_caddy(server: Process, port: int, folder: Path) -> tuple[str, ...]:
+    """Write Caddy's, with a port and a certificate of ours in the place of 443 and its own."""
+    told = placed((DEPLOY / "Caddyfile").read_text(), server)
+    certificate = f"tls {folder}/cert.pem {folder}/key.pem"
+    told = told.replace("{$CHAT_SERVER:127.0.0.1}", "127.0.0.1")
+    site = f"{NAME}:{port} {{\n\tbind 127.0.0.1\n\t{certificate}\n"
+    told = told.replace("{$CHAT_NAME:chat.example} {\n", site)
+    options = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n"
+    (folder / "Caddyfile").write_text(options + told)
+    return "caddy", "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")
+
+
+def placed(told: str, server: Process) -> str:
+    http, grpc_port = (one.rpartition(":")[2] for one in (server.http, server.grpc))
+    return re.sub(r":8000\b", f":{http}", re.sub(r":9000\b", f":{grpc_port}", told))
+
+
+@asynccontextmanager
+async def running(words: tuple[str, ...], folder: Path, port: int) -> AsyncIterator[None]:
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    proxy = await asyncio.create_subprocess_exec(*words, env=env, stdout=DEVNULL, stderr=PIPE)
+    try:
+        while True:
+            assert proxy.returncode is None, (await proxy.communicate())[1].decode()
+            with socket.socket() as tried:
+                if not tried.connect_ex(("127.0.0.1", port)):
+                    break
+            await asyncio.sleep(0.05)
+        yield
+    finally:
+        if proxy.returncode is None:
+            proxy.terminate()
+        await proxy.communicate()
+
+
+def offered(name: str) -> Any:
+    missing = shutil.which(name) is None
+    return pytest.mark.skipif(missing, reason=f"needs {name}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "behind",
+    [
+        pytest.param(behind_nginx, marks=offered("nginx")),
+        pytest.param(behind_caddy, marks=offered("caddy")),
+    ],
+)
+async def test_every_wire_goes_through_a_proxy(
+    tmp_path: Path, behind: Callable[[Process, int, Path], tuple[str, ...]]
+) -> None:
+    """On one port, with TLS, under its own name."""
+    folder = tmp_path / "proxy"
+    folder.mkdir()
+    cert, port = folder / "cert.pem", free_port()
+    await make_certificate(cert, folder / "key.pem", NAME)
+    env = {"TRIALOGUE_ALLOWED_HOSTS": NAME, "TRIALOGUE_API_KEYS": f"ada:{KEY}"}
+    async with (
+        Fork(tmp_path, env=env) as server,
+        running(behind(server, port, folder), folder, port),
+    ):
+        curl = Through(port, cert)
+        assert "<title>" in await curl.get("/")
+        assert await curl.get("/readyz") == '{"status":"ready"}'
+        turn = orjson.loads(await curl.post("/ask/demo", {"prompt": "Hello"}))
+        told = await curl.get(f"/turns/{turn['id']}/events")
+        assert told.count("event: ") == 3
+        chat = {"model": "any", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
+        assert (await curl.post("/v1/chat/completions", chat)).endswith("data: [DONE]\n\n")
+        assert await websocket_says(port, cert) == "welcome"
+        assert await grpc_answers(port, cert) == turn["answer"]
+
+
+class Through:
+    """curl through a proxy that has a name."""
+
+    def __init__(self, port: int, cert: Path) -> None:
+        self._base = f"https://{NAME}:{port}"
+        self._words = (
+            *("curl", "-sS", "--fail-with-body", "--noproxy", "*", "--cacert", str(cert)),
+            *("--resolve", f"{NAME}:{port}:127.0.0.1", "-H", f"Authorization: Bearer {KEY}"),
+        )
+
+    async def get(self, path: str, *words: str) -> str:
+        curl = await asyncio.create_subprocess_exec(
+            *self._words, *words, self._base + path, stdout=PIPE, stderr=PIPE
+        )
+        output, errors = await curl.communicate()
+        assert curl.returncode == 0, (path, output, errors)
+        return output.decode()
+
+    async def post(self, path: str, body: object) -> str:
+        kind = "Content-Type: application/json"
+        return await self.get(path, "-H", kind, "-d", orjson.dumps(body).decode())
+
+
+async def websocket_says(port: int, cert: Path) -> str:
+    """Return the type of the first frame."""
+    trusting = ssl.create_default_context(cafile=cert)
+    url, shown = f"wss://{NAME}:{port}/ws", {"Authorization": f"Bearer {KEY}"}
+    at: Any = {"host": "127.0.0.1", "port": port, "server_hostname": NAME}
+    async with connect(url, ssl=trusting, additional_headers=shown, proxy=None, **at) as peer:
+        said: str = orjson.loads(await peer.recv())["type"]
+        return said
+
+
+async def grpc_answers(port: int, cert: Path) -> str:
+    """Return the answer in the conversation, as a client of gRPC reads it."""
+    trusting = grpc.ssl_channel_credentials(cert.read_bytes())
+    named = [
+        ("grpc.ssl_target_name_override", NAME),
+        ("grpc.default_authority", f"{NAME}:{port}"),
+        ("grpc.enable_http_proxy", 0),
+    ]
+    async with grpc.aio.secure_channel(f"127.0.0.1:{port}", trusting, named) as channel:
+        stub = ConversationServiceStub(channel)  # type: ignore[no-untyped-call]
+        answer = await stub.ListMessages(
+            pb.ListMessagesRequest(conversation_id="demo"),
+            metadata=[("authorization", f"Bearer {KEY}")],
+            timeout=30,
+        )
+    said: str = answer.messages[1].content
+    return said
