@@ -22,7 +22,7 @@ RUN python -m venv --without-pip /opt/trialogue \
 COPY requirements-page.lock ./
 COPY clients/web/package.json clients/web/package-lock.json clients/web/
 RUN python -m pip install --require-hashes --no-deps -r requirements-page.lock \
-    && npm ci --prefix clients/web --ignore-scripts --omit=optional --no-fund --no-audit
+    && npm ci --prefix clients/web --ignore-scripts --omit=dev --omit=optional --no-fund --no-audit
 COPY . ./
 RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && python -m pip --python /opt/trialogue/bin/python install --no-deps --no-index dist/*.whl

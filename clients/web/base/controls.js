@@ -6,6 +6,7 @@ import { exportAs, importFiles, pin, rename } from "../list/actions.js";
 import { showContext } from "../ask/context.js";
 import { isImage } from "../ask/images.js";
 import { openSearch } from "../list/search.js";
+import * as drawer from "./drawer.js";
 import { openKeys, wanted } from "./keys.js";
 
 const $ = (id) => document.getElementById(id);
@@ -29,7 +30,12 @@ export function control(page) {
     delete: () => page.delete(),
     context: () => showContext(page.id, page.draft, page.textOf).catch(trouble),
   };
-  for (const [id, act] of Object.entries(does)) $(id).addEventListener("click", act);
+  for (const [id, act] of Object.entries(does)) {
+    $(id).addEventListener("click", () => {
+      drawer.open(false);
+      act();
+    });
+  }
   choose($("files"), take);
   choose($("pictures"), page.attach);
   addEventListener("keydown", (event) => {

@@ -82,10 +82,10 @@ export class Watcher {
       await attempt(this.#showQuestion(event.turn)); // without it the answer is worth reading too
       if (mine !== this.#shown) return;
       mine.news = !this.#thread.isAnswered(event.turn_id);
-      this.#thread.write(event.turn, event.cursor);
+      if (mine.news) this.#thread.write(event.turn, event.cursor);
       this.#page.runs(event.turn_id);
     } else if (event.type === "turn.delta") {
-      this.#thread.add(event);
+      if (mine.news) this.#thread.add(event);
     } else {
       this.#end(event.turn);
     }
@@ -105,7 +105,7 @@ export class Watcher {
   }
 
   #end(turn) {
-    this.#thread.end(turn);
+    this.#thread.end(turn, this.#shown.news);
     this.#page.runs(null);
     this.#page.ended(turn);
     if (this.#shown.news) attempt(this.#place(turn));

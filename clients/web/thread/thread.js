@@ -155,11 +155,11 @@ export class Thread {
     if (item) message.grow(item, delta);
   }
 
-  // Shows an answer as it ended.
-  end(turn) {
+  // Shows an answer as it ended; one that is no news is shown already.
+  end(turn, isNews) {
     const item = this.#find("turn", turn.id);
     if (item === null) return;
-    message.say(item, turn.parts ?? turn.answer);
+    if (isNews) message.say(item, turn.parts ?? turn.answer);
     message.end(item, turn);
   }
 
@@ -228,9 +228,13 @@ export class Thread {
 
   // Follows the end of what grows, but only for those who are reading there.
   #follow() {
+    let before = 0;
     this.#scroll.addEventListener("scroll", () => {
       const { scrollHeight, scrollTop, clientHeight } = this.#scroll;
-      this.#atTheEnd = scrollHeight - scrollTop - clientHeight < NEAR_THE_END;
+      const near = scrollHeight - scrollTop - clientHeight < NEAR_THE_END;
+      // What has just grown moves the end away from who was there, and is followed in a moment.
+      this.#atTheEnd = near || (this.#atTheEnd && scrollTop >= before);
+      before = scrollTop;
     });
     const grown = new ResizeObserver(() => this.#atTheEnd && this.toTheEnd());
     grown.observe(this.#list);

@@ -1,4 +1,4 @@
-"""What npm installs for the page."""
+"""What npm installs for the page and its tests."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import pytest
 
 from tests.support.live import ROOT
 
+LIBRARIES = ROOT / "clients/web/node_modules"
+
 
 def needed() -> None:
     """Where the libraries are missing the tests are skipped, or fail where they must run."""
-    if (ROOT / "clients/web/node_modules/markdown-it").exists():
+    if all((LIBRARIES / name).exists() for name in ("markdown-it", "axe-core")):
         return
-    reason = "bin/page-libraries has not installed what the page shows Markdown with"
+    reason = "bin/page-libraries --dev has not installed what the page's tests need"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
