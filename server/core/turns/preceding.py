@@ -8,6 +8,7 @@ from dataclasses import replace
 from server.core.errors import InvalidRequestError
 from server.core.ids import Ids
 from server.core.prompt.compose import Composer, PromptRequest
+from server.core.prompt.pairs import spoken
 from server.core.turns.placement import Placement, Utterance
 from server.core.turns.questions import Ask, Responding
 from server.core.turns.tools import check_answers, open_calls
@@ -99,7 +100,7 @@ class Preceding:
             parent_id=parent_id,
             role=said.role,
             content=said.content,
-            tokens=await self._composer.count(model, said.content),
+            tokens=await self._composer.count(model, spoken(said.content)),
             encoding=self._composer.encoding_of(model).name,
             model=None,
             turn_id=None,
