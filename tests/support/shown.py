@@ -77,7 +77,10 @@ class Ids:
         found = re.fullmatch(pattern + re.escape(shown[end:]), printed)
         if found is None:
             return False
-        self.met |= {one: found[f"id{number}"] for number, one in enumerate(new)}
+        met = self.met | {one: found[f"id{number}"] for number, one in enumerate(new)}
+        if len(set(met.values())) < len(met):
+            return False  # two that are shown are one
+        self.met = met
         return True
 
     def real(self, text: str) -> str:

@@ -70,6 +70,7 @@ def configured(page: list[Block]) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", RUN)
 async def test_a_page_is_run(page: str, tmp_path: Path) -> None:
     if shutil.which("node") is None:
