@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-TAG: Final = "OpenAI"
+from server.transports.openai.operation import ONE, PASSED, TAG, Operation
+from server.transports.openai.responses.described import STATEFUL
+
 OF_OLD: Final = "OpenAI, of old"
 TAGS: Final[Mapping[str, str]] = {
     TAG: "Shapes and errors are OpenAI's own, to the field, so that its reference holds here. What "
     "else is asked for under `/v1` is handed to the upstream as it is.",
     OF_OLD: "Routes that OpenAI has given up, for clients that still call them",
 }
-#: Of every route: `Host` and `Origin`, key, rate, storage or the end of the server.
-_KEPT: Final = (400, 401, 403, 429, 500, 503)
-_ONE: Final = (*_KEPT, 404)
-#: "4XX" is an upstream's own refusal, whose status is passed on.
-_PASSED: Final = (*_ONE, 413, 502, 504, "4XX")
 _SAID: Final = [{"role": "user", "content": "Hello, I am sad"}]
 _MODEL: Final = "gpt-4o-mini"
 _STREAM: Final = {"description": "chunks, where `stream` is true; `[DONE]` is the last"}
@@ -43,28 +40,13 @@ SCHEMAS: Final[Mapping[str, Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """`answers` is the `object` of an answer; `asks` a body, as an example, which needs `needs`."""
-
-    id: str
-    summary: str
-    answers: str | None
-    asks: Mapping[str, Any] | None = None
-    needs: tuple[str, ...] = ()
-    refusals: tuple[int | str, ...] = _PASSED
-    tag: str = TAG
-    streams: bool = False
-    headers: tuple[str, ...] = ()
-
-
 _CHAT: Final = Operation(
     "createChatCompletion",
     "Answer a chat: straight through, stored, or in a conversation of this server",
     "chat.completion",
     {"model": _MODEL, "messages": _SAID},
     ("model", "messages"),
-    (*_PASSED, 409, 422),
+    (*PASSED, 409, 422),
     streams=True,
     headers=("X-Conversation-Id", "X-Parent-Id", "Idempotency-Key"),
 )
@@ -85,24 +67,24 @@ def _of_old(
 OPERATIONS: Final[Mapping[str, Mapping[str, Operation]]] = {
     "/v1/chat/completions": {
         "post": _CHAT,
-        "get": Operation("listChatCompletions", "List stored ones", "list", refusals=_ONE),
+        "get": Operation("listChatCompletions", "List stored ones", "list", refusals=ONE),
     },
     "/v1/chat/completions/{id}": {
-        "get": Operation("getChatCompletion", "Read one", "chat.completion", refusals=_ONE),
+        "get": Operation("getChatCompletion", "Read one", "chat.completion", refusals=ONE),
         "post": Operation(
             "updateChatCompletion",
             "Change its metadata",
             "chat.completion",
             {"metadata": {"about": "demo"}},
             ("metadata",),
-            (*_ONE, 413),
+            (*ONE, 413),
         ),
         "delete": Operation(
-            "deleteChatCompletion", "Delete one", "chat.completion.deleted", refusals=_ONE
+            "deleteChatCompletion", "Delete one", "chat.completion.deleted", refusals=ONE
         ),
     },
     "/v1/chat/completions/{id}/messages": {
-        "get": Operation("listChatCompletionMessages", "What was asked", "list", refusals=_ONE)
+        "get": Operation("listChatCompletionMessages", "What was asked", "list", refusals=ONE)
     },
     "/v1/completions": {
         "post": Operation(
@@ -163,6 +145,7 @@ OPERATIONS: Final[Mapping[str, Mapping[str, Operation]]] = {
     "/v1/internal/logits": {
         "post": _of_old("logits", "Show the likeliest next tokens", None, prompt="Once upon a")
     },
+    **STATEFUL,
 }
 
 
@@ -185,8 +168,10 @@ def _told(path: str, of: Operation) -> dict[str, Any]:
         {"name": name, "in": "header", "schema": text, "description": _HEADERS[name]}
         for name in of.headers
     ]
-    if "{id}" in path:
-        parameters.insert(0, {"name": "id", "in": "path", "required": True, "schema": text})
+    parameters[:0] = [
+        {"name": name, "in": "path", "required": True, "schema": text}
+        for name in re.findall(r"{(\w+)}", path)
+    ]
     told: dict[str, Any] = {
         "operationId": of.id,
         "tags": [of.tag],

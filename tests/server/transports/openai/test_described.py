@@ -37,6 +37,25 @@ async def described(client: httpx2.AsyncClient) -> Any:
     return (await client.get("/openapi.json")).json()
 
 
+async def there(client: httpx2.AsyncClient, path: str) -> str:
+    """Return a path with what is there to be named in it."""
+
+    async def made(of: str, **body: Any) -> str:
+        return str((await client.post(of, json={"model": "eliza", **body})).json()["id"])
+
+    names: dict[str, str] = {"id": "gpt-4o-mini"}
+    said = [{"role": "user", "content": "Hello"}]
+    if path.startswith("/v1/chat/completions/{"):
+        names["id"] = await made("/v1/chat/completions", store=True, messages=said)
+    if path.startswith("/v1/responses/{"):
+        names["id"] = await made("/v1/responses", input="Hello", background=True)
+    if path.startswith("/v1/conversations/{"):
+        made_ = (await client.post("/v1/conversations", json={"items": said})).json()["id"]
+        listed = (await client.get(f"/v1/conversations/{made_}/items")).json()
+        names |= {"id": made_, "item": listed["first_id"]}
+    return path.format(**names)
+
+
 @pytest.mark.asyncio(loop_scope="function")
 async def test_every_route_is_described_and_no_other(pair: Pair) -> None:
     served = {
@@ -76,9 +95,7 @@ async def test_an_example_is_taken_and_answered_as_described(
     operation = described["paths"][path][method]
     body = operation["requestBody"]["content"]["application/json"]
     Draft202012Validator(body["schema"]).validate(body["example"])
-    kept = {"model": "eliza", "store": True, "messages": [{"role": "user", "content": "Hello"}]}
-    stored = (await client.post("/v1/chat/completions", json=kept)).json()["id"]
-    url = path.format(id=stored if path.startswith("/v1/chat") else "gpt-4o-mini")
+    url = await there(client, path)
     response = await client.request(method, url, json=body["example"])
     if path == "/v1/internal/logits":  # Eliza has no probabilities
         assert response.json()["error"]["code"] == "logprobs_unavailable"
@@ -97,10 +114,7 @@ async def test_an_example_is_taken_and_answered_as_described(
 async def test_what_is_read_is_as_described(
     client: httpx2.AsyncClient, described: Any, path: str
 ) -> None:
-    kept = {"model": "eliza", "store": True, "messages": [{"role": "user", "content": "Hello"}]}
-    stored = (await client.post("/v1/chat/completions", json=kept)).json()["id"]
-    url = path.format(id=stored if path.startswith("/v1/chat") else "gpt-4o-mini")
-    response = await client.get(url)
+    response = await client.get(await there(client, path))
     assert response.status_code == 200
     answer = described["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
     Draft202012Validator(answer["schema"]).validate(response.json())
