@@ -12,6 +12,8 @@ export class Thread {
   #recall;
   #seen;
   #atTheEnd = true;
+  // The answer that is written: it is not looked for with every piece.
+  #writing = null;
 
   // `does` has what a message's buttons do, by name; each is given the item. `recall(turnId)` is
   // called when a message is looked at whose turn is not known yet.
@@ -145,14 +147,14 @@ export class Thread {
       this.#insert(item);
     }
     this.#asked(turn);
+    this.#writing = item;
     item.classList.add("writing");
     item.querySelector(".about").textContent = "";
     if (cursor === 0) message.say(item, "");
   }
 
   add(delta) {
-    const item = this.#find("turn", delta.turn_id);
-    if (item) message.grow(item, delta);
+    if (this.#writing?.dataset.turn === delta.turn_id) message.grow(this.#writing, delta);
   }
 
   // Shows an answer as it ended; one that is no news is shown already.

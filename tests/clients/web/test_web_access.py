@@ -19,10 +19,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 #: Asks axe-core, and names what it found with where. The meter of the window is named `Context`
 #: whatever it shows: that is a contract, and its number is no name.
-RUN = """\
-axe.run({rules: {"label-content-name-mismatch": {enabled: false}}})
-  .then(({violations}) => violations.map(
-    ({id, nodes}) => `${id}: ${nodes.map(({html}) => html.slice(0, 200)).join(" | ")}`))"""
+RUN = """axe.run({rules: {"label-content-name-mismatch": {enabled: false}}}).then(
+    ({violations}) => violations.map(
+        ({id, nodes}) => `${id}: ${nodes.map(({html}) => html.slice(0, 200)).join(" | ")}`))"""
 ANSWER = """\
 # One
 
