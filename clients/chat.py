@@ -1,15 +1,20 @@
-"""Talking in a terminal: `trialogue chat`."""
+"""Talking in a terminal: `trialogue chat`, with all that one can show, or plainly."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from clients import history, websocket_client, wires
 from clients.commands import Commands
 from clients.websocket_client import Talk, Wire, printable, say
+
+#: What the extra `terminal` brings.
+PACKAGES = ("prompt_toolkit", "rich")
 
 
 class PlainFace:
@@ -43,12 +48,24 @@ def plain(line: Wire, chosen: argparse.Namespace) -> int:
     return websocket_client.converse(talk, commands.by_name())
 
 
+def is_able() -> bool:
+    """Say whether somebody is there, at a terminal that can do more than show lines."""
+    terminals = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+    if not terminals or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+        return False
+    return all(find_spec(name) for name in PACKAGES)
+
+
 def talk(line: Wire, chosen: argparse.Namespace) -> int:
     """Talk as the flags say; return the exit code."""
     done = websocket_client.talk(line, chosen)
     if done is not None:
         return done
-    return plain(line, chosen)
+    if not is_able():
+        return plain(line, chosen)
+    from clients.live.chat import chat
+
+    return chat(line, chosen)
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "trialogue chat") -> int:
