@@ -56,7 +56,8 @@ class Chat:
         )
         self._answer = Answer("")
         self._waiting: list[dict[str, Any]] = []
-        self._stopping = ""
+        #: the turn that is written for us, until it is stopped
+        self._ours = ""
         self._pressed = False
 
     async def run(self) -> int:
@@ -104,10 +105,9 @@ class Chat:
 
     def _interrupt(self) -> bool:
         """Take Ctrl-C: stop what is written for us, or else take back what is typed, or leave."""
-        running = [one.turn_id for one in self._talk.asked if one.turn_id == self._answer.turn_id]
-        if running and running[0] and self._stopping != running[0]:
-            self._stopping, self._pressed = running[0], True
-            self._do(lambda: self._line.send({"type": "cancel", "turn_id": self._stopping}))
+        if stopped := self._ours:
+            self._ours, self._pressed = "", True
+            self._do(lambda: self._line.send({"type": "cancel", "turn_id": stopped}))
         elif not self._pressed and (waiting := self._waits()):
             fields = {"conversation_id": self._talk.conversation_id, "waiting_id": waiting["id"]}
             self._pressed = True
@@ -167,7 +167,7 @@ class Chat:
             case "messages":
                 await self._above([shown for one in event["messages"] for shown in _said(one)])
             case "opened":
-                self._waiting = []
+                self._waiting, self._ours = [], ""
                 await self._above(self._answer.end(), Answer(""))
             case "queue.changed":
                 self._waiting = event["waiting"]
@@ -178,9 +178,8 @@ class Chat:
             case "turn.delta":
                 await self._above(self._answer.add(event))
             case "turn.ended":
-                ended, self._stopping = self._answer, ""
+                ended, self._ours = self._answer, ""
                 await self._above([*ended.end(), *_end(event["turn"])], Answer(ended.turn_id))
-                self._talk.end(event["turn_id"])
 
     async def _above(self, pieces: list[RenderableType], answer: Answer | None = None) -> None:
         """Show these above the prompt, and from now on what of an answer still changes."""
@@ -200,12 +199,11 @@ class Chat:
         asked = {"conversation_id": turn["conversation_id"], "leaf": turn["question_id"]}
         try:
             found = await self._call(lambda: self._line.call("messages", **asked, limit=1))
+            text = history.text_of(found["data"][-1]) if found["data"] else ""
         except (ServerRefusedError, LostError):
-            return []
-        ours = any(one.prompt is None or one.turn_id == turn["id"] for one in self._talk.asked)
-        text = history.text_of(found["data"][-1]) if found["data"] else ""
-        ours = ours or any(one.prompt == text for one in self._talk.asked)
-        return [_asked(text, "" if ours else turn["wire"] or "")]
+            text = ""
+        self._ours = turn["id"] if self._talk.is_ours(turn["id"], text) else ""
+        return [_asked(text, "" if self._ours else turn["wire"] or "")]
 
 
 def _asked(text: str, wire: str) -> Text:

@@ -6,7 +6,7 @@ import argparse
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from clients import wires
@@ -26,12 +26,10 @@ class Place:
 
 @dataclass
 class Asked:
-    """What was asked here; `turn_id` is empty while it waits. None for another answer."""
+    """What was asked here, and where; no prompt, where it was another answer."""
 
     prompt: str | None
     place: Place
-    turn_id: str = ""
-    over: bool = field(default=False)
 
 
 class Watching:
@@ -75,8 +73,9 @@ class LiveTalk:
         self._place = Place(chosen.conversation_id or "new")
         self._watching: Watching | None = None
         self._asking = Errands()
-        #: what was asked here and has not ended
+        #: what was asked here and may not have begun
         self.asked: list[Asked] = []
+        self._begun: set[str] = set()
 
     @property
     def conversation_id(self) -> str:
@@ -98,9 +97,10 @@ class LiveTalk:
     def regenerate(self, model: str | None = None) -> dict[str, Any]:
         return self._begin(None, lambda talk: talk.regenerate(model))
 
-    def end(self, turn_id: str) -> None:
-        """Forget what was asked here and has ended."""
-        self.asked = [one for one in self.asked if one.turn_id != turn_id]
+    def is_ours(self, turn_id: str, question: str) -> bool:
+        """Say whether a turn was asked here. Its watcher may hear of it before its asker does."""
+        waiting = any(one.prompt in (None, question) for one in self.asked)
+        return waiting or turn_id in self._begun
 
     def _begin(self, prompt: str | None, begin: Callable[[Talk], dict[str, Any]]) -> dict[str, Any]:
         asked = Asked(prompt, self._place)
@@ -115,11 +115,12 @@ class LiveTalk:
         with closing(wires.dial(chosen, known=True)) as wire:
             try:
                 turn = begin(Talk(wire, chosen, lambda _: None, "turn.started"))
+                self._begun.add(turn["id"])
             except ServerRefusedError as error:
-                self.asked = [one for one in self.asked if one is not asked]
                 refused(error)
                 return
-        asked.turn_id = turn["id"]
+            finally:
+                self.asked = [one for one in self.asked if one is not asked]
         place.conversation_id = turn["conversation_id"]
         if place is self._place and not place.watched:
             self._watch(place, turn["id"])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from server.core.turns.questions import Ask
+from server.upstream.port import UpstreamFailedError
 from storage.model import Status
 from storage.parts import Kind, Part
 from tests.clients.programs import last_turn, port
@@ -156,9 +157,11 @@ async def test_a_terminal_that_is_resized_is_written_anew(chat: Chat, upstream: 
         upstream.say("Begun. ")
         await screen.read("Begun.")
         screen.resize(40)
-        upstream.say(f"{'word ' * 30}\n\nlast").finish()
-        shown = await screen.read("last")
-        lines = [line for line in shown.splitlines() if "word" in line]
+        upstream.say(f"{'word ' * 30}\n\nlast").fail(UpstreamFailedError("It broke."))
+        shown = await screen.read("[failed")
+        # What was drawn while it was written comes before, with moves of the cursor within.
+        lines = shown.rpartition("Begun.")[2].splitlines()
+        assert len(lines) > 4
         assert max(map(len, lines)) <= 40
 
 
