@@ -127,7 +127,10 @@ async def test_pictures_are_asked_about(
     assert (await command("ask", *words, at=at(served, wire)))[:2] == (0, "A cat.\n")
     assert upstream.prompts[-1].messages[-1].content == [
         {"type": "text", "text": "Who is it?"},
-        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{ENCODED}"}},
+        {
+            "type": "image_url",
+            "image_url": {"url": f"data:image/png;base64,{ENCODED}", "detail": "auto"},
+        },
     ]
 
 
