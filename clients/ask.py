@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import json
+import mimetypes
 import os
 import re
 import stat
 import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from clients import history
-from clients.websocket_client import Connection, Talk, add_server, connected, say, show, tell_end
+from clients.websocket_client import Talk, Wire, say, show, tell_end
+from clients.wires import add_server, using
 
 EXAMPLES = """\
 examples:
@@ -20,6 +25,7 @@ examples:
   git diff | trialogue ask "review this"       both: the text, then the words
   trialogue ask < question.txt                 the text alone
   trialogue ask -c "And at night?"             go on with the last conversation
+  trialogue ask --image cat.png "Who is it?"   a picture and words are one question
   trialogue ask -x "a script that …" > it.sh   the code of the answer alone
 """
 #: A block of code in Markdown: its fence, what is in it, the same fence again.
@@ -37,15 +43,18 @@ def parser(prog: str) -> argparse.ArgumentParser:
     )
     add = arguments.add_argument
     add("words", nargs="*", metavar="WORD", help="the question; words behind -- may begin with -")
-    add("-p", "--prompt", metavar="TEXT", help="the question, as one word")
-    which = arguments.add_mutually_exclusive_group()
+    which = arguments.add_argument_group("which conversation").add_mutually_exclusive_group()
     which.add_argument("-c", "--continue", dest="last", action="store_true", help=history.LAST)
     which.add_argument("-C", "--conversation-id", metavar="ID", help="go on with this one")
-    add("-m", "--model", help="who answers (the server's choice)")
+    add = arguments.add_argument_group("the question").add_argument
+    add("-m", "--model", metavar="MODEL", help="who answers (the server's choice)")
     add("-s", "--system-prompt", "--system", metavar="TEXT", help="for a new conversation")
-    how = arguments.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="print the whole turn, as JSON")
-    how.add_argument("-x", "--extract", action="store_true", help="print the blocks of code alone")
+    told = "a picture beside the words; may be given again"
+    add("--image", dest="images", action="append", type=Path, default=[], metavar="FILE", help=told)
+    add("-p", "--prompt", metavar="TEXT", help="the question, as one word")
+    how = arguments.add_argument_group("what is printed").add_mutually_exclusive_group()
+    how.add_argument("-x", "--extract", action="store_true", help="the blocks of code alone")
+    how.add_argument("--json", action="store_true", help="the whole turn, as JSON")
     add_server(arguments)
     return arguments
 
@@ -70,12 +79,29 @@ def question(chosen: argparse.Namespace) -> str:
     return "\n\n".join(part for part in (piped(), words) if part.strip())
 
 
+def image(path: Path) -> dict[str, Any]:
+    """Return a picture as a part of a question. Raises OSError."""
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    if not kind.startswith("image/"):
+        raise OSError(f"{path} is no picture, by its name")
+    data = base64.b64encode(path.read_bytes()).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
+
+
+def content(prompt: str, images: Sequence[Path]) -> str | list[dict[str, Any]]:
+    """Return the words, and the pictures beside them where there are any. Raises OSError."""
+    if not images:
+        return prompt
+    words = [{"type": "text", "text": prompt}] if prompt else []
+    return [*words, *map(image, images)]
+
+
 def code_of(answer: str) -> str:
     """Return what is in an answer's blocks of code, an empty line between two."""
     return "\n".join(textwrap.dedent(block[1]) for block in BLOCK.findall(answer))
 
 
-def ask(line: Connection, chosen: argparse.Namespace, prompt: str) -> int:
+def ask(line: Wire, chosen: argparse.Namespace, prompt: str | list[dict[str, Any]]) -> int:
     """Ask, and print what was asked for; return the exit code."""
     if chosen.last:
         chosen.conversation_id = history.last(line)
@@ -105,6 +131,11 @@ def main(arguments: Sequence[str], prog: str = "trialogue ask") -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    if not prompt:
+    if not (prompt or chosen.images):
         words.error('nothing is asked: give a question, as in: trialogue ask "What is a monad?"')
-    return connected(chosen, lambda line: ask(line, chosen, prompt))
+    try:
+        asked = content(prompt, chosen.images)
+    except OSError as error:
+        say(f"error: {error}")
+        return 2
+    return using(chosen, lambda line: ask(line, chosen, asked))

@@ -1,67 +1,74 @@
-"""Talking in a terminal, with commands that begin with a slash: `trialogue chat`."""
+"""Talking in a terminal: `trialogue chat`, with all that one can show, or plainly."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
 
-from clients import history, websocket_client
-from clients.websocket_client import Command, Connection, Talk, say
+from clients import history, websocket_client, wires
+from clients.commands import Commands
+from clients.websocket_client import Talk, Wire, printable, say
 
-HELP = """\
-/new           begin another conversation
-/open [ID]     go on with another conversation (the one that was changed last)
-/list [WORDS]  the newest conversations, or those with these words in their titles
-/search WORDS  search messages
-/help          this
-/quit          leave; also: exit, Ctrl-D"""
-SHOWN = 20
+#: What the extra `terminal` brings.
+PACKAGES = ("prompt_toolkit", "rich")
 
 
-class Commands:
-    """What may be typed instead of a question."""
+class PlainFace:
+    """Shows what commands find as lines of text."""
 
-    def __init__(self, line: Connection, talk: Talk) -> None:
-        self._line = line
+    def __init__(self, talk: Talk) -> None:
         self._talk = talk
 
-    def by_name(self) -> Mapping[str, Command]:
-        """Return each command by what is typed for it."""
-        return {
-            "/help": lambda _: print(HELP),
-            "/?": lambda _: print(HELP),
-            "/new": self._new,
-            "/open": self._open,
-            "/list": self._list,
-            "/search": self._search,
-        }
-
-    def _new(self, _: str) -> None:
-        self._talk.open("new")
-        say("[a new conversation; it begins with your next question]")
-
-    def _open(self, conversation_id: str) -> None:
-        conversation_id = conversation_id or history.last(self._line)
-        opened = self._line.call("conversation", conversation_id=conversation_id)
+    def opened(self, conversation_id: str, words: list[dict[str, Any]]) -> None:
+        self.last_words(words)
         self._talk.open(conversation_id)
-        print(history.row(opened))
 
-    def _list(self, words: str) -> None:
-        for one in history.conversations(self._line, words, SHOWN):
-            print(history.row(one))
+    def last_words(self, messages: list[dict[str, Any]]) -> None:
+        for message in messages:
+            print(f"{message['role']}: {printable(history.text_of(message))}")
 
-    def _search(self, words: str) -> None:
-        if not words:
-            say("[/search WORDS]")
-            return
-        hits = self._line.call("search", q=words, limit=SHOWN)["data"]
-        for hit in hits:
-            snippet = history.printable(" ".join(hit["snippet"].split()))
-            print(f"{hit['conversation_id']:<31}  {hit['message']['role']}: {snippet}")
-        if not hits:
-            say("[nothing was found]")
+    def ended(self, turn: dict[str, Any]) -> None:
+        websocket_client.tell_end(turn)
+
+    def edit(self, text: str) -> None:
+        print(printable(text))
+        say("[/edit TEXT asks this anew, in other words]")
+
+
+def plain(line: Wire, chosen: argparse.Namespace) -> int:
+    """Talk line by line, as in a pipe or in a terminal that can do no more."""
+    talk = Talk(line, chosen)
+    commands = Commands(line, talk, chosen, PlainFace(talk))
+    if chosen.conversation_id and sys.stdin.isatty():
+        websocket_client.attempt(lambda: commands.open_if_there(chosen.conversation_id))
+    return websocket_client.converse(talk, commands.by_name())
+
+
+def is_able() -> bool:
+    """Say whether somebody is there, at a terminal that can do more than show lines."""
+    terminals = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+    if not terminals or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+        return False
+    return all(find_spec(name) for name in PACKAGES)
+
+
+def talk(line: Wire, chosen: argparse.Namespace) -> int:
+    """Talk as the flags say; return the exit code."""
+    done = websocket_client.talk(line, chosen)
+    if done is not None:
+        return done
+    if not is_able():
+        return plain(line, chosen)
+    from clients.live.chat import chat
+
+    return chat(line, chosen)
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "trialogue chat") -> int:
-    chosen: argparse.Namespace = websocket_client.read_flags(prog, arguments)
-    return websocket_client.talk(chosen, lambda line, talk: Commands(line, talk).by_name())
+    words = websocket_client.parser(prog, wires.add_server)
+    chosen = websocket_client.read_flags(words, arguments)
+    return wires.using(chosen, lambda line: talk(line, chosen))

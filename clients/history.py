@@ -1,4 +1,4 @@
-"""Conversations in a terminal: `trialogue list`, `show`, `rm` and `open`, over the websocket."""
+"""Conversations in a terminal: `trialogue list`, `show`, `rm`, `open`, and `models`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,18 @@ import sys
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from clients.websocket_client import (
-    Connection,
-    ServerRefusedError,
-    add_server,
-    connected,
-    say,
-)
+from clients.web import base, models
+from clients.websocket_client import LINES, ServerRefusedError, Wire, printable, say
+from clients.wires import add_server, using
 
 LAST = "go on with the last conversation: of the 100 newest, the one that was changed last"
 #: What a page of a list may hold at most.
 PAGE = 100
 
 
-def last(line: Connection) -> str:
+def last(line: Wire) -> str:
     """Return the conversation that was changed last. Raises ServerRefusedError if there is none."""
     found = line.call("conversations", limit=PAGE)["data"]
     if not found:
@@ -33,7 +29,7 @@ def last(line: Connection) -> str:
     return str(newest["id"])
 
 
-def conversations(line: Connection, words: str, most: int) -> Iterator[dict[str, Any]]:
+def conversations(line: Wire, words: str, most: int) -> Iterator[dict[str, Any]]:
     """Yield conversations, newest first; with `words` those in whose titles they are."""
     asked: dict[str, Any] = {"q": words} if words else {}
     while most > 0:
@@ -45,7 +41,7 @@ def conversations(line: Connection, words: str, most: int) -> Iterator[dict[str,
         asked["after"] = page["last_id"]
 
 
-def messages(line: Connection, conversation_id: str) -> list[dict[str, Any]]:
+def messages(line: Wire, conversation_id: str) -> list[dict[str, Any]]:
     """Return the messages of a conversation's present branch, oldest first."""
     pages: list[list[dict[str, Any]]] = []
     asked: dict[str, Any] = {"conversation_id": conversation_id, "limit": PAGE}
@@ -58,16 +54,27 @@ def messages(line: Connection, conversation_id: str) -> list[dict[str, Any]]:
 
 
 def text_of(message: dict[str, Any]) -> str:
-    """Return a message's text, with a word in the place of what is no text."""
-    content = message["content"]
+    """Return a message's text; a line for a call of a tool, a word for an image."""
+    content = message.get("parts") or message["content"]
     if isinstance(content, str):
         return content
-    return "\n".join(part.get("text") or f"[{part.get('type')}]" for part in content)
+    return "\n".join(filter(None, map(_part, content)))
 
 
-def printable(text: str) -> str:
-    """Return a text whose control characters cannot steer the terminal."""
-    return "".join(one if one.isprintable() or one in "\n\t" else "�" for one in text)
+def _part(part: dict[str, Any]) -> str:
+    match part.get("type"):
+        case "text" | "refusal" as kind:
+            return str(part[kind])
+        case "reasoning":
+            return ""
+        case "function" | "custom" as kind:
+            called = part[kind]
+            said = called.get("arguments") or called.get("input") or ""
+            return LINES["tool_call"].format(name=called["name"], said=said)
+        case "tool_result":
+            return LINES["tool_result"].format(said=part["text"])
+        case other:
+            return f"[{other}]"
 
 
 def row(conversation: dict[str, Any]) -> str:
@@ -76,22 +83,18 @@ def row(conversation: dict[str, Any]) -> str:
     return f"{conversation['id']:<31}  {conversation['updated_at'][:16].replace('T', ' ')}  {title}"
 
 
-def address(url: str, conversation_id: str) -> str:
-    """Return where the page shows a conversation, of the server whose websocket is at a URL."""
-    parts = urlsplit(url)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    port = os.environ.get("TRIALOGUE_HTTP_PORT") or "8000"
-    scheme = "https" if parts.scheme == "wss" else "http"
-    return f"{scheme}://{host}:{port}/#{quote(conversation_id, safe='~:')}"
+def address(url: str, wire: str, conversation_id: str) -> str:
+    """Return where the page shows a conversation, of the server that a wire's URL names."""
+    return f"{base(url, wire)}/#{quote(conversation_id, safe='~:')}"
 
 
-def print_list(line: Connection, chosen: argparse.Namespace) -> int:
+def print_list(line: Wire, chosen: argparse.Namespace) -> int:
     for one in conversations(line, " ".join(chosen.words), chosen.limit):
         print(json.dumps(one, ensure_ascii=False) if chosen.json else row(one))
     return 0
 
 
-def print_messages(line: Connection, chosen: argparse.Namespace) -> int:
+def print_messages(line: Wire, chosen: argparse.Namespace) -> int:
     for message in messages(line, chosen.conversation_id or last(line)):
         if chosen.json:
             print(json.dumps(message, ensure_ascii=False))
@@ -101,21 +104,27 @@ def print_messages(line: Connection, chosen: argparse.Namespace) -> int:
     return 0
 
 
-def delete(line: Connection, chosen: argparse.Namespace) -> int:
+def delete(line: Wire, chosen: argparse.Namespace) -> int:
     for conversation_id in chosen.conversation_ids:
         line.call("delete", conversation_id=conversation_id)
         say(f"[deleted {conversation_id}]")
     return 0
 
 
-def open_page(line: Connection, chosen: argparse.Namespace) -> int:
+def open_page(line: Wire, chosen: argparse.Namespace) -> int:
     """Print the address of a conversation, and show it where there is a browser for it."""
     conversation_id = chosen.conversation_id or last(line)
     line.call("conversation", conversation_id=conversation_id)  # or it is said that it is not there
-    where = address(chosen.url, conversation_id)
+    where = address(chosen.url, chosen.wire, conversation_id)
     print(where)
     if sys.stdout.isatty() and (os.environ.get("DISPLAY") or sys.platform in ("darwin", "win32")):
         webbrowser.open(where)
+    return 0
+
+
+def print_models(_: Wire, chosen: argparse.Namespace) -> int:
+    for name in models(chosen):
+        print(printable(name))
     return 0
 
 
@@ -150,16 +159,18 @@ def _rm(arguments: argparse.ArgumentParser) -> None:
 def _open(arguments: argparse.ArgumentParser) -> None:
     _one(arguments)
     arguments.epilog = (
-        "The page is on the host of --url, at the port TRIALOGUE_HTTP_PORT (8000). A browser is "
-        "started in a terminal that has a screen."
+        "The page is at --url where that is of REST or ends in /ws, or else on the host of --url "
+        "at the port TRIALOGUE_HTTP_PORT (8000). A browser is started in a terminal that has a "
+        "screen."
     )
 
 
-Use = Callable[[Connection, argparse.Namespace], int]
+Use = Callable[[Wire, argparse.Namespace], int]
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Use]] = {
     "list": ("list conversations, newest first", _list, print_list),
     "show": ("print the messages of a conversation", _show, print_messages),
     "rm": ("delete conversations, for good", _rm, delete),
+    "models": ("list the models that the server offers", lambda _: None, print_models),
     "open": ("print where the page shows a conversation, and open it", _open, open_page),
 }
 
@@ -173,4 +184,4 @@ def main(command: str, arguments: Sequence[str] | None = None) -> int:
     add(words)
     add_server(words)
     chosen = words.parse_args(arguments)
-    return connected(chosen, lambda line: use(line, chosen))
+    return using(chosen, lambda line: use(line, chosen))

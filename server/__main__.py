@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from server.commands.parser import CLIENTS, _client, _parser
+from server.commands.parser import _client, _parser, is_client
 from server.config.settings import SettingsError
 from server.core.errors import RefusedError
 from storage.port import StoreError
@@ -14,7 +14,7 @@ from storage.port import StoreError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; what it cannot do is one line on standard error."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] and arguments[0] in CLIENTS:
+    if is_client(arguments):
         return _client(*arguments)
     parsed = _parser().parse_args(arguments)
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 EXAMPLES = """\
+Alone, `trialogue models` lists the models that a running server offers (--url says where).
+
 Models are GGUF files, run by llama.cpp's server in a process of its own. Nothing reaches the
 network but `search` and `pull`; HF_ENDPOINT names another hub, HF_TOKEN a key for it.
 
@@ -37,6 +39,7 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     for one in (pull, listed, show, remove, checked):
         one.add_argument(
             "--models-folder",
+            metavar="FOLDER",
             dest="setting_models_folder",
             default=argparse.SUPPRESS,
             help="where they lie [TRIALOGUE_MODELS]",

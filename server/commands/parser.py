@@ -7,7 +7,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -62,49 +62,84 @@ examples:
 
 
 #: What is done over the wire, by the terminal client, which has flags and help of its own.
-CLIENTS = {
-    "chat": "talk in this terminal",
-    "ask": "ask one question, of words or a pipe or both",
-    "list": "list conversations, newest first",
-    "show": "print the messages of a conversation",
-    "open": "print where the page shows a conversation, and open it",
-    "rm": "delete conversations, for good",
+CLIENTS = ("chat", "ask", "list", "show", "open", "rm")
+#: All commands as help shows them, the common first.
+GROUPS = {
+    "talk": {
+        "chat": "talk in this terminal",
+        "ask": "ask one question, of words or a pipe or both",
+        "list": "list conversations, newest first",
+        "show": "print the messages of a conversation",
+        "search": "search messages and titles",
+        "open": "print where the page shows a conversation, and open it",
+        "rm": "delete conversations, for good",
+        "models": "list what the server offers, or (with an ACTION) keep local models",
+    },
+    "serve": {
+        "serve": "serve on all wires until SIGTERM",
+        "keys": "make, list and revoke API keys",
+        "config": "show every setting as it is now",
+        "doctor": "say what is wrong, and what to do",
+    },
+    "keep": {
+        "export": "write conversations to a file",
+        "import": "keep the conversations of a file",
+        "backup": "copy the database, while it is used or not",
+        "restore": "put a copy in the place of the database",
+    },
 }
+
+
+def is_client(arguments: Sequence[str]) -> bool:
+    """Say whether the terminal client does it: `models` alone is of a server, with flags too."""
+    first, second = [*arguments, "", ""][:2]
+    if first != "models":
+        return first in CLIENTS
+    return not second or (second.startswith("-") and second not in ("-h", "--help"))
+
+
+def _groups() -> str:
+    """Return all commands, as help shows them."""
+    lines = []
+    for title, commands in GROUPS.items():
+        lines += [f"{title}:", *(f"  {name:<9} {does}" for name, does in commands.items()), ""]
+    return "\n".join(lines)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "trialogue",
-        description=DESCRIPTION,
+        usage="trialogue COMMAND [FLAGS]    (trialogue COMMAND --help tells more)",
+        description=f"{DESCRIPTION}\n\n{_groups()}",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"trialogue {VERSION}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    serve = _command(commands, "serve", "serve on all wires until SIGTERM", _serve)
+    commands = parser.add_subparsers(
+        prog="trialogue", required=True, metavar="COMMAND", help=argparse.SUPPRESS
+    )
+    serve = _command(commands, "serve", _serve)
     _add_settings(serve)
-    for name, does in CLIENTS.items():
-        commands.add_parser(name, help=f"{does} (see {name} --help)")
-    _add_keys(_command(commands, "keys", "make, list and revoke API keys", _keys))
-    _add_export(_command(commands, "export", "write conversations to a file", _export))
-    _add_import(_command(commands, "import", "keep the conversations of a file", _import))
-    _add_search(_command(commands, "search", "search messages and titles", _search))
-    _add_backup(_command(commands, "backup", "copy the database, while it is used or not", _backup))
-    _add_restore(_command(commands, "restore", "put a copy in the place of the database", _restore))
-    add_models(_command(commands, "models", "search, pull, list and remove local models", _models))
-    _add_settings(_command(commands, "config", "show every setting as it is now", _config))
-    _add_settings(_command(commands, "doctor", "say what is wrong, and what to do", _doctor))
+    for name in CLIENTS:
+        commands.add_parser(name)
+    _add_keys(_command(commands, "keys", _keys))
+    _add_export(_command(commands, "export", _export))
+    _add_import(_command(commands, "import", _import))
+    _add_search(_command(commands, "search", _search))
+    _add_backup(_command(commands, "backup", _backup))
+    _add_restore(_command(commands, "restore", _restore))
+    add_models(_command(commands, "models", _models))
+    _add_settings(_command(commands, "config", _config))
+    _add_settings(_command(commands, "doctor", _doctor))
     return parser
 
 
 def _command(
-    commands: Any,
-    name: str,
-    does: str,
-    run: Callable[[argparse.Namespace], int],
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int]
 ) -> argparse.ArgumentParser:
+    does = next(group[name] for group in GROUPS.values() if name in group)
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=does, description=f"{does[0].upper()}{does[1:]}."
+        name, description=f"{does[0].upper()}{does[1:]}."
     )
     parser.set_defaults(run=run)
     return parser
@@ -177,14 +212,19 @@ def _keys(parsed: argparse.Namespace) -> int:
 
 def _add_where(parser: argparse.ArgumentParser) -> None:
     """Say whose conversations, and where they are."""
-    parser.add_argument("--owner", default="default", help="whose they are, in the database itself")
-    parser.add_argument("--url", help="of a running server, asked with the key TRIALOGUE_API_KEY")
+    parser.add_argument(
+        "--owner", default="default", metavar="NAME", help="whose they are, in the database itself"
+    )
+    parser.add_argument(
+        "--url", metavar="URL", help="of a running server, asked with the key TRIALOGUE_API_KEY"
+    )
     _add_database(parser, "where history is kept; a server that has it open is asked")
 
 
 def _add_database(parser: argparse.ArgumentParser, does: str) -> None:
     parser.add_argument(
         "--database",
+        metavar="URL",
         dest="setting_database",
         default=argparse.SUPPRESS,
         help=f"{does} [TRIALOGUE_DATABASE]",
@@ -207,8 +247,10 @@ def _where(parsed: argparse.Namespace) -> Any:
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", default="json", choices=("json", "jsonl", "markdown"))
-    parser.add_argument("--conversation-id", help="one alone; default: all of them")
-    parser.add_argument("--output", type=Path, help="a file; default: standard output")
+    parser.add_argument("--conversation-id", metavar="ID", help="one alone; default: all of them")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="a file; default: standard output"
+    )
     _add_where(parser)
 
 
@@ -233,10 +275,13 @@ def _import(parsed: argparse.Namespace) -> int:
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("words", nargs="+")
-    parser.add_argument("--limit", type=int, default=20, help="at most so many hits (20)")
+    parser.add_argument("words", nargs="+", metavar="WORD")
+    parser.add_argument(
+        "--limit", type=int, default=20, metavar="N", help="at most so many hits (20)"
+    )
     parser.add_argument("--role", choices=("system", "user", "assistant", "tool"))
-    parser.add_argument("--conversation-id", help="in one alone; default: in all of them")
+    told = "in one alone; default: in all of them"
+    parser.add_argument("--conversation-id", metavar="ID", help=told)
     for name in ("--created-after", "--created-before"):
         parser.add_argument(
             name, type=datetime.fromisoformat, metavar="TIME", help="2026-01-31, or to the second"

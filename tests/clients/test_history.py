@@ -88,8 +88,11 @@ async def test_the_address_of_the_page_is_printed(served: Served, upstream: Pupp
 
 def test_the_page_is_beside_the_websocket(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRIALOGUE_HTTP_PORT", "8443")
-    assert address("wss://chat.example:9001/", "demo") == "https://chat.example:8443/#demo"
-    assert address("ws://[::1]:9001/", "demo") == "http://[::1]:8443/#demo"
+    assert (
+        address("wss://chat.example:9001/", "websocket", "demo")
+        == "https://chat.example:8443/#demo"
+    )
+    assert address("ws://[::1]:9001/", "websocket", "demo") == "http://[::1]:8443/#demo"
 
 
 async def test_help_tells_where_the_page_is_looked_for(served: Served) -> None:

@@ -16,9 +16,9 @@ from clients.websocket_client import usual_url
 from server.core.conversations import Conversations
 from server.core.turns.questions import Ask
 from server.upstream.port import UpstreamFailedError
-from storage.model import Status, Turn
+from storage.model import Status
 from storage.sqlite.store import SQLiteStore
-from tests.clients.programs import CHECKOUT, read
+from tests.clients.programs import CHECKOUT, last_turn, port, read
 from tests.clients.relay import Relay
 from tests.server.transports.websocket.websocket_client import OWNER, serving
 from tests.support.access import locked
@@ -58,18 +58,6 @@ async def run(
     async with running(url, *arguments, how=how, key=key) as process:
         output, notices = await process.communicate(lines.encode())
         return process.returncode, output.decode(), notices.decode()
-
-
-def port(url: str) -> int:
-    """Return the port of a websocket's URL."""
-    return int(url.strip("/").rpartition(":")[2])
-
-
-async def last_turn(conversations: Conversations, conversation_id: str) -> Turn:
-    page = await conversations.messages(OWNER, conversation_id)
-    turn_id = page.items[-1].turn_id
-    assert turn_id is not None
-    return await conversations.turn(OWNER, turn_id)
 
 
 @pytest.mark.parametrize("how", [SCRIPT, MODULE], ids=["script", "module"])
