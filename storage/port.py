@@ -53,6 +53,10 @@ class BusyError(StoreError):
     """A turn is running in that conversation."""
 
 
+class ClaimedError(BusyError):
+    """Another turn was begun with an idempotency key: that is the one to join."""
+
+
 class MovedError(StoreError):
     """The head of a conversation is not the one that a turn was planned for: plan again."""
 
@@ -139,6 +143,10 @@ class Store(Protocol):
         """Return every turn kept as running, with its owner and its checkpointed answer."""
         ...
 
+    async def orphans(self) -> Sequence[tuple[str, Turn]]:
+        """Return those of them that nobody writes any more: who did has died."""
+        ...
+
     async def create(self, owner: str, conversation: Conversation) -> Conversation:
         """Keep a new conversation. Raises AlreadyExistsError."""
         ...
@@ -221,8 +229,8 @@ class Store(Protocol):
         one that has no message yet; `title` is for one that has none either. A question becomes
         the head. A claim that stands for an interrupted turn stands for this one from now on.
         `head`, where it is given, is the head that the turn was planned for (None: none).
-        Raises BusyError while another turn runs there, or where the claim is another turn's;
-        MovedError where the head is another; NotFoundError for conversation or parent.
+        Raises BusyError while another turn runs there, ClaimedError where the claim is another
+        turn's; MovedError where the head is another; NotFoundError for conversation or parent.
         """
         ...
 
