@@ -27,10 +27,7 @@ class MemoryLiveTurns:
         self._hearers: list[Callable[[str, Note], None]] = []
 
     def admit(self, owner: str, turn: Turn) -> LiveTurn:
-        live = LiveTurn(owner, turn)
-        self._turns[owner, turn.id] = live
-        self._in_place[owner, turn.conversation_id] = live
-        return live
+        return self._admit(LiveTurn(owner, turn))
 
     def forget(self, live: LiveTurn) -> None:
         del self._turns[live.owner, live.turn.id]
@@ -45,6 +42,9 @@ class MemoryLiveTurns:
     def find(self, owner: str, turn_id: str) -> LiveTurn | None:
         key = owner, turn_id
         return self._turns.get(key) or self._lingering.get(key)
+
+    async def elsewhere(self, owner: str, turn: Turn) -> LiveTurn | None:
+        return self.find(owner, turn.id)  # it may have begun meanwhile
 
     def in_conversation(self, owner: str, conversation_id: str) -> LiveTurn | None:
         return self._in_place.get((owner, conversation_id))
@@ -102,6 +102,11 @@ class MemoryLiveTurns:
 
     def hear(self, heard: Callable[[str, Note], None]) -> None:
         self._hearers.append(heard)
+
+    def _admit(self, live: LiveTurn) -> LiveTurn:
+        self._turns[live.owner, live.turn.id] = live
+        self._in_place[live.owner, live.turn.conversation_id] = live
+        return live
 
     def _line_changed(self, place: Place) -> None:
         self._notifier.notify(place)

@@ -44,6 +44,13 @@ class LiveTurns(Protocol):
         """Return a turn that is live or lingers; another owner's is not found."""
         ...
 
+    async def elsewhere(self, owner: str, turn: Turn) -> LiveTurn | None:
+        """Return a turn that is kept as running and was not found, as it is followed from here.
+
+        None where no other process can be writing it.
+        """
+        ...
+
     def in_conversation(self, owner: str, conversation_id: str) -> LiveTurn | None:
         """Return the turn that is live in a conversation."""
         ...

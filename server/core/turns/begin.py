@@ -13,6 +13,7 @@ from server.core.errors import DrainingError
 from server.core.ids import NEW, check_id
 from server.core.observability.metrics import WIRE
 from server.core.prompt.compaction import Compaction
+from server.core.turns.ahead import Ahead, AheadError, joined
 from server.core.turns.plan import Plan, Planner
 from server.core.turns.questions import (
     Ask,
@@ -31,7 +32,14 @@ from server.live.turn import LiveTurn
 from server.live.waiting import LONGEST_PROMPT, Waiting
 from server.upstream.port import Upstream
 from storage.model import Status, Turn, text_of
-from storage.port import BusyError, Claim, IdempotencyMismatchError, Store
+from storage.port import (
+    BusyError,
+    Claim,
+    ClaimedError,
+    IdempotencyMismatchError,
+    MovedError,
+    Store,
+)
 
 
 class Asking:
@@ -52,6 +60,7 @@ class Asking:
         self._capacity = capacity
         self._running = running
         self._compaction = compaction
+        self._ahead = Ahead(store, live)
         self._interrupting: Counter[Place] = Counter()
         self._claimed: dict[tuple[str, str], tuple[Claim, asyncio.Task[Turn]]] = {}
         self._beginning: set[asyncio.Task[Turn]] = set()
@@ -105,7 +114,7 @@ class Asking:
         place = owner, conversation_id
         await self._interrupt(place)
         # It is deleted though its caller leaves: only then may others ask there, or look again.
-        deleting = asyncio.create_task(self._store.delete(owner, conversation_id))
+        deleting = asyncio.create_task(self._ahead.delete(place))
         deleting.add_done_callback(lambda _: self._cleared(place))
         await asyncio.shield(deleting)
 
@@ -120,6 +129,7 @@ class Asking:
         """
         self.draining = True
         self._live.refuse_all(_draining())
+        self._ahead.leave()
         while self._beginning:
             await asyncio.wait(set(self._beginning))
         await self._running.drain(grace)
@@ -145,8 +155,8 @@ class Asking:
         """Begin a claimed turn once, however many ask for it at the same moment."""
         held = self._claimed.get((owner, claim.key))
         if held is None:
-            joining = self._joined_or_begun(owner, conversation_id, question, claim, writer)
-            task = self._own(joining)
+            begin = partial(self._joined_or_begun, owner, conversation_id, question, claim, writer)
+            task = self._own(joined(begin))
             self._claimed[owner, claim.key] = claim, task
             task.add_done_callback(lambda _: self._claimed.pop((owner, claim.key)))
         elif held[0].fingerprint == claim.fingerprint:
@@ -208,8 +218,29 @@ class Asking:
     ) -> Turn:
         await self._capacity.token_budget.check(place[0])
         await self._take(place, question)
-        # Shielded: a caller who vanishes now would else leave the conversation busy for ever.
-        return await self._shielded(self._own(self._begin(place, plan, writer)), place[0], on_leave)
+        while True:
+            # Shielded: who vanishes now would else leave the conversation busy for ever.
+            beginning = self._own(self._begin(place, plan, writer))
+            try:
+                return await self._shielded(beginning, place[0], on_leave)
+            except AheadError as ahead:
+                await self._wait(place, ahead, question.if_busy)
+            except asyncio.CancelledError:
+                beginning.add_done_callback(partial(self._left, place))
+                raise
+
+    async def _wait(self, place: Place, ahead: AheadError, if_busy: IfBusy) -> None:
+        """Wait in a place for what runs at another node; who is refused or leaves gives it back."""
+        try:
+            await self._ahead.wait(place, ahead, if_busy)
+        except BaseException:
+            self._give_back(place)
+            raise
+
+    def _left(self, place: Place, beginning: asyncio.Task[Turn]) -> None:
+        """Give back a place that was kept for who has left."""
+        if not beginning.cancelled() and isinstance(beginning.exception(), AheadError):
+            self._give_back(place)
 
     async def _shielded(
         self, beginning: asyncio.Task[Turn], owner: str, on_leave: OnDisconnect
@@ -263,6 +294,7 @@ class Asking:
         try:
             if (live := self._live.in_conversation(*place)) is not None:
                 live.stop(Status.CANCELLED)
+            self._ahead.stop(place)
             await self._line_up(place, asks, first=True)
         finally:
             self._interrupting[place] -= 1
@@ -275,16 +307,38 @@ class Asking:
         plan: Callable[[], Coroutine[Any, Any, Plan]],
         writer: Upstream | None,
     ) -> Turn:
-        """Keep and start a turn; its end gives the place back, and so does a failure here."""
+        """Keep and start a turn; its end gives the place back, and so does a failure here.
+
+        Raises AheadError, and keeps the place, where a turn runs there at another node.
+        """
         try:
             self.refuse_if_draining()
             self._capacity.make_room(place)
             # Those before it in line may have spent all.
             await self._capacity.token_budget.check(place[0])
+            live, planned = await self._kept(place, plan)
+        except AheadError:
+            raise
+        except BaseException:
+            self._give_back(place)
+            raise
+        self._live.note(place[0], Began(live.turn))
+        self._compaction.give_way(planned.sending.named)
+        self._running.start(live, planned, lambda: self._free(live), writer)
+        if self._interrupting[place]:
+            live.stop(Status.CANCELLED)
+        self._live.notify(place)
+        return live.turn
+
+    async def _kept(
+        self, place: Place, plan: Callable[[], Coroutine[Any, Any, Plan]]
+    ) -> tuple[LiveTurn, Plan]:
+        """Plan a turn and keep it; plan again where the conversation went on at another node."""
+        while True:
             planned = await plan()
             live = self._live.admit(place[0], planned.turn)
             try:
-                turn = await self._store.begin(
+                live.turn = await self._store.begin(
                     place[0],
                     planned.turn,
                     planned.question,
@@ -292,21 +346,16 @@ class Asking:
                     title=planned.title,
                     claim=planned.claim,
                     before=planned.before,
+                    head=planned.head_id,
                 )
-            except BaseException:
+            except BaseException as error:
                 self._live.forget(live)
+                if isinstance(error, MovedError):
+                    continue
+                if isinstance(error, BusyError) and not isinstance(error, ClaimedError):
+                    raise await self._ahead.found(place, error, planned.claim) from error
                 raise
-        except BaseException:
-            self._give_back(place)
-            raise
-        live.turn = turn
-        self._live.note(place[0], Began(turn))
-        self._compaction.give_way(planned.sending.named)
-        self._running.start(live, planned, lambda: self._free(live), writer)
-        if self._interrupting[place]:
-            live.stop(Status.CANCELLED)
-        self._live.notify(place)
-        return turn
+            return live, planned
 
     def _free(self, live: LiveTurn) -> None:
         """Let the next turn begin: an end is kept and announced."""
