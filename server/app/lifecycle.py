@@ -15,6 +15,7 @@ import structlog
 
 from server.app.characters import shaping_of
 from server.app.core import core_of
+from server.app.nodes import address_of, node_of
 from server.app.signals import Stopping
 from server.app.stores import open_store
 from server.app.telemetry import traces_of
@@ -39,9 +40,11 @@ from server.core.completions import StoredCompletions, UpstreamObjects
 from server.core.conversations import Conversations
 from server.core.prompt.compose import CountingSettings
 from server.core.turns.plan import Defaults
+from server.nodes.node import Node
 from server.tokens.encoding import ENCODINGS, encoding
 from server.tokens.models import model
 from server.transports.grpc.listener import RpcListener
+from server.transports.grpc.peers import PeerService
 from server.transports.http.listener import HttpListener
 from server.transports.http.upgrade import WEBSOCKET
 from server.transports.openai.app import Facade
@@ -51,7 +54,7 @@ from server.transports.sockets import listening_socket
 from server.transports.tls import Certificate, CertificateError, certificate_of
 from server.transports.websocket.listener import WebsocketListener
 from server.upstream.pool import UpstreamPool
-from storage.port import Store
+from storage.port import Store, UnavailableError
 from storage.sqlite.opening import DatabaseInUseError
 
 log = structlog.get_logger("trialogue")
@@ -103,6 +106,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
     store = await _store(settings, stack)
     upstreams = await upstreams_of(settings, stack)
     settings = await with_model(settings, upstreams)
+    node, peers = await _node(settings, store, stack)
     auth, new_key = _auth(settings)
     conversations = await stack.enter_async_context(
         core_of(
@@ -113,6 +117,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
             traces=traces,
             shared=lambda: auth.shared,
             models=upstreams,
+            live=node.live if node else None,
         )
     )
     show_upstreams(conversations.metrics, upstreams)
@@ -123,7 +128,9 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
         default_model=model_of(settings),
         whole_bytes=settings.max_body_bytes,
     )
-    ports = await _listen(settings, stack, conversations, facade, upstreams, auth, tls)
+    ports = await _listen(settings, stack, conversations, facade, upstreams, auth, tls, peers)
+    if node is not None:
+        node.serve(conversations.recover, address_of(settings, ports[1]))
     started = Addresses(
         settings,
         *ports,
@@ -154,6 +161,7 @@ async def _listen(
     upstreams: UpstreamPool,
     auth: Auth,
     tls: Certificate | None,
+    peers: PeerService | None,
 ) -> tuple[int, int, int]:
     """Open the ports, HTTP's last, and return them: HTTP, gRPC, websocket.
 
@@ -161,7 +169,7 @@ async def _listen(
     """
     with _told("http_port", settings):
         bound = stack.enter_context(listening_socket(settings.host, settings.http_port))
-    rpc = RpcListener(conversations, auth, settings, tls=tls)
+    rpc = RpcListener(conversations, auth, settings, tls=tls, peers=peers)
     with _told("grpc_port", settings):
         await stack.enter_async_context(rpc)
     page_port = bound.getsockname()[1]
@@ -200,6 +208,21 @@ async def _store(settings: Settings, stack: AsyncExitStack) -> Store:
     except DatabaseInUseError as error:
         path = settings.database_path
         raise SettingsError(f"TRIALOGUE_DATABASE: {path} cannot be opened: {error}") from error
+
+
+async def _node(
+    settings: Settings, store: Store, stack: AsyncExitStack
+) -> tuple[Node, PeerService] | tuple[None, None]:
+    """Join the other servers of a database; who keeps history in a file has none."""
+    if not settings.on_postgres:
+        return None, None
+    from storage.postgres.store import PostgresStore
+
+    assert isinstance(store, PostgresStore)  # noqa: S101 - as the settings say
+    try:
+        return await node_of(store, stack, TurnLimits().waiting)
+    except (UnavailableError, TimeoutError) as error:
+        raise SettingsError(f"TRIALOGUE_DATABASE: it went away: {error}") from None
 
 
 def _auth(settings: Settings) -> tuple[Auth, str | None]:

@@ -16,7 +16,11 @@ from packaging.version import Version
 
 from tests.support.live import ROOT
 
-PROTOS = ("trialogue/v1/conversation.proto", "easybackend/chat.proto")
+PROTOS = (
+    "trialogue/v1/conversation.proto",
+    "trialogue/internal/v1/peer.proto",
+    "easybackend/chat.proto",
+)
 LOCKS = (
     "requirements.lock",
     "requirements-dev.lock",

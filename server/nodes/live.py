@@ -1,0 +1,83 @@
+"""Who is live, where several nodes are: those of this process in memory, all others by mirrors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from server.live.memory import MemoryLiveTurns
+from server.live.news import Note
+from server.live.port import Place
+from server.live.turn import LiveTurn
+from server.nodes.membership import Membership
+from server.nodes.mirror import Mirrors
+from server.nodes.notes import Notes
+from server.nodes.port import Bell
+from storage.model import Status, Turn
+
+#: What is rung: that a place has news, that a turn is to be stopped.
+PLACE, STOP = "place", "stop"
+
+
+class NodeLiveTurns(MemoryLiveTurns):
+    """Implements LiveTurns. What happens here is rung for the others, and theirs is heard."""
+
+    def __init__(
+        self,
+        most_waiting: int,
+        membership: Membership,
+        mirrors: Mirrors,
+        bell: Bell,
+        notes: Notes,
+    ) -> None:
+        super().__init__(most_waiting)
+        self._membership = membership
+        self._mirrors = mirrors
+        self._bell = bell
+        self._notes = notes
+        mirrors.stopped = partial(bell.ring, STOP)
+
+    def admit(self, owner: str, turn: Turn) -> LiveTurn:
+        """Make a turn live, which is told for as long as it is known to be ours."""
+        ours = partial(self._membership.held, self._membership.node)
+        return self._admit(LiveTurn(owner, turn, ours))
+
+    async def elsewhere(self, owner: str, turn: Turn) -> LiveTurn | None:
+        return self.find(owner, turn.id) or self._mirrors.of(owner, turn)
+
+    def notify(self, place: Place) -> None:
+        super().notify(place)
+        self._bell.ring(PLACE, *place)
+
+    def note(self, owner: str, what: Note) -> None:
+        super().note(owner, what)
+        if (told := self._notes.told(what)) is not None:
+            self._bell.ring(*told, owner)
+
+    def hear_others(self, told: Sequence[Any]) -> None:
+        """Hear what another node has rung."""
+        match told:
+            case [word, str(owner), str(name)] if word == PLACE:
+                super().notify((owner, name))
+            case [word, str(owner), str(name)] if word == STOP:
+                self.stop(owner, name)
+            case [str(word), str(name), str(owner)]:
+                if word == self._notes.OVER:
+                    self._mirrors.look_at(owner, name)
+                self._notes.heard(word, name, owner, partial(super().note, owner))
+
+    def stop(self, owner: str, turn_id: str) -> None:
+        """Stop a turn of ours that another node was asked to cancel."""
+        if (live := self.find(owner, turn_id)) is not None:
+            live.stop(Status.CANCELLED)
+
+    def give_up(self) -> None:
+        """Let all turns end that were begun under a name that is declared dead."""
+        for live in list(self.running()):
+            live.stop(Status.INTERRUPTED)
+
+    def may_tell_again(self) -> None:
+        """Wake those who follow our turns."""
+        for live in list(self.running()):
+            live.nudge()
