@@ -29,7 +29,9 @@ async def node_of(
     membership = Membership(members)
     mirrors = Mirrors(store, members, membership, peers)
     live = NodeLiveTurns(most_waiting, membership, mirrors, bell, Notes(store))
-    node = await stack.enter_async_context(Node(members, membership, bell, mirrors, live))
+    node = await stack.enter_async_context(
+        Node(members, membership, bell, mirrors, live, store.keys.refresh)
+    )
     return node, PeerService(live, secret)
 
 

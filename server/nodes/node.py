@@ -28,12 +28,15 @@ class Node:
         bell: Bell,
         mirrors: Mirrors,
         live: NodeLiveTurns,
+        refresh: Callable[[], Awaitable[None]],
     ) -> None:
         self._members = members
         self.membership = membership
         self._bell = bell
         self._mirrors = mirrors
         self.live = live
+        #: reads the keys anew
+        self._refresh = refresh
         self._recover: Callable[[], Awaitable[None]] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -88,6 +91,7 @@ class Node:
             await self._bell.test()
         if not self._bell.hears:
             self.live.notify_all()
+        await self._refresh()
         for owner, turn_id in await self._members.stops():
             self.live.stop(owner, turn_id)
         await self._mirrors.look()

@@ -38,7 +38,9 @@ from storage.postgres import (
 from storage.postgres.address import Patience, address
 from storage.postgres.database import Database
 from storage.postgres.nodes.bell import Bell
+from storage.postgres.nodes.keys import KeyTable
 from storage.postgres.nodes.members import Members
+from storage.postgres.nodes.rates import Rates
 from storage.postgres.withdraw import withdraw
 
 #: How many pieces of running answers one statement keeps, in rows and in characters.
@@ -62,6 +64,8 @@ class PostgresStore:
         self._beats = Database(replace(self.address, pool_size=1, patience=BEATS))
         self.members = Members(self._beats)
         self.bell = Bell(self.address, self._beats)
+        self.keys = KeyTable(self._db)
+        self.rates = Rates(self._db)
 
     async def __aenter__(self) -> PostgresStore:
         """Bring the schema up and open.

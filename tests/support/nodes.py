@@ -40,7 +40,7 @@ def node(folder: Path, url: str, upstream: ScriptedUpstream, **env: str) -> Node
 
 @asynccontextmanager
 async def nodes(
-    folder: Path, url: str, upstream: ScriptedUpstream, *, number: int = 3, **env: str
+    folder: Path, url: str, upstream: ScriptedUpstream, number: int = 3, /, **env: str
 ) -> AsyncIterator[list[Node]]:
     """Run so many servers on one database, all asking one upstream."""
     made = [node(folder / f"node{n}", url, upstream, **env) for n in range(number)]

@@ -148,9 +148,6 @@ async def test_conversations_are_moved_by_export_and_import(tmp_path: Path, url:
     [
         (("backup", "copy.db"), "pg_dump --format=custom --file=copy.db postgresql://"),
         (("restore", "copy.db"), "pg_restore"),
-        (("keys", "create", "ada"), "TRIALOGUE_API_KEYS"),
-        (("keys", "list"), "TRIALOGUE_API_KEYS"),
-        (("serve", "--listen", "--http-port=0"), "TRIALOGUE_API_KEYS: none is set"),
     ],
 )
 def test_what_has_no_file_says_what_to_do(
