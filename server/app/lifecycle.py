@@ -17,7 +17,7 @@ import structlog
 from server.app.access import auth_of
 from server.app.characters import shaping_of
 from server.app.core import core_of
-from server.app.nodes import address_of, node_of
+from server.app.nodes import address_of, node_of, show_nodes
 from server.app.signals import Stopping
 from server.app.stores import open_store
 from server.app.telemetry import traces_of
@@ -131,6 +131,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
     )
     ports = await _listen(settings, stack, conversations, facade, upstreams, auth, tls, peers)
     if node is not None:
+        show_nodes(conversations.metrics, node)
         node.serve(conversations.recover, address_of(settings, ports[1]))
     started = Addresses(
         settings,

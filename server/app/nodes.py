@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from server.config.settings import Settings
+from server.core.observability.metrics import Metrics
 from server.nodes.live import NodeLiveTurns
 from server.nodes.membership import Membership
 from server.nodes.mirror import Mirrors
@@ -28,11 +29,19 @@ async def node_of(
     peers = await stack.enter_async_context(GrpcPeers(secret))
     membership = Membership(members)
     mirrors = Mirrors(store, members, membership, peers)
-    live = NodeLiveTurns(most_waiting, membership, mirrors, bell, Notes(store))
+    live = NodeLiveTurns(most_waiting, members, membership, mirrors, bell, Notes(store))
     node = await stack.enter_async_context(
         Node(members, membership, bell, mirrors, live, store.keys.refresh)
     )
     return node, PeerService(live, secret)
+
+
+def show_nodes(metrics: Metrics, node: Node) -> None:
+    """Let the metrics show how it stands with the nodes; Prometheus' `instance` says at which."""
+    membership = node.membership
+    metrics.show("nodes", lambda: membership.nodes)
+    metrics.show("node_holds_its_turns", lambda: float(membership.held(membership.node)))
+    metrics.show("turns_mirrored", lambda: node.mirrored)
 
 
 def address_of(settings: Settings, port: int) -> str:

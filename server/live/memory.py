@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from server.live.news import Moved, Note
 from server.live.notify import Notifier
@@ -48,6 +48,9 @@ class MemoryLiveTurns:
 
     def in_conversation(self, owner: str, conversation_id: str) -> LiveTurn | None:
         return self._in_place.get((owner, conversation_id))
+
+    async def running_elsewhere(self, owner: str) -> Sequence[str]:
+        return ()
 
     def running(self) -> Collection[LiveTurn]:
         return self._turns.values()
@@ -100,7 +103,11 @@ class MemoryLiveTurns:
         for hear in self._hearers:
             hear(owner, what)
 
-    def hear(self, heard: Callable[[str, Note], None]) -> None:
+    def hear(
+        self,
+        heard: Callable[[str, Note], None],
+        watched: Callable[[str], bool] | None = None,
+    ) -> None:
         self._hearers.append(heard)
 
     def _admit(self, live: LiveTurn) -> LiveTurn:

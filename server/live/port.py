@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from server.live.news import Note
@@ -53,6 +53,10 @@ class LiveTurns(Protocol):
 
     def in_conversation(self, owner: str, conversation_id: str) -> LiveTurn | None:
         """Return the turn that is live in a conversation."""
+        ...
+
+    async def running_elsewhere(self, owner: str) -> Sequence[str]:
+        """Return the ids of an owner's turns that run in other processes."""
         ...
 
     def running(self) -> Collection[LiveTurn]:
@@ -140,6 +144,11 @@ class LiveTurns(Protocol):
         """Tell all that `hear` what happened to something of an owner's; it is kept already."""
         ...
 
-    def hear(self, heard: Callable[[str, Note], None]) -> None:
-        """Have this called with every note, and whose it is; it may not wait."""
+    def hear(
+        self, heard: Callable[[str, Note], None], watched: Callable[[str], bool] | None = None
+    ) -> None:
+        """Have this called with every note, and whose it is; it may not wait.
+
+        `watched` says whose notes matter: of what happens in other processes all else is left out.
+        """
         ...

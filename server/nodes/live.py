@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,8 +12,8 @@ from server.live.port import Place
 from server.live.turn import LiveTurn
 from server.nodes.membership import Membership
 from server.nodes.mirror import Mirrors
-from server.nodes.notes import Notes
-from server.nodes.port import Bell
+from server.nodes.notes import OVER, Notes
+from server.nodes.port import Bell, Members
 from storage.model import Status, Turn
 
 #: What is rung: that a place has news, that a turn is to be stopped.
@@ -26,6 +26,7 @@ class NodeLiveTurns(MemoryLiveTurns):
     def __init__(
         self,
         most_waiting: int,
+        members: Members,
         membership: Membership,
         mirrors: Mirrors,
         bell: Bell,
@@ -36,6 +37,8 @@ class NodeLiveTurns(MemoryLiveTurns):
         self._mirrors = mirrors
         self._bell = bell
         self._notes = notes
+        self._members = members
+        self._watched: Callable[[str], bool] = lambda _: False
         mirrors.stopped = partial(bell.ring, STOP)
 
     def admit(self, owner: str, turn: Turn) -> LiveTurn:
@@ -45,6 +48,16 @@ class NodeLiveTurns(MemoryLiveTurns):
 
     async def elsewhere(self, owner: str, turn: Turn) -> LiveTurn | None:
         return self.find(owner, turn.id) or self._mirrors.of(owner, turn)
+
+    async def running_elsewhere(self, owner: str) -> Sequence[str]:
+        return await self._members.running_elsewhere(owner)
+
+    def hear(
+        self, heard: Callable[[str, Note], None], watched: Callable[[str], bool] | None = None
+    ) -> None:
+        """Of other nodes' notes those alone are heard, and read, whose owner is watched here."""
+        super().hear(heard, watched)
+        self._watched = watched or self._watched
 
     def notify(self, place: Place) -> None:
         super().notify(place)
@@ -63,9 +76,10 @@ class NodeLiveTurns(MemoryLiveTurns):
             case [word, str(owner), str(name)] if word == STOP:
                 self.stop(owner, name)
             case [str(word), str(name), str(owner)]:
-                if word == self._notes.OVER:
+                if word == OVER:
                     self._mirrors.look_at(owner, name)
-                self._notes.heard(word, name, owner, partial(super().note, owner))
+                if self._watched(owner):
+                    self._notes.heard(word, name, owner, partial(super().note, owner))
 
     def stop(self, owner: str, turn_id: str) -> None:
         """Stop a turn of ours that another node was asked to cancel."""

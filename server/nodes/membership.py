@@ -95,8 +95,8 @@ class Membership:
         await self._members.join(f"{host}-{secrets.token_hex(6)}", self.address)
         self._beaten_at = at
 
-    async def look(self) -> None:
-        """Beat, look at the others, and bury who is dead. Raises BuriedError, UnavailableError."""
+    async def beat(self) -> None:
+        """Beat, and see how the others do. Raises BuriedError, UnavailableError, TimeoutError."""
         began = self._now()
         async with asyncio.timeout(PATIENCE):
             found = await self._members.beat(self.address)
@@ -111,8 +111,11 @@ class Membership:
                 self._seen[node] = _Seen(member.address, member.beat, answered)
         for node in set(self._seen) - set(found):
             del self._seen[node]
+
+    async def bury_the_dead(self) -> None:
+        """Declare dead who is; beside the beats, since ports are asked. Raises UnavailableError."""
         for node, seen in list(self._seen.items()):
-            if node != self.node and await self._dead(seen, began):
+            if node != self.node and await self._dead(seen):
                 await self._bury(node, seen)
 
     async def leave(self) -> None:
@@ -121,16 +124,20 @@ class Membership:
             async with asyncio.timeout(PATIENCE):
                 await self._members.leave()
 
-    async def _dead(self, seen: _Seen, now: float) -> bool:
-        still = now - seen.since
-        if still >= DEATH:
-            return True
-        return still >= DEATH_REFUSED and bool(seen.address) and await self._refuses(seen.address)
+    async def _dead(self, seen: _Seen) -> bool:
+        still = self._read_at - seen.since
+        if still < DEATH_REFUSED or still >= DEATH or not seen.address:
+            return still >= DEATH
+        # One that was begun anew at once answers at its port, and is another.
+        began_anew = any(
+            one.address == seen.address and one.since > seen.since for one in self._seen.values()
+        )
+        return began_anew or await self._refuses(seen.address)
 
     async def _bury(self, node: str, seen: _Seen) -> None:
         if await self._members.bury(node, seen.beat):
             log.warning("a node is dead: its turns are interrupted", node=node)
-            del self._seen[node]
+            self._seen.pop(node, None)
 
 
 async def port_refuses(address: str) -> bool:

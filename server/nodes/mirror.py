@@ -92,13 +92,18 @@ class Mirrors:
             mirror.absorb(0, *row_of(turn.content))
         return mirror
 
+    @property
+    def followed(self) -> int:
+        """How many turns of other nodes are followed here."""
+        return sum(1 for mirror in self._mirrors.values() if mirror.followers)
+
     async def look(self) -> None:
         """Leave writers that are dead, and keep what was heard of those that may be."""
         for mirror, stream in list(self._streams.items()):
             if mirror.node is None or not self._membership.alive(mirror.node):
                 stream.cancel()  # a peer that is paused breaks no stream
             elif self._membership.silent(mirror.node):
-                await self._members.rescue(mirror.heard())
+                await self._rescue(mirror)
 
     def look_at(self, owner: str, turn_id: str) -> None:
         """Look at the row of a turn that ended, though its writer may tell nothing of that."""
@@ -140,7 +145,7 @@ class Mirrors:
             return stream.result()
         except PeerError:
             self._unreached[address] = now + UNREACHED
-            await self._members.rescue(mirror.heard())
+            await self._rescue(mirror)
             return None
         finally:
             stream.cancel()
@@ -154,6 +159,11 @@ class Mirrors:
                     return piece
                 mirror.absorb(piece.position, piece.text, piece.marks)
         return None
+
+    async def _rescue(self, mirror: Mirror) -> None:
+        """Keep what was told here of an answer whose writer may be lost with the rest of it."""
+        if mirror.length:
+            await self._members.rescue(mirror.heard())
 
     async def _over(self, mirror: Mirror, failure: Failure | None) -> bool:
         """Read what is kept of a turn, and tell its end where it has one."""

@@ -42,7 +42,7 @@ class Node:
 
     async def __aenter__(self) -> Self:
         await self.membership.join()
-        await self.membership.look()
+        await self.membership.beat()
         for work in (
             self._for_ever(self._beat),
             self._for_ever(self._look),
@@ -57,6 +57,11 @@ class Node:
         await asyncio.wait(self._tasks)
         await self._mirrors.close()
         await self.membership.leave()
+
+    @property
+    def mirrored(self) -> int:
+        """How many turns of other nodes are followed here."""
+        return self._mirrors.followed
 
     def serve(self, recover: Callable[[], Awaitable[None]], address: str) -> None:
         """Be reached at an address; `recover` ends the turns of nodes that are gone."""
@@ -77,7 +82,7 @@ class Node:
         """Beat; where others took us for dead, let go of all we wrote and begin anew."""
         told = self.membership.held(self.membership.node)
         try:
-            await self.membership.look()
+            await self.membership.beat()
         except BuriedError:
             log.error("this node was taken for dead: its turns are interrupted")
             self.live.give_up()
@@ -86,7 +91,7 @@ class Node:
             self.live.may_tell_again()
 
     async def _look(self) -> None:
-        """Look for what we may not have heard."""
+        """Look for what we may not have heard, and for who is dead."""
         with suppress(TimeoutError):
             await self._bell.test()
         if not self._bell.hears:
@@ -95,5 +100,6 @@ class Node:
         for owner, turn_id in await self._members.stops():
             self.live.stop(owner, turn_id)
         await self._mirrors.look()
+        await self.membership.bury_the_dead()
         if self._recover is not None:
             await self._recover()

@@ -44,6 +44,10 @@ class Members(Protocol):
         """Return which node writes a turn; None where none does."""
         ...
 
+    async def running_elsewhere(self, owner: str) -> Sequence[str]:
+        """Return the turns of an owner that other nodes write."""
+        ...
+
     async def ask_to_stop(self, owner: str, turn_id: str) -> None: ...
 
     async def stops(self) -> Sequence[tuple[str, str]]:

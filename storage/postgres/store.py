@@ -60,8 +60,8 @@ class PostgresStore:
         self.address = address(url, patience or Patience())
         self._db = Database(self.address)
         self._imports = transfer.Imports(self._db)
-        # A connection of their own: a beat must not wait behind a slow statement.
-        self._beats = Database(replace(self.address, pool_size=1, patience=BEATS))
+        # Connections of their own: a beat must not wait behind a slow statement.
+        self._beats = Database(replace(self.address, pool_size=2, patience=BEATS))
         self.members = Members(self._beats)
         self.bell = Bell(self.address, self._beats)
         self.keys = KeyTable(self._db)

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import asyncpg
-
 from tests.support.live import Fork
 from tests.support.upstream_server import ScriptedUpstream
 
@@ -46,12 +44,3 @@ async def nodes(
     made = [node(folder / f"node{n}", url, upstream, **env) for n in range(number)]
     async with AsyncExitStack() as stack:
         yield await asyncio.gather(*(stack.enter_async_context(one) for one in made))
-
-
-async def told_by(url: str, sql: str) -> list[tuple[object, ...]]:
-    """Return what a statement finds in a database."""
-    connection = await asyncpg.connect(url)
-    try:
-        return [tuple(row) for row in await connection.fetch(sql)]
-    finally:
-        await connection.close()

@@ -4,41 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from pathlib import Path
+from contextlib import AsyncExitStack, aclosing
 
 import aiohttp
-import pytest
 
-from tests.support.nodes import Node, nodes, told_by
-from tests.support.upstream_script import say
+from tests.support.all_mine import MINE
+from tests.support.nodes import Node
+from tests.support.postgres import fetched
+from tests.support.upstream_script import event, say
 from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES
 from tests.whole.listening import Listener, checked, heard, refused
 
 
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-async def three(
-    tmp_path: Path, empty_postgres: str, upstream: ScriptedUpstream
-) -> AsyncIterator[list[Node]]:
-    async with nodes(tmp_path, empty_postgres, upstream) as running:
-        yield running
-
-
 async def test_who_asks_follows_and_cancels_each_at_another_node_and_wire(
-    three: list[Node], upstream: ScriptedUpstream
+    three: list[Node], scripted: ScriptedUpstream
 ) -> None:
     for names in itertools.permutations(WIRES):
         a, b, c = (WIRES[name](at) for name, at in zip(names, three, strict=True))
         conversation, middle, never = "-".join(names), asyncio.Event(), asyncio.Event()
-        upstream.script(say("Héllo ", "😀", middle, " and ", "bye"), say("Once upon ", never))
+        scripted.script(say("Héllo ", "😀", middle, " and ", "bye"), say("Once upon ", never))
         asker = Listener(a.ask(conversation, "What is the time?"))
         await asker.until("😀")
         follower, watcher = Listener(b.follow(asker.turn_id)), Listener(c.watch(conversation))
@@ -67,7 +52,7 @@ async def test_who_asks_follows_and_cancels_each_at_another_node_and_wire(
 
 
 async def test_one_turn_at_a_time_in_one_line(
-    three: list[Node], upstream: ScriptedUpstream
+    three: list[Node], scripted: ScriptedUpstream
 ) -> None:
     wires = [WIRES[name](at) for name, at in zip(WIRES, three, strict=True)]
     asked = 50
@@ -80,17 +65,17 @@ async def test_one_turn_at_a_time_in_one_line(
     assert [one["role"] for one in branch] == ["user", "assistant"] * asked
     assert {one["content"] for one in branch[::2]} == {f"Question {n}" for n in range(asked)}
     # Each prompt has all that stands before it: nobody answered without knowing the line.
-    assert sorted(len(one.body["messages"]) for one in upstream.requests) == list(
+    assert sorted(len(one.body["messages"]) for one in scripted.requests) == list(
         range(1, 2 * asked, 2)
     )
 
 
 async def test_who_does_not_want_to_wait_is_refused_or_interrupts(
-    three: list[Node], upstream: ScriptedUpstream
+    three: list[Node], scripted: ScriptedUpstream
 ) -> None:
     a, b, c = (WIRES[name](at) for name, at in zip(WIRES, three, strict=True))
     never = asyncio.Event()
-    upstream.script(say("For ever ", never), say("Now."))
+    scripted.script(say("For ever ", never), say("Now."))
     first = Listener(a.ask("c", "Begin"))
     await first.until("For ever ")
     assert await refused(anext(b.ask("c", "Now?", if_busy="reject"))) == "conversation_busy"
@@ -104,10 +89,10 @@ async def test_who_does_not_want_to_wait_is_refused_or_interrupts(
 
 
 async def test_one_key_is_one_turn_wherever_it_is_asked(
-    three: list[Node], upstream: ScriptedUpstream
+    three: list[Node], scripted: ScriptedUpstream
 ) -> None:
     gate = asyncio.Event()
-    upstream.script(say("One", gate, " answer"))
+    scripted.script(say("One", gate, " answer"))
     wires = [
         WIRES[name](at, once="key")
         for name, at in zip(("rest", "grpc", "rest"), three, strict=True)
@@ -120,14 +105,14 @@ async def test_one_key_is_one_turn_wherever_it_is_asked(
         gate.set()
         ends = [checked(await one.ends()) for one in listeners]
     assert len({one.turn_id for one in ends}) == 1
-    assert len(upstream.requests) == 1
+    assert len(scripted.requests) == 1
     assert len(await wires[0].messages("c")) == 2
 
 
 async def test_a_conversation_is_deleted_under_a_turn_of_another_node(
-    three: list[Node], upstream: ScriptedUpstream, empty_postgres: str
+    three: list[Node], scripted: ScriptedUpstream, empty_postgres: str
 ) -> None:
-    upstream.script(say("Still ", asyncio.Event()))
+    scripted.script(say("Still ", asyncio.Event()))
     asker = Listener(WIRES["rest"](three[0]).ask("c", "Hello"))
     await asker.until("Still ")
     async with aiohttp.ClientSession() as session:
@@ -135,4 +120,67 @@ async def test_a_conversation_is_deleted_under_a_turn_of_another_node(
     end = checked(await asker.ends())
     assert end.turn is not None
     assert end.turn["status"] == "cancelled"
-    assert await told_by(empty_postgres, "SELECT count(*) FROM turns") == [(0,)]
+    assert await fetched(empty_postgres, "SELECT count(*) FROM turns") == [(0,)]
+
+
+async def test_all_that_is_mine_is_told_at_every_node(
+    three: list[Node], scripted: ScriptedUpstream
+) -> None:
+    gate = asyncio.Event()
+    scripted.script(say("Before ", asyncio.Event()), say("One", gate, " more"))
+    before = Listener(WIRES["rest"](three[0]).ask("early", "Hello"))
+    await before.until("Before ")
+    async with aclosing(MINE["grpc"](three[1]).news()) as news:
+        told = await anext(news)
+        assert (told["type"], told["turn"]["id"]) == ("turn.started", before.turn_id)
+        asker = Listener(WIRES["websocket"](three[2]).ask("late", "And now?"))
+        kinds = [(await anext(news))["type"] for _ in range(2)]
+        assert kinds == ["conversation.created", "turn.started"]
+        await asker.until("One")
+        gate.set()
+        end = checked(await asker.ends())
+        assert (await anext(news))["type"] == "conversation.updated"
+        told = await anext(news)
+        assert (told["type"], told["turn"]["id"]) == ("turn.ended", end.turn_id)
+        assert told["turn"]["answer"] == "One more"
+        async with aiohttp.ClientSession() as session:
+            await session.delete(f"{three[0].http}/conversations/late", raise_for_status=True)
+        told = await anext(news)
+        assert (told["type"], told["conversation_id"]) == ("conversation.deleted", "late")
+    await before.leave()
+
+
+async def test_an_answer_of_parts_is_the_same_elsewhere(
+    three: list[Node], scripted: ScriptedUpstream
+) -> None:
+    gate = asyncio.Event()
+    scripted.script(say(thought("Let me see. "), "It is ", gate, thought("Hm. "), "noon."))
+    asker = Listener(WIRES["rest"](three[0]).ask("c", "When?"))
+    await asker.until("It is ")
+    follower = Listener(WIRES["grpc"](three[1]).follow(asker.turn_id))
+    await follower.until("It is ")
+    gate.set()
+    ends = [(await one.ends())[-1] for one in (asker, follower)]
+    assert ends[0] == ends[1]
+    assert ends[0].turn is not None
+    assert [one["type"] for one in ends[0].turn["parts"]] == [
+        *("reasoning", "text", "reasoning", "text")
+    ]
+    assert follower.text == asker.text == "It is noon."
+    assert _said(follower) == _said(asker) == ["Let me see. ", "It is ", "Hm. ", "noon."]
+
+
+def thought(text: str) -> bytes:
+    """Return a piece of what an upstream thinks."""
+    choice = {"index": 0, "delta": {"reasoning_content": text}, "finish_reason": None}
+    return event({"object": "chat.completion.chunk", "choices": [choice]})
+
+
+def _said(listener: Listener) -> list[str]:
+    """Return what each part of an answer says, however it was cut into deltas."""
+    parts: dict[int, str] = {}
+    for one in listener.heard:
+        if one.kind == "turn.delta":
+            index = int(one.part["index"]) if one.part else 0
+            parts[index] = parts.get(index, "") + one.text + one.delta
+    return list(parts.values())

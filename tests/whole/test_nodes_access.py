@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
-import pytest
 
 from tests.support.nodes import Node, nodes
+from tests.support.postgres import command
 from tests.support.upstream_script import say
 from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES, Events, RefusedError
 from tests.whole.listening import heard, refused
-from tests.whole.test_postgres import command
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as scripted:
-        yield scripted
 
 
 def made(folder: Path, url: str, owner: str) -> tuple[str, str]:
@@ -33,15 +25,15 @@ def made(folder: Path, url: str, owner: str) -> tuple[str, str]:
 
 
 async def test_a_key_opens_every_node_and_once_revoked_none(
-    tmp_path: Path, empty_postgres: str, upstream: ScriptedUpstream
+    tmp_path: Path, empty_postgres: str, scripted: ScriptedUpstream
 ) -> None:
     text, _ = await asyncio.to_thread(made, tmp_path, empty_postgres, "ada")
-    async with nodes(tmp_path, empty_postgres, upstream) as three:
+    async with nodes(tmp_path, empty_postgres, scripted) as three:
         other, key_id = await asyncio.to_thread(made, tmp_path, empty_postgres, "bob")
         for name, at in zip(WIRES, three, strict=True):
             assert (await heard(WIRES[name](at, text), f"c-{name}")).turn is not None
             await _until_let_in(at, other)
-        upstream.script(*[say("On ", asyncio.Event())] * 3)
+        scripted.script(*[say("On ", asyncio.Event())] * 3)
         staying = [
             WIRES[name](at, other).ask(name, "Hello") for name, at in zip(WIRES, three, strict=True)
         ]
@@ -76,20 +68,20 @@ async def _until_let_in(at: Node, key: str) -> None:
 
 
 async def test_of_many_first_starts_one_makes_the_key(
-    tmp_path: Path, empty_postgres: str, upstream: ScriptedUpstream
+    tmp_path: Path, empty_postgres: str, scripted: ScriptedUpstream
 ) -> None:
     exposed = {"TRIALOGUE_HOST": "0.0.0.0"}
-    async with nodes(tmp_path, empty_postgres, upstream, **exposed) as three:
+    async with nodes(tmp_path, empty_postgres, scripted, **exposed) as three:
         shown = [one.output for one in three if "(made now, shown this once)" in one.output]
     assert len(shown) == 1
 
 
 async def test_a_rate_is_of_all_nodes_together(
-    tmp_path: Path, empty_postgres: str, upstream: ScriptedUpstream
+    tmp_path: Path, empty_postgres: str, scripted: ScriptedUpstream
 ) -> None:
     rate = {"TRIALOGUE_RATE_LIMIT": "20/hour"}
     async with (
-        nodes(tmp_path, empty_postgres, upstream, **rate) as three,
+        nodes(tmp_path, empty_postgres, scripted, **rate) as three,
         aiohttp.ClientSession() as session,
     ):
 
@@ -102,11 +94,11 @@ async def test_a_rate_is_of_all_nodes_together(
 
 
 async def test_a_budget_is_spent_at_all_nodes(
-    tmp_path: Path, empty_postgres: str, upstream: ScriptedUpstream
+    tmp_path: Path, empty_postgres: str, scripted: ScriptedUpstream
 ) -> None:
     budget = {"TRIALOGUE_TOKEN_BUDGET": "20/day"}
-    upstream.script(say("Much", usage=(11, 30)))
-    async with nodes(tmp_path, empty_postgres, upstream, **budget) as three:
+    scripted.script(say("Much", usage=(11, 30)))
+    async with nodes(tmp_path, empty_postgres, scripted, **budget) as three:
         await heard(WIRES["rest"](three[0]), "c")
         asked = anext(WIRES["grpc"](three[1]).ask("c", "More?"))
         assert await refused(asked) == "insufficient_quota"

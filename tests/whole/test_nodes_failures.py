@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.support.nodes import Node, nodes, told_by
-from tests.support.postgres import PostgresServer
+from tests.support.nodes import Node, nodes
+from tests.support.postgres import PostgresServer, fetched
 from tests.support.upstream_script import Behaviour, Exchange, say
 from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES
@@ -18,20 +15,6 @@ from tests.whole.listening import Listener, checked, heard
 
 #: Seconds between the words of an answer that goes on by itself.
 EACH = 0.02
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-async def three(
-    tmp_path: Path, empty_postgres: str, upstream: ScriptedUpstream
-) -> AsyncIterator[list[Node]]:
-    async with nodes(tmp_path, empty_postgres, upstream) as running:
-        yield running
 
 
 def counting(words: int) -> Behaviour:
@@ -56,9 +39,9 @@ async def _open(gates: list[asyncio.Event]) -> None:
 
 
 async def test_a_node_is_killed_in_mid_answer(
-    three: list[Node], upstream: ScriptedUpstream
+    three: list[Node], scripted: ScriptedUpstream
 ) -> None:
-    upstream.script(counting(10_000))
+    scripted.script(counting(10_000))
     a, b, c = (WIRES[name](at) for name, at in zip(WIRES, three, strict=True))
     asker = Listener(a.ask("c", "Count"))
     await asker.until("20 ")
@@ -82,9 +65,9 @@ async def test_a_node_is_killed_in_mid_answer(
 
 
 async def test_what_nobody_followed_is_as_of_its_last_checkpoint(
-    three: list[Node], upstream: ScriptedUpstream
+    three: list[Node], scripted: ScriptedUpstream
 ) -> None:
-    upstream.script(counting(10_000))
+    scripted.script(counting(10_000))
     asker = Listener(WIRES["rest"](three[0]).ask("c", "Count"))
     await asker.until("100 ")
     three[0].kill()
@@ -97,9 +80,9 @@ async def test_what_nobody_followed_is_as_of_its_last_checkpoint(
 
 
 async def test_a_node_that_was_paused_tells_and_writes_nothing_of_what_was_declared(
-    three: list[Node], upstream: ScriptedUpstream, empty_postgres: str
+    three: list[Node], scripted: ScriptedUpstream, empty_postgres: str
 ) -> None:
-    upstream.script(counting(10_000))
+    scripted.script(counting(10_000))
     a, b = WIRES["rest"](three[0]), WIRES["grpc"](three[1])
     asker = Listener(a.ask("c", "Count"))
     await asker.until("20 ")
@@ -112,7 +95,7 @@ async def test_a_node_that_was_paused_tells_and_writes_nothing_of_what_was_decla
     said = end.turn["answer"]
     again = await heard(b, "c", "Again")
     rows = "SELECT id, status, answer, ended_at FROM turns ORDER BY key"
-    before = await told_by(empty_postgres, rows)
+    before = await fetched(empty_postgres, rows)
     heard_before = asker.text
     three[0].go_on()
     ended = (await asker.ends())[-1]
@@ -121,7 +104,7 @@ async def test_a_node_that_was_paused_tells_and_writes_nothing_of_what_was_decla
     assert said.startswith(asker.text) or asker.text.startswith(said)
     assert len(asker.text) - len(said) < 200
     assert len(asker.text) >= len(heard_before)
-    assert await told_by(empty_postgres, rows) == before
+    assert await fetched(empty_postgres, rows) == before
     assert again.turn is not None
     # It goes on, under another name.
     last = await heard(a, "c", "And you?")
@@ -131,11 +114,11 @@ async def test_a_node_that_was_paused_tells_and_writes_nothing_of_what_was_decla
 
 
 async def test_no_turn_is_lost_where_the_database_is_killed_and_comes_back(
-    tmp_path: Path, postgres: PostgresServer, upstream: ScriptedUpstream
+    tmp_path: Path, postgres: PostgresServer, scripted: ScriptedUpstream
 ) -> None:
     gate = asyncio.Event()
-    upstream.script(say("Before ", gate, "and after."))
-    async with nodes(tmp_path, postgres.fresh(), upstream, 2) as two:
+    scripted.script(say("Before ", gate, "and after."))
+    async with nodes(tmp_path, postgres.fresh(), scripted, 2) as two:
         a, b = (WIRES["rest"](one) for one in two)
         asker = Listener(a.ask("c", "Hello"))
         await asker.until("Before ")
@@ -158,12 +141,12 @@ async def test_no_turn_is_lost_where_the_database_is_killed_and_comes_back(
 
 
 async def test_nodes_that_cannot_reach_each_other_follow_by_the_rows(
-    tmp_path: Path, empty_postgres: str, upstream: ScriptedUpstream
+    tmp_path: Path, empty_postgres: str, scripted: ScriptedUpstream
 ) -> None:
     gate = asyncio.Event()
-    upstream.script(say("Far ", gate, "away"), say("Never ", asyncio.Event()))
+    scripted.script(say("Far ", gate, "away"), say("Never ", asyncio.Event()))
     nowhere = {"TRIALOGUE_NODE_ADDRESS": "127.0.0.1:1"}
-    async with nodes(tmp_path, empty_postgres, upstream, 2, **nowhere) as two:
+    async with nodes(tmp_path, empty_postgres, scripted, 2, **nowhere) as two:
         a, b = WIRES["rest"](two[0]), WIRES["websocket"](two[1])
         asker = Listener(a.ask("c", "Hello"))
         await asker.until("Far ")
@@ -179,10 +162,10 @@ async def test_nodes_that_cannot_reach_each_other_follow_by_the_rows(
 
 
 async def test_a_node_that_leaves_takes_its_followers_of_others_along(
-    three: list[Node], upstream: ScriptedUpstream
+    three: list[Node], scripted: ScriptedUpstream
 ) -> None:
     gate = asyncio.Event()
-    upstream.script(say("On ", gate, "and on"))
+    scripted.script(say("On ", gate, "and on"))
     asker = Listener(WIRES["rest"](three[0]).ask("c", "Hello"))
     await asker.until("On ")
     follower = Listener(WIRES["rest"](three[1]).follow(asker.turn_id))

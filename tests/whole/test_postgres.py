@@ -16,7 +16,7 @@ import pytest
 from storage.sqlite.store import SQLiteStore
 from tests.storage.nouns import exchange, whole
 from tests.support.live import ROOT, Process
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import PostgresServer, command
 
 
 @pytest.fixture
@@ -28,20 +28,6 @@ def url(empty_postgres: str) -> str:
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as one:
         yield one
-
-
-def command(folder: Path, url: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run one of our commands to its end."""
-    paths = f"{ROOT}:{ROOT / 'proto'}"
-    return subprocess.run(
-        [sys.executable, "-m", "server", *words],
-        cwd=folder,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": paths, "TRIALOGUE_DATABASE": url, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
 
 
 async def told(session: aiohttp.ClientSession, address: str, **body: Any) -> Any:

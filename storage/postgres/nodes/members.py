@@ -76,6 +76,19 @@ class Members:
         )
         return None if found is None else found[0]
 
+    async def running_elsewhere(self, owner: str) -> Sequence[str]:
+        """Return the turns of an owner that other nodes write."""
+        found = await self._db.rows(
+            """
+            SELECT t.id FROM turns t JOIN conversations c ON c.key = t.conversation
+            WHERE t.status = 'running' AND t.owner = :owner AND c.owner = t.owner
+            AND t.node IS DISTINCT FROM :node ORDER BY t.key
+            """,
+            owner=owner,
+            node=self.node,
+        )
+        return [turn_id for (turn_id,) in found]
+
     async def ask_to_stop(self, owner: str, turn_id: str) -> None:
         """Let whoever writes a turn stop; it reads so, should it not hear."""
         await self._db.rows(
