@@ -240,7 +240,7 @@ async def _node(
     if (shared := _shared(settings, store)) is None:
         return None, None
     try:
-        return await node_of(shared, stack, TurnLimits().waiting)
+        return await node_of(settings, shared, stack, TurnLimits().waiting)
     except (UnavailableError, TimeoutError) as error:
         raise _went_away(error) from None
 

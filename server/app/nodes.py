@@ -14,6 +14,7 @@ from server.nodes.membership import Membership
 from server.nodes.mirror import Mirrors
 from server.nodes.node import Node
 from server.nodes.notes import Notes
+from server.transports.grpc.peer_tls import known_by
 from server.transports.grpc.peers import GrpcPeers, PeerService
 
 if TYPE_CHECKING:
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
 
 
 async def node_of(
-    store: PostgresStore, stack: AsyncExitStack, most_waiting: int
+    settings: Settings, store: PostgresStore, stack: AsyncExitStack, most_waiting: int
 ) -> tuple[Node, PeerService]:
     """Join the nodes of a database, and return what we are there, and our door for the others."""
     members, bell = store.members, store.bell
     secret = await members.secret()
-    peers = await stack.enter_async_context(GrpcPeers(secret))
+    known = None
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        known = known_by(settings.tls_cert, settings.tls_key)
+    peers = await stack.enter_async_context(GrpcPeers(secret, known))
     membership = Membership(members)
     mirrors = Mirrors(store, members, membership, peers)
     live = NodeLiveTurns(most_waiting, members, membership, mirrors, bell, Notes(store))

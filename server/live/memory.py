@@ -65,6 +65,12 @@ class MemoryLiveTurns:
     def give_back(self, place: Place) -> None:
         self._queue.give_back(place)
 
+    def ask_way(self, place: Place) -> None:
+        pass  # nobody else has any
+
+    async def give_way(self, place: Place) -> None:
+        pass  # there is nobody else
+
     def taken(self, place: Place) -> bool:
         return self._queue.taken(place)
 

@@ -84,6 +84,14 @@ class LiveTurns(Protocol):
         """Call the next in the queue; where nobody waits, the place is free."""
         ...
 
+    def ask_way(self, place: Place) -> None:
+        """Say to other processes that somebody here waits for a place that one of them has."""
+        ...
+
+    async def give_way(self, place: Place) -> None:
+        """Let one of another process go before us, once, who has asked for that."""
+        ...
+
     def taken(self, place: Place) -> bool:
         """Say whether somebody has a place, or was called to it."""
         ...

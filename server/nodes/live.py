@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -16,8 +17,10 @@ from server.nodes.notes import OVER, Notes
 from server.nodes.port import Bell, Members
 from storage.model import Status, Turn
 
-#: What is rung: that a place has news, that a turn is to be stopped.
-PLACE, STOP = "place", "stop"
+#: What is rung: that a place has news, that somebody waits for it, that a turn is to be stopped.
+PLACE, WAY, STOP = "place", "way", "stop"
+#: Seconds that one of another node has before our next in line: its turn begins in fewer.
+HEAD_START = 0.1
 
 
 class NodeLiveTurns(MemoryLiveTurns):
@@ -38,6 +41,8 @@ class NodeLiveTurns(MemoryLiveTurns):
         self._bell = bell
         self._notes = notes
         self._members = members
+        #: places of ours that somebody at another node waits for
+        self._asked_way: set[Place] = set()
         self._watched: Callable[[str], bool] = lambda _: False
         mirrors.stopped = partial(bell.ring, STOP)
 
@@ -59,6 +64,19 @@ class NodeLiveTurns(MemoryLiveTurns):
         super().hear(heard, watched)
         self._watched = watched or self._watched
 
+    def ask_way(self, place: Place) -> None:
+        self._bell.ring(WAY, *place)
+
+    async def give_way(self, place: Place) -> None:
+        if place in self._asked_way:
+            self._asked_way.discard(place)
+            await asyncio.sleep(HEAD_START)
+
+    def give_back(self, place: Place) -> None:
+        super().give_back(place)
+        if not self.taken(place):
+            self._asked_way.discard(place)
+
     def notify(self, place: Place) -> None:
         super().notify(place)
         self._bell.ring(PLACE, *place)
@@ -73,6 +91,9 @@ class NodeLiveTurns(MemoryLiveTurns):
         match told:
             case [word, str(owner), str(name)] if word == PLACE:
                 super().notify((owner, name))
+            case [word, str(owner), str(name)] if word == WAY:
+                if self.taken((owner, name)):
+                    self._asked_way.add((owner, name))
             case [word, str(owner), str(name)] if word == STOP:
                 self.stop(owner, name)
             case [str(word), str(name), str(owner)]:

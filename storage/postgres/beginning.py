@@ -174,7 +174,7 @@ async def _begun(
         return told
     if not alive:
         raise UnavailableError("This server was taken for dead; it is back in a moment.")
-    if held or (values["compares"] and values["planned_on"] is not None and "made_at" in values):
+    if held or "made_at" in values:  # what was to be made is there, and was not when we looked
         raise MovedError("The conversation has a new head: plan the turn again.")
     raise NotFoundError(f"There is no conversation {new.conversation_id!r}.", "conversation_id")
 

@@ -16,6 +16,10 @@ from tests.support.upstream_server import ScriptedUpstream
 class Node(Fork):
     """One of the servers; it can be stopped as a process is that is paused, and go on."""
 
+    @property
+    def gone(self) -> bool:
+        return self._process.returncode is not None
+
     def pause(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)
 

@@ -48,7 +48,8 @@ DECLARE
     one regclass;
 BEGIN
     FOR one IN SELECT c.oid FROM pg_class c WHERE c.relkind = 'r'
-        AND c.relnamespace = 'public'::regnamespace AND c.relname NOT IN ('migrations', 'pings')
+        AND c.relnamespace = 'public'::regnamespace
+        AND c.relname NOT IN ('migrations', 'pings', 'cluster')
     LOOP
         EXECUTE 'DELETE FROM ' || one;
     END LOOP;

@@ -70,6 +70,7 @@ class Ahead:
             await asyncio.sleep(LOOK)
             return
         self._turns[place] = ahead.live
+        self._live.ask_way(place)
         try:
             if if_busy is IfBusy.INTERRUPT:
                 ahead.live.stop(Status.CANCELLED)

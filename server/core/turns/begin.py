@@ -334,6 +334,7 @@ class Asking:
         self, place: Place, plan: Callable[[], Coroutine[Any, Any, Plan]]
     ) -> tuple[LiveTurn, Plan]:
         """Plan a turn and keep it; plan again where the conversation went on at another node."""
+        await self._live.give_way(place)
         while True:
             planned = await plan()
             live = self._live.admit(place[0], planned.turn)

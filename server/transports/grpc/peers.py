@@ -13,6 +13,7 @@ from trialogue.internal.v1 import peer_pb2 as pb
 from server.live.port import LiveTurns
 from server.nodes.port import PeerError
 from server.transports.grpc.handlers import Context, Handler
+from server.transports.grpc.peer_tls import Known
 from storage.model import Failure
 from storage.parts import marks_json, marks_of
 from storage.port import Piece
@@ -71,9 +72,10 @@ class PeerService:
 class GrpcPeers:
     """The other nodes, by a connection each. Implements Peers; an asynchronous context manager."""
 
-    def __init__(self, secret: str, credentials: grpc.ChannelCredentials | None = None) -> None:
+    def __init__(self, secret: str, known: Known | None = None) -> None:
+        """`known` is how they are known by TLS; None where they speak without."""
         self._metadata = ((_SECRET, secret),)
-        self._credentials = credentials
+        self._known = known
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     async def __aenter__(self) -> GrpcPeers:
@@ -107,9 +109,11 @@ class GrpcPeers:
 
     def _channel(self, address: str) -> grpc.aio.Channel:
         if (channel := self._channels.get(address)) is None:
-            if self._credentials is None:
+            if self._known is None:
                 channel = grpc.aio.insecure_channel(address, _OPTIONS)
             else:
-                channel = grpc.aio.secure_channel(address, self._credentials, _OPTIONS)
+                credentials, name = self._known
+                options = (*_OPTIONS, ("grpc.ssl_target_name_override", name))
+                channel = grpc.aio.secure_channel(address, credentials, options)
             self._channels[address] = channel
         return channel

@@ -2,72 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import pytest
 
 from server.nodes.membership import DEATH, DEATH_REFUSED, HOLD_BACK, BuriedError, Membership
 from storage.port import UnavailableError
-
-
-@dataclass
-class Row:
-    address: str
-    beat: int = 0
-
-
-class Table:
-    """The nodes of one database, in memory."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, Row] = {}
-        self.away = False
-
-
-class Members:
-    """One node's view of it."""
-
-    def __init__(self, table: Table) -> None:
-        self.node: str | None = None
-        self._table = table
-
-    async def join(self, node: str, address: str) -> None:
-        self._table.rows[node] = Row(address)
-        self.node = node
-
-    async def beat(self, address: str) -> Mapping[str, Row] | None:
-        if self._table.away:
-            raise UnavailableError("away")
-        if self.node not in self._table.rows:
-            return None
-        row = self._table.rows[self.node]
-        row.beat, row.address = row.beat + 1, address
-        return {name: Row(one.address, one.beat) for name, one in self._table.rows.items()}
-
-    async def bury(self, node: str, beat: int) -> bool:
-        if self._table.rows[node].beat != beat:
-            return False
-        del self._table.rows[node]
-        return True
-
-    async def leave(self) -> None:
-        del self._table.rows[str(self.node)]
-
-    async def writer(self, owner: str, turn_id: str) -> str | None:
-        raise NotImplementedError
-
-    async def running_elsewhere(self, owner: str) -> list[str]:
-        raise NotImplementedError
-
-    async def ask_to_stop(self, owner: str, turn_id: str) -> None:
-        raise NotImplementedError
-
-    async def stops(self) -> list[tuple[str, str]]:
-        raise NotImplementedError
-
-    async def rescue(self, heard: object) -> None:
-        raise NotImplementedError
+from tests.support.fake_nodes import Members, Table
 
 
 class Time:
