@@ -106,9 +106,11 @@ class Mirrors:
                 await self._rescue(mirror)
 
     def look_at(self, owner: str, turn_id: str) -> None:
-        """Look at the row of a turn that ended, though its writer may tell nothing of that."""
+        """Look at the row of a turn that others have ended, where its writer may not tell of it."""
         mirror = self._mirrors.get((owner, turn_id))
-        if mirror is not None and (stream := self._streams.get(mirror)) is not None:
+        if mirror is None or mirror.node is None or not self._membership.silent(mirror.node):
+            return
+        if (stream := self._streams.get(mirror)) is not None:
             stream.cancel()
 
     async def close(self) -> None:

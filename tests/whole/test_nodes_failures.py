@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.nodes import Node, nodes
-from tests.support.postgres import PostgresServer, fetched
+from tests.support.postgres import PostgresServer, emptied, fetched
 from tests.support.upstream_script import Behaviour, Exchange, say
 from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES
@@ -177,3 +177,24 @@ async def test_a_node_that_leaves_takes_its_followers_of_others_along(
     end = checked(await asker.ends())
     assert end.turn is not None
     assert end.turn["answer"] == "On and on"
+
+
+async def test_behind_a_pooler_that_swallows_notifications_all_is_looked_for(
+    tmp_path: Path, postgres_pooled: str, scripted: ScriptedUpstream
+) -> None:
+    url = await emptied(postgres_pooled)
+    gate = asyncio.Event()
+    scripted.script(say("First."), say("Slow ", gate, "news"), say("Never ", asyncio.Event()))
+    nowhere = {"TRIALOGUE_NODE_ADDRESS": "127.0.0.1:1"}
+    async with nodes(tmp_path, url, scripted, 2, **nowhere) as two:
+        a, b = WIRES["rest"](two[0]), WIRES["websocket"](two[1])
+        await heard(a, "c")
+        watcher = Listener(b.watch("c"))
+        asker = Listener(a.ask("c", "And?"))
+        await watcher.until("Slow ")
+        gate.set()
+        assert (await watcher.ends())[-1] == (await asker.ends())[-1]
+        asker = Listener(a.ask("c", "Stop"))
+        await asyncio.gather(asker.until("Never "), watcher.until("Never "))
+        assert (await b.cancel(asker.turn_id))["status"] == "cancelled"
+        await watcher.leave()
