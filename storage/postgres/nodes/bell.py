@@ -20,6 +20,8 @@ GATHERED = 0.01
 MOST_BYTES = 7_500
 #: Seconds without hearing ourselves, after which we hear nothing.
 DEAF_AFTER = 3.0
+#: Seconds after which a connection that hears nothing is made anew.
+ANEW_AFTER = 10.0
 
 #: What is told: a word, and what it is about.
 Told = Sequence[Any]
@@ -77,7 +79,12 @@ class Bell:
         try:
             connection.add_termination_listener(lambda _: lost.set())
             await connection.add_listener(CHANNEL, told)
-            await lost.wait()
+            while not lost.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(ANEW_AFTER):
+                        await lost.wait()
+                if not self.hears:  # cut without a word, or swallowed by a pooler
+                    return
         finally:
             connection.terminate()
 
