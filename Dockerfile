@@ -9,15 +9,17 @@
 ARG BASE=python:3.13-slim-bookworm
 
 FROM ${BASE} AS builder
+# requirements-postgres.lock for history on PostgreSQL
+ARG LOCK=requirements.lock
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-COPY requirements-build.lock requirements.lock ./
+COPY requirements-build.lock ${LOCK} ./
 RUN python -m venv --without-pip /opt/trialogue \
     && python -m pip install --require-hashes --no-deps -r requirements-build.lock \
     && python -m pip --python /opt/trialogue/bin/python install \
-        --require-hashes --no-deps --only-binary :all: -r requirements.lock
+        --require-hashes --no-deps --only-binary :all: -r ${LOCK}
 # What the page shows Markdown with, by an npm that stays in this stage.
 COPY requirements-page.lock ./
 COPY clients/web/package.json clients/web/package-lock.json clients/web/

@@ -26,6 +26,11 @@ class KeyFile:
         self._seen: tuple[int, int, int] | None = None
         self._keys: Sequence[ApiKey] = ()
 
+    @property
+    def place(self) -> str:
+        """Where they are, in words."""
+        return str(self.path)
+
     def keys(self) -> Sequence[ApiKey]:
         """Return every key there is, revoked ones too; reads only when the file has changed."""
         try:

@@ -54,6 +54,10 @@ class BusyError(StoreError):
     """A turn is running in that conversation."""
 
 
+class ClaimedError(BusyError):
+    """Another turn was begun with an idempotency key: that is the one to join."""
+
+
 class MovedError(StoreError):
     """The head of a conversation is not the one that a turn was planned for: plan again."""
 
@@ -140,6 +144,10 @@ class Store(ResponseStore, Protocol):
         """Return every turn kept as running, with its owner and its checkpointed answer."""
         ...
 
+    async def orphans(self) -> Sequence[tuple[str, Turn]]:
+        """Return those of them that nobody writes any more: who did has died."""
+        ...
+
     async def create(self, owner: str, conversation: Conversation) -> Conversation:
         """Keep a new conversation. Raises AlreadyExistsError."""
         ...
@@ -223,8 +231,8 @@ class Store(ResponseStore, Protocol):
         the head. A claim that stands for an interrupted turn stands for this one from now on.
         `head`, where it is given, is the head that the turn was planned for (None: none).
         A free turn runs beside others, and moves the head of an unlisted conversation alone.
-        Raises BusyError while another turn runs there, or where the claim is another turn's;
-        MovedError where the head is another; NotFoundError for conversation or parent.
+        Raises BusyError while another turn runs there, ClaimedError where the claim is another
+        turn's; MovedError where the head is another; NotFoundError for conversation or parent.
         """
         ...
 

@@ -54,11 +54,13 @@ def core_of(
     traces: Traces | None = None,
     shared: Callable[[], bool] = lambda: True,
     models: Models | None = None,
+    live: LiveTurns | None = None,
 ) -> Conversations:
     """Return conversations over a store, written by an upstream; a pool answers calls as well.
 
     `patience` is in seconds, for ends that cannot be kept; for `shared` see Room. `models`
-    know windows; where none are named, a pool does.
+    know windows; where none are named, a pool does. `live` is who is live, where that is not
+    known to this process alone.
     """
     ids = Ids(now)
     pool = upstream if isinstance(upstream, UpstreamPool) else None
@@ -68,7 +70,7 @@ def core_of(
         store,
         upstream,
         Planner(store, composer, defaults, ids),
-        MemoryLiveTurns(defaults.limits.waiting),
+        live or MemoryLiveTurns(defaults.limits.waiting),
         Observed(traces=traces or NoTraces()),
     )
     capacity = _capacity(store, defaults, now, shared)

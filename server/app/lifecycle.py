@@ -10,11 +10,14 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
+from server.app.access import auth_of
 from server.app.characters import shaping_of
 from server.app.core import core_of
+from server.app.nodes import address_of, node_of, show_nodes
 from server.app.signals import Stopping
 from server.app.stores import open_store
 from server.app.telemetry import traces_of
@@ -26,23 +29,21 @@ from server.app.upstreams import (
     window_note,
     with_model,
 )
-from server.config import keyring
-from server.config.keyring import key_file
 from server.config.limits import TurnLimits
-from server.config.quantities import budget, rate
+from server.config.quantities import budget
 from server.config.settings import Settings, SettingsError
-from server.core.access import auth as door
 from server.core.access.auth import Auth
-from server.core.access.rate import RateLimit
 from server.core.clock import microseconds
 from server.core.completions import StoredCompletions, UpstreamObjects
 from server.core.conversations import Conversations
 from server.core.expiry import Expiry
 from server.core.prompt.compose import CountingSettings
 from server.core.turns.plan import Defaults
+from server.nodes.node import Node
 from server.tokens.encoding import ENCODINGS, encoding
 from server.tokens.models import model
 from server.transports.grpc.listener import RpcListener
+from server.transports.grpc.peers import PeerService
 from server.transports.http.listener import HttpListener
 from server.transports.http.upgrade import WEBSOCKET
 from server.transports.openai import described
@@ -53,8 +54,11 @@ from server.transports.sockets import listening_socket
 from server.transports.tls import Certificate, CertificateError, certificate_of
 from server.transports.websocket.listener import WebsocketListener
 from server.upstream.pool import UpstreamPool
-from storage.port import Store
+from storage.port import Store, UnavailableError
 from storage.sqlite.opening import DatabaseInUseError
+
+if TYPE_CHECKING:
+    from storage.postgres.store import PostgresStore
 
 log = structlog.get_logger("trialogue")
 
@@ -105,7 +109,8 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
     store = await _store(settings, stack)
     upstreams = await upstreams_of(settings, stack)
     settings = await with_model(settings, upstreams)
-    auth, new_key = _auth(settings)
+    node, peers = await _node(settings, store, stack)
+    auth, new_key = await _auth(settings, store)
     conversations = await stack.enter_async_context(
         core_of(
             store,
@@ -115,6 +120,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
             traces=traces,
             shared=lambda: auth.shared,
             models=upstreams,
+            live=node.live if node else None,
         )
     )
     expiry = Expiry(conversations, settings.responses_days, microseconds)
@@ -127,7 +133,10 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
         default_model=model_of(settings),
         whole_bytes=settings.max_body_bytes,
     )
-    ports = await _listen(settings, stack, conversations, facade, upstreams, auth, tls)
+    ports = await _listen(settings, stack, conversations, facade, upstreams, auth, tls, peers)
+    if node is not None:
+        show_nodes(conversations.metrics, node)
+        node.serve(conversations.recover, address_of(settings, ports[1]))
     started = Addresses(
         settings,
         *ports,
@@ -158,6 +167,7 @@ async def _listen(
     upstreams: UpstreamPool,
     auth: Auth,
     tls: Certificate | None,
+    peers: PeerService | None,
 ) -> tuple[int, int, int]:
     """Open the ports, HTTP's last, and return them: HTTP, gRPC, websocket.
 
@@ -165,7 +175,7 @@ async def _listen(
     """
     with _told("http_port", settings):
         bound = stack.enter_context(listening_socket(settings.host, settings.http_port))
-    rpc = RpcListener(conversations, auth, settings, tls=tls)
+    rpc = RpcListener(conversations, auth, settings, tls=tls, peers=peers)
     with _told("grpc_port", settings):
         await stack.enter_async_context(rpc)
     page_port = bound.getsockname()[1]
@@ -209,34 +219,37 @@ async def _store(settings: Settings, stack: AsyncExitStack) -> Store:
         raise SettingsError(f"TRIALOGUE_DATABASE: {path} cannot be opened: {error}") from error
 
 
-def _auth(settings: Settings) -> tuple[Auth, str | None]:
-    keys = door.configured(settings.api_keys.get_secret_value() if settings.api_keys else "")
-    file, new_key = None if settings.on_postgres else key_file(settings), None
-    closed = settings.exposed and settings.auth == "on"
-    if file is None:
-        keyless = not keys
-        if closed and keyless:
-            raise SettingsError(f"TRIALOGUE_API_KEYS: none is set, and {keyring.NO_FILE}")
-    else:
-        with keyring.told(file):
-            if closed and not (keys or file.keys()):
-                new_key, kept = door.new_key(door.EVERYONE, microseconds())
-                file.add(kept)
-            keyless = not (keys or file.keys())
-    auth = Auth(
-        keys,
-        file,
-        microseconds,
-        open_to_all=settings.auth == "off",
-        until_keyed=keyless,
-        public=settings.public,
-        origins=settings.allowed_origins,
-        hosts=settings.allowed_hosts,
-        rate=RateLimit(rate(settings.rate_limit)) if settings.rate_limit else None,
-        most_by_key=settings.max_connections_per_key,
-        most_by_address=settings.max_connections_per_address,
-    )
-    return auth, new_key
+async def _auth(settings: Settings, store: Store) -> tuple[Auth, str | None]:
+    try:
+        return await auth_of(settings, _shared(settings, store))
+    except UnavailableError as error:
+        raise _went_away(error) from None
+
+
+def _shared(settings: Settings, store: Store) -> PostgresStore | None:
+    """Return the store that all servers have together; a file is one server's."""
+    if not settings.on_postgres:
+        return None
+    from storage.postgres.store import PostgresStore
+
+    assert isinstance(store, PostgresStore)  # noqa: S101 - as the settings say
+    return store
+
+
+def _went_away(error: Exception) -> SettingsError:
+    return SettingsError(f"TRIALOGUE_DATABASE: it went away: {error}")
+
+
+async def _node(
+    settings: Settings, store: Store, stack: AsyncExitStack
+) -> tuple[Node, PeerService] | tuple[None, None]:
+    """Join the other servers of a database; who keeps history in a file has none."""
+    if (shared := _shared(settings, store)) is None:
+        return None, None
+    try:
+        return await node_of(settings, shared, stack, TurnLimits().waiting)
+    except (UnavailableError, TimeoutError) as error:
+        raise _went_away(error) from None
 
 
 @contextmanager

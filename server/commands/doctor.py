@@ -18,10 +18,9 @@ from server.app.upstreams import configured, model_of
 from server.commands import postgres_doctor
 from server.commands.certificate import good_until
 from server.commands.doctor_local import local_models
-from server.config.keyring import NO_FILE, key_file
+from server.config.keyring import key_file
 from server.config.settings import Settings, SettingsError, variables
 from server.config.unknown_variables import unknown_variables
-from server.core.access.auth import configured as configured_keys
 from server.core.clock import microseconds
 from server.tokens.encoding import ENCODINGS, EncodingFileError, check_files
 from server.tokens.models import is_known, model
@@ -140,11 +139,6 @@ def _history(settings: Settings, *, in_use: bool) -> Iterator[Finding]:
     if not settings.on_postgres:
         yield from _database(settings.database_path, in_use=in_use)
         yield from _keys(settings)
-        return
-    named = len(configured_keys(settings.api_keys.get_secret_value() if settings.api_keys else ""))
-    needed = settings.exposed and settings.auth == "on"
-    told = f"keys: {named} in TRIALOGUE_API_KEYS; {NO_FILE}"
-    yield not needed or named > 0, told
 
 
 def _database(path: Path, *, in_use: bool) -> Iterator[Finding]:

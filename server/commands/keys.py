@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel
 
-from server.config.keyring import key_file, told
+from server.app.keys import Keys, keys_of
+from server.config.keyring import told
 from server.config.settings import Settings, SettingsError, variables
 from server.core import validation
 from server.core.access import auth
@@ -22,21 +23,21 @@ DAY = 24 * 3600 * 1_000_000
 
 def keys(settings: Settings, action: str, name: str | None, days: float | None) -> int:
     """Make, list or revoke API keys; a running server sees it at its next request."""
-    file = key_file(settings)
-    with told(file):
-        return _keys(settings, file, action, name, days)
+    kept = keys_of(settings)
+    if not isinstance(kept, KeyFile):
+        return _keys(settings, kept, action, name, days)
+    with told(kept):
+        return _keys(settings, kept, action, name, days)
 
 
-def _keys(
-    settings: Settings, file: KeyFile, action: str, name: str | None, days: float | None
-) -> int:
+def _keys(settings: Settings, file: Keys, action: str, name: str | None, days: float | None) -> int:
     match action, name:
         case "list", None:
             kept = file.keys()
             for key in kept:
                 print(_row(key))
             if not kept:
-                print(f"no keys in {file.path}; 'trialogue keys create NAME' makes one")
+                print(f"no keys in {file.place}; 'trialogue keys create NAME' makes one")
         case "create", str(owner):
             try:
                 validation.name(owner, "NAME")
@@ -47,7 +48,7 @@ def _keys(
             expires = None if days is None else microseconds() + int(days * DAY)
             text, new = auth.new_key(owner, microseconds(), expires_at=expires)
             file.add(new)
-            print(f"{text}\n\nkept as {new.id} in {file.path}; this key is shown only now")
+            print(f"{text}\n\nkept as {new.id} in {file.place}; this key is shown only now")
             if (said := _closing(settings, file, new)) is not None:
                 print(said)
         case "revoke", str(key_id):
@@ -62,7 +63,7 @@ def _keys(
     return 0
 
 
-def _closing(settings: Settings, file: KeyFile, new: ApiKey) -> str | None:
+def _closing(settings: Settings, file: Keys, new: ApiKey) -> str | None:
     """Return what the first key changes, and the way on; None where it is not the first."""
     first = [key.id for key in file.keys()] == [new.id]  # noqa: SIM118 - no mapping
     if not first or settings.api_keys or settings.auth == "off":

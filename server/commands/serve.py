@@ -56,8 +56,6 @@ def _keys(started: Addresses) -> str:
         return "none needed on this machine"
     if started.new_key:
         return f"{started.new_key}   (made now, shown this once)"
-    if settings.on_postgres:
-        return "needed: one of TRIALOGUE_API_KEYS"
     return "needed; 'trialogue keys create NAME' makes one"
 
 

@@ -11,10 +11,7 @@ from storage.keys import KeyFile
 #: what the name of a file of keys ends in
 KEYS = ".keys"
 #: said where a file of keys is asked for and there can be none
-NO_FILE = (
-    "with history on PostgreSQL there is no file of keys: "
-    "name them in TRIALOGUE_API_KEYS (name:key,name:key), on every server alike"
-)
+NO_FILE = "with history on PostgreSQL they are in the database, and no file has them"
 
 
 def key_file(settings: Settings) -> KeyFile:

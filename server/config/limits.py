@@ -100,7 +100,7 @@ class HttpLimits:
     body_rate: int = _most(16 << 10, "see `body_seconds`: an upload may take long, a drip may not")
     idle_seconds: int = _most(5, "of silence between two requests")
     patience: float = _most(30.0, "that a client which is behind may read nothing at all")
-    check_keys_every: float = _most(5.0, "that a stream of a revoked key goes on at most")
+    check_keys_every: float = _most(1.0, "that a stream of a revoked key goes on at most")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class RpcLimits:
     ping_timeout: float = _most(20.0, "that a ping may stay unanswered")
     least_between_pings: float = _most(10.0, "between a client's own pings (ENHANCE_YOUR_CALM)")
     patience: float = _most(60.0, "that a client may need to take one message")
-    check_keys_every: float = _most(5.0, "that a stream of a revoked key goes on at most")
+    check_keys_every: float = _most(1.0, "that a stream of a revoked key goes on at most")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class WebsocketLimits:
     ping_timeout: float = _most(20.0, "that a ping may stay unanswered")
     streams: int = _most(64, "streams of one connection at once")
     key_timeout: float = _most(5.0, "in which a key must be shown where one is needed")
-    check_keys_every: float = _most(5.0, "that the connections of a revoked key stay at most")
+    check_keys_every: float = _most(1.0, "that the connections of a revoked key stay at most")
     strangers_frame: int = _most(64 << 10, "a frame of someone who was not let in yet")
     waiting_frames: int = _most(4, "frames of one peer that wait to be read")
     unread_pongs: int = _most(1 << 20, "of pongs that a peer asks for and does not read")

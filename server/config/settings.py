@@ -138,6 +138,11 @@ class Settings(BaseSettings):
         "TRIALOGUE_DATABASE",
         help="where history is kept: PATH, also as sqlite:///PATH, or postgresql://USER@HOST/DB",
     )
+    node_address: str | None = setting(
+        None,
+        "TRIALOGUE_NODE_ADDRESS",
+        help="HOST:PORT where other servers on one PostgreSQL reach our gRPC; unset: found out",
+    )
     api_keys: Annotated[SecretStr | None, NoDecode] = setting(
         None,
         "TRIALOGUE_API_KEYS",

@@ -71,7 +71,7 @@ class Conversations:
         self.requests = requests
 
     async def __aenter__(self) -> Conversations:
-        await self._asking.recover()
+        await self.recover()
         self._planner.composer.learning.remember(await self._store.lessons())
         return self
 
@@ -323,6 +323,10 @@ class Conversations:
         return await archive.import_(self._imports, owner, source, count, progress, now=now)
 
     # Life
+
+    async def recover(self) -> None:
+        """End every turn that somebody who died left running."""
+        await self._asking.recover()
 
     async def ready(self) -> None:
         """Raise what an ask would meet now: DrainingError, or UnavailableError of the database."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -110,7 +111,7 @@ class Mine:
         self._queued: dict[str, dict[str, None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
-        live.hear(self._heard)
+        live.hear(self._heard, self.watched)
 
     def watch(self, owner: str) -> AsyncGenerator[News, None]:
         """Yield what runs and waits now, and all that happens from now on; see Conversations."""
@@ -152,7 +153,7 @@ class Mine:
 
     def _heard(self, owner: str, what: Note) -> None:
         match what:
-            case Began(turn):
+            case Began(turn) if self._live.find(owner, turn.id) is not None:
                 self._running.setdefault(owner, {})[turn.id] = turn
             case Over(turn):
                 _forget(self._running, owner, turn.id)
@@ -219,15 +220,25 @@ class Mine:
         ]
         return [*turns, *lines]
 
+    async def _elsewhere(self, owner: str) -> list[News]:
+        """Return what runs in other processes; it may be told once more as something new."""
+        found: list[News] = []
+        for turn_id in await self._live.running_elsewhere(owner):
+            with suppress(NotFoundError):
+                found.append(Started(started(await self._store.turn(owner, turn_id)), 0))
+        return found
+
     async def _read(
         self, owner: str, feed: Feed, at: int, told: Sequence[News]
     ) -> AsyncGenerator[News, None]:
+        told = [*told, *await self._elsewhere(owner)]
         while True:
             for event in told:
                 await self._pacer.wait(event)
                 yield event
             if at < feed.first:
                 at, told = feed.end, [Resync(), *self._now(owner, feed)]
+                told += await self._elsewhere(owner)
             elif at < feed.end:
                 at, told = at + 1, [feed.at(at)]
             elif self._closed and not feed.telling:

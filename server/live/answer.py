@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 
 from storage.model import Content
 from storage.parts import MARK, Kind, Mark, Part, content_of, row_of
@@ -71,6 +72,11 @@ class GrowingAnswer:
         """Return what was said so far."""
         return content_of(self.row(), self.marks())
 
+    def kept_content(self) -> Content:
+        """Return what a checkpoint has of it."""
+        row, marks = self.piece(0, self._kept)
+        return content_of(row, marks)
+
     def stretch(self, after: int, most: int) -> Stretch:
         """Return what stands behind a position that has something behind it: of one part, and at
         most `most` positions. It is the same whenever it is asked for, but for how far it goes.
@@ -85,6 +91,20 @@ class GrowingAnswer:
         begins = after + (self._at[place - 1] == after)
         index = place - (self._at[0] == 0)
         return end, self.row(begins, end), self._parts[place - 1], index
+
+    def piece(self, after: int, most: int) -> tuple[str, tuple[Mark, ...]]:
+        """Return the row behind a position, at most so much of it, and the marks in that."""
+        end = min(self.length, after + most)
+        return self.row(after, end), tuple(one for one in self.marks(after) if one.position < end)
+
+    def absorb(self, position: int, text: str, marks: Iterable[Mark]) -> None:
+        """Let the answer grow by what is new in a piece of its row, which comes from elsewhere."""
+        for mark in marks:
+            if mark.position >= self.length:
+                self._parts.append(mark.part)
+                self._at.append(mark.position)
+        if new := text[self.length - position :]:
+            self.append(new)
 
     def unkept(self) -> tuple[int, str, tuple[Mark, ...]]:
         """Return where the row begins that no checkpoint has yet, that row, and its marks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from server.live.news import Moved, Note
 from server.live.notify import Notifier
@@ -27,11 +27,7 @@ class MemoryLiveTurns:
         self._hearers: list[Callable[[str, Note], None]] = []
 
     def admit(self, owner: str, turn: Turn) -> LiveTurn:
-        live = LiveTurn(owner, turn)
-        self._turns[owner, turn.id] = live
-        if not turn.free:
-            self._in_place[owner, turn.conversation_id] = live
-        return live
+        return self._admit(LiveTurn(owner, turn))
 
     def forget(self, live: LiveTurn) -> None:
         del self._turns[live.owner, live.turn.id]
@@ -48,8 +44,14 @@ class MemoryLiveTurns:
         key = owner, turn_id
         return self._turns.get(key) or self._lingering.get(key)
 
+    async def elsewhere(self, owner: str, turn: Turn) -> LiveTurn | None:
+        return self.find(owner, turn.id)  # it may have begun meanwhile
+
     def in_conversation(self, owner: str, conversation_id: str) -> LiveTurn | None:
         return self._in_place.get((owner, conversation_id))
+
+    async def running_elsewhere(self, owner: str) -> Sequence[str]:
+        return ()
 
     def running(self) -> Collection[LiveTurn]:
         return self._turns.values()
@@ -63,6 +65,12 @@ class MemoryLiveTurns:
 
     def give_back(self, place: Place) -> None:
         self._queue.give_back(place)
+
+    def ask_way(self, place: Place) -> None:
+        pass  # nobody else has any
+
+    async def give_way(self, place: Place) -> None:
+        pass  # there is nobody else
 
     def taken(self, place: Place) -> bool:
         return self._queue.taken(place)
@@ -102,8 +110,18 @@ class MemoryLiveTurns:
         for hear in self._hearers:
             hear(owner, what)
 
-    def hear(self, heard: Callable[[str, Note], None]) -> None:
+    def hear(
+        self,
+        heard: Callable[[str, Note], None],
+        watched: Callable[[str], bool] | None = None,
+    ) -> None:
         self._hearers.append(heard)
+
+    def _admit(self, live: LiveTurn) -> LiveTurn:
+        self._turns[live.owner, live.turn.id] = live
+        if not live.turn.free:
+            self._in_place[live.owner, live.turn.conversation_id] = live
+        return live
 
     def _line_changed(self, place: Place) -> None:
         self._notifier.notify(place)

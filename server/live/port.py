@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from server.live.news import Note
@@ -44,8 +44,19 @@ class LiveTurns(Protocol):
         """Return a turn that is live or lingers; another owner's is not found."""
         ...
 
+    async def elsewhere(self, owner: str, turn: Turn) -> LiveTurn | None:
+        """Return a turn that is kept as running and was not found, as it is followed from here.
+
+        None where no other process can be writing it.
+        """
+        ...
+
     def in_conversation(self, owner: str, conversation_id: str) -> LiveTurn | None:
         """Return the turn that is live in a conversation and has its place: no free one."""
+        ...
+
+    async def running_elsewhere(self, owner: str) -> Sequence[str]:
+        """Return the ids of an owner's turns that run in other processes."""
         ...
 
     def running(self) -> Collection[LiveTurn]:
@@ -71,6 +82,14 @@ class LiveTurns(Protocol):
 
     def give_back(self, place: Place) -> None:
         """Call the next in the queue; where nobody waits, the place is free."""
+        ...
+
+    def ask_way(self, place: Place) -> None:
+        """Say to other processes that somebody here waits for a place that one of them has."""
+        ...
+
+    async def give_way(self, place: Place) -> None:
+        """Let one of another process go before us, once, who has asked for that."""
         ...
 
     def taken(self, place: Place) -> bool:
@@ -133,6 +152,11 @@ class LiveTurns(Protocol):
         """Tell all that `hear` what happened to something of an owner's; it is kept already."""
         ...
 
-    def hear(self, heard: Callable[[str, Note], None]) -> None:
-        """Have this called with every note, and whose it is; it may not wait."""
+    def hear(
+        self, heard: Callable[[str, Note], None], watched: Callable[[str], bool] | None = None
+    ) -> None:
+        """Have this called with every note, and whose it is; it may not wait.
+
+        `watched` says whose notes matter: of what happens in other processes all else is left out.
+        """
         ...

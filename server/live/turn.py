@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -12,7 +13,7 @@ from server.live.notify import Listeners
 from server.live.waiting import Beside, QueueChanged, nothing
 from server.upstream.port import Finish
 from storage.model import Content, Status, Turn
-from storage.parts import Kind, Part, length_of
+from storage.parts import Kind, Mark, Part, length_of
 from storage.port import Piece
 
 #: Positions of one delta: what one who reads nothing makes us hold.
@@ -55,12 +56,21 @@ class Ended:
 TurnEvent = Started | Delta | Ended
 
 
+def always() -> bool:
+    """Let everything be told at once."""
+    return True
+
+
 class LiveTurn:
     """A turn, its answer so far, and who follows it. They wait for it to grow past their cursor."""
 
-    def __init__(self, owner: str, turn: Turn) -> None:
+    def __init__(self, owner: str, turn: Turn, tells: Callable[[], bool] = always) -> None:
+        """`tells` says whether what is new of the answer may be told now; `nudge` where it may
+        again. An end is told always.
+        """
         self.owner = owner
         self.turn = turn
+        self._tells = tells
         self.stopped_as: Status | None = None
         #: whether the store has it
         self.is_kept = True
@@ -87,6 +97,11 @@ class LiveTurn:
         """Loop time of the first text."""
         return self._answer.first
 
+    @property
+    def over(self) -> bool:
+        """Whether its end is told."""
+        return self._ended is not None
+
     def row(self, after: int = 0) -> str:
         """Return the answer's row so far from a cursor; its cost is what it returns."""
         return self._answer.row(after)
@@ -98,6 +113,11 @@ class LiveTurn:
     def append(self, text: str) -> None:
         """Let the answer grow and wake whoever waits for it."""
         self._answer.append(text)
+        self._growth.wake()
+
+    def absorb(self, position: int, text: str, marks: Iterable[Mark]) -> None:
+        """Let the answer grow by what is new in a piece of its row."""
+        self._answer.absorb(position, text, marks)
         self._growth.wake()
 
     def begin(self, part: Part) -> None:
@@ -122,18 +142,37 @@ class LiveTurn:
     def end(self, turn: Turn) -> None:
         """Announce an end that the store has kept."""
         self.turn = turn
-        self._ended = Ended(turn, length_of(turn.content))
+        length = length_of(turn.content)
+        if length != self._answer.length:  # somebody else ended it, with what is known of it there
+            self._answer = GrowingAnswer.of(turn.content)
+        self._ended = Ended(turn, length)
         self._growth.wake()
 
     async def ended(self) -> Turn:
         """Wait until the end is kept, and return the turn as it was kept."""
-        while self._ended is None:
-            await self._growth.listen()
+        with self.followed():
+            while self._ended is None:
+                await self._growth.listen()
         return self._ended.turn
 
     def snapshot(self) -> Turn:
         """Return the turn with its answer so far."""
         return self.turn if self._ended else self.turn.saying(self.content())
+
+    def told(self) -> Turn:
+        """Return the turn with what may be told of its answer so far."""
+        if self._ended or self._tells():
+            return self.snapshot()
+        return self.turn.saying(self._answer.kept_content())
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """Have one follower more in this context."""
+        self.followers += 1
+        try:
+            yield
+        finally:
+            self.followers -= 1
 
     def unkept(self) -> Piece | None:
         """Return what no checkpoint has yet; `kept` says that one has."""
@@ -167,12 +206,25 @@ class LiveTurn:
         while True:
             if (change := beside()) is not None:
                 yield change
-            elif cursor < self._answer.length:
+            elif cursor < self._answer.length and (self._ended is not None or self._tells()):
                 newest = self.delta(cursor)
                 cursor = newest.cursor
                 yield newest
             elif self._ended is not None:
                 yield self._ended
+                return
+            else:
+                await self._growth.listen()
+
+    async def pieces(self, after: int) -> AsyncGenerator[Piece, None]:
+        """Yield the row from a position as it grows and may be told, to its end."""
+        position = after
+        while True:
+            if position < self._answer.length and (self._ended is not None or self._tells()):
+                text, marks = self._answer.piece(position, LARGEST)
+                yield Piece(self.owner, self.turn.id, position, text, marks)
+                position += len(text)
+            elif self._ended is not None:
                 return
             else:
                 await self._growth.listen()

@@ -18,6 +18,7 @@ from storage.port import (
     FORGOTTEN_AT_ONCE,
     BusyError,
     Claim,
+    ClaimedError,
     MovedError,
     NotFoundError,
     Outcome,
@@ -44,6 +45,8 @@ _SETS = f"""
     active_at = CASE WHEN {_ASKED} IS NULL THEN c.active_at ELSE :now::bigint END,
     running = c.running OR NOT :free::boolean,
     beside = c.beside + CASE WHEN :free::boolean THEN 1 ELSE 0 END"""
+#: Whether we are one of the nodes: who was declared dead begins nothing under its old name.
+_ALIVE = "(:node::text IS NULL OR EXISTS (SELECT FROM nodes WHERE id = :node))"
 #: Whether the head is the one that the turn was planned for: two that were planned for the same
 #: would part the conversation.
 _PLANNED = """(
@@ -53,7 +56,7 @@ _PLANNED = """(
 _THERE = f"""
 there AS (
     UPDATE conversations c SET {_SETS} FROM held
-    WHERE c.key = held.key AND c.owner = :owner AND {_PLANNED} RETURNING c.key
+    WHERE c.key = held.key AND c.owner = :owner AND {_PLANNED} AND {_ALIVE} RETURNING c.key
 )"""
 _MADE = f"""
 there AS (
@@ -66,7 +69,8 @@ there AS (
         CASE WHEN {_ASKED} IS NULL THEN :made_at::bigint ELSE :now::bigint END,
         :unlisted::boolean, {_ASKED}, (SELECT count(*) FROM numbered), NOT :free::boolean,
         CASE WHEN :free::boolean THEN 1 ELSE 0 END
-    WHERE NOT :compares::boolean OR :planned_on::text IS NULL OR EXISTS (SELECT FROM held)
+    WHERE (NOT :compares::boolean OR :planned_on::text IS NULL OR EXISTS (SELECT FROM held))
+        AND {_ALIVE}
     ON CONFLICT (owner, id) DO UPDATE SET {_SETS},
         system_prompt = CASE c.message_count WHEN 0 THEN excluded.system_prompt
             ELSE c.system_prompt END,
@@ -78,7 +82,7 @@ _BEGUN = """
 begun AS (
     INSERT INTO turns (conversation, owner, id, status, model, question, context_window,
         context_budget, context_prompt_tokens, context_included, context_trimmed,
-        context_counted, context_window_known, created_at, options, wire, free)
+        context_counted, context_window_known, created_at, options, wire, free, node)
     SELECT there.key, :owner, :turn, :status, :turn_model,
         COALESCE((SELECT key FROM kept WHERE id = :question), (
             SELECT m.key FROM messages m
@@ -86,7 +90,7 @@ begun AS (
         )),
         :window::bigint, :budget::bigint, :prompt_tokens::bigint, :included::bigint,
         :trimmed::bigint, :how_counted, :window_known::boolean, :now::bigint, :options, :wire,
-        :free::boolean
+        :free::boolean, :node
     FROM there RETURNING key
 )"""
 _RECORDED = """
@@ -116,8 +120,8 @@ outlived AS (
     SELECT :owner, :claim, :fingerprint, begun.key, :claimed_at::bigint FROM begun
     WHERE NOT EXISTS (SELECT FROM reclaimed)
 )"""
-_TOLD = """
-SELECT (SELECT key FROM begun), (SELECT count(*) FROM held), (
+_TOLD = f"""
+SELECT (SELECT key FROM begun), (SELECT count(*) FROM held), {_ALIVE}, (
     SELECT p.id FROM messages m JOIN messages p ON p.key = m.parent
     WHERE m.owner = :owner AND m.id = :again
 )"""
@@ -133,6 +137,7 @@ async def begin(
     claim: Claim | None,
     before: Sequence[Message],
     head: str | EllipsisType | None,
+    node: str | None,
 ) -> Turn:
     """Keep a running turn and all that comes with it; a constraint refuses what does not fit.
 
@@ -149,7 +154,7 @@ async def begin(
     parts += [_RECORDED] if new.record is not None else []
     sql = f"WITH {', '.join([*parts, _CLAIMED] if claim else parts)} {_TOLD}"
     values = {
-        **_of_turn(owner, new, head),
+        **_of_turn(owner, new, head, node),
         **await (messages.given_one(said[0]) if len(said) == 1 else messages.given(said)),
         **_of_conversation(question, make, title),
         "again": None if question else new.question_id,
@@ -173,10 +178,12 @@ async def _begun(
         found = await db.row(sql, **values)
     except asyncpg.IntegrityConstraintViolationError as error:
         raise _refused(error, new, said) from error
-    key, held, *told = found or (None, 0)
+    key, held, alive, *told = found or (None, 0, True)
     if key is not None:
         return told
-    if held or (values["compares"] and values["planned_on"] is not None and "made_at" in values):
+    if not alive:
+        raise UnavailableError("This server was taken for dead; it is back in a moment.")
+    if held or "made_at" in values:  # what was to be made is there, and was not when we looked
         raise MovedError("The conversation has a new head: plan the turn again.")
     raise NotFoundError(f"There is no conversation {new.conversation_id!r}.", "conversation_id")
 
@@ -218,9 +225,12 @@ async def _interrupt(db: Database, owner: str, new: Turn) -> None:
         await asyncio.sleep(db.where.patience.look)
 
 
-def _of_turn(owner: str, new: Turn, head: str | EllipsisType | None) -> dict[str, Any]:
+def _of_turn(
+    owner: str, new: Turn, head: str | EllipsisType | None, node: str | None
+) -> dict[str, Any]:
     return {
         "owner": owner,
+        "node": node,
         "conversation": new.conversation_id,
         "turn": new.id,
         "status": new.status,
@@ -273,7 +283,7 @@ def _refused(
         case "turns_one_running":
             return BusyError("A turn is running in this conversation.")
         case "claims_pkey":
-            return BusyError("Another turn was begun with this idempotency key.")
+            return ClaimedError("Another turn was begun with this idempotency key.")
         case "messages_parent":
             return messages.no_message(said[0].parent_id)
         case "question":

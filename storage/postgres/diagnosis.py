@@ -48,6 +48,8 @@ async def _looked(where: Address, connection: Any) -> AsyncIterator[Finding]:
         "SELECT pg_is_in_recovery()"
     ):
         yield False, "nothing can be written there; name the primary"
+    if await connection.fetchval("SELECT to_regclass('nodes') IS NOT NULL"):
+        yield await _keys(connection)
     yield await _letters(connection)
     yield await _pooler(where, connection)
 
@@ -63,6 +65,33 @@ async def _schema(connection: Any) -> Finding:
     if not await connection.fetchval("SELECT has_schema_privilege(current_schema(), 'CREATE')"):
         return False, f"schema {taken} of {known}, and we may make no tables there; GRANT CREATE"
     return True, f"schema {taken} of {known}: the next start brings it up"
+
+
+async def _keys(connection: Any) -> Finding:
+    valid, kept = await connection.fetchrow(
+        """
+        SELECT count(*) FILTER (WHERE revoked_at IS NULL
+            AND COALESCE(expires_at > extract(epoch FROM now()) * 1e6, true)), count(*)
+        FROM api_keys
+        """
+    )
+    if kept and not valid:
+        return False, "no key in it is valid; 'trialogue keys create NAME' makes one"
+    return True, f"{valid} valid keys of {kept}"
+
+
+async def members(where: Address) -> Sequence[tuple[str, str]]:
+    """Return the servers that use a database now, each with where others reach it."""
+    connection = await connect(where, command_timeout=where.patience.answer)
+    try:
+        if not await connection.fetchval("SELECT to_regclass('nodes') IS NOT NULL"):
+            return ()
+        found = await connection.fetch("SELECT id, address FROM nodes ORDER BY id")
+        return [(row["id"], row["address"]) for row in found]
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise renamed(error) from error
+    finally:
+        await connection.close(timeout=2)
 
 
 async def _letters(connection: Any) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from types import EllipsisType
 from typing import Any
 
@@ -38,10 +39,16 @@ from storage.postgres import (
 )
 from storage.postgres.address import Patience, address
 from storage.postgres.database import Database
+from storage.postgres.nodes.bell import Bell
+from storage.postgres.nodes.keys import KeyTable
+from storage.postgres.nodes.members import Members
+from storage.postgres.nodes.rates import Rates
 from storage.postgres.withdraw import withdraw
 
 #: How many pieces of running answers one statement keeps, in rows and in characters.
 PIECES_AT_ONCE, CHARACTERS_AT_ONCE = 5_000, 8 << 20
+#: What is waited for where a second without a beat is long.
+BEATS = Patience(connect=2.0, free=2.0, answer=2.0)
 
 
 class PostgresStore:
@@ -55,6 +62,12 @@ class PostgresStore:
         self.address = address(url, patience or Patience())
         self._db = Database(self.address)
         self._imports = transfer.Imports(self._db)
+        # Connections of their own: a beat must not wait behind a slow statement.
+        self._beats = Database(replace(self.address, pool_size=2, patience=BEATS))
+        self.members = Members(self._beats)
+        self.bell = Bell(self.address, self._beats)
+        self.keys = KeyTable(self._db)
+        self.rates = Rates(self._db)
 
     async def __aenter__(self) -> PostgresStore:
         """Bring the schema up and open.
@@ -63,12 +76,13 @@ class PostgresStore:
         """
         await migrations.migrate(self.address)
         await self._db.open()
+        await self._beats.open()
         try:
             self._pieces = await search.has_pieces(self._db)
             await turns.sweep(self._db)
             await conversations.purge_all(self._db)
         except BaseException:
-            await self._db.close()
+            await self.close()
             raise
         return self
 
@@ -77,6 +91,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Finish what was begun and close every connection."""
+        await self._beats.close()
         await self._db.close()
 
     @property
@@ -185,13 +200,22 @@ class PostgresStore:
         head: str | EllipsisType | None = ...,
     ) -> Turn:
         work = beginning.begin(
-            self._db, owner, turn, question, conversation, title, claim, before, head
+            self._db,
+            owner,
+            turn,
+            question,
+            conversation,
+            title,
+            claim,
+            before,
+            head,
+            self.members.node,
         )
         return await self._db.finish(work)
 
     async def checkpoint(self, pieces: Sequence[Piece]) -> None:
         for part in portions(pieces, PIECES_AT_ONCE, CHARACTERS_AT_ONCE):
-            await turns.checkpoint(self._db, part)
+            await turns.checkpoint(self._db, part, self.members.node)
 
     async def end(self, owner: str, turn_id: str, outcome: Outcome) -> Turn:
         return await turns.end(self._db, owner, turn_id, outcome)
@@ -215,6 +239,9 @@ class PostgresStore:
 
     async def running(self) -> Sequence[tuple[str, Turn]]:
         return await turns.running(self._db)
+
+    async def orphans(self) -> Sequence[tuple[str, Turn]]:
+        return await turns.running(self._db, orphans=True)
 
     # Responses
 

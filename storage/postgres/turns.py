@@ -25,16 +25,26 @@ from storage.postgres.database import Database
 from storage.ranking import text_of
 from storage.spending import DAY, MOST
 
-TURN = rows.turn_selection(
-    "SELECT string_agg(text, '' ORDER BY position) FROM checkpoints WHERE turn = t.key",
-    "SELECT string_agg(marks, E'\\n' ORDER BY position) FROM checkpoints WHERE turn = t.key",
-)
+#: What was checkpointed of a running turn, or what was rescued of it, whichever is more.
+_SO_FAR = """
+SELECT {} FROM (
+    SELECT string_agg(text, '' ORDER BY position) AS text,
+        string_agg(marks, E'\\n' ORDER BY position) AS marks FROM checkpoints WHERE turn = t.key
+    UNION ALL SELECT text, marks FROM rescues WHERE turn = t.key
+) known ORDER BY length(text) DESC NULLS LAST LIMIT 1
+"""
+TURN = rows.turn_selection(_SO_FAR.format("text"), _SO_FAR.format("marks"))
+#: Turns that nobody writes: what wrote them is none of the nodes.
+_ORPHANED = "NOT EXISTS (SELECT FROM nodes WHERE nodes.id = t.node)"
 #: How many rows an owner's day of tokens is spread over.
 SLOTS = 16
 
 
-async def checkpoint(db: Database, pieces: Sequence[Piece]) -> None:
-    """Keep pieces of running answers, in an order in which no two of us wait for each other."""
+async def checkpoint(db: Database, pieces: Sequence[Piece], node: str | None) -> None:
+    """Keep pieces of running answers, in an order in which no two of us wait for each other.
+
+    Those of turns that another node writes are passed over, and of turns that were ended.
+    """
     latest = {(one.owner, one.turn_id, one.position): one for one in pieces}
     await db.rows(
         """
@@ -43,6 +53,7 @@ async def checkpoint(db: Database, pieces: Sequence[Piece]) -> None:
         FROM unnest(:owners::text[], :turns::text[], :positions::bigint[], :texts::text[],
             :marks::text[]) AS p (owner, id, position, text, marks)
         JOIN turns t ON t.owner = p.owner AND t.id = p.id AND t.status = 'running'
+        AND t.node IS NOT DISTINCT FROM :node
         ORDER BY t.key, p.position
         ON CONFLICT (turn, position) DO UPDATE SET text = excluded.text, marks = excluded.marks
         """,
@@ -51,18 +62,20 @@ async def checkpoint(db: Database, pieces: Sequence[Piece]) -> None:
         positions=[position for _, _, position in latest],
         texts=[one.text for one in latest.values()],
         marks=[marks_json(one.marks) for one in latest.values()],
+        node=node,
     )
 
 
 async def sweep(db: Database) -> None:
     """Delete the pieces that were kept while their turn was being ended: nobody reads them."""
-    await db.rows(
-        """
-        DELETE FROM checkpoints WHERE NOT EXISTS (
-            SELECT FROM turns WHERE turns.key = checkpoints.turn AND status = 'running'
+    for table in ("checkpoints", "rescues"):
+        await db.rows(
+            f"""
+            DELETE FROM {table} WHERE NOT EXISTS (
+                SELECT FROM turns WHERE turns.key = {table}.turn AND status = 'running'
+            )
+            """
         )
-        """
-    )
 
 
 #: The first step is the one that only one of many takes: what follows hangs on its row.
@@ -115,6 +128,8 @@ WITH held AS MATERIALIZED (
     DO UPDATE SET tokens = LEAST(s.tokens + excluded.tokens, :most::bigint)
 ), gone AS (
     DELETE FROM checkpoints USING ended WHERE checkpoints.turn = ended.key
+), unneeded AS (
+    DELETE FROM rescues USING ended WHERE rescues.turn = ended.key
 )
 SELECT held.id, e.model, p.id, q.id, e.created_at, e.context_window, e.context_budget,
     e.context_prompt_tokens, e.context_included, e.context_trimmed, e.context_counted,
@@ -238,11 +253,13 @@ async def failed(db: Database, owner: str, turn_ids: Collection[str]) -> Collect
     return {turn_id for (turn_id,) in found}
 
 
-async def running(db: Database) -> Sequence[tuple[str, Turn]]:
-    """Return every turn that runs, with its owner."""
+async def running(db: Database, *, orphans: bool = False) -> Sequence[tuple[str, Turn]]:
+    """Return every turn that runs, with its owner; or those alone that nobody writes any more."""
     found = await db.rows(
         TURN.replace("SELECT", "SELECT t.owner,", 1)
-        + "WHERE t.status = 'running' AND c.owner = t.owner ORDER BY t.key"
+        + "WHERE t.status = 'running' AND c.owner = t.owner "
+        + (f"AND {_ORPHANED} " if orphans else "")
+        + "ORDER BY t.key"
     )
     return [(row[0], rows.turn(row[1:])) for row in found]
 

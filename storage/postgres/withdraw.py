@@ -36,6 +36,7 @@ WITH RECURSIVE held AS MATERIALIZED (
         (SELECT parent FROM own ORDER BY place DESC LIMIT 1)
     ) AS head FROM taken
 ), gone_checkpoints AS (DELETE FROM checkpoints USING taken WHERE turn = taken.key),
+gone_rescues AS (DELETE FROM rescues USING taken WHERE turn = taken.key),
 gone_claims AS (DELETE FROM claims USING taken WHERE turn = taken.key),
 gone_responses AS (DELETE FROM responses USING taken WHERE turn = taken.key),
 gone_messages AS (DELETE FROM messages USING own WHERE messages.key = own.key),

@@ -280,6 +280,9 @@ class SQLiteStore:
     async def running(self) -> Sequence[tuple[str, Turn]]:
         return await self._read(turns.running)
 
+    async def orphans(self) -> Sequence[tuple[str, Turn]]:
+        return await self.running()  # one process has the file, and this is before it begins any
+
     # Responses
 
     async def delete_response(self, owner: str, turn_id: str) -> str | None:

@@ -16,6 +16,7 @@ from storage.port import (
     FORGOTTEN_AT_ONCE,
     BusyError,
     Claim,
+    ClaimedError,
     MovedError,
     NotFoundError,
     Outcome,
@@ -304,7 +305,7 @@ def _insert_claim(connection: sqlite3.Connection, owner: str, claim: Claim, turn
         (owner, claim.key, claim.fingerprint, turn, claim.now),
     )
     if cursor.rowcount != 1:
-        raise BusyError("Another turn was begun with this idempotency key.")
+        raise ClaimedError("Another turn was begun with this idempotency key.")
 
 
 def delete_response(connection: sqlite3.Connection, owner: str, turn_id: str) -> str | None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from typing import Any
 
 import asyncpg
 import pytest
+
+from tests.support.live import ROOT
 
 #: names the folder of PostgreSQL's programs, where it is not Debian's
 PROGRAMS = "TRIALOGUE_TEST_POSTGRES"
@@ -45,7 +48,8 @@ DECLARE
     one regclass;
 BEGIN
     FOR one IN SELECT c.oid FROM pg_class c WHERE c.relkind = 'r'
-        AND c.relnamespace = 'public'::regnamespace AND c.relname NOT IN ('migrations', 'pings')
+        AND c.relnamespace = 'public'::regnamespace
+        AND c.relname NOT IN ('migrations', 'pings', 'cluster')
     LOOP
         EXECUTE 'DELETE FROM ' || one;
     END LOOP;
@@ -62,6 +66,29 @@ async def emptied(url: str) -> str:
     finally:
         await connection.close()
     return url
+
+
+async def fetched(url: str, sql: str) -> list[tuple[object, ...]]:
+    """Return what a statement finds in a database."""
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(sql)]
+    finally:
+        await connection.close()
+
+
+def command(folder: Path, url: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run one of our commands to its end."""
+    paths = f"{ROOT}:{ROOT / 'proto'}"
+    return subprocess.run(
+        [sys.executable, "-m", "server", *words],
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": paths, "TRIALOGUE_DATABASE": url, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 def programs() -> Path | None:

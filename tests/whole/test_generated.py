@@ -18,7 +18,11 @@ from trialogue.v1 import conversation_pb2 as pb
 
 from tests.support.live import ROOT
 
-PROTOS = ("trialogue/v1/conversation.proto", "easybackend/chat.proto")
+PROTOS = (
+    "trialogue/v1/conversation.proto",
+    "trialogue/internal/v1/peer.proto",
+    "easybackend/chat.proto",
+)
 LOCKS = (
     "requirements.lock",
     "requirements-dev.lock",

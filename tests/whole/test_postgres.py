@@ -16,7 +16,7 @@ import pytest
 from storage.sqlite.store import SQLiteStore
 from tests.storage.nouns import exchange, whole
 from tests.support.live import ROOT, Process
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import PostgresServer, command
 
 RESPONSES = ("responses", "conversations")
 
@@ -30,20 +30,6 @@ def url(empty_postgres: str) -> str:
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as one:
         yield one
-
-
-def command(folder: Path, url: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run one of our commands to its end."""
-    paths = f"{ROOT}:{ROOT / 'proto'}"
-    return subprocess.run(
-        [sys.executable, "-m", "server", *words],
-        cwd=folder,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": paths, "TRIALOGUE_DATABASE": url, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
 
 
 async def told(session: aiohttp.ClientSession, address: str, **body: Any) -> Any:
@@ -150,9 +136,6 @@ async def test_conversations_are_moved_by_export_and_import(tmp_path: Path, url:
     [
         (("backup", "copy.db"), "pg_dump --format=custom --file=copy.db postgresql://"),
         (("restore", "copy.db"), "pg_restore"),
-        (("keys", "create", "ada"), "TRIALOGUE_API_KEYS"),
-        (("keys", "list"), "TRIALOGUE_API_KEYS"),
-        (("serve", "--listen", "--http-port=0"), "TRIALOGUE_API_KEYS: none is set"),
     ],
 )
 def test_what_has_no_file_says_what_to_do(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import structlog
 
 from server.core.access.concurrency import ConcurrencyLimit, Room
 from server.core.access.pages import PagePolicy
-from server.core.access.rate import Allowance, RateLimit
+from server.core.access.rate import Allowance, RateLimit, SharedRateLimit
 from server.core.errors import InvalidApiKeyError
-from storage.keys import KeyFile
 from storage.model import ApiKey
 
 log = structlog.get_logger("trialogue.doors")
@@ -54,13 +54,21 @@ def configured(pairs: str) -> list[ApiKey]:
     return keys
 
 
+class KnownKeys(Protocol):
+    """Keys that are made and revoked while we run: a file, or a table of the database."""
+
+    def keys(self) -> Sequence[ApiKey]:
+        """Return every key there is, revoked ones too: the same list for as long as they are."""
+        ...
+
+
 class Auth:
     """One place where every wire asks whose a key is and whether a page may come in."""
 
     def __init__(
         self,
         keys: Iterable[ApiKey],
-        key_file: KeyFile | None,
+        key_file: KnownKeys | None,
         now: Callable[[], int],
         *,
         open_to_all: bool,
@@ -68,7 +76,7 @@ class Auth:
         until_keyed: bool = False,
         origins: Iterable[str] = (),
         hosts: Iterable[str] = (),
-        rate: RateLimit | None = None,
+        rate: RateLimit | SharedRateLimit | None = None,
         most_by_key: int | None = None,
         most_by_address: int | None = None,
     ) -> None:
@@ -133,9 +141,14 @@ class Auth:
         keys = (*self._configured, *(self._key_file.keys() if self._key_file else ()))
         return all(key.owner == owner for key in keys)
 
-    def count(self, owner: str) -> Allowance | None:
+    async def count(self, owner: str) -> Allowance | None:
         """Count a request of an owner, whichever wire it came by; None where there is no limit."""
-        return self._rate.count(owner) if self._rate is not None else None
+        return await self._rate.counted(owner) if self._rate is not None else None
+
+    @property
+    def known(self) -> Sequence[ApiKey]:
+        """The keys that can be made and revoked while we run: the same list while none is."""
+        return self._key_file.keys() if self._key_file is not None else self._configured
 
     def check_origin(self, origin: str | None, host: str | None, port: int) -> None:
         """Refuse a Host that is not ours, and a page that we did not serve; `port` is the page's.

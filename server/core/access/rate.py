@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from server.config.quantities import Rate
 from server.core.errors import RateLimitedError
+from storage.port import UnavailableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,10 @@ class RateLimit:
         self._now = now
         self._full_at: dict[str, float] = {}
 
+    async def counted(self, owner: str) -> Allowance:
+        """Count a request of an owner."""
+        return self.count(owner)
+
     def count(self, owner: str) -> Allowance:
         """Count a request of an owner. One that is refused takes nothing."""
         now, limit = self._now(), self._rate.requests
@@ -61,6 +67,38 @@ class RateLimit:
         self._full_at[owner] = now + after
         left = (self._rate.seconds - after) / self._each
         return Allowance(limit, int(left + 1e-6), after)
+
+
+class Counted(Protocol):
+    """Where all servers count together."""
+
+    async def count(self, owner: str, each: float, span: float) -> tuple[bool, float]:
+        """Return whether a request is let through, and when the allowance is full again.
+
+        Raises UnavailableError.
+        """
+        ...
+
+
+class SharedRateLimit:
+    """The same, counted with all other servers; alone where that cannot be reached."""
+
+    def __init__(self, rate: Rate, counted: Counted) -> None:
+        self._rate = rate
+        self._each = rate.seconds / rate.requests
+        self._counted = counted
+        self._alone = RateLimit(rate)
+
+    async def counted(self, owner: str) -> Allowance:
+        """Count a request of an owner. One that is refused takes nothing."""
+        limit, span = self._rate.requests, self._rate.seconds
+        try:
+            let_through, full_after = await self._counted.count(owner, self._each, span)
+        except UnavailableError:
+            return self._alone.count(owner)
+        if not let_through:
+            return Allowance(limit, 0, full_after, wait=full_after + self._each - span)
+        return Allowance(limit, int((span - full_after) / self._each + 1e-6), full_after)
 
 
 def span(seconds: float) -> str:

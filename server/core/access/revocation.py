@@ -16,6 +16,9 @@ from server.core.errors import InvalidApiKeyError, RefusedError
 Event = TypeVar("Event")
 Result = TypeVar("Result")
 
+#: Seconds that one whose key has expired may stay; whose key was revoked goes sooner.
+EXPIRED_WITHIN = 5.0
+
 log = structlog.get_logger("trialogue.guests")
 
 
@@ -61,16 +64,27 @@ class KeyWatch:
         return self.staying(GuardedReader(key))
 
     async def _look_for_ever(self) -> None:
+        now = asyncio.get_running_loop().time
+        seen: object = None
+        looked_at = now()
         while True:
             await asyncio.sleep(self._every)
-            for key in {one.key for one in self._staying}:
-                try:
-                    await self._auth.owner(key)
-                except InvalidApiKeyError as refused:
-                    for one in [one for one in self._staying if one.key == key]:
-                        one.revoke(refused)
-                except Exception as error:  # noqa: BLE001 - a file of keys that cannot be read
-                    log.error("keys cannot be read", error=type(error).__name__)
+            try:
+                known = self._auth.known
+                if known is seen and now() - looked_at < EXPIRED_WITHIN:
+                    continue
+                seen, looked_at = known, now()
+                await self._look()
+            except Exception as error:  # noqa: BLE001 - a file of keys that cannot be read
+                log.error("keys cannot be read", error=type(error).__name__)
+
+    async def _look(self) -> None:
+        for key in {one.key for one in self._staying}:
+            try:
+                await self._auth.owner(key)
+            except InvalidApiKeyError as refused:
+                for one in [one for one in self._staying if one.key == key]:
+                    one.revoke(refused)
 
 
 class GuardedReader:

@@ -110,6 +110,14 @@ ROWS = (
         "Times that an upstream did not answer, or with 429 or 5xx, or broke off",
         read=True,
     ),
+    Row("nodes", "gauge", "Servers that use the database, as this one sees them", read=True),
+    Row(
+        "node_holds_its_turns",
+        "gauge",
+        "1 while this server may tell what it writes, 0 where others may take it for dead",
+        read=True,
+    ),
+    Row("turns_mirrored", "gauge", "Turns of other servers that are followed here", read=True),
     Row(
         "upstreams",
         "gauge",

@@ -13,6 +13,8 @@ from server.core.errors import DrainingError
 from server.core.ids import NEW, check_id
 from server.core.observability.metrics import WIRE
 from server.core.prompt.compaction import Compaction
+from server.core.turns.ahead import Ahead, AheadError, joined
+from server.core.turns.beginnings import Beginnings
 from server.core.turns.plan import Plan, Planner
 from server.core.turns.questions import (
     Ask,
@@ -31,7 +33,14 @@ from server.live.turn import LiveTurn
 from server.live.waiting import LONGEST_PROMPT, Waiting
 from server.upstream.port import Upstream
 from storage.model import Status, Turn, text_of
-from storage.port import BusyError, Claim, IdempotencyMismatchError, Store
+from storage.port import (
+    BusyError,
+    Claim,
+    ClaimedError,
+    IdempotencyMismatchError,
+    MovedError,
+    Store,
+)
 
 
 class Asking:
@@ -52,9 +61,10 @@ class Asking:
         self._capacity = capacity
         self._running = running
         self._compaction = compaction
+        self._ahead = Ahead(store, live)
         self._interrupting: Counter[Place] = Counter()
         self._claimed: dict[tuple[str, str], tuple[Claim, asyncio.Task[Turn]]] = {}
-        self._beginning: set[asyncio.Task[Turn]] = set()
+        self._beginning = Beginnings(live)
         self.draining = False
 
     async def ask(
@@ -117,7 +127,7 @@ class Asking:
         place = owner, conversation_id
         await self._interrupt(place)
         # It is deleted though its caller leaves: only then may others ask there, or look again.
-        deleting = asyncio.create_task(self._delete(place))
+        deleting = asyncio.create_task(self._ahead.delete(place))
         deleting.add_done_callback(lambda _: self._cleared(place))
         await asyncio.shield(deleting)
 
@@ -134,24 +144,6 @@ class Asking:
         finally:
             self._give_back(place)
 
-    async def _delete(self, place: Place) -> None:
-        """Delete a conversation whose place is ours; what runs beside it has to end before."""
-        while True:
-            beside = [
-                live
-                for live in self._live.running()
-                if (live.owner, live.turn.conversation_id) == place and live.is_kept
-            ]
-            for live in beside:
-                live.stop(Status.CANCELLED)
-            for live in beside:
-                await live.ended()
-            try:
-                return await self._store.delete(*place)
-            except BusyError:
-                if not beside:
-                    raise
-
     async def drain(self, grace: float) -> None:
         """Refuse whoever asks or waits, let those begin that are beginning, and let all end.
 
@@ -159,8 +151,8 @@ class Asking:
         """
         self.draining = True
         self._live.refuse_all(_draining())
-        while self._beginning:
-            await asyncio.wait(set(self._beginning))
+        self._ahead.leave()
+        await self._beginning.over()
         await self._running.drain(grace)
         await self._compaction.close()
 
@@ -184,8 +176,8 @@ class Asking:
         """Begin a claimed turn once, however many ask for it at the same moment."""
         held = self._claimed.get((owner, claim.key))
         if held is None:
-            joining = self._joined_or_begun(owner, conversation_id, question, claim, writer)
-            task = self._own(joining)
+            begin = partial(self._joined_or_begun, owner, conversation_id, question, claim, writer)
+            task = self._beginning.own(joined(begin))
             self._claimed[owner, claim.key] = claim, task
             task.add_done_callback(lambda _: self._claimed.pop((owner, claim.key)))
         elif held[0].fingerprint == claim.fingerprint:
@@ -194,7 +186,7 @@ class Asking:
             raise IdempotencyMismatchError(
                 "This idempotency key was used for another request.", "idempotency-key"
             )
-        return await self._shielded(task, owner, on_leave)
+        return await self._beginning.shielded(task, owner, on_leave)
 
     async def _joined_or_begun(
         self,
@@ -250,29 +242,29 @@ class Asking:
     ) -> Turn:
         await self._capacity.token_budget.check(place[0])
         await self._take(place, question)
-        # Shielded: a caller who vanishes now would else leave the conversation busy for ever.
-        beginning = self._own(self._begin(place, plan, writer, kept=kept))
-        return await self._shielded(beginning, place[0], on_leave)
+        while True:
+            # Shielded: who vanishes now would else leave the conversation busy for ever.
+            beginning = self._beginning.own(self._begin(place, plan, writer, kept=kept))
+            try:
+                return await self._beginning.shielded(beginning, place[0], on_leave)
+            except AheadError as ahead:
+                await self._wait(place, ahead, question.if_busy)
+            except asyncio.CancelledError:
+                beginning.add_done_callback(partial(self._left, place))
+                raise
 
-    async def _shielded(
-        self, beginning: asyncio.Task[Turn], owner: str, on_leave: OnDisconnect
-    ) -> Turn:
-        """Wait for a turn to begin; the leaving of whoever waits does not keep it from that."""
+    async def _wait(self, place: Place, ahead: AheadError, if_busy: IfBusy) -> None:
+        """Wait in a place for what runs at another node; who is refused or leaves gives it back."""
         try:
-            return await asyncio.shield(beginning)
-        except asyncio.CancelledError:
-            if on_leave is OnDisconnect.CANCEL:
-                beginning.add_done_callback(partial(self._stop, owner))
+            await self._ahead.wait(place, ahead, if_busy)
+        except BaseException:
+            self._give_back(place)
             raise
 
-    def _stop(self, owner: str, begun: asyncio.Task[Turn]) -> None:
-        """Cancel a turn that has begun, if one has: its asker is gone and wants no answer."""
-        if begun.cancelled() or begun.exception() is not None:
-            return
-        if (live := self._live.find(owner, begun.result().id)) is not None:
-            live.stop(Status.CANCELLED)
-            if not live.is_kept:
-                self._live.release(live)
+    def _left(self, place: Place, beginning: asyncio.Task[Turn]) -> None:
+        """Give back a place that was kept for who has left."""
+        if not beginning.cancelled() and isinstance(beginning.exception(), AheadError):
+            self._give_back(place)
 
     async def _take(self, place: Place, question: Wishes) -> None:
         if question.if_busy is IfBusy.REJECT and self._live.taken(place):
@@ -308,6 +300,7 @@ class Asking:
         try:
             if (live := self._live.in_conversation(*place)) is not None:
                 live.stop(Status.CANCELLED)
+            self._ahead.stop(place)
             await self._line_up(place, asks, first=True)
         finally:
             self._interrupting[place] -= 1
@@ -322,12 +315,36 @@ class Asking:
         *,
         kept: bool,
     ) -> Turn:
-        """Keep and start a turn; its end gives the place back, and so does a failure here."""
+        """Keep and start a turn; its end gives the place back, and so does a failure here.
+
+        Raises AheadError, and keeps the place, where a turn runs there at another node.
+        """
         try:
             self.refuse_if_draining()
             self._capacity.make_room(place)
             # Those before it in line may have spent all.
             await self._capacity.token_budget.check(place[0])
+            live, planned = await self._planned(place, plan, kept=kept)
+        except AheadError:
+            raise
+        except BaseException:
+            self._give_back(place)
+            raise
+        if live.is_told:
+            self._live.note(place[0], Began(live.turn))
+        self._compaction.give_way(planned.sending.named)
+        self._running.start(live, planned, lambda: self._free(place, live), writer)
+        if self._interrupting[place]:
+            live.stop(Status.CANCELLED)
+        self._live.notify((place[0], live.turn.conversation_id))
+        return live.turn
+
+    async def _planned(
+        self, place: Place, plan: Callable[[], Coroutine[Any, Any, Plan]], *, kept: bool
+    ) -> tuple[LiveTurn, Plan]:
+        """Plan a turn and keep it; plan again where the conversation went on at another node."""
+        await self._live.give_way(place)
+        while True:
             planned = await plan()
             live = self._live.admit(place[0], planned.turn)
             live.is_told = kept and planned.listed
@@ -335,22 +352,16 @@ class Asking:
                 live.is_kept = False
                 self._live.linger(live)  # it may have ended before anybody follows it
             try:
-                turn = await self._keep(place[0], planned) if kept else planned.turn
-            except BaseException:
+                if kept:
+                    live.turn = await self._keep(place[0], planned)
+            except BaseException as error:
                 self._live.forget(live)
+                if isinstance(error, MovedError):
+                    continue
+                if isinstance(error, BusyError) and not isinstance(error, ClaimedError):
+                    raise await self._ahead.found(place, error, planned.claim) from error
                 raise
-        except BaseException:
-            self._give_back(place)
-            raise
-        live.turn = turn
-        if live.is_told:
-            self._live.note(place[0], Began(turn))
-        self._compaction.give_way(planned.sending.named)
-        self._running.start(live, planned, lambda: self._free(place, live), writer)
-        if self._interrupting[place]:
-            live.stop(Status.CANCELLED)
-        self._live.notify((place[0], turn.conversation_id))
-        return turn
+            return live, planned
 
     async def _keep(self, owner: str, planned: Plan) -> Turn:
         return await self._store.begin(
@@ -361,6 +372,7 @@ class Asking:
             title=planned.title,
             claim=planned.claim,
             before=planned.before,
+            head=... if planned.turn.free else planned.head_id,
         )
 
     def _free(self, place: Place, live: LiveTurn) -> None:
@@ -381,14 +393,6 @@ class Asking:
         """Give up the room of a place that nobody has taken over."""
         if not self._live.taken(place):
             self._capacity.leave_room(place)
-
-    def _own(self, beginning: Coroutine[Any, Any, Turn]) -> asyncio.Task[Turn]:
-        task = asyncio.create_task(beginning)
-        self._beginning.add(task)
-        task.add_done_callback(self._beginning.discard)
-        # An asker who left does not fetch the error; that is no news for the log.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return task
 
 
 def _beside(owner: str, conversation_id: str, planner: Planner) -> Place:

@@ -52,25 +52,23 @@ class Following:
         beside: Beside = nothing,
     ) -> AsyncGenerator[WatchEvent, None]:
         validation.cursor(after)
-        validation.known(turn_id, "turn_id")
-        live = self._live.find(owner, turn_id)
-        if live is None:
-            turn = await self._store.turn(owner, turn_id)
-            about(turn)
-            async for past in replay(turn, after):
+        live = await self._found(owner, turn_id)
+        if isinstance(live, Turn):
+            about(live)
+            async for past in replay(live, after):
                 await self._pacer.wait(past)
                 yield past
             return
         about(live.turn)
-        heard_the_end, live.followers = False, live.followers + 1
+        heard_the_end = False
         try:
-            async with aclosing(live.follow(after, beside)) as events:
-                async for event in events:
-                    await self._pacer.wait(event)
-                    heard_the_end = isinstance(event, Ended)
-                    yield event
+            with live.followed():
+                async with aclosing(live.follow(after, beside)) as events:
+                    async for event in events:
+                        await self._pacer.wait(event)
+                        heard_the_end = isinstance(event, Ended)
+                        yield event
         finally:
-            live.followers -= 1
             if on_leave is OnDisconnect.CANCEL and not heard_the_end:
                 live.stop(Status.CANCELLED)
             if not live.is_kept:
@@ -103,17 +101,17 @@ class Following:
 
     async def cancel(self, owner: str, turn_id: str) -> Turn:
         """Stop the writing of an answer and return the turn as it ended."""
-        live = self._found(owner, turn_id)
-        if live is None:
-            return await self._store.turn(owner, turn_id)
+        live = await self._found(owner, turn_id)
+        if isinstance(live, Turn):
+            return live
         about(live.turn)
         live.stop(Status.CANCELLED)
         return await live.ended()
 
     async def turn(self, owner: str, turn_id: str) -> Turn:
         """Return a turn; a running one with its answer so far."""
-        live = self._found(owner, turn_id)
-        return live.snapshot() if live else await self._store.turn(owner, turn_id)
+        live = await self._found(owner, turn_id)
+        return live if isinstance(live, Turn) else live.told()
 
     async def close(self) -> None:
         """End all watching; no turn begins any more."""
@@ -121,9 +119,15 @@ class Following:
         self._live.notify_all()
         await self.mine.close()
 
-    def _found(self, owner: str, turn_id: str) -> LiveTurn | None:
+    async def _found(self, owner: str, turn_id: str) -> LiveTurn | Turn:
+        """Return a turn where it is written, here or elsewhere; one that has ended as it is."""
         validation.known(turn_id, "turn_id")
-        return self._live.find(owner, turn_id)
+        if (live := self._live.find(owner, turn_id)) is not None:
+            return live
+        turn = await self._store.turn(owner, turn_id)
+        if turn.status is not Status.RUNNING:
+            return turn
+        return await self._live.elsewhere(owner, turn) or turn
 
     async def _watch_from(
         self, owner: str, conversation_id: str, after: tuple[str, int] | None

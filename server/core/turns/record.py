@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from server.core.errors import Problem, problem_of
-from server.live.news import Changed
+from server.live.news import Changed, Over
 from server.live.port import LiveTurns
 from server.live.turn import LiveTurn
 from storage.model import Failure, Lesson, Status, Turn
@@ -78,9 +78,10 @@ class Keeping:
         ).saying(outcome.content)
 
     async def recover(self, outcome_of: Callable[[Turn], Awaitable[Outcome]]) -> None:
-        """End every turn that a crash left running."""
-        for owner, turn in await self._store.running():
-            await self._store.end(owner, turn.id, await outcome_of(turn))
+        """End every turn that somebody who died left running."""
+        for owner, turn in await self._store.orphans():
+            ended = await self._store.end(owner, turn.id, await outcome_of(turn))
+            self._live.note(owner, Over(ended))
 
     async def withdraw(self, live: LiveTurn, head_id: str | None, title: str) -> None:
         """Take a turn back; where the database stays away, when it is back, unless we end before.

@@ -164,7 +164,8 @@ class Handlers:
                 if not keyless:
                     held.enter_context(self._auth.owners.within(caller.owner))
                     held.enter_context(self._room.within(caller.owner))
-                if not (keyless or free) and (left := self._auth.count(caller.owner)) is not None:
+                left = None if keyless or free else await self._auth.count(caller.owner)
+                if left is not None:
                     trailers += tuple(rate_headers(left).items())
                     context.set_trailing_metadata(trailers)
                     left.check()

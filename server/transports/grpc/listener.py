@@ -20,6 +20,8 @@ from server.transports.grpc import easybackend, health_reflection, service
 from server.transports.grpc.handlers import Handlers
 from server.transports.grpc.interceptor import RequestInterceptor
 from server.transports.grpc.log_filter import quiet
+from server.transports.grpc.peers import SERVICE as PEER
+from server.transports.grpc.peers import PeerService
 from server.transports.tls import Certificate, certificate_of
 
 log = structlog.get_logger("trialogue.rpc")
@@ -53,7 +55,9 @@ class RpcListener:
         *,
         limits: RpcLimits | None = None,
         tls: Certificate | None = None,
+        peers: PeerService | None = None,
     ) -> None:
+        """`peers` lets other nodes in, where there may be any."""
         self._settings = settings
         self._tls = tls or certificate_of(settings)
         self._limits = limits or RpcLimits()
@@ -61,7 +65,7 @@ class RpcListener:
         calls = Handlers(
             auth, self._key_watch, conversations.requests, settings.max_body_bytes, self._limits
         )
-        self._handlers = _handlers(conversations, calls)
+        self._handlers = _handlers(conversations, calls, peers)
         self._named = RequestInterceptor(conversations.requests)
         self._open = AsyncExitStack()
         self._broken: dict[asyncio.Task[None], grpc.aio.Server] = {}
@@ -150,7 +154,9 @@ class RpcListener:
             raise OSError(errno.EADDRNOTAVAIL, f"gRPC cannot listen{with_tls}", address) from error
 
 
-def _handlers(conversations: Conversations, calls: Handlers) -> tuple[grpc.GenericRpcHandler, ...]:
+def _handlers(
+    conversations: Conversations, calls: Handlers, peers: PeerService | None
+) -> tuple[grpc.GenericRpcHandler, ...]:
     ours = (service.SERVICE, easybackend.SERVICE)
     all_services = (*ours, health_reflection.HEALTH, health_reflection.REFLECTION)
     reflection = health_reflection.reflection_methods(all_services, calls)
@@ -162,6 +168,7 @@ def _handlers(conversations: Conversations, calls: Handlers) -> tuple[grpc.Gener
         ).methods(calls),
         health_reflection.REFLECTION: reflection,
         health_reflection.REFLECTION_V1: reflection,
+        **({PEER: peers.methods()} if peers else {}),
     }
     return tuple(
         grpc.method_handlers_generic_handler(name, dict(methods))

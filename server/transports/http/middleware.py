@@ -133,7 +133,8 @@ class Middleware:
             scope["state"]["alone"] = partial(self._auth.alone, owner)
             # Streams are read in this, so that they end where the key does.
             scope["state"]["reading"] = partial(self._key_watch.reading, key)
-            if not mount.free(path) and (allowance := self._auth.count(owner)) is not None:
+            allowance = None if mount.free(path) else await self._auth.count(owner)
+            if allowance is not None:
                 scope["state"]["allowance"] = allowance
                 allowance.check()
         length = headers.get("content-length", "0")

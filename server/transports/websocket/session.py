@@ -147,7 +147,7 @@ class Session:
             case AuthenticateFrame():
                 late = InvalidRequestError("authenticate must be the first frame.", "type")
                 await self._turn_down(late, request_id)
-            case _ if (refused := self._too_much(frame)) is not None:
+            case _ if (refused := await self._too_much(frame)) is not None:
                 await self._turn_down(refused, request_id, frame)
             case _:
                 # The request is this frame's alone, and of all tasks that are begun for it.
@@ -168,13 +168,13 @@ class Session:
             seen.name = None if frame is None else _name(frame)
             await self._refuse(error, request_id, easily=isinstance(frame, EasyAsk))
 
-    def _too_much(self, frame: Frame) -> RateLimitedError | None:
+    async def _too_much(self, frame: Frame) -> RateLimitedError | None:
         """Count a frame, and return why it is one too many where it is."""
         if len(self.streams) >= self._most_streams(frame):
             return RateLimitedError(f"{len(self.streams)} streams run on this connection.")
         if isinstance(frame, _FREE):
             return None
-        allowance = self._shared.auth.count(self._guest.owner)
+        allowance = await self._shared.auth.count(self._guest.owner)
         return None if allowance is None else allowance.refusal
 
     def _most_streams(self, beside: Frame) -> int:

@@ -6,9 +6,10 @@ import pytest
 
 from server.live.memory import MemoryLiveTurns
 from tests.server.live import contract
+from tests.support.fake_nodes import node_of
 
 
-@pytest.fixture(params=[MemoryLiveTurns])
+@pytest.fixture(params=[MemoryLiveTurns, node_of])
 def make(request: pytest.FixtureRequest) -> contract.Make:
     adapter: contract.Make = request.param
     return adapter

@@ -13,15 +13,7 @@ from storage.postgres.address import address
 from storage.postgres.migrations import SchemaTooNewError, UnfitError, migrate, steps
 from storage.postgres.store import PostgresStore
 from tests.storage.nouns import ADA, begin, conversation, exchange, outcome
-from tests.support.postgres import NODES, PostgresServer
-
-
-async def fetched(url: str, sql: str) -> list[tuple[object, ...]]:
-    connection = await asyncpg.connect(url)
-    try:
-        return [tuple(row) for row in await connection.fetch(sql)]
-    finally:
-        await connection.close()
+from tests.support.postgres import NODES, PostgresServer, fetched
 
 
 async def test_many_nodes_begin_on_an_empty_database_at_once(empty_postgres: str) -> None:

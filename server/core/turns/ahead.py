@@ -1,0 +1,119 @@
+"""What runs ahead of a turn at another node: waited for, interrupted, or a reason to refuse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from server.core.errors import DrainingError
+from server.core.turns.questions import IfBusy
+from server.live.port import LiveTurns, Place
+from server.live.turn import LiveTurn
+from storage.model import Status, Turn
+from storage.port import BusyError, Claim, ClaimedError, Store
+
+#: Seconds until a conversation is looked at again that was busy, and is not when it is looked at.
+LOOK = 0.1
+#: How often a key is looked up again that another node claimed meanwhile.
+CLAIMED_TRIES = 5
+
+
+async def joined(begin: Callable[[], Awaitable[Turn]]) -> Turn:
+    """Return the turn of a claim, though another node claims it while we begin one."""
+    for _ in range(CLAIMED_TRIES):
+        with suppress(ClaimedError):
+            return await begin()
+    return await begin()
+
+
+class AheadError(BusyError):
+    """A turn runs in the conversation, at another node; the place in our own line is kept."""
+
+    def __init__(self, live: LiveTurn | None, claim: Claim | None = None) -> None:
+        super().__init__("Another turn of this conversation is running.")
+        #: None where it is gone again
+        self.live = live
+        self.claim = claim
+
+
+class Ahead:
+    """The turns at other nodes that somebody here waits for, by place."""
+
+    def __init__(self, store: Store, live: LiveTurns) -> None:
+        self._store = store
+        self._live = live
+        self._turns: dict[Place, LiveTurn] = {}
+        self._leaving = asyncio.Event()
+
+    async def found(self, place: Place, busy: BusyError, claim: Claim | None = None) -> AheadError:
+        """Return what a place is busy with, that is elsewhere. Raises BusyError where it is not."""
+        turn = await self._store.last_turn(*place)
+        if turn is None or turn.status is not Status.RUNNING:
+            return AheadError(None, claim)
+        live = await self._live.elsewhere(place[0], turn)
+        if live is None or live.over:  # its end is told, and not kept yet
+            raise busy
+        return AheadError(live, claim)
+
+    async def wait(self, place: Place, ahead: AheadError, if_busy: IfBusy) -> None:
+        """Return when a place may be free: what runs ahead of it has ended.
+
+        Raises ClaimedError where that is what was asked for, BusyError where nobody wants to wait,
+        DrainingError.
+        """
+        if ahead.claim is not None and await self._store.claimed(place[0], ahead.claim) is not None:
+            raise ClaimedError("Another turn was begun with this idempotency key.")
+        if if_busy is IfBusy.REJECT:
+            raise ahead
+        if ahead.live is None:
+            await asyncio.sleep(LOOK)
+            return
+        self._turns[place] = ahead.live
+        self._live.ask_way(place)
+        try:
+            if if_busy is IfBusy.INTERRUPT:
+                ahead.live.stop(Status.CANCELLED)
+            await self._ended(ahead.live)
+        finally:
+            del self._turns[place]
+
+    def stop(self, place: Place) -> None:
+        """Interrupt what is waited for in a place."""
+        if (live := self._turns.get(place)) is not None:
+            live.stop(Status.CANCELLED)
+
+    async def delete(self, place: Place) -> None:
+        """Delete a conversation whose place is ours, when what runs in it beside, or at another
+        node, was stopped and has ended.
+        """
+        while True:
+            beside = [
+                live
+                for live in self._live.running()
+                if (live.owner, live.turn.conversation_id) == place and live.is_kept
+            ]
+            for live in beside:
+                live.stop(Status.CANCELLED)
+            for live in beside:
+                await live.ended()
+            try:
+                await self._store.delete(*place)
+                return
+            except BusyError as busy:
+                if not beside:
+                    await self.wait(place, await self.found(place, busy), IfBusy.INTERRUPT)
+
+    def leave(self) -> None:
+        """Wait for nothing any more."""
+        self._leaving.set()
+
+    async def _ended(self, live: LiveTurn) -> None:
+        waits = asyncio.create_task(live.ended()), asyncio.create_task(self._leaving.wait())
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+        if self._leaving.is_set():
+            raise DrainingError("The server is shutting down; ask again in a moment.")

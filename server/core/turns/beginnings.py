@@ -1,0 +1,54 @@
+"""Turns that are beginning: each in a task of its own, which the leaving of its asker does not end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+from server.core.turns.questions import OnDisconnect
+from server.live.port import LiveTurns
+from storage.model import Status, Turn
+
+
+class Beginnings:
+    """Owns the tasks in which turns begin."""
+
+    def __init__(self, live: LiveTurns) -> None:
+        self._live = live
+        self._tasks: set[asyncio.Task[Turn]] = set()
+
+    async def over(self) -> None:
+        """Wait until all have begun, or failed to."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    def own(self, beginning: Coroutine[Any, Any, Turn]) -> asyncio.Task[Turn]:
+        """Begin a turn, to its end whoever leaves."""
+        task = asyncio.create_task(beginning)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # An asker who left does not fetch the error; that is no news for the log.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+    async def shielded(
+        self, beginning: asyncio.Task[Turn], owner: str, on_leave: OnDisconnect
+    ) -> Turn:
+        """Wait for a turn to begin; the leaving of whoever waits does not keep it from that."""
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            if on_leave is OnDisconnect.CANCEL:
+                beginning.add_done_callback(partial(self._stop, owner))
+            raise
+
+    def _stop(self, owner: str, begun: asyncio.Task[Turn]) -> None:
+        """Cancel a turn that has begun, if one has: its asker is gone and wants no answer."""
+        if begun.cancelled() or begun.exception() is not None:
+            return
+        if (live := self._live.find(owner, begun.result().id)) is not None:
+            live.stop(Status.CANCELLED)
+            if not live.is_kept:
+                self._live.release(live)

@@ -1,0 +1,68 @@
+"""What happened at one node as the others are told of it: a word and an id; they read the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import Any
+
+from server.live.news import Began, Changed, Deleted, Made, Note, Over
+from storage.model import Conversation
+from storage.port import NotFoundError, Store, UnavailableError
+
+BEGAN, OVER, MADE, CHANGED, DELETED = "began", "over", "made", "changed", "deleted"
+#: Characters that are told of a conversation that is gone; a notification has no room for more.
+MOST_TOLD = 4_000
+
+
+class Notes:
+    """Writes notes down, and makes notes again of what others wrote."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._reading: set[asyncio.Task[None]] = set()
+
+    def told(self, what: Note) -> Sequence[Any] | None:
+        """Return what others are told of a note; None where it is this node's own."""
+        match what:
+            case Began(turn):
+                return BEGAN, turn.id
+            case Over(turn):
+                return OVER, turn.id
+            case Made(conversation_id):
+                return MADE, conversation_id
+            case Changed(conversation_id):
+                return CHANGED, conversation_id
+            case Deleted(conversation):
+                return DELETED, _written(conversation)
+        return None
+
+    def heard(self, word: str, name: str, owner: str, note: Callable[[Note], None]) -> None:
+        """Have a note made of what another node wrote."""
+        match word:
+            case "began" | "over":
+                task = asyncio.create_task(self._turn(word, name, owner, note))
+                self._reading.add(task)
+                task.add_done_callback(self._reading.discard)
+            case "made":
+                note(Made(name))
+            case "changed":
+                note(Changed(name))
+            case "deleted":
+                note(Deleted(Conversation(**json.loads(name))))
+
+    async def _turn(self, word: str, name: str, owner: str, note: Callable[[Note], None]) -> None:
+        with suppress(NotFoundError, UnavailableError):
+            turn = await self._store.turn(owner, name)
+            note(Began(turn) if word == BEGAN else Over(turn))
+
+
+def _written(gone: Conversation) -> str:
+    """Return what is told of a conversation that is gone, without what may be long."""
+    written = json.dumps(asdict(gone))
+    if len(written) > MOST_TOLD:
+        written = json.dumps(asdict(replace(gone, system_prompt=None, metadata={})))
+    return written

@@ -1,0 +1,89 @@
+"""What a node needs of the others: their table in the database, a bell for all, their ports."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from storage.model import Failure
+from storage.port import Piece
+
+
+class PeerError(Exception):
+    """Another node could not be reached, or was lost."""
+
+
+class Member(Protocol):
+    """A node as its row says."""
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def beat(self) -> int: ...
+
+
+class Members(Protocol):
+    """The table of nodes. Any method may raise UnavailableError."""
+
+    node: str | None
+
+    async def join(self, node: str, address: str) -> None: ...
+
+    async def beat(self, address: str) -> Mapping[str, Member] | None:
+        """Count our beat up and return all nodes; None where we are none any more."""
+        ...
+
+    async def bury(self, node: str, beat: int) -> bool:
+        """Declare a node dead unless it has beaten meanwhile; return whether we did."""
+        ...
+
+    async def leave(self) -> None: ...
+
+    async def writer(self, owner: str, turn_id: str) -> str | None:
+        """Return which node writes a turn; None where none does."""
+        ...
+
+    async def running_elsewhere(self, owner: str) -> Sequence[str]:
+        """Return the turns of an owner that other nodes write."""
+        ...
+
+    async def ask_to_stop(self, owner: str, turn_id: str) -> None: ...
+
+    async def stops(self) -> Sequence[tuple[str, str]]:
+        """Return the turns of ours that we were asked to stop."""
+        ...
+
+    async def rescue(self, heard: Piece) -> None:
+        """Keep all that was heard of a running answer whose writer is lost, if it is the most."""
+        ...
+
+
+class Bell(Protocol):
+    """Rings for all nodes; what is rung may be lost."""
+
+    @property
+    def hears(self) -> bool:
+        """Whether what others ring is heard now."""
+        ...
+
+    def ring(self, *told: Any) -> None: ...
+
+    async def test(self) -> None: ...
+
+    async def hear(self, heard: Callable[[Sequence[Any]], None]) -> None:
+        """Call this with what others ring, until cancelled."""
+        ...
+
+
+class Peers(Protocol):
+    """The other nodes, each at its address."""
+
+    def follow(
+        self, address: str, owner: str, turn_id: str, after: int
+    ) -> AsyncGenerator[Piece | Failure, None]:
+        """Yield the row of an answer as it grows, to its end; last the failure, if it is one.
+
+        A turn that is not live there has nothing. Raises PeerError.
+        """
+        ...

@@ -1,0 +1,107 @@
+"""What one node hears of the others, and what it tells of its own while it may."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+from server.live.turn import Delta, Ended, LiveTurn, Started
+from storage.model import Status
+from storage.parts import Kind, Mark, Part
+from storage.port import Piece
+from tests.storage.nouns import ADA, BOB, turn
+from tests.support.fake_nodes import node_of
+
+HERE = (ADA, "c")
+
+
+async def test_a_turn_is_stopped_that_another_node_was_asked_to_cancel() -> None:
+    node = node_of(1)
+    live, other = node.admit(ADA, turn("1", "c")), node.admit(ADA, turn("2", "d"))
+    node.hear_others(["stop", BOB, "turn_1"])
+    assert [one.stopped_as for one in (live, other)] == [None, None]
+    node.hear_others(["stop", ADA, "turn_1"])
+    assert [one.stopped_as for one in (live, other)] == [Status.CANCELLED, None]
+
+
+async def test_who_listens_here_hears_what_begins_elsewhere() -> None:
+    node = node_of(1)
+    heard, other = node.listen(HERE), node.listen((ADA, "d"))
+    node.hear_others(["place", ADA, "c"])
+    assert (heard.done(), other.done()) == (True, False)
+
+
+async def test_words_of_a_later_release_are_passed_over() -> None:
+    node = node_of(1)
+    for told in ([], ["new"], ["new", 1], ["new", ADA, "c"], ["new", ADA, "c", "d"]):
+        node.hear_others(told)
+
+
+async def test_way_is_given_once_to_whoever_asked_for_it_and_by_who_has_the_place_alone() -> None:
+    node = node_of(1)
+
+    async def waited() -> bool:
+        giving = asyncio.create_task(node.give_way(HERE))
+        await asyncio.sleep(0)
+        at_once = giving.done()
+        await giving
+        return not at_once
+
+    node.hear_others(["way", ADA, "c"])
+    assert not await waited()
+    await node.take(HERE)
+    node.hear_others(["way", ADA, "c"])
+    assert await waited()
+    assert not await waited()
+    node.hear_others(["way", ADA, "c"])
+    node.give_back(HERE)
+    assert not await waited()
+
+
+async def test_what_is_new_is_told_while_it_may_be_and_an_end_always() -> None:
+    held = False
+    live = LiveTurn(ADA, turn("1"), lambda: held)
+    live.append("Kept. ")
+    live.kept(Piece(ADA, "turn_1", 0, "Kept. "))
+    live.append("Not yet.")
+    assert live.told().answer == "Kept. "
+    assert live.snapshot().answer == "Kept. Not yet."
+    async with aclosing(live.follow()) as events:
+        assert isinstance(await anext(events), Started)
+        waiting = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        held = True
+        live.nudge()
+        told = await waiting
+        assert isinstance(told, Delta)
+        assert told.text == "Kept. Not yet."
+
+
+async def test_an_end_that_others_kept_is_told_with_the_text_that_they_kept() -> None:
+    live = LiveTurn(ADA, turn("1"), lambda: False)
+    live.append("Kept. And more that nobody has.")
+    early, late = live.follow(), live.follow(10)
+    assert [isinstance(await anext(one), Started) for one in (early, late)] == [True, True]
+    live.end(turn("1").saying("Kept."))
+    rest = [one async for one in early]
+    assert [one.text for one in rest if isinstance(one, Delta)] == ["Kept."]
+    assert isinstance(rest[-1], Ended)
+    assert [type(one) for one in [one async for one in late]] == [Ended]
+
+
+async def test_pieces_that_lap_over_each_other_are_one_answer() -> None:
+    live = LiveTurn(ADA, turn("1"))
+    thought = Mark(4, Part(Kind.REASONING))
+    live.absorb(0, "One ", ())
+    live.absorb(0, "One \ufffcHm", (thought,))
+    live.absorb(2, "e \ufffcHm. ", (thought,))
+    live.absorb(0, "One", ())
+    assert live.snapshot().parts == [
+        {"type": "text", "text": "One "},
+        {"type": "reasoning", "text": "Hm. "},
+    ]
+    live.end(live.snapshot())
+    assert [one async for one in live.pieces(4)] == [
+        Piece(ADA, "turn_1", 4, "\ufffcHm. ", (thought,))
+    ]
