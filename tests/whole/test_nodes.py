@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from contextlib import AsyncExitStack, aclosing
+from typing import Any
 
 import aiohttp
 
-from tests.support.all_mine import MINE
+from tests.support.all_mine import MINE, News
 from tests.support.nodes import Node
 from tests.support.postgres import fetched
 from tests.support.upstream_script import event, say
@@ -134,20 +135,27 @@ async def test_all_that_is_mine_is_told_at_every_node(
         told = await anext(news)
         assert (told["type"], told["turn"]["id"]) == ("turn.started", before.turn_id)
         asker = Listener(WIRES["websocket"](three[2]).ask("late", "And now?"))
-        kinds = [(await anext(news))["type"] for _ in range(2)]
+        kinds = [(await _next(news))["type"] for _ in range(2)]
         assert kinds == ["conversation.created", "turn.started"]
         await asker.until("One")
         gate.set()
         end = checked(await asker.ends())
-        assert (await anext(news))["type"] == "conversation.updated"
-        told = await anext(news)
+        assert (await _next(news))["type"] == "conversation.updated"
+        told = await _next(news)
         assert (told["type"], told["turn"]["id"]) == ("turn.ended", end.turn_id)
         assert told["turn"]["answer"] == "One more"
         async with aiohttp.ClientSession() as session:
             await session.delete(f"{three[0].http}/conversations/late", raise_for_status=True)
-        told = await anext(news)
+        told = await _next(news)
         assert (told["type"], told["conversation_id"]) == ("conversation.deleted", "late")
     await before.leave()
+
+
+async def _next(news: News) -> dict[str, Any]:
+    """Return what is told next of the later conversation: of the other it may be told once more."""
+    while (told := await anext(news))["conversation_id"] != "late":
+        pass
+    return told
 
 
 async def test_an_answer_of_parts_is_the_same_elsewhere(
