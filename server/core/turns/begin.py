@@ -15,7 +15,7 @@ from server.core.observability.metrics import WIRE
 from server.core.prompt.compaction import Compaction
 from server.core.turns.ahead import Ahead, AheadError, joined
 from server.core.turns.beginnings import Beginnings
-from server.core.turns.plan import Plan, Planner
+from server.core.turns.plan import Plan, Planner, beside
 from server.core.turns.questions import (
     Ask,
     IfBusy,
@@ -115,7 +115,7 @@ class Asking:
         self.refuse_if_draining()
         question = check_ask(question)
         return await self._in_place(
-            _beside(owner, conversation_id, self._planner),
+            beside(owner, conversation_id, self._planner.ids),
             question,
             lambda: self._planner.plan(owner, conversation_id, question, None),
             on_leave=OnDisconnect.CANCEL,
@@ -223,7 +223,7 @@ class Asking:
     ) -> Turn:
         free = question.response is not None and question.response.free
         return await self._in_place(
-            _beside(owner, conversation_id, self._planner) if free else (owner, conversation_id),
+            beside(owner, conversation_id, self._planner.ids) if free else (owner, conversation_id),
             question,
             lambda: self._planner.plan(owner, conversation_id, question, claim),
             writer,
@@ -393,11 +393,6 @@ class Asking:
         """Give up the room of a place that nobody has taken over."""
         if not self._live.taken(place):
             self._capacity.leave_room(place)
-
-
-def _beside(owner: str, conversation_id: str, planner: Planner) -> Place:
-    """Return the place of a turn that takes none: one of its own, which nobody else asks for."""
-    return owner, f"{conversation_id} {planner.ids.new('beside')}"
 
 
 def _draining() -> DrainingError:

@@ -1,4 +1,4 @@
-"""Turns that are beginning: each in a task of its own, which the leaving of its asker does not end."""
+"""Turns that are beginning, each in a task of its own: it goes on though its asker leaves."""
 
 from __future__ import annotations
 

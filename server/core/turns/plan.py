@@ -20,6 +20,7 @@ from server.core.turns.preceding import MOST_STEPS, Preceding
 from server.core.turns.questions import ROOT, Ask, Regenerate, Wishes
 from server.core.turns.tools import attached
 from server.core.validation import title_of
+from server.live.port import Place
 from server.templates import template
 from server.upstream.port import Prompt
 from storage.model import Content, Conversation, Message, Role, Turn
@@ -331,6 +332,11 @@ class Planner:
             updated_at=now,
             unlisted=question.response is not None and question.response.unlisted,
         )
+
+
+def beside(owner: str, conversation_id: str, ids: Ids) -> Place:
+    """Return the place of a turn that takes none: one of its own, which nobody else asks for."""
+    return owner, f"{conversation_id} {ids.new('beside')}"
 
 
 def _too_late(param: str) -> InvalidRequestError:
