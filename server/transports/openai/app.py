@@ -36,6 +36,7 @@ from server.transports.openai.passthrough import PassthroughRoutes
 from server.transports.openai.paths import PREFIX, streams_past
 from server.transports.openai.responses.compaction import CompactionRoute
 from server.transports.openai.responses.conversations import ConversationRoutes
+from server.transports.openai.responses.creation import Creation
 from server.transports.openai.responses.finding import Finding
 from server.transports.openai.responses.handing_on import HandingOn
 from server.transports.openai.responses.routes import ResponseRoutes
@@ -79,7 +80,10 @@ class Facade:
         self._conversations = conversations
         self._ownership = Ownership(objects)
         plain = PassthroughRoutes(conversations.passthrough, self._ownership, whole_bytes)
-        self.routes = _routes(conversations, completions, plain, self._ownership, default_model)
+        finding = Finding(conversations, self._ownership)
+        self.creation = Creation(conversations, finding)
+        stateful = _stateful(conversations, plain, finding, self.creation)
+        self.routes = _routes(conversations, completions, plain, stateful, default_model)
         self._fixed = {route.path.removeprefix(PREFIX): route for route in self.routes}
         self._patterns = [(route.pattern, route) for route in self.routes if "{" in route.path]
         self._anything = Route("/v1/*", {})
@@ -127,7 +131,7 @@ class Facade:
             raise DrainingError(_DRAINING)
         scope["route"], endpoint = route, _ = self._find(exchange)
         if endpoint != self._pass and not route.own:
-            exchange.body.guard = partial(self._ownership.guarded, exchange)
+            exchange.body.guard = partial(self._ownership.guarded, exchange.request)
         await endpoint(exchange)
 
     def _find(self, exchange: Exchange) -> tuple[Route, Endpoint]:
@@ -154,12 +158,11 @@ def _routes(
     conversations: Conversations,
     completions: StoredCompletions,
     plain: PassthroughRoutes,
-    ownership: Ownership,
+    stateful: tuple[Route, ...],
     default_model: str,
 ) -> tuple[Route, ...]:
     """Return the table of what is not simply handed on."""
     passthrough = conversations.passthrough
-    stateful = _stateful(conversations, plain, ownership)
     stored = Stored(passthrough, completions)
     shaped = Shaped(passthrough, conversations)
     joined = Joined(passthrough, conversations, stored)
@@ -197,12 +200,11 @@ def _routes(
 
 
 def _stateful(
-    conversations: Conversations, plain: PassthroughRoutes, ownership: Ownership
+    conversations: Conversations, plain: PassthroughRoutes, finding: Finding, creation: Creation
 ) -> tuple[Route, ...]:
     """Return the routes whose state is ours, whoever answers."""
-    finding = Finding(conversations, ownership)
     handing_on = HandingOn(conversations.passthrough, plain)
-    responses = ResponseRoutes(conversations, finding, handing_on)
+    responses = ResponseRoutes(conversations, finding, creation, handing_on)
     compaction = CompactionRoute(conversations, finding)
     own = ConversationRoutes(conversations, finding)
     table: tuple[tuple[str, dict[str, Endpoint]], ...] = (
