@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
-import structlog
 from starlette.types import Receive, Scope, Send
 
+from server.config.limits import WebsocketLimits
+from server.core.access.auth import Auth
 from server.core.completions import StoredCompletions, UpstreamObjects
 from server.core.conversations import Conversations
-from server.core.errors import Code, DrainingError, code_of
-from server.openai_protocol.errors import ApiError
+from server.core.errors import DrainingError
 from server.transports.http.mount import Mount
 from server.transports.openai.azure import AZURE, AzurePaths, azure_streams_past
 from server.transports.openai.chat.conversation import Joined
@@ -24,7 +24,7 @@ from server.transports.openai.chat.templates import Shaped
 from server.transports.openai.completions.routes import CompletionRoutes
 from server.transports.openai.errors import (
     ClientLeftError,
-    PassedOnError,
+    note,
     refusal,
     unknown_url,
     wrong_method,
@@ -40,9 +40,9 @@ from server.transports.openai.responses.creation import Creation
 from server.transports.openai.responses.finding import Finding
 from server.transports.openai.responses.handing_on import HandingOn
 from server.transports.openai.responses.routes import ResponseRoutes
+from server.transports.openai.responses.socket_session import Shared
+from server.transports.openai.responses.websocket_mode import Staying, WebsocketMode
 from server.transports.openai.stored_objects.ownership import Ownership
-
-log = structlog.get_logger("trialogue.openai")
 
 #: Seconds that those who are still answered have at the end, to read it or to be told of it.
 _LAST_WORDS = 0.2
@@ -81,8 +81,9 @@ class Facade:
         self._ownership = Ownership(objects)
         plain = PassthroughRoutes(conversations.passthrough, self._ownership, whole_bytes)
         finding = Finding(conversations, self._ownership)
-        self.creation = Creation(conversations, finding)
-        stateful = _stateful(conversations, plain, finding, self.creation)
+        self._creation = Creation(conversations, finding)
+        self._whole_bytes = whole_bytes
+        stateful = _stateful(conversations, plain, finding, self._creation)
         self.routes = _routes(conversations, completions, plain, stateful, default_model)
         self._fixed = {route.path.removeprefix(PREFIX): route for route in self.routes}
         self._patterns = [(route.pattern, route) for route in self.routes if "{" in route.path]
@@ -104,8 +105,7 @@ class Facade:
         except Exception as error:
             if exchange.started:
                 raise  # too late for an answer: the cut shows that what was sent is not whole
-            if not isinstance(error, ApiError | PassedOnError):
-                _note(error, scope["state"]["request_id"])
+            note(error, scope["state"]["request_id"])
             await exchange.refuse(error)
         finally:
             del self.exchanges[task]
@@ -116,6 +116,14 @@ class Facade:
             Mount(self, "openai", refusal, PREFIX, streams_past),
             Mount(AzurePaths(self), "openai", refusal, AZURE, azure_streams_past),
         )
+
+    def websocket_mode(
+        self, auth: Auth, limits: WebsocketLimits, staying: Staying, page_port: int
+    ) -> WebsocketMode:
+        """Return what websockets at its paths are served by; see WebsocketMode."""
+        requests = self._conversations.requests
+        shared = Shared(self._creation, requests, auth, limits, self._whole_bytes)
+        return WebsocketMode(self._conversations, shared, staying, page_port)
 
     async def close(self) -> None:
         """End what is still being answered after a drain: everybody is told."""
@@ -226,9 +234,3 @@ def _stateful(
         ),
     )
     return tuple(Route(path, endpoints, own=True) for path, endpoints in table)
-
-
-def _note(error: Exception, request_id: str) -> None:
-    """Log what is our fault; the text of an upstream's error may quote a prompt."""
-    if code_of(error) is Code.INTERNAL:
-        log.exception("request broke", request_id=request_id)

@@ -41,6 +41,11 @@ class Asked:
     standing: Standing
     question: Ask
 
+    @property
+    def said(self) -> tuple[Utterance, ...]:
+        """All that stands behind what is kept, the question last."""
+        return self.question.response.said if self.question.response else ()
+
 
 class Creation:
     """Begins the turns that responses are."""
@@ -62,8 +67,10 @@ class Creation:
         It goes on where its caller recalls, or else from what is kept; `key` is its idempotency
         key.
         """
-        said = utterances(await self._finding.resolved(caller, input_of(wanted.asked)))
-        if not (said or (recalled and recalled.asks)):
+        waits = recalled is not None and recalled.asks
+        items = [] if waits and not wanted.asked.raw("input") else input_of(wanted.asked)
+        said = utterances(await self._finding.resolved(caller, items))
+        if not (said or waits):
             raise missing("input")
         standing = recalled or await self._standing(caller, wanted)
         try:
