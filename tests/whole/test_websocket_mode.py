@@ -15,8 +15,12 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.live import Fork
 
-SLOW = {"TRIALOGUE_ELIZA_DELAY": "0.1"}
 LONG = "I remember a long and winding road " * 8
+
+
+def slow(folder: Path, *words: str) -> Fork:
+    """Return a server whose answers take their time."""
+    return Fork(folder, *words, env={"TRIALOGUE_ELIZA_DELAY": "0.1"})
 
 
 @asynccontextmanager
@@ -39,7 +43,7 @@ async def until(socket: ClientConnection, *kinds: str) -> list[dict[str, Any]]:
 
 
 async def test_a_drain_tells_the_end_of_all_and_closes_with_1001(tmp_path: Path) -> None:
-    async with Fork(tmp_path, "--drain-seconds", "0.5", env=SLOW) as server:
+    async with slow(tmp_path, "--drain-seconds", "0.5") as server:
         async with connected(server) as socket:
             await create(socket, LONG)
             await create(socket, "And another")
@@ -56,7 +60,7 @@ async def test_a_drain_tells_the_end_of_all_and_closes_with_1001(tmp_path: Path)
 
 
 async def test_what_was_told_is_told_the_same_after_a_kill(tmp_path: Path) -> None:
-    async with Fork(tmp_path, env=SLOW) as server:
+    async with slow(tmp_path) as server:
         async with connected(server) as socket:
             await create(socket, "Hello")
             whole = await until(socket, "response.completed")
