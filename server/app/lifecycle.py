@@ -182,11 +182,15 @@ async def _listen(
     websocket = WebsocketListener(conversations, auth, settings, page_port=page_port, tls=tls)
     with _told("websocket_port", settings):
         await stack.enter_async_context(websocket)
+    endpoint = websocket.endpoint
+    mode = facade.websocket_mode(auth, endpoint.limits, endpoint.staying, page_port)
+    await stack.enter_async_context(mode)
     state = RestState(
         conversations, upstreams.state, grpc_port=rpc.port, others=described.description()
     )
     mounts = (*facade.mounts(), rest.mount(state))
-    upgrades = {WEBSOCKET: websocket.connection}
+    responses = dict.fromkeys(mode.paths, endpoint.serving(mode.receive, mode.door))
+    upgrades = {WEBSOCKET: websocket.connection, **responses}
     http = HttpListener(
         mounts, conversations.requests, auth, settings, bound=bound, tls=tls, upgrades=upgrades
     )

@@ -127,6 +127,8 @@ class WebsocketLimits:
     ping_every: float = _most(20.0, "between the pings that find out who is gone")
     ping_timeout: float = _most(20.0, "that a ping may stay unanswered")
     streams: int = _most(64, "streams of one connection at once")
+    responses: int = _most(8, "of a connection to `/v1/responses`, in line behind the one written")
+    responses_seconds: float = _most(3600.0, "that a connection to `/v1/responses` may last")
     key_timeout: float = _most(5.0, "in which a key must be shown where one is needed")
     check_keys_every: float = _most(1.0, "that the connections of a revoked key stay at most")
     strangers_frame: int = _most(64 << 10, "a frame of someone who was not let in yet")

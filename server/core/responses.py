@@ -101,10 +101,10 @@ class Responses:
         validation.known(message_id, "id")
         return await self._store.find_message(owner, message_id)
 
-    async def count(self, owner: str, conversation_id: str, question: Ask) -> int:
-        """Return the tokens that would be sent for a question. Asks nobody for an answer."""
-        planned = await self._planner.plan(owner, conversation_id, check_ask(question), None)
-        return planned.turn.context.prompt_tokens
+    async def planned(self, owner: str, conversation_id: str, question: Ask) -> Turn:
+        """Return the turn of a question as it would begin. Asks nobody for an answer."""
+        question = check_ask(question)
+        return (await self._planner.plan(owner, conversation_id, question, None)).turn
 
 
 def _came_with(message: Message, question: Message) -> bool:

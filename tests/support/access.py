@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from server.core.access.auth import Auth, configured
+from pathlib import Path
+from typing import Any
+
+from server.core.access.auth import Auth, configured, new_key
 from server.core.clock import microseconds
+from storage.keys import KeyFile
 
 #: everybody on this machine, without a key
 OPEN_ACCESS = Auth((), None, microseconds, open_to_all=True, public=False)
@@ -30,3 +34,17 @@ ANN, BOB = bearing("one"), bearing("two")
 def two_keys() -> Auth:
     """Let in Ann and Bob, who are to see nothing of each other."""
     return locked("ann:one,bob:two")
+
+
+class Revocable:
+    """A key that can be revoked, and the doors that it opens."""
+
+    def __init__(self, folder: Path, **more: Any) -> None:
+        self._file = KeyFile(folder / "keys")
+        self.key, self._kept = new_key("ann", microseconds())
+        self._file.add(self._kept)
+        self.auth = Auth((), self._file, microseconds, open_to_all=False, public=False, **more)
+        self.headers = {"authorization": f"Bearer {self.key}"}
+
+    def revoke(self) -> None:
+        self._file.revoke(self._kept.id, microseconds())

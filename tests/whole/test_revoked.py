@@ -18,33 +18,16 @@ import pytest
 from trialogue.v1 import conversation_pb2 as pb
 
 from server.config.limits import HttpLimits, RpcLimits
-from server.core.access.auth import Auth, new_key
-from server.core.clock import microseconds
 from server.core.conversations import Conversations
 from server.core.turns.questions import Ask
-from storage.keys import KeyFile
 from storage.model import Status
 from tests.server.transports.grpc import grpc_client
 from tests.server.transports.openai import openai_client
 from tests.server.transports.rest import http_client
-from tests.support.access import EAGER
+from tests.support.access import EAGER, Revocable
 from tests.support.fakes import Puppet
 from tests.support.upstream_script import MODEL, hang, stall
 from tests.support.upstream_server import ScriptedUpstream
-
-
-class Revocable:
-    """A key that can be revoked, and the doors that it opens."""
-
-    def __init__(self, folder: Path, **more: Any) -> None:
-        self._file = KeyFile(folder / "keys")
-        self.key, self._kept = new_key("ann", microseconds())
-        self._file.add(self._kept)
-        self.auth = Auth((), self._file, microseconds, open_to_all=False, public=False, **more)
-        self.headers = {"authorization": f"Bearer {self.key}"}
-
-    def revoke(self) -> None:
-        self._file.revoke(self._kept.id, microseconds())
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -31,6 +31,11 @@ def bearer(authorization: str | None) -> str | None:
     """Return the key of an `Authorization: Bearer KEY` header, if it is one (RFC 6750)."""
     scheme, _, key = (authorization or "").partition(" ")
     return key.strip() or None if scheme.lower() == "bearer" else None
+
+
+def key_in(headers: Mapping[str, str]) -> str | None:
+    """Return the key that a request shows; OpenAI's clients for Azure send `api-key`."""
+    return bearer(headers.get("authorization")) or headers.get("api-key") or None
 
 
 def new_key(owner: str, now: int, *, expires_at: int | None = None) -> tuple[str, ApiKey]:

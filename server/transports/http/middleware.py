@@ -11,7 +11,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
-from server.core.access.auth import Auth, bearer
+from server.core.access.auth import Auth, key_in
 from server.core.access.concurrency import Room
 from server.core.access.revocation import GuardedReader, KeyWatch
 from server.core.errors import (
@@ -97,7 +97,7 @@ class Middleware:
             if owner is None:
                 await answer()
                 return
-            asker = _Asker(_key(headers), response)
+            asker = _Asker(key_in(headers), response)
             with self._within(owner), self._key_watch.staying(asker):
                 await asker.of(answer)
         except Exception as error:
@@ -128,7 +128,7 @@ class Middleware:
         scope["state"]["owner"] = owner = None
         path = scope["path"]
         if not mount.public(path):
-            key = _key(headers)
+            key = key_in(headers)
             scope["state"]["owner"] = owner = await self._auth.owner(key)
             scope["state"]["alone"] = partial(self._auth.alone, owner)
             # Streams are read in this, so that they end where the key does.
@@ -223,8 +223,3 @@ class _Bounded:
             if self._got > self._bound.bytes:
                 raise self._bound.passed()
         return message
-
-
-def _key(headers: Headers) -> str | None:
-    """Return the key that a request shows; OpenAI's clients for Azure send `api-key`."""
-    return bearer(headers.get("authorization")) or headers.get("api-key") or None

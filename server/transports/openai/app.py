@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
-import structlog
 from starlette.types import Receive, Scope, Send
 
+from server.config.limits import WebsocketLimits
+from server.core.access.auth import Auth
 from server.core.completions import StoredCompletions, UpstreamObjects
 from server.core.conversations import Conversations
-from server.core.errors import Code, DrainingError, code_of
-from server.openai_protocol.errors import ApiError
+from server.core.errors import DrainingError
 from server.transports.http.mount import Mount
 from server.transports.openai.azure import AZURE, AzurePaths, azure_streams_past
 from server.transports.openai.chat.conversation import Joined
@@ -24,7 +24,7 @@ from server.transports.openai.chat.templates import Shaped
 from server.transports.openai.completions.routes import CompletionRoutes
 from server.transports.openai.errors import (
     ClientLeftError,
-    PassedOnError,
+    note,
     refusal,
     unknown_url,
     wrong_method,
@@ -36,12 +36,13 @@ from server.transports.openai.passthrough import PassthroughRoutes
 from server.transports.openai.paths import PREFIX, streams_past
 from server.transports.openai.responses.compaction import CompactionRoute
 from server.transports.openai.responses.conversations import ConversationRoutes
+from server.transports.openai.responses.creation import Creation
 from server.transports.openai.responses.finding import Finding
 from server.transports.openai.responses.handing_on import HandingOn
 from server.transports.openai.responses.routes import ResponseRoutes
+from server.transports.openai.responses.socket_session import Shared
+from server.transports.openai.responses.websocket_mode import Staying, WebsocketMode
 from server.transports.openai.stored_objects.ownership import Ownership
-
-log = structlog.get_logger("trialogue.openai")
 
 #: Seconds that those who are still answered have at the end, to read it or to be told of it.
 _LAST_WORDS = 0.2
@@ -79,7 +80,11 @@ class Facade:
         self._conversations = conversations
         self._ownership = Ownership(objects)
         plain = PassthroughRoutes(conversations.passthrough, self._ownership, whole_bytes)
-        self.routes = _routes(conversations, completions, plain, self._ownership, default_model)
+        finding = Finding(conversations, self._ownership)
+        self._creation = Creation(conversations, finding)
+        self._whole_bytes = whole_bytes
+        stateful = _stateful(conversations, plain, finding, self._creation)
+        self.routes = _routes(conversations, completions, plain, stateful, default_model)
         self._fixed = {route.path.removeprefix(PREFIX): route for route in self.routes}
         self._patterns = [(route.pattern, route) for route in self.routes if "{" in route.path]
         self._anything = Route("/v1/*", {})
@@ -100,8 +105,7 @@ class Facade:
         except Exception as error:
             if exchange.started:
                 raise  # too late for an answer: the cut shows that what was sent is not whole
-            if not isinstance(error, ApiError | PassedOnError):
-                _note(error, scope["state"]["request_id"])
+            note(error, scope["state"]["request_id"])
             await exchange.refuse(error)
         finally:
             del self.exchanges[task]
@@ -112,6 +116,14 @@ class Facade:
             Mount(self, "openai", refusal, PREFIX, streams_past),
             Mount(AzurePaths(self), "openai", refusal, AZURE, azure_streams_past),
         )
+
+    def websocket_mode(
+        self, auth: Auth, limits: WebsocketLimits, staying: Staying, page_port: int
+    ) -> WebsocketMode:
+        """Return what websockets at its paths are served by; see WebsocketMode."""
+        requests = self._conversations.requests
+        shared = Shared(self._creation, requests, auth, limits, self._whole_bytes)
+        return WebsocketMode(self._conversations, shared, staying, page_port)
 
     async def close(self) -> None:
         """End what is still being answered after a drain: everybody is told."""
@@ -127,7 +139,7 @@ class Facade:
             raise DrainingError(_DRAINING)
         scope["route"], endpoint = route, _ = self._find(exchange)
         if endpoint != self._pass and not route.own:
-            exchange.body.guard = partial(self._ownership.guarded, exchange)
+            exchange.body.guard = partial(self._ownership.guarded, exchange.request)
         await endpoint(exchange)
 
     def _find(self, exchange: Exchange) -> tuple[Route, Endpoint]:
@@ -154,12 +166,11 @@ def _routes(
     conversations: Conversations,
     completions: StoredCompletions,
     plain: PassthroughRoutes,
-    ownership: Ownership,
+    stateful: tuple[Route, ...],
     default_model: str,
 ) -> tuple[Route, ...]:
     """Return the table of what is not simply handed on."""
     passthrough = conversations.passthrough
-    stateful = _stateful(conversations, plain, ownership)
     stored = Stored(passthrough, completions)
     shaped = Shaped(passthrough, conversations)
     joined = Joined(passthrough, conversations, stored)
@@ -197,12 +208,11 @@ def _routes(
 
 
 def _stateful(
-    conversations: Conversations, plain: PassthroughRoutes, ownership: Ownership
+    conversations: Conversations, plain: PassthroughRoutes, finding: Finding, creation: Creation
 ) -> tuple[Route, ...]:
     """Return the routes whose state is ours, whoever answers."""
-    finding = Finding(conversations, ownership)
     handing_on = HandingOn(conversations.passthrough, plain)
-    responses = ResponseRoutes(conversations, finding, handing_on)
+    responses = ResponseRoutes(conversations, finding, creation, handing_on)
     compaction = CompactionRoute(conversations, finding)
     own = ConversationRoutes(conversations, finding)
     table: tuple[tuple[str, dict[str, Endpoint]], ...] = (
@@ -224,9 +234,3 @@ def _stateful(
         ),
     )
     return tuple(Route(path, endpoints, own=True) for path, endpoints in table)
-
-
-def _note(error: Exception, request_id: str) -> None:
-    """Log what is our fault; the text of an upstream's error may quote a prompt."""
-    if code_of(error) is Code.INTERNAL:
-        log.exception("request broke", request_id=request_id)

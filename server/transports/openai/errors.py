@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import orjson
+import structlog
 from starlette.responses import Response
 
-from server.core.errors import Code, Problem, problem_of
+from server.core.errors import Code, Problem, code_of, problem_of
 from server.openai_protocol.errors import ApiError, one_line, type_of
 from server.transports.status import http_headers, http_status
+
+log = structlog.get_logger("trialogue.openai")
 
 _INTERNAL = "The server had an error while processing your request. Sorry about that!"
 #: what OpenAI has a code for; other errors of ours have none there
@@ -51,6 +54,12 @@ def refusal(error: BaseException) -> Response:
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     return _json(_body(problem, status, error), status, headers)
+
+
+def note(error: Exception, request_id: str) -> None:
+    """Log what is our fault; the text of an upstream's error may quote a prompt."""
+    if not isinstance(error, ApiError | PassedOnError) and code_of(error) is Code.INTERNAL:
+        log.exception("request broke", request_id=request_id)
 
 
 def unknown_url(method: str, path: str, who: str = "This server") -> ApiError:

@@ -53,7 +53,7 @@ class PassthroughRoutes:
         """Hand a call to an upstream as it is, where its caller is alone there; a built-in one has
         no other routes. Where others are there too, it gets to its own things only.
         """
-        if await self._ownership.shared(exchange):
+        if await self._ownership.shared(exchange.request):
             asked = await self._admission.admit(exchange)
             if asked.rule.does is Does.LISTS:
                 await self._lists.page(exchange, asked.rule, asked.call)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.types import Scope
 
@@ -15,6 +15,17 @@ from server.upstream.port import Call
 
 _TRACKED = "x-client-request-id"
 _AGAIN = "idempotency-key"
+
+
+class Caller(Protocol):
+    """Whoever asks, by a request or by a frame."""
+
+    @property
+    def owner(self) -> str: ...
+
+    @property
+    def alone(self) -> Callable[[], bool]:
+        """Says whether nobody else can come in."""
 
 
 class ClientRequest:

@@ -148,8 +148,10 @@ class GuardedConnection(ServerConnection):
 def name_request(connection: ServerConnection, request: Request, response: Response) -> None:
     """Let a handshake and its answer have one request id: the client's own, or a new one."""
     assert isinstance(connection, GuardedConnection)  # noqa: S101 - the listener makes no other
-    connection.request_id = request_id(given_id(request))
-    response.headers[REQUEST_ID] = connection.request_id
+    named = response.headers.get(REQUEST_ID)  # by a door
+    connection.request_id = named or request_id(given_id(request))
+    if named is None:
+        response.headers[REQUEST_ID] = connection.request_id
 
 
 def one_line(record: logging.LogRecord) -> bool:

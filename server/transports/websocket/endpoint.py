@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +16,8 @@ from websockets.protocol import CONNECTING, OPEN
 
 from server.config.limits import WebsocketLimits
 from server.core.access.auth import Auth
+from server.core.access.revocation import KeyWatch, Revocable
+from server.core.errors import RateLimitedError
 from server.transports.websocket.auth import needs_key, select_subprotocol
 from server.transports.websocket.connection import (
     FullProtocol,
@@ -46,6 +48,9 @@ class Endpoint:
         self._connections: set[GuardedConnection] = set()
         self._max_frame = max_frame
         self._logger = wire_logger()
+        self._room = auth.room(limits.connections, "websockets")
+        #: runs while peers are received
+        self.key_watch = KeyWatch(auth, limits.check_keys_every)
 
     def serving(self, receive: Receive, door: Door | None = None) -> Callable[[], asyncio.Protocol]:
         """Return what makes of an accepted connection one that `receive` talks on.
@@ -54,6 +59,16 @@ class Endpoint:
         """
         service = _Service(self, receive, door)
         return lambda: self._connection(service)
+
+    @contextmanager
+    def staying(self, owner: str, one: Revocable) -> Iterator[None]:
+        """Have a peer counted as its owner's, and told where its key is refused, in this context.
+
+        Raises RateLimitedError for one too many.
+        """
+        owners, room = self.auth.owners.within(owner), self._room.within(owner)
+        with owners, room, self.key_watch.staying(one):
+            yield
 
     async def close(self) -> None:
         """Close all with 1001; whoever has not answered in time is cut."""
@@ -108,12 +123,21 @@ class _Service:
                 connection.data_received(b"")  # what came behind the request is looked at now
                 connection.start_keepalive()
                 async with connection:
-                    await self.receive(connection)
+                    await self._received(connection)
         except Exception:
             connection.logger.exception("connection handler failed")
         finally:
             connection.transport.abort()
             self.endpoint.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _received(self, connection: GuardedConnection) -> None:
+        """Have a peer received; one too many is told to come later."""
+        try:
+            if connection.is_too_many:
+                raise RateLimitedError("Too many connections.")
+            await self.receive(connection)
+        except RateLimitedError as error:
+            await connection.close(CloseCode.TRY_AGAIN_LATER, str(error))
 
     def _answer(self, connection: ServerConnection, request: Request, response: Response) -> None:
         """Name the request, and say at once where a key is needed: programs need not wait."""

@@ -36,8 +36,9 @@ class WebsocketListener:
         self._shared = Shared(conversations, auth, self._limits)
         self._settings = settings
         self._tls = tls or certificate_of(settings)
-        self._peers = Peers(self._shared, settings.http_port if page_port is None else page_port)
         self.endpoint = Endpoint(auth, self._limits, settings.max_body_bytes)
+        page_port = settings.http_port if page_port is None else page_port
+        self._peers = Peers(self._shared, page_port, self.endpoint.staying)
         #: makes a connection; one that another port has accepted is served the same
         self.connection = self.endpoint.serving(self._peers.receive)
         self._open = AsyncExitStack()
@@ -50,7 +51,7 @@ class WebsocketListener:
     async def __aenter__(self) -> Self:
         self._server = await self._serve()
         self._port = int(self._server.sockets[0].getsockname()[1])
-        await self._open.enter_async_context(self._peers.key_watch)
+        await self._open.enter_async_context(self.endpoint.key_watch)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from typing import cast
 
 from websockets.asyncio.server import ServerConnection
@@ -12,7 +13,7 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request
 
 from server import VERSION
-from server.core.access.revocation import KeyWatch
+from server.core.access.revocation import Revocable
 from server.core.clock import microseconds
 from server.core.errors import RateLimitedError
 from server.core.ids import Ids
@@ -24,35 +25,33 @@ from server.transports.websocket.connection import GuardedConnection
 from server.transports.websocket.errors import report
 from server.transports.websocket.session import OK, Session, Shared
 
+#: what `Endpoint.staying` is
+Staying = Callable[[str, Revocable], AbstractContextManager[None]]
+
 
 class Peers:
     """Those who are connected; each is received in a task of its own."""
 
-    def __init__(self, shared: Shared, page_port: int) -> None:
+    def __init__(self, shared: Shared, page_port: int, staying: Staying) -> None:
         """`page_port` is where the browser client is served: pages from there may come in."""
         self._shared = shared
+        self._staying = staying
         self._page_port = page_port
         self._ids = Ids(microseconds)
-        self._room = shared.auth.room(shared.limits.connections, "websockets")
         self._sessions: set[Session] = set()
-        #: runs while they are received
-        self.key_watch = KeyWatch(shared.auth, shared.limits.check_keys_every)
 
     async def receive(self, connection: ServerConnection) -> None:
         """Let a peer in, do what it says, and close its connection."""
         peer, request = cast("GuardedConnection", connection), cast("Request", connection.request)
         WIRE.set("websocket")
         try:
-            if peer.is_too_many:
-                await peer.close(CloseCode.TRY_AGAIN_LATER, "Too many connections.")
-            else:
-                await self._converse(peer, request)
+            await self._converse(peer, request)
         except ConnectionClosed:
             return
         except UnauthorizedError as away:
             await away.close(peer)
-        except RateLimitedError as error:
-            await peer.close(CloseCode.TRY_AGAIN_LATER, str(error))
+        except RateLimitedError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever broke, the peer is told
             report(error)
             await peer.close(CloseCode.INTERNAL_ERROR)
@@ -62,12 +61,7 @@ class Peers:
         guest = await self._guest(connection, request)
         own = guest.conversation_id or self._ids.new("conv")
         peer = Session(self._shared, connection, guest, own)
-        owners = self._shared.auth.owners
-        with (
-            owners.within(guest.owner),
-            self._room.within(guest.owner),
-            self.key_watch.staying(peer),
-        ):
+        with self._staying(guest.owner, peer):
             self._sessions.add(peer)
             try:
                 await connection.push(self._welcome(own))

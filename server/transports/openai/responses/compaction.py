@@ -44,10 +44,10 @@ class CompactionRoute:
         asked = read_json(await exchange.body.read())
         given = {name: asked.raw(name) for name in _TAKEN if asked.raw(name) is not None}
         wanted = wanted_of(Fields({**given, "store": False, "truncation": "auto"}))
-        said = utterances(await self._finding.resolved(exchange, input_of(wanted.asked)))
+        said = utterances(await self._finding.resolved(exchange.request, input_of(wanted.asked)))
         conversation_id, parent, users = NEW, None, _items(said)
         if wanted.previous is not None:
-            before = await self._finding.previous(exchange, wanted.previous)
+            before = await self._finding.previous(exchange.request, wanted.previous)
             conversation_id, parent = before.conversation_id, before.answer_id or before.question_id
             users = [*await self._users(exchange, before, parent), *users]
         elif not said:

@@ -98,12 +98,12 @@ class ConversationRoutes:
         await exchange.answer(_shown(there))
 
     async def _found(self, exchange: Exchange) -> Conversation:
-        return await self._finding.conversation(exchange, exchange.request.names["id"])
+        return await self._finding.conversation(exchange.request, exchange.request.names["id"])
 
     async def _within(
         self, exchange: Exchange, there: Conversation, id_: str
     ) -> tuple[Message, dict[str, Any]]:
-        message, item = await self._finding.item(exchange, id_)
+        message, item = await self._finding.item(exchange.request, id_)
         if message.conversation_id != there.id:
             raise no_item(id_)
         return message, item
@@ -112,7 +112,7 @@ class ConversationRoutes:
         items = input_of(asked, "items")
         if len(items) > MOST_ITEMS:
             raise overlong("items", MOST_ITEMS, len(items))
-        return utterances(await self._finding.resolved(exchange, items))
+        return utterances(await self._finding.resolved(exchange.request, items))
 
     async def _newest(
         self,

@@ -6,8 +6,10 @@ that the answer is, cut by `words`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final
 
 from server.live.turn import Delta, Ended, Started, TurnEvent
@@ -39,7 +41,17 @@ _NAMES: Final = {
 }
 _IN_CONTENT: Final = (Kind.TEXT, Kind.REFUSAL, Kind.REASONING)
 _TEXT: Final = Part(Kind.TEXT)
+#: A replay is a burst: so many events, and others have their turn.
+_AT_ONCE: Final = 256
 _ENDS: Final = {"completed": "completed", "incomplete": "incomplete", "cancelled": "incomplete"}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event as it is told, JSON already."""
+
+    kind: str
+    data: bytes
 
 
 @dataclass(slots=True)
@@ -71,13 +83,27 @@ class AnswerEvents:
         self._answer_id = answer_of_turn(of)
         self._open: _Item | None = None
         self._items = 0
+        #: the turn, once its end was told
+        self.ended: Turn | None = None
 
-    def take(self, event: TurnEvent) -> Iterator[bytes]:
-        """Yield the events that one of the turn is, each as it is written."""
+    async def each(self, events: AsyncIterator[TurnEvent]) -> AsyncGenerator[Told, None]:
+        """Yield the events that those of the turn are."""
+        numbers = count(1)
+        async for event in events:
+            for told in self._take(event):
+                yield told
+                if not next(numbers) % _AT_ONCE:
+                    await asyncio.sleep(0)
+
+    def _take(self, event: TurnEvent) -> Iterator[Told]:
+        """Yield the events that one of the turn is."""
+        if isinstance(event, Ended):
+            self.ended = event.turn
         for told in self._told(event):
             number, self._number = self._number, self._number + 1
             if number > self._after:
-                yield _line(told, number)
+                numbered = {"type": told["type"], "sequence_number": number, **told}
+                yield Told(told["type"], encode(numbered))
 
     def _told(self, event: TurnEvent) -> Iterable[dict[str, Any]]:
         match event:
@@ -145,9 +171,3 @@ class AnswerEvents:
 
 def _beside(part: Part) -> dict[str, Any]:
     return {"logprobs": []} if part.kind is Kind.TEXT else {}
-
-
-def _line(told: dict[str, Any], number: int) -> bytes:
-    """Return an event as it is written: some readers forget what comes in two pieces."""
-    numbered = {"type": told["type"], "sequence_number": number, **told}
-    return b"event: %b\ndata: %b\n\n" % (told["type"].encode(), encode(numbered))

@@ -9,7 +9,7 @@ from server.core.conversations import Conversations
 from server.core.errors import InvalidRequestError
 from server.openai_protocol.errors import ApiError, quote
 from server.openai_protocol.fields import Fields
-from server.transports.openai.exchange import Exchange
+from server.transports.openai.request import Caller
 from server.transports.openai.responses.ids import places, turn_id
 from server.transports.openai.responses.input import REFERENCE, kind_of
 from server.transports.openai.responses.items import items_of
@@ -26,17 +26,17 @@ class Finding:
         self._responses = conversations.responses
         self._ownership = ownership
 
-    async def turn(self, exchange: Exchange, response: str) -> Turn:
+    async def turn(self, caller: Caller, response: str) -> Turn:
         """Return the turn that a response is. Raises ApiError."""
         try:
-            return await self._responses.turn(exchange.request.owner, _turn_id(response))
+            return await self._responses.turn(caller.owner, _turn_id(response))
         except (NotFoundError, InvalidRequestError):
             raise no_response(response) from None
 
-    async def previous(self, exchange: Exchange, response: str) -> Turn:
+    async def previous(self, caller: Caller, response: str) -> Turn:
         """Return the turn to go on from, once it has ended. Raises ApiError."""
         try:
-            return await self._responses.ended(exchange.request.owner, _turn_id(response))
+            return await self._responses.ended(caller.owner, _turn_id(response))
         except (NotFoundError, InvalidRequestError):
             raise ApiError(
                 f"Previous response with id '{quote(response)}' not found.",
@@ -45,18 +45,18 @@ class Finding:
                 404,
             ) from None
 
-    async def conversation(self, exchange: Exchange, id_: str) -> Conversation:
+    async def conversation(self, caller: Caller, id_: str) -> Conversation:
         """Return a conversation, in whatever list or none. Raises ApiError."""
         try:
-            return await self._conversations.get(exchange.request.owner, id_)
+            return await self._conversations.get(caller.owner, id_)
         except (NotFoundError, InvalidRequestError):
             raise no_conversation(id_) from None
 
-    async def item(self, exchange: Exchange, id_: str) -> tuple[Message, dict[str, Any]]:
+    async def item(self, caller: Caller, id_: str) -> tuple[Message, dict[str, Any]]:
         """Return the message that an item is of, and the item. Raises ApiError."""
         for message_id, _ in places(id_):
             try:
-                message = await self._responses.message(exchange.request.owner, message_id)
+                message = await self._responses.message(caller.owner, message_id)
             except (NotFoundError, InvalidRequestError):
                 continue
             for item in items_of(message):
@@ -64,7 +64,7 @@ class Finding:
                     return message, item
         raise no_item(id_)
 
-    async def resolved(self, exchange: Exchange, items: Sequence[Fields]) -> list[Fields]:
+    async def resolved(self, caller: Caller, items: Sequence[Fields]) -> list[Fields]:
         """Return items with a copy in the place of each that is only named.
 
         Files that they name have to be the caller's own at the upstream, too.
@@ -72,12 +72,12 @@ class Finding:
         found = []
         for item in items:
             if kind_of(item) == REFERENCE:
-                _, copy = await self.item(exchange, str(item.required("id")))
+                _, copy = await self.item(caller, str(item.required("id")))
                 item = Fields(copy, item.where)
             found.append(item)
         files = {id_: "file_id" for item in found for id_ in _files(item.values)}
-        if files and await self._ownership.shared(exchange):
-            await self._ownership.own(exchange, files)
+        if files and await self._ownership.shared(caller):
+            await self._ownership.own(caller, files)
         return found
 
 

@@ -83,7 +83,7 @@ class Admission:
         )
         query = parse_qsl(call.query, keep_blank_values=True)
         named |= _in_query(query, within=bool(path_ids) or rule.does is Does.LISTS)
-        mine = await self._ownership.own(exchange, named)
+        mine = await self._ownership.own(exchange.request, named)
         headers = (
             {**call.headers, "content-type": kind} if exchange.request.has_body else call.headers
         )
@@ -129,7 +129,7 @@ class Admission:
                 named = {}
                 for field in fields_of([(name, text), *((name, one) for one in _json_in(text))]):
                     named |= references(field, strict=strict)
-            mine = await self._ownership.own(exchange, named)
+            mine = await self._ownership.own(exchange.request, named)
             for id_, known in mine.items():
                 if known.upstream not in homes:
                     raise no_such(id_, named[id_])

@@ -42,7 +42,7 @@ class BatchFiles:
             await refuse_bad(reply)
             async for line in _lines(reply.body):
                 if named := await asyncio.to_thread(_named, line):
-                    await self._ownership.own(exchange, named)
+                    await self._ownership.own(exchange.request, named)
 
 
 async def _lines(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -39,7 +39,7 @@ class OwnLists:
         """Answer with one page; `call` is for the upstream's own list. Raises RefusedError."""
         query, limit, after = _asked(call.query)
         if after is not None:
-            await self._ownership.own(exchange, {after: "after"})
+            await self._ownership.own(exchange.request, {after: "after"})
         found: list[dict[str, Any]] = []
         further, pages = await self._ownership.has(exchange, rule.made), 0
         call = replace(call, method="GET")

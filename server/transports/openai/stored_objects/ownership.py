@@ -14,6 +14,7 @@ from server.openai_protocol.errors import ApiError, quote
 from server.openai_protocol.sse import Cutter, OversizedEventError, data_of
 from server.transports.openai.body import read_json
 from server.transports.openai.exchange import Exchange
+from server.transports.openai.request import Caller
 from server.transports.openai.stored_objects.references import may_name, named_in
 from server.transports.openai.stored_objects.resources import Does, ResourceRule, told
 from server.upstream.bodies import EVENTS, JSON, one, whole
@@ -35,30 +36,28 @@ class Ownership:
     def __init__(self, objects: UpstreamObjects) -> None:
         self._objects = objects
 
-    async def shared(self, exchange: Exchange) -> bool:
+    async def shared(self, caller: Caller) -> bool:
         """Say whether anybody but the caller has, or may have, things at the upstreams."""
-        return not (exchange.request.alone() and await self._objects.alone(exchange.request.owner))
+        return not (caller.alone() and await self._objects.alone(caller.owner))
 
-    async def guarded(self, exchange: Exchange, body: bytes) -> bytes:
+    async def guarded(self, caller: Caller, body: bytes) -> bytes:
         """Return the JSON body of a completion, say, as it is to be sent on. Raises RefusedError.
 
         One that names things is written anew: of a field that is there twice, the upstream might
         read the other.
         """
-        if not may_name(body) or not await self.shared(exchange):
+        if not may_name(body) or not await self.shared(caller):
             return body
         values = read_json(body).values
-        await self.own(exchange, await named_in(values, len(body), strict=False))
+        await self.own(caller, await named_in(values, len(body), strict=False))
         return encode(values)
 
-    async def own(
-        self, exchange: Exchange, named: Mapping[str, str]
-    ) -> Mapping[str, UpstreamObject]:
+    async def own(self, caller: Caller, named: Mapping[str, str]) -> Mapping[str, UpstreamObject]:
         """Return the caller's things by their ids, each given with the field that names it.
 
         Raises RefusedError where one is not the caller's, or is not there: it says the same.
         """
-        mine = await self._objects.own(exchange.request.owner, named)
+        mine = await self._objects.own(caller.owner, named)
         for id_, field in named.items():
             if id_ not in mine:
                 raise no_such(id_, field)

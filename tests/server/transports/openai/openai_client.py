@@ -14,7 +14,7 @@ import httpx2
 import openai
 
 from server.app.core import core_of
-from server.config.limits import HttpLimits, UpstreamLimits
+from server.config.limits import HttpLimits, UpstreamLimits, WebsocketLimits
 from server.config.quantities import budget
 from server.config.settings import load
 from server.core.access.auth import Auth
@@ -28,6 +28,7 @@ from server.transports.openai.app import Facade
 from server.transports.rest import app as rest
 from server.transports.rest.state import RestState
 from server.transports.sockets import listening_socket
+from server.transports.websocket.endpoint import Endpoint
 from server.upstream.pool import PoolMember, UpstreamPool
 from server.upstream.port import OpenAISpeaker
 from server.upstream.remote.bounds import Bounds
@@ -87,6 +88,7 @@ async def serving(
     characters: Characters | None = None,
     limits: HttpLimits | None = None,
     at_once: UpstreamLimits | None = None,
+    websockets: WebsocketLimits | None = None,
     **flags: Any,
 ) -> AsyncIterator[Served]:
     """Serve these upstreams; they are closed at the end."""
@@ -113,7 +115,16 @@ async def serving(
         )
         bound = listening_socket("127.0.0.1", 0)
         mounts = [*facade.mounts(), rest.mount(RestState(core))]
-        listener = HttpListener(mounts, core.requests, auth, settings, bound=bound, limits=limits)
+        websocket = Endpoint(auth, websockets or WebsocketLimits(), settings.max_body_bytes)
+        stack.push_async_callback(websocket.close)
+        await stack.enter_async_context(websocket.key_watch)
+        port = bound.getsockname()[1]
+        mode = facade.websocket_mode(auth, websocket.limits, websocket.staying, port)
+        await stack.enter_async_context(mode)
+        upgrades = dict.fromkeys(mode.paths, websocket.serving(mode.receive, mode.door))
+        listener = HttpListener(
+            mounts, core.requests, auth, settings, bound=bound, limits=limits, upgrades=upgrades
+        )
         await stack.enter_async_context(listener)
         url = f"http://127.0.0.1:{listener.port}"
         client = await stack.enter_async_context(_client(base_url=url))

@@ -46,15 +46,10 @@ def ended(content: Content, status: Status = Status.COMPLETED, **fields: Any) ->
 
 async def events_of(of: Turn, after: int = -1, size: int | None = None) -> list[dict[str, Any]]:
     """Return what a reader is told; with a size, of deltas of so many characters."""
-    answer = AnswerEvents(of, after)
     told = []
-    async for event in _cut(replay(of), size):
-        for line in answer.take(event):
-            name, data, *rest = line.decode().split("\n")
-            assert rest == ["", ""]
-            read = json.loads(data.removeprefix("data: "))
-            assert name == f"event: {read['type']}"
-            told.append(read)
+    async for one in AnswerEvents(of, after).each(_cut(replay(of), size)):
+        told.append(json.loads(one.data))
+        assert one.kind == told[-1]["type"]
     return told
 
 
