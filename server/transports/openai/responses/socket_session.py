@@ -84,7 +84,7 @@ class SocketSession:
     async def take(self, message: str | bytes) -> None:
         """Put a frame in line, or answer it at once. Raises InvalidApiKeyError."""
         await self._shared.auth.owner(self._key)  # it may have been revoked meanwhile
-        allowance, lane = self._shared.auth.count(self._caller.owner), None
+        allowance, lane = await self._shared.auth.count(self._caller.owner), None
         try:
             frame = frames.read(message)
             lane = frame.lane
