@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from server.core.conversations import Ask, Conversations
@@ -13,10 +14,11 @@ from server.live.turn import Delta, Ended, TurnEvent
 from server.openai_protocol.errors import missing
 from server.transports.openai.failures import failure_of
 from server.transports.openai.request import Caller
-from server.transports.openai.responses.finding import Finding
+from server.transports.openai.responses.finding import Finding, no_previous
 from server.transports.openai.responses.input import input_of, utterances
 from server.transports.openai.responses.request import Wanted, as_theirs, question_of
 from storage.model import Role, Status, Turn
+from storage.port import NotFoundError
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +84,14 @@ class Creation:
     async def begun(self, caller: Caller, asked: Asked) -> Turn:
         """Begin the turn that a response is."""
         begin = self._responses.begin if asked.wanted.in_line else self._responses.say
-        try:
+        with _told_as_theirs(asked.wanted):
             return await begin(caller.owner, asked.standing.conversation_id, asked.question)
-        except RefusedError as error:
-            raise as_theirs(error) from None
 
     async def planned(self, caller: Caller, asked: Asked) -> Turn:
         """Return a turn as it would begin; nobody is asked for an answer."""
-        try:
-            return await self._responses.planned(
-                caller.owner, asked.standing.conversation_id, asked.question
-            )
-        except RefusedError as error:
-            raise as_theirs(error) from None
+        planned = self._responses.planned
+        with _told_as_theirs(asked.wanted):
+            return await planned(caller.owner, asked.standing.conversation_id, asked.question)
 
     def follow(self, caller: Caller, asked: Asked, turn: Turn) -> AsyncGenerator[TurnEvent, None]:
         """Yield the turn's events; one that is kept nowhere ends with whoever reads them."""
@@ -107,6 +104,19 @@ class Creation:
         if wanted.conversation is not None:
             return Standing((await self._finding.conversation(caller, wanted.conversation)).id)
         return Standing()
+
+
+@contextmanager
+def _told_as_theirs(wanted: Wanted) -> Iterator[None]:
+    """Refuse in the words of this API; what is gone on from may be gone by now."""
+    try:
+        yield
+    except RefusedError as error:
+        raise as_theirs(error) from None
+    except NotFoundError:
+        if wanted.previous is None:
+            raise
+        raise no_previous(wanted.previous) from None
 
 
 async def spoken(events: AsyncIterator[TurnEvent]) -> AsyncIterator[TurnEvent]:

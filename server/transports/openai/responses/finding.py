@@ -38,12 +38,7 @@ class Finding:
         try:
             return await self._responses.ended(caller.owner, _turn_id(response))
         except (NotFoundError, InvalidRequestError):
-            raise ApiError(
-                f"Previous response with id '{quote(response)}' not found.",
-                "previous_response_id",
-                "previous_response_not_found",
-                404,
-            ) from None
+            raise no_previous(response) from None
 
     async def conversation(self, caller: Caller, id_: str) -> Conversation:
         """Return a conversation, in whatever list or none. Raises ApiError."""
@@ -83,6 +78,15 @@ class Finding:
 
 def no_response(id_: str) -> ApiError:
     return ApiError(f"Response with id '{quote(id_)}' not found.", status=404)
+
+
+def no_previous(id_: str) -> ApiError:
+    return ApiError(
+        f"Previous response with id '{quote(id_)}' not found.",
+        "previous_response_id",
+        "previous_response_not_found",
+        404,
+    )
 
 
 def no_conversation(id_: str) -> ApiError:

@@ -324,6 +324,19 @@ class TestMemory:
             "Five",
         ]
 
+    async def test_what_it_stands_on_may_be_deleted_meanwhile(
+        self, home: House, client: Client
+    ) -> None:
+        previous = None
+        for said, store in (("One", True), ("Two", False)):
+            home.puppet.answer(said.lower())
+            await client.create(said, store=store, previous_response_id=previous)
+            ids = previous, (await client.response())["id"]
+            previous = ids[1]
+        await home.served.client.delete(f"{RESPONSES}/{ids[0]}")
+        await client.create("Three", previous_response_id=previous)
+        assert await client.error() == (404, "previous_response_not_found")
+
     async def test_a_named_conversation_keeps_what_the_client_does_not(
         self, home: House, client: Client
     ) -> None:
