@@ -95,6 +95,7 @@ CODES: dict[type[BaseException], Code] = {
     storage.NotFoundError: Code.NOT_FOUND,
     storage.AlreadyExistsError: Code.ALREADY_EXISTS,
     storage.BusyError: Code.CONVERSATION_BUSY,
+    storage.ClaimedError: Code.CONVERSATION_BUSY,
     storage.MovedError: Code.CONVERSATION_BUSY,
     storage.IdempotencyMismatchError: Code.IDEMPOTENCY_MISMATCH,
     storage.UnavailableError: Code.STORAGE_UNAVAILABLE,
