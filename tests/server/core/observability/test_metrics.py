@@ -132,7 +132,8 @@ async def test_every_number_is_shown_by_a_server_that_knows_upstreams(
     conversations: Conversations,
 ) -> None:
     show_upstreams(conversations.metrics, UpstreamPool([]))
-    conversations.metrics.show("nodes", lambda: 1)  # where history is on PostgreSQL
+    for of_nodes in ("nodes", "node_holds_its_turns", "turns_mirrored"):  # on PostgreSQL
+        conversations.metrics.show(of_nodes, lambda: 1)
     shown = conversations.metrics.render().decode()
     for row in ROWS:
         name = row.shown[0].removesuffix("_bucket")
