@@ -157,6 +157,7 @@ async def test_a_terminal_that_is_resized_is_written_anew(chat: Chat, upstream: 
         upstream.say("Begun. ")
         await screen.read("Begun.")
         screen.resize(40)
+        await screen.read("Begun.")  # it has heard of it, and drawn what is there anew
         upstream.say(f"{'word ' * 30}\n\nlast").fail(UpstreamFailedError("It broke."))
         shown = await screen.read("[failed")
         # What was drawn while it was written comes before, with moves of the cursor within.

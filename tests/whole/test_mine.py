@@ -166,6 +166,7 @@ async def test_nobody_hears_or_takes_back_what_is_anothers(
         his = await watching(bobs, served.http, BOB)
         hers = await watching(anns, served.http, ANN)
         asker = Listener(anns.ask("demo", "First"))
+        await asker.started()  # each asks on a connection of its own: either could come first
         second = asyncio.create_task(refusal(anns.ask("demo", "Second")))
         (waiting,) = (await hers.until("queue.changed"))["waiting"]
         with pytest.raises(RefusedError, match="not_found"):

@@ -134,7 +134,9 @@ class TestPages:
         refused(await served.client.get(f"/web/{name}"), 404, "not_found")
 
     async def test_the_page_is_told_its_release(self, served: Served) -> None:
-        assert (await served.client.get("/web/config.json")).json() == {"version": VERSION}
+        told = (await served.client.get("/web/config.json")).json()
+        assert (told["version"], told["grpc_port"]) == (VERSION, None)
+        assert told.keys() == {"version", "grpc_port", "libraries"}
 
 
 class TestWebsocketPath:
