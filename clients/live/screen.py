@@ -80,7 +80,16 @@ class Screen:
 
     @property
     def width(self) -> int:
-        return shutil.get_terminal_size().columns
+        return self._size.columns
+
+    @property
+    def _size(self) -> os.terminal_size:
+        """The terminal's own, now: COLUMNS may be what it was when somebody exported it."""
+        try:
+            size = os.get_terminal_size(self._out.fileno())
+        except (OSError, ValueError):
+            size = os.terminal_size((0, 0))
+        return size if size.columns and size.lines else shutil.get_terminal_size()
 
     @property
     def typed(self) -> str:
@@ -108,7 +117,7 @@ class Screen:
             self._out.flush()
 
     def _message(self) -> AnyFormattedText:
-        size = shutil.get_terminal_size()
+        size = self._size
         lines = self._tail(size.columns).splitlines()
         shown = lines[-max(1, size.lines - PROMPT_LINES) :]
         return merge_formatted_text([ANSI("".join(f"{line}\n" for line in shown)), MARK])
