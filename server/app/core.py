@@ -64,28 +64,29 @@ def core_of(
     """
     ids = Ids(now)
     pool = upstream if isinstance(upstream, UpstreamPool) else None
-    known = models or pool or ModelTable()
-    composer = Composer(store, defaults.counting, known, Learning(now))
-    parts = _Parts(
-        store,
-        upstream,
-        Planner(store, composer, defaults, ids),
-        live or MemoryLiveTurns(defaults.limits.waiting),
-        Observed(traces=traces or NoTraces()),
-    )
+    planner = _planner(store, defaults, models or pool or ModelTable(), ids, now)
+    live = live or MemoryLiveTurns(defaults.limits.waiting)
+    parts = _Parts(store, upstream, planner, live, Observed(traces=traces or NoTraces()))
     capacity = _capacity(store, defaults, now, shared)
     running = _running(parts, checkpoint_seconds, patience)
-    compaction = Compaction(store, upstream, composer, ids, defaults.upstreams)
+    compaction = Compaction(store, upstream, planner.composer, ids, defaults.upstreams)
     passthrough = Passthrough(pool or UpstreamPool(()), capacity)
     _show(parts, passthrough)
     return Conversations(
         store,
-        parts.planner,
-        Asking(store, parts.planner, parts.live, capacity, running, compaction),
-        Following(store, parts.live),
+        planner,
+        Asking(store, planner, live, capacity, running, compaction),
+        Following(store, live),
         passthrough,
         Requests(parts.observed),
     )
+
+
+def _planner(
+    store: Store, defaults: Defaults, models: Models, ids: Ids, now: Callable[[], int]
+) -> Planner:
+    composer = Composer(store, defaults.counting, models, Learning(now))
+    return Planner(store, composer, defaults, ids)
 
 
 def _capacity(

@@ -126,13 +126,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
     expiry = Expiry(conversations, settings.responses_days, microseconds)
     await stack.enter_async_context(expiry)
     show_upstreams(conversations.metrics, upstreams)
-    facade = Facade(
-        conversations,
-        StoredCompletions(store),
-        UpstreamObjects(store, microseconds),
-        default_model=model_of(settings),
-        whole_bytes=settings.max_body_bytes,
-    )
+    facade = _facade(settings, store, conversations)
     ports = await _listen(settings, stack, conversations, facade, upstreams, auth, tls, peers)
     if node is not None:
         show_nodes(conversations.metrics, node)
@@ -146,6 +140,16 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
         needs_key=not auth.open,
     )
     return conversations, started
+
+
+def _facade(settings: Settings, store: Store, conversations: Conversations) -> Facade:
+    return Facade(
+        conversations,
+        StoredCompletions(store),
+        UpstreamObjects(store, microseconds),
+        default_model=model_of(settings),
+        whole_bytes=settings.max_body_bytes,
+    )
 
 
 def _defaults(settings: Settings, upstreams: UpstreamPool) -> Defaults:

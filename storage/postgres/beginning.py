@@ -145,17 +145,13 @@ async def begin(
     known to be kept. Where the database stays away the turn is interrupted once it is back.
     """
     said = [*before, question] if question else [*before]
-    numbered, keeps = (
-        (messages.NUMBERED_ONE, messages.KEPT_ONE)
-        if len(said) == 1
-        else (messages.NUMBERED, messages.KEPT)
+    one = len(said) == 1
+    sql = _statement(
+        one=one, makes=make is not None, recorded=new.record is not None, claims=claim is not None
     )
-    parts = [_HELD, numbered, _MADE if make else _THERE, keeps, _BEGUN]
-    parts += [_RECORDED] if new.record is not None else []
-    sql = f"WITH {', '.join([*parts, _CLAIMED] if claim else parts)} {_TOLD}"
     values = {
         **_of_turn(owner, new, head, node),
-        **await (messages.given_one(said[0]) if len(said) == 1 else messages.given(said)),
+        **await (messages.given_one(said[0]) if one else messages.given(said)),
         **_of_conversation(question, make, title),
         "again": None if question else new.question_id,
         **(_of_claim(claim) if claim else {}),
@@ -169,6 +165,17 @@ async def begin(
         return await turns.turn(db, owner, new.id)
     parent = question.parent_id if question else found[0]
     return replace(new, parent_id=parent, answer_id=None, answer="")
+
+
+def _statement(*, one: bool, makes: bool, recorded: bool, claims: bool) -> str:
+    """Return the one statement of a beginning, with no more in it than it needs."""
+    numbered, keeps = (
+        (messages.NUMBERED_ONE, messages.KEPT_ONE) if one else (messages.NUMBERED, messages.KEPT)
+    )
+    parts = [_HELD, numbered, _MADE if makes else _THERE, keeps, _BEGUN]
+    parts += [_RECORDED] if recorded else []
+    parts += [_CLAIMED] if claims else []
+    return f"WITH {', '.join(parts)} {_TOLD}"
 
 
 async def _begun(

@@ -177,7 +177,6 @@ def _routes(
     chat = ChatRoutes(passthrough, stored, shaped, joined)
     of_text = CompletionRoutes(passthrough, default_model, shaped)
     models = Models(passthrough)
-    legacy = Legacy(passthrough, of_text, default_model)
     return (
         Route("/v1/chat/completions", {"POST": chat.create, "GET": stored.list}),
         Route("/v1/chat/completions/input_tokens", {"POST": plain.anything}),
@@ -192,6 +191,19 @@ def _routes(
         Route("/v1/models/{id}", {"GET": models.read, "DELETE": plain.anything}),
         Route("/v1/embeddings", {"POST": plain.embed}),
         Route("/v1/moderations", {"POST": plain.moderate}),
+        *_of_old(chat, of_text, models, plain, Legacy(passthrough, of_text, default_model)),
+    )
+
+
+def _of_old(
+    chat: ChatRoutes,
+    of_text: CompletionRoutes,
+    models: Models,
+    plain: PassthroughRoutes,
+    legacy: Legacy,
+) -> tuple[Route, ...]:
+    """Return the routes that OpenAI has given up, Azure's, and those of other servers."""
+    return (
         Route("/v1/engines", {"GET": models.list_engines}),
         Route("/v1/engines/{id}/chat/completions", {"POST": chat.create_of_old}),
         Route("/v1/engines/{id}/completions", {"POST": of_text.create_of_old}),
