@@ -172,7 +172,8 @@ class Planner:
             as_it_came=isinstance(again, Ask) and bool(again.said),
         )
         composed = await self.composer.compose(request)
-        turn = begun(self.ids.new("turn"), question, request, composed, self.ids.now())
+        wire = again.wire if isinstance(again, Ask) else None
+        turn = begun(self.ids.new("turn"), question, request, composed, self.ids.now(), wire)
         return Plan(
             turn=as_response(turn, again.response if isinstance(again, Ask) else None),
             sending=self._sending(composed, request, again),

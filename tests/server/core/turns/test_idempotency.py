@@ -168,6 +168,14 @@ async def test_a_key_of_an_interrupted_turn_has_its_question_answered_anew(
             await conversations.ask(ADA, "c", replace(question, content="Other"))
 
 
+async def test_what_is_begun_anew_was_asked_by_the_same_wire(store: SQLiteStore) -> None:
+    question = Ask("Hello", idempotency_key="k", wire="easybackend")
+    assert (await interrupted(store, question)).wire == "easybackend"
+    async with core_of(store, Puppet().answer("Whole"), Defaults(MODEL)) as conversations:
+        again = await conversations.ask(ADA, "c", question)
+        assert (await ended(conversations, again)).wire == "easybackend"
+
+
 async def test_it_is_begun_anew_where_it_was_begun(store: SQLiteStore) -> None:
     question = Ask("Hello", idempotency_key="k")
     left = await interrupted(store, question, into="new")
