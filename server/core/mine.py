@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from server.live.background import Background
 from server.live.news import (
     Began,
     Changed,
@@ -109,7 +110,7 @@ class Mine:
         #: by owner, turns that run and conversations with a line: what a watcher begins with
         self._running: dict[str, dict[str, Turn]] = {}
         self._queued: dict[str, dict[str, None]] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._background = Background()
         self._closed = False
         live.hear(self._heard, self.watched)
 
@@ -133,23 +134,14 @@ class Mine:
             self.note(owner, what)
             return done
 
-        return await asyncio.shield(self._begin(noted()))
+        return await asyncio.shield(self._background.begin(noted()))
 
     async def close(self) -> None:
         """Tell what is to be told, and end all watching."""
         self._closed = True
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        await self._background.over()
         for feed in list(self._feeds.values()):
             feed.growth.wake()
-
-    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        # Who would fetch the error may have left; that is no news for the log.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return task
 
     def _heard(self, owner: str, what: Note) -> None:
         match what:
@@ -165,7 +157,7 @@ class Mine:
             feed.note(what)
             if not feed.telling:
                 feed.telling = True
-                self._begin(self._tell(owner, feed))
+                self._background.begin(self._tell(owner, feed))
 
     async def _tell(self, owner: str, feed: Feed) -> None:
         """Make events of what was noted, in order, until nothing is left."""

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from server.core.turns.questions import OnDisconnect
+from server.live.background import Background
 from server.live.port import LiveTurns
 from storage.model import Status, Turn
 
@@ -17,21 +18,15 @@ class Beginnings:
 
     def __init__(self, live: LiveTurns) -> None:
         self._live = live
-        self._tasks: set[asyncio.Task[Turn]] = set()
+        self._background = Background()
 
     async def over(self) -> None:
         """Wait until all have begun, or failed to."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        await self._background.over()
 
     def own(self, beginning: Coroutine[Any, Any, Turn]) -> asyncio.Task[Turn]:
         """Begin a turn, to its end whoever leaves."""
-        task = asyncio.create_task(beginning)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        # An asker who left does not fetch the error; that is no news for the log.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return task
+        return self._background.begin(beginning)
 
     async def shielded(
         self, beginning: asyncio.Task[Turn], owner: str, on_leave: OnDisconnect

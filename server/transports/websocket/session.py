@@ -23,6 +23,7 @@ from server.core.errors import (
 )
 from server.core.observability.request import Request
 from server.core.turns.questions import Ask, OnDisconnect
+from server.live.background import Background, stopped
 from server.live.news import News
 from server.live.turn import Ended
 from server.transports.websocket import easybackend
@@ -66,25 +67,6 @@ _NAMES: dict[type[Frame], str] = {
 }
 #: What does not count against the rate limit.
 _FREE = (FollowFrame, WatchFrame, CancelFrame)
-
-
-class Background:
-    """Owns what is done to its end though the one who asked for it has left."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    def begin(self, errand: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(errand)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        # Nobody may be left to fetch the error; that is no news for the log.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return task
-
-    async def stop(self) -> None:
-        """Cancel what is left. After a drain of the core that is nothing."""
-        await _stop(self._tasks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +137,7 @@ class Session:
 
     async def leave(self) -> None:
         """End the streams; turns go on, save those that were to end with the connection."""
-        await _stop(self.streams)
+        await stopped(self.streams)
         for begun in self._beginning:
             self._shared.background.begin(self._cancel(begun))
 
@@ -311,10 +293,3 @@ def _name(frame: Frame) -> str:
     if isinstance(frame, CallFrame):
         return frame.kind
     return _NAMES[type(frame)]
-
-
-async def _stop(tasks: set[asyncio.Task[Any]]) -> None:
-    stopping = list(tasks)
-    for task in stopping:
-        task.cancel()
-    await asyncio.gather(*stopping, return_exceptions=True)
