@@ -72,8 +72,8 @@ def _part(part: dict[str, Any]) -> str:
             "type": "custom",
             "custom": {"name": str(name), **called},
         }:
-            said = called.get("arguments") or called.get("input") or ""
-            return LINES["tool_call"].format(name=name, said=said)
+            given = called.get("arguments") or called.get("input") or ""
+            return LINES["tool_call"].format(name=name, said=given)
         case {"type": "tool_result", "text": str(said)}:
             return LINES["tool_result"].format(said=said)
     return f"[{part.get('type')}]"
