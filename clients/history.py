@@ -62,19 +62,21 @@ def text_of(message: dict[str, Any]) -> str:
 
 
 def _part(part: dict[str, Any]) -> str:
-    match part.get("type"):
-        case "text" | "refusal" as kind:
-            return str(part[kind])
-        case "reasoning":
+    """Return what a part says; its kind alone, where an imported file said no more of it."""
+    match part:
+        case {"type": "text", "text": str(said)} | {"type": "refusal", "refusal": str(said)}:
+            return said
+        case {"type": "reasoning"}:
             return ""
-        case "function" | "custom" as kind:
-            called = part[kind]
-            said = called.get("arguments") or called.get("input") or ""
-            return LINES["tool_call"].format(name=called["name"], said=said)
-        case "tool_result":
-            return LINES["tool_result"].format(said=part["text"])
-        case other:
-            return f"[{other}]"
+        case {"type": "function", "function": {"name": str(name), **called}} | {
+            "type": "custom",
+            "custom": {"name": str(name), **called},
+        }:
+            given = called.get("arguments") or called.get("input") or ""
+            return LINES["tool_call"].format(name=name, said=given)
+        case {"type": "tool_result", "text": str(said)}:
+            return LINES["tool_result"].format(said=said)
+    return f"[{part.get('type')}]"
 
 
 def row(conversation: dict[str, Any]) -> str:

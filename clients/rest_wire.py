@@ -78,7 +78,7 @@ class RestWire:
 
     def call(self, kind: str, **fields: Any) -> dict[str, Any]:
         method, path = _route(kind, fields)
-        return dict(self._web.call(method, path, fields))
+        return self._web.call(method, path, fields)
 
     def leave(self) -> None:
         self._left = True

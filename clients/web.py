@@ -81,13 +81,18 @@ class Web:
         self._answered = True
         return response
 
-    def call(self, method: str, path: str, fields: dict[str, Any] | None = None) -> Any:
-        """Return what a request is answered with, as JSON."""
+    def call(self, method: str, path: str, fields: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the JSON object that a request is answered with."""
         with self.open(method, path, fields) as response:
             try:
-                return json.loads(response.read() or b"{}")
+                answer = json.loads(response.read() or b"{}")
             except BROKEN as error:
                 raise LostError("the connection is gone") from error
+            except ValueError:
+                answer = None  # a page of whatever else is there
+        if not isinstance(answer, dict):
+            raise ServerRefusedError("url", f"{self._address} is no Trialogue server.")
+        return answer
 
     def _unreachable(self, error: Exception) -> Exception:
         if self._answered:

@@ -12,6 +12,7 @@ from storage.port import NotFoundError
 from tests.clients.terminal import command
 from tests.server.transports.websocket.websocket_client import OWNER
 from tests.support.fakes import Puppet
+from tests.support.imports import imported
 from tests.support.live import Served
 
 
@@ -99,3 +100,11 @@ async def test_help_tells_where_the_page_is_looked_for(served: Served) -> None:
     _, output, _ = await command("open", "--help", at=served.websocket)
     assert "TRIALOGUE_HTTP_PORT" in output
     assert "the conversation (of the 100 newest" in " ".join(output.split())
+
+
+async def test_parts_of_which_a_file_says_only_the_kind_are_named(served: Served) -> None:
+    named = ("function", "custom", "tool_result", "refusal")
+    await imported(served, "partly", *({"type": kind} for kind in named))
+    code, output, notices = await command("show", "partly", at=served.websocket)
+    assert (code, notices) == (0, "")
+    assert output.endswith("assistant:\n[function]\n[custom]\n[tool_result]\n[refusal]\n\n")

@@ -198,3 +198,20 @@ async def test_a_plain_terminal_shows_the_last_words(served: Served, upstream: P
         pass
     async with terminal("chat", "-C", "c", served=served) as screen:
         await screen.read("user: apples\nassistant: Red.\n")
+
+
+@pytest.mark.parametrize("page", [b"<h1>Please log in</h1>", b"[]"])
+async def test_what_is_no_server_of_ours_is_told_in_one_line(page: bytes) -> None:
+    """A proxy in front, or whatever else has the port, answers with a page of its own."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(page), page))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as other:
+        url = "http://{}:{}".format(*other.sockets[0].getsockname())
+        for word in ("list", "models"):
+            told = await command(word, at=url)
+            assert told == (1, "", f"error: {url} is no Trialogue server.\n")

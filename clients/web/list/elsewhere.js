@@ -42,9 +42,9 @@ function pathOf({ id }) {
 
 function curl({ origin, needsKey }, path, body, headers = []) {
   const sent = ["Content-Type: application/json", ...headers];
-  if (needsKey) sent.push(`Authorization: Bearer ${KEY}`);
-  const words = sent.map((header) => `-H "${header}"`);
-  return [`curl ${origin}${path}`, ...words, `-d '${JSON.stringify(body)}'`].join(" \\\n  ");
+  const words = sent.map((header) => `-H ${quoted(header)}`);
+  if (needsKey) words.push(`-H "Authorization: Bearer ${KEY}"`);
+  return [`curl ${word(origin + path)}`, ...words, `-d ${quoted(JSON.stringify(body))}`].join(" \\\n  ");
 }
 
 function python(place, body) {
@@ -62,8 +62,17 @@ function python(place, body) {
 
 function grpc({ id }, port) {
   const secure = location.protocol === "https:" ? "https://" : "";
-  const where = `${secure}${location.hostname}:${port}`;
-  return `python -m clients.grpc_client --url ${where} \\\n  --conversation-id ${id} -p ${QUESTION}`;
+  const where = word(`${secure}${location.hostname}:${port}`);
+  return `python -m clients.grpc_client --url ${where} \\\n  --conversation-id ${word(id)} -p ${QUESTION}`;
+}
+
+// An id may come of a link, and a model's name of a file: to a shell they are words, and no commands.
+function word(text) {
+  return /^[\w.:/~-]+$/.test(text) ? text : quoted(text);
+}
+
+function quoted(text) {
+  return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 async function firstModel() {

@@ -75,14 +75,19 @@ export function result(content) {
   return item;
 }
 
-// Reads a part as it is kept. What no answer of ours has, such as an image in an imported one, is
-// named.
+// Reads a part as it is kept. What no answer of ours has is named: an image in an imported one, say, or
+// a part that a file says only the kind of.
 function read(part) {
+  const known = told(part);
+  return typeof known?.said === "string" ? known : { type: "text", said: `[${part.type}]` };
+}
+
+function told(part) {
   switch (part.type) {
     case "function":
-      return { type: "tool_call", id: part.id, name: part.function.name, said: part.function.arguments };
+      return { type: "tool_call", id: part.id, name: part.function?.name, said: part.function?.arguments };
     case "custom":
-      return { type: "tool_call", id: part.id, name: part.custom.name, said: part.custom.input };
+      return { type: "tool_call", id: part.id, name: part.custom?.name, said: part.custom?.input };
     case "tool_result":
       return { type: "tool_result", id: part.tool_call_id, said: part.text };
     case "refusal":
@@ -91,7 +96,7 @@ function read(part) {
     case "reasoning":
       return { type: part.type, said: part.text };
     default:
-      return { type: "text", said: `[${part.type}]` };
+      return null;
   }
 }
 

@@ -15,6 +15,7 @@ from storage.parts import Kind, Part
 from tests.clients.web.proxy import proxied
 from tests.clients.web.tabs import Tab, Tabs, settled
 from tests.support.fakes import Puppet
+from tests.support.imports import imported
 from tests.support.live import Served
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -98,6 +99,15 @@ async def test_a_refusal_is_shown_as_one_and_nothing_in_parts_is_run(
     await tab.page.get_by_role("button", name="Reasoning", exact=True).click()
     await expect(items(tab, "assistant").get_by_text(attack)).to_have_count(4)
     await expect(tab.page.locator("main img")).to_have_count(0)
+
+
+async def test_parts_of_which_a_file_says_only_the_kind_are_named(
+    tabs: Tabs, served: Served
+) -> None:
+    named = ["function", "custom", "tool_result", "refusal", "reasoning", "constructor"]
+    await imported(served, "partly", *({"type": kind} for kind in named))
+    tab = await tabs.open(f"{served.http}/#partly")
+    await expect(tab.answers).to_have_text([f"[{kind}]" for kind in named])
 
 
 async def test_a_lost_connection_goes_on_within_a_part(

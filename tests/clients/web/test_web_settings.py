@@ -11,6 +11,7 @@ import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
@@ -202,6 +203,23 @@ async def test_the_lines_of_open_elsewhere_go_on_with_this_conversation(
         await expect(tab.answers).to_have_text(answers)
     other = await tabs.open(named["Address"])
     await expect(other.answers).to_have_text(answers)
+
+
+async def test_no_line_of_open_elsewhere_runs_what_an_id_or_a_model_says(
+    tabs: Tabs, served: Served, upstream: Puppet, tmp_path: Path
+) -> None:
+    """An id is whatever a link says, and a model's name whatever an imported file said."""
+    made = tmp_path / "made"
+    await served.conversations.create(EVERYONE, id="named", model=f"m'; touch {made}; '")
+    for conversation_id in (f"a'$(touch {made})`touch {made}`", f"a;touch {made}", "named"):
+        tab = await tabs.open(f"{served.http}/#{quote(conversation_id, safe='')}")
+        dialog = await opened(tab, "Open elsewhere")
+        for name in ("curl", "gRPC", "OpenAI’s API"):
+            if conversation_id == "named":
+                upstream.answer("Yes.")
+            block = dialog.locator(".code").filter(has_text=name).first
+            await run(name, await block.locator("code").inner_text())
+        assert not made.exists(), conversation_id
 
 
 async def run(name: str, line: str) -> str:
