@@ -313,7 +313,7 @@ async function begin() {
   attempt(show(addressed()));
   attempt(persist(() => sidebar.read()));
   config = await persist(() => get("/web/config.json"));
-  dress(config.libraries).catch(() => {});
+  dress(config.libraries).catch(() => {}); // without them answers stay plain text, and whole
   $("version").textContent = config.version === "0" ? "" : config.version;
   // Beside the page: whatever proxy it came through has to know this one address alone.
   const url = new URL("ws", location.href);
