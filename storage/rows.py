@@ -37,6 +37,9 @@ MESSAGE_COLUMNS = """
     m.created_at, m.depth, m.stands_for, m.item
 """
 
+#: What is said beside a content that another is put in the place of: a compaction's has its words.
+ITEM_LEFT = "CASE role WHEN 'assistant' THEN item END"
+
 MESSAGE = f"""
     SELECT {MESSAGE_COLUMNS}
     FROM messages m JOIN conversations c ON c.key = m.conversation

@@ -65,7 +65,7 @@ class Conversations:
         self._imports = ToldImports(store, following.mine)
         #: turns as OpenAI's stateful API has them
         self.responses = Responses(store, planner, asking, following)
-        self.items = Items(store, planner, asking)
+        self.items = Items(store, planner, asking, following.mine)
         #: the calls of OpenAI's API that are part of no conversation
         self.passthrough = passthrough
         self.requests = requests

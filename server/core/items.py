@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from server.core import validation
+from server.core.mine import Mine
 from server.core.turns.begin import Asking
 from server.core.turns.placement import Utterance
 from server.core.turns.plan import Planner
 from server.core.turns.preceding import Preceding
 from server.core.validation import title_of
+from server.live.news import Changed, Made
 from storage.model import Conversation, Message, Role
 from storage.parts import erased
 from storage.port import Store
@@ -18,8 +20,9 @@ from storage.port import Store
 class Items:
     """Every call is its owner's: others' conversations are not found."""
 
-    def __init__(self, store: Store, planner: Planner, asking: Asking) -> None:
+    def __init__(self, store: Store, planner: Planner, asking: Asking, mine: Mine) -> None:
         self._store = store
+        self._mine = mine
         self._planner = planner
         self._asking = asking
         self._preceding = Preceding(store, planner.composer, planner.ids)
@@ -32,9 +35,8 @@ class Items:
         _check(said)
         now = self._planner.ids.now()
         id_ = self._planner.ids.new("conv")
-        made = await self._store.create(
-            owner, Conversation(id_, "", None, None, metadata, now, now)
-        )
+        new = Conversation(id_, "", None, None, metadata, now, now)
+        made = await self._mine.kept(owner, self._store.create(owner, new), Made(id_))
         if said:
             await self._add(owner, made, said)
         return made
@@ -82,7 +84,8 @@ class Items:
         await self._store.rewrite(owner, there.id, message.id, content, tokens)
         if there.title and there.title == title_of(message.content):
             now = self._planner.ids.now()
-            await self._store.update(owner, there.id, {"title": ""}, now)
+            untitled = self._store.update(owner, there.id, {"title": ""}, now)
+            await self._mine.kept(owner, untitled, Changed(there.id))
 
     async def _add(
         self, owner: str, there: Conversation, said: Sequence[Utterance]
@@ -91,7 +94,8 @@ class Items:
         messages = await self._preceding.under(owner, there, said, model)
         title = next((title_of(one.content) for one in said if one.role is Role.USER), "")
         now = self._planner.ids.now()
-        await self._store.append(owner, there.id, messages, title=title, now=now)
+        appended = self._store.append(owner, there.id, messages, title=title, now=now)
+        await self._mine.kept(owner, appended, Changed(there.id))
         return messages
 
 

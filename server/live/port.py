@@ -56,7 +56,9 @@ class LiveTurns(Protocol):
         ...
 
     async def running_elsewhere(self, owner: str) -> Sequence[str]:
-        """Return the ids of an owner's turns that run in other processes."""
+        """Return the ids of an owner's turns that run in other processes, as they are told: of
+        conversations that are in a list.
+        """
         ...
 
     def running(self) -> Collection[LiveTurn]:

@@ -160,7 +160,7 @@ async def rewrite(
     changed = await db.row(
         f"""
         UPDATE messages m SET is_parts = :is_parts, content = :content, spoken = :spoken,
-            words = :words::text::tsvector, tokens = :tokens
+            words = :words::text::tsvector, tokens = :tokens, item = {rows.ITEM_LEFT}
         WHERE m.owner = :owner AND m.id = :id AND m.conversation = {conversations.NAMED}
         RETURNING m.key
         """,

@@ -320,7 +320,8 @@ def rewrite(
     )
     is_parts, text = rows.content_columns(content)
     connection.execute(
-        "UPDATE messages SET is_parts = ?, content = ?, tokens = ? WHERE key = ?",
+        f"UPDATE messages SET is_parts = ?, content = ?, tokens = ?, item = {rows.ITEM_LEFT} "
+        "WHERE key = ?",
         (is_parts, text, tokens, key),
     )
     search.index(connection, "message", key, text_of(content))

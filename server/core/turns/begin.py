@@ -117,7 +117,7 @@ class Asking:
         return await self._in_place(
             beside(owner, conversation_id, self._planner.ids),
             question,
-            lambda: self._planner.plan(owner, conversation_id, question, None),
+            lambda: self._planner.plan_beside(owner, conversation_id, question),
             on_leave=OnDisconnect.CANCEL,
             kept=False,
         )

@@ -121,6 +121,11 @@ class Planner:
             listed=not any(one.unlisted for one in (there, made) if one is not None),
         )
 
+    async def plan_beside(self, owner: str, conversation_id: str, question: Ask) -> Plan:
+        """Plan a turn of which nothing is kept: it runs beside all, where nothing is there too."""
+        planned = await self.plan(owner, conversation_id, question, None)
+        return replace(planned, turn=replace(planned.turn, free=True))
+
     async def plan_again(self, owner: str, conversation_id: str, again: Regenerate) -> Plan:
         """Plan another answer to a question that is kept."""
         there = await self._store.conversation(owner, conversation_id)

@@ -80,7 +80,7 @@ class Facade:
         self._conversations = conversations
         self._ownership = Ownership(objects)
         plain = PassthroughRoutes(conversations.passthrough, self._ownership, whole_bytes)
-        finding = Finding(conversations, self._ownership)
+        finding = Finding(conversations, self._ownership, whole_bytes)
         self._creation = Creation(conversations, finding)
         self._whole_bytes = whole_bytes
         stateful = _stateful(conversations, plain, finding, self._creation)

@@ -77,12 +77,12 @@ class Members:
         return None if found is None else found[0]
 
     async def running_elsewhere(self, owner: str) -> Sequence[str]:
-        """Return the turns of an owner that other nodes write."""
+        """Return the turns of an owner that other nodes write, of conversations in a list."""
         found = await self._db.rows(
             """
             SELECT t.id FROM turns t JOIN conversations c ON c.key = t.conversation
             WHERE t.status = 'running' AND t.owner = :owner AND c.owner = t.owner
-            AND t.node IS DISTINCT FROM :node ORDER BY t.key
+            AND NOT c.unlisted AND t.node IS DISTINCT FROM :node ORDER BY t.key
             """,
             owner=owner,
             node=self.node,

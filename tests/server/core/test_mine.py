@@ -14,11 +14,12 @@ import pytest
 from server.core import mine
 from server.core.conversations import Ask, Conversations, Regenerate
 from server.core.errors import Code, problem_of
+from server.core.turns.placement import Utterance
 from server.live.news import ConversationEvent, News, Resync
 from server.live.turn import Ended, Started
 from server.live.waiting import LONGEST_PROMPT, MOST_TOLD, QueueChanged, Waiting, WithdrawnError
 from server.upstream.port import UpstreamOverflowError
-from storage.model import Status
+from storage.model import Role, Status
 from storage.parts import Kind, Part
 from storage.port import NotFoundError
 from tests.server.core.following import answered, asked, ended, in_line, settled
@@ -104,6 +105,22 @@ class TestWhatIsTold:
         assert isinstance(over, Ended)
         assert (over.turn.answer, over.cursor) == ("Yes", len("_Hm._Yes"))
         assert not any(e.turn.options for e in heard.all if isinstance(e, Started | Ended))
+
+    async def test_items_make_change_and_untitle_a_conversation(
+        self, parroted: Conversations
+    ) -> None:
+        heard, items = Heard(parroted), parroted.items
+        made = await items.create(ADA, {}, [Utterance(Role.USER, "Hello")])
+        await heard.until(f"created {made.id}")
+        await heard.until(f"updated {made.id}")
+        (said,) = await items.add(ADA, made.id, [Utterance(Role.USER, "More")])
+        await heard.until(f"updated {made.id}")
+        first = await parroted.responses.message(ADA, said.parent_id or "")
+        await items.erase(ADA, first, None)
+        await heard.until(f"updated {made.id}")
+        changed = heard.all[-1]
+        assert isinstance(changed, ConversationEvent)
+        assert (changed.conversation.title, changed.conversation.message_count) == ("", 2)
 
     async def test_a_conversation_is_made_changed_pinned_and_deleted(
         self, parroted: Conversations

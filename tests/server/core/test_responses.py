@@ -73,6 +73,18 @@ async def test_it_ends_with_its_follower(store: SQLiteStore) -> None:
             await conversations.turn("ada", turn.id)
 
 
+async def test_several_run_beside_each_other_and_give_back_their_room(store: SQLiteStore) -> None:
+    defaults = Defaults(MODEL, limits=TurnLimits(running=2))
+    async with core_of(store, Puppet(), defaults) as conversations:
+        for _ in range(2):
+            said = [await conversations.responses.say("ada", NEW, question()) for _ in range(2)]
+            for turn in said:
+                await conversations.cancel("ada", turn.id)
+                assert (await end_of(conversations, turn, said=True)).status is Status.CANCELLED
+            while conversations.running:
+                await asyncio.sleep(0)
+
+
 async def test_it_counts_in_every_bound(store: SQLiteStore) -> None:
     limits = TurnLimits(running=1)
     defaults = Defaults(MODEL, limits=limits, budget=Budget(30, "day"))

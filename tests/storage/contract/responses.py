@@ -228,6 +228,12 @@ class Items:
         assert (await store.message(ADA, "c", "q_1")).content == erased
         assert (await store.search(ADA, Query("elephant"), limit=9)).items == ()
         await store.rewrite(ADA, "c", "a_1", erased, 0)
+        said = [replace(message("s_1", "a_1", Role.SYSTEM), item={"encrypted_content": "x"})]
+        said += [replace(message("s_2", "s_1", Role.ASSISTANT), item={"phase": "commentary"})]
+        await store.append(ADA, "c", said, title="", now=9)
+        for one, left in zip(said, (None, {"phase": "commentary"}), strict=True):
+            await store.rewrite(ADA, "c", one.id, erased, 0)
+            assert (await store.message(ADA, "c", one.id)).item == left
         assert (await store.turn(ADA, "turn_1")).parts == erased
         await store.delete(ADA, "c")
         with pytest.raises(NotFoundError):

@@ -52,6 +52,10 @@ async def test_turns_are_orphans_where_their_node_is_none(stores: list[PostgresS
     assert await one.members.writer(ADA, "turn_1") == "node0"
     assert await other.members.running_elsewhere(ADA) == ["turn_1"]
     assert await one.members.running_elsewhere(ADA) == []
+    question, new = message("q_u", conversation_id="u"), turn("u", "u")
+    await one.begin(ADA, new, question, conversation=conversation("u", unlisted=True))
+    assert await other.members.running_elsewhere(ADA) == ["turn_1"], "it is in no list"
+    await one.end(ADA, new.id, outcome("u"))
     assert await other.orphans() == []
     await other.members.bury("node0", 0)
     assert [found.id for _, found in await other.orphans()] == ["turn_1"]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from server.core.conversations import Conversations
-from server.core.errors import InvalidRequestError
+from server.core.errors import InvalidRequestError, RequestTooLargeError
+from server.openai_protocol.codec import encode
 from server.openai_protocol.errors import ApiError, quote
 from server.openai_protocol.fields import Fields
 from server.transports.openai.request import Caller
@@ -21,7 +22,11 @@ from storage.port import NotFoundError
 class Finding:
     """What is another's is refused as what is not there."""
 
-    def __init__(self, conversations: Conversations, ownership: Ownership) -> None:
+    def __init__(
+        self, conversations: Conversations, ownership: Ownership, whole_bytes: int
+    ) -> None:
+        """`whole_bytes`: how much the items that a request only names may be, all copies told."""
+        self._whole_bytes = whole_bytes
         self._conversations = conversations
         self._responses = conversations.responses
         self._ownership = ownership
@@ -64,16 +69,24 @@ class Finding:
 
         Files that they name have to be the caller's own at the upstream, too.
         """
-        found = []
+        found, copies = [], 0
         for item in items:
             if kind_of(item) == REFERENCE:
                 _, copy = await self.item(caller, str(item.required("id")))
+                copies += len(encode(copy))
+                if copies > self._whole_bytes:
+                    raise _too_much(self._whole_bytes, item.where)
                 item = Fields(copy, item.where)
             found.append(item)
         files = {id_: "file_id" for item in found for id_ in _files(item.values)}
         if files and await self._ownership.shared(caller):
             await self._ownership.own(caller, files)
         return found
+
+
+def _too_much(most: int, where: str) -> RequestTooLargeError:
+    # A few bytes name an item, and name it again and again: each copy is held, counted and kept.
+    return RequestTooLargeError(f"The items that are named are more than {most} bytes.", where)
 
 
 def no_response(id_: str) -> ApiError:

@@ -59,7 +59,7 @@ class Memory:
 
     def keep(self, turn: Turn, standing: Standing) -> None:
         """Remember a response in the place of the last, if it is not too long to be held."""
-        size = sum(len(encode(one.content)) for one in standing.said)
+        size = sum(len(encode([one.content, one.item])) for one in standing.said)
         self._last = (response_id(turn.id), standing) if size <= self._most else None
 
     def forget(self, response: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,10 +17,12 @@ from tests.server.transports.openai.responses.stateful import (
     calling,
     error_of,
     roles,
+    scripted_env,
     sent,
     streamed,
     told,
 )
+from tests.support.live import Fork
 from tests.support.upstream_script import MODEL, say
 from tests.support.upstream_server import ScriptedUpstream
 
@@ -278,6 +281,26 @@ async def test_an_item_may_be_named(
     assert roles(upstream) == ["user", "assistant", "tool"]
     missing = asked([{"type": "item_reference", "id": "msg_x"}, user])
     assert error_of(await http.post(RESPONSES, json=missing)) == (404, None, None)
+
+
+async def test_items_that_are_named_are_bounded_as_a_body_is(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
+    env = scripted_env(upstream, TRIALOGUE_MAX_BODY_BYTES="20000")
+    async with (
+        Fork(tmp_path, env=env) as server,
+        httpx2.AsyncClient(base_url=server.http, timeout=60) as http,
+    ):
+        item = {"role": "user", "content": "x " * 4_000}
+        made = (await http.post("/v1/conversations", json={"items": [item]})).json()
+        path = f"/v1/conversations/{made['id']}/items"
+        (kept,) = (await http.get(path)).json()["data"]
+        name = {"type": "item_reference", "id": kept["id"]}
+        for url, field in ((RESPONSES, "input"), (path, "items")):
+            body = {**asked(), field: [name] * 3}
+            refused = await http.post(url, json=body)
+            assert error_of(refused) == (413, "request_too_large", f"{field}[2]")
+            assert (await http.post(url, json={**body, field: [name] * 2})).status_code == 200
 
 
 async def test_a_key_makes_one_response(

@@ -381,6 +381,21 @@ class TestMemory:
             await client.create(previous_response_id=id_)
             assert await client.error() == (404, "previous_response_not_found")
 
+    async def test_what_items_say_beside_their_words_is_held_too(self, tmp_path: Path) -> None:
+        async with house(tmp_path, max_body_bytes=20_000) as home, home.client() as client:
+            said = [
+                {"role": "assistant", "content": "a", "phase": "x" * 15_000},
+                {"role": "user", "content": "b"},
+            ]
+            home.puppet.answer("c")
+            await client.create(said, store=False)
+            id_ = (await client.response())["id"]
+            home.puppet.answer("c")
+            await client.create(said, store=False, previous_response_id=id_)
+            id_ = (await client.response())["id"]
+            await client.create(previous_response_id=id_)
+            assert await client.error() == (404, "previous_response_not_found")
+
     async def test_anothers_response_is_not_there(self, tmp_path: Path) -> None:
         async with house(tmp_path, two_keys()) as home:
             ids = []
