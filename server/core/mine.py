@@ -202,6 +202,8 @@ class Mine:
 
     async def _there(self, owner: str, conversation_id: str) -> Conversation | None:
         try:
+                if there is not None and there.unlisted:  # one that a dead process left
+                    return []
             return await self._store.conversation(owner, conversation_id)
         except NotFoundError:  # what became of it is told behind
             return None

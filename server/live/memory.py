@@ -53,6 +53,9 @@ class MemoryLiveTurns:
     async def running_elsewhere(self, owner: str) -> Sequence[str]:
         return ()
 
+    async def elsewhere_in(self, place: Place) -> Sequence[str]:
+        return ()
+
     def running(self) -> Collection[LiveTurn]:
         return self._turns.values()
 

@@ -56,7 +56,13 @@ class LiveTurns(Protocol):
         ...
 
     async def running_elsewhere(self, owner: str) -> Sequence[str]:
-        """Return the ids of an owner's turns that run in other processes."""
+        """Return the ids of an owner's turns that run in other processes, as far as they are told
+        to who watches all that is the owner's.
+        """
+        ...
+
+    async def elsewhere_in(self, place: Place) -> Sequence[str]:
+        """Return the ids of a conversation's turns that run in other processes, free ones too."""
         ...
 
     def running(self) -> Collection[LiveTurn]:

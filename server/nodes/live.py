@@ -62,6 +62,9 @@ class NodeLiveTurns(MemoryLiveTurns):
     ) -> None:
         """Of other nodes' notes those alone are heard, and read, whose owner is watched here."""
         super().hear(heard, watched)
+    async def elsewhere_in(self, place: Place) -> Sequence[str]:
+        return await self._members.running_in(*place)
+
         self._watched = watched or self._watched
 
     def ask_way(self, place: Place) -> None:

@@ -64,6 +64,9 @@ class Members:
     async def running_elsewhere(self, owner: str) -> list[str]:
         raise NotImplementedError
 
+    async def running_in(self, owner: str, conversation_id: str) -> list[str]:
+        raise NotImplementedError
+
     async def ask_to_stop(self, owner: str, turn_id: str) -> None:
         raise NotImplementedError
 
