@@ -87,7 +87,8 @@ class NodeLiveTurns(MemoryLiveTurns):
     def note(self, owner: str, what: Note) -> None:
         super().note(owner, what)
         if (told := self._notes.told(what)) is not None:
-            self._bell.ring(*told, owner)
+            word, name, *more = told
+            self._bell.ring(word, name, owner, *more)
 
     def hear_others(self, told: Sequence[Any]) -> None:
         """Hear what another node has rung."""
@@ -99,11 +100,17 @@ class NodeLiveTurns(MemoryLiveTurns):
                     self._asked_way.add((owner, name))
             case [word, str(owner), str(name)] if word == STOP:
                 self.stop(owner, name)
-            case [str(word), str(name), str(owner)]:
+            case [str(word), str(name), str(owner), *more]:
                 if word == OVER:
                     self._mirrors.look_at(owner, name)
                 if self._watched(owner):
-                    self._notes.heard(word, name, owner, partial(super().note, owner))
+                    note = partial(super().note, owner)
+                    self._notes.heard(word, name, owner, note, more[0] if more else None)
+
+    def have_missed(self) -> None:
+        """Have everybody look for what other nodes may have rung while nothing was heard."""
+        self.notify_all()
+        self._missed()
 
     def stop(self, owner: str, turn_id: str) -> None:
         """Stop a turn of ours that another node was asked to cancel."""

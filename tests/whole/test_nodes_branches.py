@@ -8,10 +8,10 @@ from typing import Any
 
 import aiohttp
 
-from tests.support.all_mine import MINE
+from tests.support.all_mine import MINE, News
 from tests.support.nodes import Node
 from tests.support.postgres import fetched
-from tests.support.upstream_script import say
+from tests.support.upstream_script import fail, say
 from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES
 from tests.whole.listening import Listener, checked
@@ -95,3 +95,28 @@ async def test_what_is_in_no_list_is_not_told_of_other_nodes(
         await Listener(WIRES["rest"](three[1]).ask("c", "Hello")).ends()
         told = await first
     assert (told["type"], told["conversation_id"]) == ("conversation.created", "c")
+
+
+async def test_a_turn_that_is_taken_back_is_told_so_at_other_nodes(
+    three: list[Node], scripted: ScriptedUpstream
+) -> None:
+    scripted.script(fail(400, "It is too long.", code="context_length_exceeded"))
+    async with aclosing(MINE["rest"](three[1]).news()) as news:
+        heard: list[dict[str, Any]] = []
+        reading = asyncio.ensure_future(_until_ended(news, heard))
+        await asyncio.sleep(0.5)
+        asker = Listener(WIRES["rest"](three[0]).ask("c", "Too long"))
+        end = (await asker.ends())[-1]
+        async with asyncio.timeout(SOON):
+            await reading
+    assert [one["type"] for one in heard][-2:] == ["conversation.deleted", "turn.ended"]
+    assert end.turn is not None
+    for one in ("id", "status", "error", "ended_at"):
+        assert end.turn[one] == heard[-1]["turn"][one]
+
+
+async def _until_ended(news: News, heard: list[dict[str, Any]]) -> None:
+    async for told in news:
+        heard.append(told)
+        if told["type"] == "turn.ended":
+            return
