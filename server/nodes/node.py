@@ -92,7 +92,7 @@ class Node:
 
     async def _look(self) -> None:
         """Look for what we may not have heard, and for who is dead."""
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, UnavailableError):  # what is looked for needs no bell
             await self._bell.test()
         if not self._bell.hears:
             self.live.notify_all()
