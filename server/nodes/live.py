@@ -47,9 +47,13 @@ class NodeLiveTurns(MemoryLiveTurns):
         mirrors.stopped = partial(bell.ring, STOP)
 
     def admit(self, owner: str, turn: Turn) -> LiveTurn:
-        """Make a turn live, which is told for as long as it is known to be ours."""
+        """Make a turn live, which is told for as long as it is known to be ours.
+
+        One that is not kept is nobody else's to end.
+        """
         ours = partial(self._membership.held, self._membership.node)
-        return self._admit(LiveTurn(owner, turn, ours))
+        live = LiveTurn(owner, turn, lambda: not live.is_kept or ours())
+        return self._admit(live)
 
     async def elsewhere(self, owner: str, turn: Turn) -> LiveTurn | None:
         return self.find(owner, turn.id) or self._mirrors.of(owner, turn)
@@ -120,7 +124,8 @@ class NodeLiveTurns(MemoryLiveTurns):
     def give_up(self) -> None:
         """Let all turns end that were begun under a name that is declared dead."""
         for live in list(self.running()):
-            live.stop(Status.INTERRUPTED)
+            if live.is_kept:
+                live.stop(Status.INTERRUPTED)
 
     def may_tell_again(self) -> None:
         """Wake those who follow our turns."""
