@@ -117,6 +117,7 @@ class MemoryLiveTurns:
         self,
         heard: Callable[[str, Note], None],
         watched: Callable[[str], bool] | None = None,
+        missed: Callable[[], None] | None = None,
     ) -> None:
         self._hearers.append(heard)
 

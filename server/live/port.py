@@ -159,10 +159,14 @@ class LiveTurns(Protocol):
         ...
 
     def hear(
-        self, heard: Callable[[str, Note], None], watched: Callable[[str], bool] | None = None
+        self,
+        heard: Callable[[str, Note], None],
+        watched: Callable[[str], bool] | None = None,
+        missed: Callable[[], None] | None = None,
     ) -> None:
         """Have this called with every note, and whose it is; it may not wait.
 
         `watched` says whose notes matter: of what happens in other processes all else is left out.
+        `missed` is called when notes of those may have been lost.
         """
         ...

@@ -44,6 +44,7 @@ class NodeLiveTurns(MemoryLiveTurns):
         #: places of ours that somebody at another node waits for
         self._asked_way: set[Place] = set()
         self._watched: Callable[[str], bool] = lambda _: False
+        self._missed: Callable[[], None] = lambda: None
         mirrors.stopped = partial(bell.ring, STOP)
 
     def admit(self, owner: str, turn: Turn) -> LiveTurn:
@@ -61,15 +62,19 @@ class NodeLiveTurns(MemoryLiveTurns):
     async def running_elsewhere(self, owner: str) -> Sequence[str]:
         return await self._members.running_elsewhere(owner)
 
-    def hear(
-        self, heard: Callable[[str, Note], None], watched: Callable[[str], bool] | None = None
-    ) -> None:
-        """Of other nodes' notes those alone are heard, and read, whose owner is watched here."""
-        super().hear(heard, watched)
     async def elsewhere_in(self, place: Place) -> Sequence[str]:
         return await self._members.running_in(*place)
 
+    def hear(
+        self,
+        heard: Callable[[str, Note], None],
+        watched: Callable[[str], bool] | None = None,
+        missed: Callable[[], None] | None = None,
+    ) -> None:
+        """Of other nodes' notes those alone are heard, and read, whose owner is watched here."""
+        super().hear(heard, watched, missed)
         self._watched = watched or self._watched
+        self._missed = missed or self._missed
 
     def ask_way(self, place: Place) -> None:
         self._bell.ring(WAY, *place)

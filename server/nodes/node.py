@@ -46,7 +46,7 @@ class Node:
         for work in (
             self._for_ever(self._beat),
             self._for_ever(self._look),
-            self._bell.hear(self.live.hear_others),
+            self._bell.hear(self.live.hear_others, self.live.have_missed),
         ):
             self._tasks.append(asyncio.create_task(work, name="node"))
         return self

@@ -75,8 +75,12 @@ class Bell(Protocol):
 
     async def test(self) -> None: ...
 
-    async def hear(self, heard: Callable[[Sequence[Any]], None]) -> None:
-        """Call this with what others ring, until cancelled."""
+    async def hear(
+        self, heard: Callable[[Sequence[Any]], None], missed: Callable[[], None]
+    ) -> None:
+        """Call `heard` with what others ring, until cancelled; `missed` when all is heard again,
+        and something may not have been.
+        """
         ...
 
 

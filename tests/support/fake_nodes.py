@@ -91,7 +91,9 @@ class Bell:
     async def test(self) -> None:
         pass
 
-    async def hear(self, heard: Callable[[Sequence[Any]], None]) -> None:
+    async def hear(
+        self, heard: Callable[[Sequence[Any]], None], missed: Callable[[], None]
+    ) -> None:
         raise NotImplementedError
 
 
