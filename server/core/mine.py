@@ -112,7 +112,7 @@ class Mine:
         self._queued: dict[str, dict[str, None]] = {}
         self._background = Background()
         self._closed = False
-        live.hear(self._heard, self.watched)
+        live.hear(self._heard, self.watched, self._missed)
 
     def watch(self, owner: str) -> AsyncGenerator[News, None]:
         """Yield what runs and waits now, and all that happens from now on; see Conversations."""
@@ -159,6 +159,10 @@ class Mine:
                 feed.telling = True
                 self._background.begin(self._tell(owner, feed))
 
+    def _missed(self) -> None:
+        for feed in list(self._feeds.values()):
+            feed.lose()
+
     async def _tell(self, owner: str, feed: Feed) -> None:
         """Make events of what was noted, in order, until nothing is left."""
         while feed.notes:
@@ -190,6 +194,8 @@ class Mine:
                 return [*_became(fate, there), Started(started(turn), 0)]
             case Over(turn):
                 there = await self._there(owner, turn.conversation_id)
+                if there is not None and there.unlisted:  # one that a dead process left
+                    return []
                 return [*_became(Fate.UPDATED, there), _over(turn)]
 
     async def _there(self, owner: str, conversation_id: str) -> Conversation | None:

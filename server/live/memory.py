@@ -53,6 +53,9 @@ class MemoryLiveTurns:
     async def running_elsewhere(self, owner: str) -> Sequence[str]:
         return ()
 
+    async def elsewhere_in(self, place: Place) -> Sequence[str]:
+        return ()
+
     def running(self) -> Collection[LiveTurn]:
         return self._turns.values()
 
@@ -114,6 +117,7 @@ class MemoryLiveTurns:
         self,
         heard: Callable[[str, Note], None],
         watched: Callable[[str], bool] | None = None,
+        missed: Callable[[], None] | None = None,
     ) -> None:
         self._hearers.append(heard)
 

@@ -56,9 +56,13 @@ class LiveTurns(Protocol):
         ...
 
     async def running_elsewhere(self, owner: str) -> Sequence[str]:
-        """Return the ids of an owner's turns that run in other processes, as they are told: of
-        conversations that are in a list.
+        """Return the ids of an owner's turns that run in other processes, as far as they are told
+        to who watches all that is the owner's.
         """
+        ...
+
+    async def elsewhere_in(self, place: Place) -> Sequence[str]:
+        """Return the ids of a conversation's turns that run in other processes, free ones too."""
         ...
 
     def running(self) -> Collection[LiveTurn]:
@@ -155,10 +159,14 @@ class LiveTurns(Protocol):
         ...
 
     def hear(
-        self, heard: Callable[[str, Note], None], watched: Callable[[str], bool] | None = None
+        self,
+        heard: Callable[[str, Note], None],
+        watched: Callable[[str], bool] | None = None,
+        missed: Callable[[], None] | None = None,
     ) -> None:
         """Have this called with every note, and whose it is; it may not wait.
 
         `watched` says whose notes matter: of what happens in other processes all else is left out.
+        `missed` is called when notes of those may have been lost.
         """
         ...

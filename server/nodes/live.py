@@ -44,12 +44,17 @@ class NodeLiveTurns(MemoryLiveTurns):
         #: places of ours that somebody at another node waits for
         self._asked_way: set[Place] = set()
         self._watched: Callable[[str], bool] = lambda _: False
+        self._missed: Callable[[], None] = lambda: None
         mirrors.stopped = partial(bell.ring, STOP)
 
     def admit(self, owner: str, turn: Turn) -> LiveTurn:
-        """Make a turn live, which is told for as long as it is known to be ours."""
+        """Make a turn live, which is told for as long as it is known to be ours.
+
+        One that is not kept is nobody else's to end.
+        """
         ours = partial(self._membership.held, self._membership.node)
-        return self._admit(LiveTurn(owner, turn, ours))
+        live = LiveTurn(owner, turn, lambda: not live.is_kept or ours())
+        return self._admit(live)
 
     async def elsewhere(self, owner: str, turn: Turn) -> LiveTurn | None:
         return self.find(owner, turn.id) or self._mirrors.of(owner, turn)
@@ -57,12 +62,19 @@ class NodeLiveTurns(MemoryLiveTurns):
     async def running_elsewhere(self, owner: str) -> Sequence[str]:
         return await self._members.running_elsewhere(owner)
 
+    async def elsewhere_in(self, place: Place) -> Sequence[str]:
+        return await self._members.running_in(*place)
+
     def hear(
-        self, heard: Callable[[str, Note], None], watched: Callable[[str], bool] | None = None
+        self,
+        heard: Callable[[str, Note], None],
+        watched: Callable[[str], bool] | None = None,
+        missed: Callable[[], None] | None = None,
     ) -> None:
         """Of other nodes' notes those alone are heard, and read, whose owner is watched here."""
-        super().hear(heard, watched)
+        super().hear(heard, watched, missed)
         self._watched = watched or self._watched
+        self._missed = missed or self._missed
 
     def ask_way(self, place: Place) -> None:
         self._bell.ring(WAY, *place)
@@ -84,7 +96,8 @@ class NodeLiveTurns(MemoryLiveTurns):
     def note(self, owner: str, what: Note) -> None:
         super().note(owner, what)
         if (told := self._notes.told(what)) is not None:
-            self._bell.ring(*told, owner)
+            word, name, *more = told
+            self._bell.ring(word, name, owner, *more)
 
     def hear_others(self, told: Sequence[Any]) -> None:
         """Hear what another node has rung."""
@@ -96,11 +109,17 @@ class NodeLiveTurns(MemoryLiveTurns):
                     self._asked_way.add((owner, name))
             case [word, str(owner), str(name)] if word == STOP:
                 self.stop(owner, name)
-            case [str(word), str(name), str(owner)]:
+            case [str(word), str(name), str(owner), *more]:
                 if word == OVER:
                     self._mirrors.look_at(owner, name)
                 if self._watched(owner):
-                    self._notes.heard(word, name, owner, partial(super().note, owner))
+                    note = partial(super().note, owner)
+                    self._notes.heard(word, name, owner, note, more[0] if more else None)
+
+    def have_missed(self) -> None:
+        """Have everybody look for what other nodes may have rung while nothing was heard."""
+        self.notify_all()
+        self._missed()
 
     def stop(self, owner: str, turn_id: str) -> None:
         """Stop a turn of ours that another node was asked to cancel."""
@@ -110,7 +129,8 @@ class NodeLiveTurns(MemoryLiveTurns):
     def give_up(self) -> None:
         """Let all turns end that were begun under a name that is declared dead."""
         for live in list(self.running()):
-            live.stop(Status.INTERRUPTED)
+            if live.is_kept:
+                live.stop(Status.INTERRUPTED)
 
     def may_tell_again(self) -> None:
         """Wake those who follow our turns."""

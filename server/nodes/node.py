@@ -46,7 +46,7 @@ class Node:
         for work in (
             self._for_ever(self._beat),
             self._for_ever(self._look),
-            self._bell.hear(self.live.hear_others),
+            self._bell.hear(self.live.hear_others, self.live.have_missed),
         ):
             self._tasks.append(asyncio.create_task(work, name="node"))
         return self
@@ -92,7 +92,7 @@ class Node:
 
     async def _look(self) -> None:
         """Look for what we may not have heard, and for who is dead."""
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, UnavailableError):  # what is looked for needs no bell
             await self._bell.test()
         if not self._bell.hears:
             self.live.notify_all()

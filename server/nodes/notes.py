@@ -10,11 +10,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from server.live.news import Began, Changed, Deleted, Made, Note, Over
-from storage.model import Conversation
+from storage.model import ContextUse, Conversation, Failure, Status, Turn
 from storage.port import NotFoundError, Store, UnavailableError
 
 BEGAN, OVER, MADE, CHANGED, DELETED = "began", "over", "made", "changed", "deleted"
-#: Characters that are told of a conversation that is gone; a notification has no room for more.
+#: Characters that are told of what is gone; a notification has no room for more.
 MOST_TOLD = 4_000
 
 
@@ -31,32 +31,53 @@ class Notes:
             case Began(turn):
                 return BEGAN, turn.id
             case Over(turn):
-                return OVER, turn.id
+                return OVER, turn.id, *_of_one_gone(turn)
             case Made(conversation_id):
                 return MADE, conversation_id
+            case Changed(conversation_id, Conversation() as made):
+                return CHANGED, conversation_id, _written(made)
             case Changed(conversation_id):
                 return CHANGED, conversation_id
             case Deleted(conversation):
                 return DELETED, _written(conversation)
         return None
 
-    def heard(self, word: str, name: str, owner: str, note: Callable[[Note], None]) -> None:
-        """Have a note made of what another node wrote."""
+    def heard(
+        self,
+        word: str,
+        name: str,
+        owner: str,
+        note: Callable[[Note], None],
+        gone: str | None = None,
+    ) -> None:
+        """Have a note made of what another node wrote; `gone` is what is read nowhere else."""
         match word:
             case "began" | "over":
-                task = asyncio.create_task(self._turn(word, name, owner, note))
+                task = asyncio.create_task(self._turn(word, name, owner, note, gone))
                 self._reading.add(task)
                 task.add_done_callback(self._reading.discard)
             case "made":
                 note(Made(name))
             case "changed":
-                note(Changed(name))
+                note(Changed(name, Conversation(**json.loads(gone)) if gone else None))
             case "deleted":
                 note(Deleted(Conversation(**json.loads(name))))
 
-    async def _turn(self, word: str, name: str, owner: str, note: Callable[[Note], None]) -> None:
-        with suppress(NotFoundError, UnavailableError):
-            turn = await self._store.turn(owner, name)
+    async def _turn(
+        self,
+        word: str,
+        name: str,
+        owner: str,
+        note: Callable[[Note], None],
+        gone: str | None,
+    ) -> None:
+        with suppress(UnavailableError):
+            try:
+                turn = await self._store.turn(owner, name)
+            except NotFoundError:
+                if gone is None:
+                    return
+                turn = _turn_of(gone)
             note(Began(turn) if word == BEGAN else Over(turn))
 
 
@@ -66,3 +87,23 @@ def _written(gone: Conversation) -> str:
     if len(written) > MOST_TOLD:
         written = json.dumps(asdict(replace(gone, system_prompt=None, metadata={})))
     return written
+
+
+def _of_one_gone(turn: Turn) -> Sequence[str]:
+    """Return what is told of a turn that failed without a word: it may be taken back, and gone."""
+    if turn.status is not Status.FAILED or turn.content:
+        return ()
+    written = json.dumps(asdict(replace(turn, options={}, record=None)))
+    return (written,) if len(written) <= MOST_TOLD else ()
+
+
+def _turn_of(written: str) -> Turn:
+    told = json.loads(written)
+    return Turn(
+        **told
+        | {
+            "status": Status(told["status"]),
+            "context": ContextUse(**told["context"]),
+            "error": told["error"] and Failure(**told["error"]),
+        }
+    )

@@ -45,7 +45,11 @@ class Members(Protocol):
         ...
 
     async def running_elsewhere(self, owner: str) -> Sequence[str]:
-        """Return the turns of an owner that other nodes write."""
+        """Return the turns of an owner that other nodes write, in conversations that are listed."""
+        ...
+
+    async def running_in(self, owner: str, conversation_id: str) -> Sequence[str]:
+        """Return the turns of a conversation that other nodes write."""
         ...
 
     async def ask_to_stop(self, owner: str, turn_id: str) -> None: ...
@@ -71,8 +75,12 @@ class Bell(Protocol):
 
     async def test(self) -> None: ...
 
-    async def hear(self, heard: Callable[[Sequence[Any]], None]) -> None:
-        """Call this with what others ring, until cancelled."""
+    async def hear(
+        self, heard: Callable[[Sequence[Any]], None], missed: Callable[[], None]
+    ) -> None:
+        """Call `heard` with what others ring, until cancelled; `missed` when all is heard again,
+        and something may not have been.
+        """
         ...
 
 

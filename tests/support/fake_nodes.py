@@ -64,6 +64,9 @@ class Members:
     async def running_elsewhere(self, owner: str) -> list[str]:
         raise NotImplementedError
 
+    async def running_in(self, owner: str, conversation_id: str) -> list[str]:
+        raise NotImplementedError
+
     async def ask_to_stop(self, owner: str, turn_id: str) -> None:
         raise NotImplementedError
 
@@ -88,7 +91,9 @@ class Bell:
     async def test(self) -> None:
         pass
 
-    async def hear(self, heard: Callable[[Sequence[Any]], None]) -> None:
+    async def hear(
+        self, heard: Callable[[Sequence[Any]], None], missed: Callable[[], None]
+    ) -> None:
         raise NotImplementedError
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from tests.support.all_mine import MINE
 from tests.support.nodes import Node, nodes
 from tests.support.postgres import PostgresServer, emptied, fetched
 from tests.support.upstream_script import Behaviour, Exchange, say
@@ -198,3 +200,25 @@ async def test_behind_a_pooler_that_swallows_notifications_all_is_looked_for(
         await asyncio.gather(asker.until("Never "), watcher.until("Never "))
         assert (await b.cancel(asker.turn_id))["status"] == "cancelled"
         await watcher.leave()
+
+
+async def test_who_watches_all_is_told_that_a_notification_may_be_lost(
+    three: list[Node], scripted: ScriptedUpstream, empty_postgres: str
+) -> None:
+    scripted.script(say("Heard"))
+    async with aclosing(MINE["rest"](three[1]).news()) as news:
+        told = asyncio.ensure_future(anext(news))
+        await asyncio.sleep(2)  # for the bells to be heard
+        await heard(WIRES["rest"](three[0]), "c", "Hello")
+        assert (await told)["type"] == "conversation.created"
+        await fetched(empty_postgres, _DEAFEN)
+        async with asyncio.timeout(10):
+            while (await anext(news))["type"] != "resync":
+                pass
+
+
+#: Cuts those off who listen.
+_DEAFEN = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND query LIKE 'LISTEN%'
+"""

@@ -11,7 +11,7 @@ from server.core.turns.questions import IfBusy
 from server.live.port import LiveTurns, Place
 from server.live.turn import LiveTurn
 from storage.model import Status, Turn
-from storage.port import BusyError, Claim, ClaimedError, Store
+from storage.port import BusyError, Claim, ClaimedError, NotFoundError, Store
 
 #: Seconds until a conversation is looked at again that was busy, and is not when it is looked at.
 LOOK = 0.1
@@ -46,10 +46,15 @@ class Ahead:
         self._turns: dict[Place, LiveTurn] = {}
         self._leaving = asyncio.Event()
 
-    async def found(self, place: Place, busy: BusyError, claim: Claim | None = None) -> AheadError:
-        """Return what a place is busy with, that is elsewhere. Raises BusyError where it is not."""
-        turn = await self._store.last_turn(*place)
-        if turn is None or turn.status is not Status.RUNNING:
+    async def found(
+        self, place: Place, busy: BusyError, claim: Claim | None = None, *, free: bool = False
+    ) -> AheadError:
+        """Return what a place is busy with, that is elsewhere; with `free`, what runs beside too.
+
+        Raises BusyError where it is not elsewhere.
+        """
+        turn = await self._running(place, free=free)
+        if turn is None:
             return AheadError(None, claim)
         live = await self._live.elsewhere(place[0], turn)
         if live is None or live.over:  # its end is told, and not kept yet
@@ -102,11 +107,23 @@ class Ahead:
                 return
             except BusyError as busy:
                 if not beside:
-                    await self.wait(place, await self.found(place, busy), IfBusy.INTERRUPT)
+                    ahead = await self.found(place, busy, free=True)
+                    await self.wait(place, ahead, IfBusy.INTERRUPT)
 
     def leave(self) -> None:
         """Wait for nothing any more."""
         self._leaving.set()
+
+    async def _running(self, place: Place, *, free: bool) -> Turn | None:
+        """Return the turn that has a place; it need not be the last: branches are begun beside."""
+        turn = await self._store.last_turn(*place)
+        if turn is None or _in_the_way(turn, free=free):
+            return turn
+        for turn_id in await self._live.elsewhere_in(place):
+            with suppress(NotFoundError):
+                if _in_the_way(one := await self._store.turn(place[0], turn_id), free=free):
+                    return one
+        return None
 
     async def _ended(self, live: LiveTurn) -> None:
         waits = asyncio.create_task(live.ended()), asyncio.create_task(self._leaving.wait())
@@ -117,3 +134,7 @@ class Ahead:
                 one.cancel()
         if self._leaving.is_set():
             raise DrainingError("The server is shutting down; ask again in a moment.")
+
+
+def _in_the_way(turn: Turn, *, free: bool) -> bool:
+    return turn.status is Status.RUNNING and (free or not turn.free)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+import asyncpg
+
 from storage.port import UnavailableError
 from storage.postgres.address import Address
 from storage.postgres.database import Database, connect
@@ -57,20 +59,27 @@ class Bell:
         """Ring for ourselves."""
         await self._notify([[self._name]])
 
-    async def hear(self, heard: Callable[[Told], None]) -> None:
-        """Listen until cancelled, and call this with what others ring."""
+    async def hear(self, heard: Callable[[Told], None], missed: Callable[[], None]) -> None:
+        """Listen until cancelled, and call `heard` with what others ring; `missed` when all is
+        heard again, and something may not have been.
+        """
         while True:
             with suppress(UnavailableError, OSError):
-                await self._listen(heard)
+                await self._listen(heard, missed)
             await asyncio.sleep(self._where.patience.look)
 
-    async def _listen(self, heard: Callable[[Told], None]) -> None:
-        lost = asyncio.Event()
+    async def _listen(self, heard: Callable[[Told], None], missed: Callable[[], None]) -> None:
+        lost, hears = asyncio.Event(), asyncio.Event()
 
         def told(_connection: Any, _pid: int, _channel: str, payload: Any) -> None:
             sender, *notes = json.loads(payload)
             if sender[0] == self._name:
+                first = self._heard_at == float("-inf")  # nobody was there to miss anything
                 self._heard_at = asyncio.get_running_loop().time()
+                if not hears.is_set():
+                    hears.set()
+                    if not first:
+                        missed()
                 return
             for note in notes:
                 heard(note)
@@ -98,9 +107,13 @@ class Bell:
         self._flushing = None
 
     async def _notify(self, told: Sequence[Told]) -> None:
-        await self._db.rows(
-            "SELECT pg_notify(:channel, :payload)", channel=CHANNEL, payload=json.dumps(told)
-        )
+        payload = json.dumps(told)
+        try:
+            await self._db.rows(
+                "SELECT pg_notify(:channel, :payload)", channel=CHANNEL, payload=payload
+            )
+        except asyncpg.PostgresError as error:  # its queue is full, for one
+            raise UnavailableError("The database takes no notification.") from error
 
 
 def _parts(told: Sequence[Told]) -> Sequence[Sequence[Told]]:

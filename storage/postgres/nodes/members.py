@@ -9,6 +9,12 @@ from storage.parts import marks_json
 from storage.port import Piece, UnavailableError
 from storage.postgres.database import Database
 
+_ELSEWHERE = """
+SELECT t.id FROM turns t JOIN conversations c ON c.key = t.conversation
+WHERE t.status = 'running' AND t.owner = :owner AND c.owner = t.owner
+AND t.node IS DISTINCT FROM :node
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -77,15 +83,19 @@ class Members:
         return None if found is None else found[0]
 
     async def running_elsewhere(self, owner: str) -> Sequence[str]:
-        """Return the turns of an owner that other nodes write, of conversations in a list."""
+        """Return the turns of an owner that other nodes write, in conversations that are listed."""
         found = await self._db.rows(
-            """
-            SELECT t.id FROM turns t JOIN conversations c ON c.key = t.conversation
-            WHERE t.status = 'running' AND t.owner = :owner AND c.owner = t.owner
-            AND NOT c.unlisted AND t.node IS DISTINCT FROM :node ORDER BY t.key
-            """,
+            f"{_ELSEWHERE} AND NOT c.unlisted ORDER BY t.key", owner=owner, node=self.node
+        )
+        return [turn_id for (turn_id,) in found]
+
+    async def running_in(self, owner: str, conversation_id: str) -> Sequence[str]:
+        """Return the turns of a conversation that other nodes write."""
+        found = await self._db.rows(
+            f"{_ELSEWHERE} AND c.id = :conversation ORDER BY t.key",
             owner=owner,
             node=self.node,
+            conversation=conversation_id,
         )
         return [turn_id for (turn_id,) in found]
 

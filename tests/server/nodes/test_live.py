@@ -105,3 +105,23 @@ async def test_pieces_that_lap_over_each_other_are_one_answer() -> None:
     assert [one async for one in live.pieces(4)] == [
         Piece(ADA, "turn_1", 4, "\ufffcHm. ", (thought,))
     ]
+
+
+async def test_what_is_not_kept_is_told_and_goes_on_whoever_is_taken_for_dead() -> None:
+    node = node_of(1)
+    kept, unkept = node.admit(ADA, turn("1", "c")), node.admit(ADA, turn("2", "d"))
+    unkept.is_kept = False
+    for live in (kept, unkept):
+        live.append("Said.")
+    assert [live.told().answer for live in (kept, unkept)] == ["", "Said."]
+    node.give_up()
+    assert [live.stopped_as for live in (kept, unkept)] == [Status.INTERRUPTED, None]
+
+
+async def test_who_may_have_missed_something_looks_and_who_watches_all_is_told() -> None:
+    node, missed = node_of(1), asyncio.Event()
+    node.hear(lambda _owner, _note: None, missed=missed.set)
+    heard = node.listen(HERE)
+    node.have_missed()
+    assert heard.done()
+    assert missed.is_set()

@@ -6,16 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
+import asyncpg
 import pytest
 
 from storage.model import ApiKey, Status
 from storage.parts import Kind, Mark, Part
 from storage.port import BusyError, MovedError, NotFoundError, Piece, UnavailableError
+from storage.postgres.database import Database, compiled
+from storage.postgres.nodes.bell import GATHERED, Bell
 from storage.postgres.store import PostgresStore
 from tests.storage.nouns import ADA, begin, conversation, message, outcome, turn
-from tests.support.postgres import NODES, emptied
+from tests.support.postgres import NODES, emptied, fetched
 
 
 @pytest.fixture
@@ -174,9 +177,10 @@ async def test_what_one_rings_the_other_hears_and_itself_not(stores: list[Postgr
     heard: asyncio.Queue[Sequence[Any]] = asyncio.Queue()
     own: list[Sequence[Any]] = []
     one, other = (store.bell for store in stores)
+    missed = asyncio.Event()
     hearing = [
-        asyncio.create_task(other.hear(heard.put_nowait)),
-        asyncio.create_task(one.hear(own.append)),
+        asyncio.create_task(other.hear(heard.put_nowait, missed.set)),
+        asyncio.create_task(one.hear(own.append, missed.set)),
     ]
     try:
         while not (one.hears and other.hears):
@@ -190,3 +194,92 @@ async def test_what_one_rings_the_other_hears_and_itself_not(stores: list[Postgr
         for task in hearing:
             task.cancel()
         await asyncio.gather(*hearing, return_exceptions=True)
+
+
+async def test_who_hears_again_knows_that_it_may_have_missed_something(
+    stores: list[PostgresStore], postgres_url: str
+) -> None:
+    bell, missed = stores[0].bell, asyncio.Semaphore(0)
+    hearing = asyncio.create_task(bell.hear(lambda _: None, missed.release))
+
+    try:
+        while not bell.hears:
+            await bell.test()
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*(bell.test() for _ in range(3)))
+        assert missed.locked()
+        assert await fetched(postgres_url, _CUT) == [(True,)]
+        while missed.locked():
+            await bell.test()
+            await asyncio.sleep(0.01)
+    finally:
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+
+
+#: Cuts those off who listen.
+_CUT = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND query LIKE 'LISTEN%'
+"""
+
+
+async def test_a_bell_that_was_refused_rings_again(stores: list[PostgresStore]) -> None:
+    class Refusing:
+        def __init__(self) -> None:
+            self.refuses = True
+            self.rung: list[str] = []
+
+        async def rows(self, _: str, *, payload: str, **__: str) -> Sequence[Any]:
+            if self.refuses:
+                raise asyncpg.ProgramLimitExceededError("too many notifications")
+            self.rung.append(payload)
+            return []
+
+    db = Refusing()
+    bell = Bell(stores[0].address, cast("Database", db))
+    bell.ring("lost")
+    await asyncio.sleep(3 * GATHERED)
+    with pytest.raises(UnavailableError):
+        await bell.test()
+    db.refuses = False
+    bell.ring("rung")
+    await asyncio.sleep(3 * GATHERED)
+    assert ["rung" in payload for payload in db.rung] == [True]
+
+
+async def test_what_every_node_looks_for_each_second_is_found_by_an_index(
+    stores: list[PostgresStore], postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = stores[0]
+    await begin(one)
+    await fetched(postgres_url, _MANY)
+    await fetched(postgres_url, "ANALYZE")
+    seen: list[tuple[str, list[Any]]] = []
+    ask = Database.rows
+
+    async def rows(db: Database, sql: str, **values: Any) -> Sequence[Any]:
+        positional, names = compiled(sql)
+        seen.append((positional, [values[name] for name in names]))
+        return await ask(db, sql, **values)
+
+    monkeypatch.setattr(Database, "rows", rows)
+    await one.members.stops()
+    await one.members.running_elsewhere(ADA)
+    await one.orphans()
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        for sql, values in seen:
+            plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {sql}", *values))
+            assert "turns_running" in plan, plan
+    finally:
+        await connection.close()
+    assert len(seen) == 3
+
+
+_MANY = """
+INSERT INTO turns (conversation, owner, id, status, model, question, context_window,
+    context_budget, context_prompt_tokens, context_included, context_trimmed, created_at)
+SELECT 1000000 + n, 'bob', 'old_' || n, 'completed', 'm', n, 1, 1, 1, 1, 0, 1
+FROM generate_series(1, 20000) n RETURNING 1
+"""
