@@ -27,7 +27,9 @@ class Tab:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def _heard(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and not any(one in message.text for one in EXPECTED):
+        if message.type in ("error", "warning") and not any(
+            one in message.text for one in EXPECTED
+        ):
             self.complaints.append(message.text)
 
     @property
