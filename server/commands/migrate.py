@@ -43,10 +43,11 @@ async def migrate(source_url: str, target_url: str, *, anew: bool) -> int:
             source = await _source(source_url, stack)
         with _told(target_url):
             target = await _target(target_url, stack)
-            return await _migrate(source, target, anew=anew)
+            return await migrated(source, target, anew=anew)
 
 
-async def _migrate(source: Source, target: Target, *, anew: bool) -> int:
+async def migrated(source: Source, target: Target, *, anew: bool) -> int:
+    """Do as `migrate` does with two that are open."""
     if await source.in_use():
         raise SettingsError(f"{source.place}: a server uses it; stop all of them first")
     standing = await target.standing(source.identity)

@@ -1,11 +1,10 @@
-"""`trialogue migrate`: all history to PostgreSQL and back, cut off anywhere, refused where it may not."""
+"""`trialogue migrate`: all history to PostgreSQL and back, cut off anywhere, refused in use."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 
 from server.commands import migrate
 from storage.keys import KeyFile
-from storage.migration.postgres import PostgresTarget
+from storage.migration.postgres import PostgresHistory, PostgresTarget
 from storage.migration.relations import Relation, Row
 from storage.migration.sqlite import SQLiteHistory, SQLiteTarget
 from storage.postgres.store import PostgresStore
@@ -72,27 +71,27 @@ async def test_what_is_read_over_rest_is_the_same_there_and_back(
 ) -> None:
     home, back = "sqlite:///from.db", "sqlite:///back.db"
     async with served(tmp_path, home) as server:
-        await _talk(server.http)
-        before = await _read(server.http)
+        responses = await _talk(server.http)
+        before = await _read(server.http, responses)
         assert "a server has it open" in await refused(tmp_path, home, empty_postgres)
     code, output, errors = await run(tmp_path, home, empty_postgres)
     assert (code, errors) == (0, "")
     assert f"{empty_postgres} has all of it" in output
     async with served(tmp_path, empty_postgres) as server:
-        assert await _read(server.http) == before
+        assert await _read(server.http, responses) == before
         assert "a server uses it" in await refused(tmp_path, empty_postgres, back)
     code, _, errors = await run(tmp_path, empty_postgres, back)
     assert (code, errors) == (0, "")
     async with served(tmp_path, back) as server:
-        assert await _read(server.http) == before
+        assert await _read(server.http, responses) == before
 
 
 def served(folder: Path, database: str) -> Fork:
     return Fork(folder, env={"TRIALOGUE_DATABASE": database, "TRIALOGUE_ELIZA_DELAY": "0"})
 
 
-async def _talk(http: str) -> None:
-    """Make conversations, branches, responses, completions."""
+async def _talk(http: str) -> list[str]:
+    """Make conversations, branches, completions, and responses, of which the ids are returned."""
     async with aiohttp.ClientSession(raise_for_status=True) as session:
 
         async def post(path: str, **body: Any) -> Any:
@@ -105,14 +104,15 @@ async def _talk(http: str) -> None:
             await post(f"/ask/{name}", prompt="Or?", parent_id=first["answer_id"])
         ask = {"model": "eliza", "input": "I dream."}
         hidden = await post("/v1/responses", **ask)
-        await post("/v1/responses", previous_response_id=hidden["id"], **ask)
+        second = await post("/v1/responses", previous_response_id=hidden["id"], **ask)
         said = [{"role": "user", "content": "Hi"}]
         await post(
             "/v1/chat/completions", model="eliza", messages=said, store=True, metadata={"a": "b"}
         )
+    return [hidden["id"], second["id"]]
 
 
-async def _read(http: str) -> dict[str, bytes]:
+async def _read(http: str, responses: Sequence[str]) -> dict[str, bytes]:
     """Read all that there is by GET."""
     found: dict[str, bytes] = {}
     async with aiohttp.ClientSession() as session:
@@ -127,20 +127,23 @@ async def _read(http: str) -> dict[str, bytes]:
             listed = await get(f"/conversations?order={order}")
         for one in listed["data"]:
             await get(f"/conversations/{one['id']}")
-            for what in ("messages", "branch"):
-                await get(f"/conversations/{one['id']}/{what}")
             messages = (await get(f"/conversations/{one['id']}/messages"))["data"]
             for turn in {message["turn_id"] for message in messages}:
                 await get(f"/turns/{turn}")
-        await get("/conversations/export?format=json")
+        for one in responses:
+            await get(f"/v1/responses/{one}")
+            await get(f"/v1/responses/{one}/input_items")
+        await get("/export?format=json")
         for one in (await get("/v1/chat/completions"))["data"]:
             await get(f"/v1/chat/completions/{one['id']}")
             await get(f"/v1/chat/completions/{one['id']}/messages")
-        await get("/conversations/search?q=hello")
+        await get("/search?q=hello")
     return found
 
 
-async def _killed(folder: Path, source: str, target: str, some: Callable[[], Awaitable[int]]) -> None:
+async def _killed(
+    folder: Path, source: str, target: str, some: Callable[[], Awaitable[int]]
+) -> None:
     """Kill a migration that has brought some messages."""
     process = await begun(folder, source, target)
     while not await some():
@@ -171,9 +174,7 @@ async def test_a_migration_that_was_killed_goes_on_where_it_stopped(
 
     await _killed(tmp_path, much, empty_postgres, there)
     for words in (("serve",), ("keys", "list")):
-        process = await fork(
-            *words, folder=tmp_path, env={"TRIALOGUE_DATABASE": empty_postgres}
-        )
+        process = await fork(*words, folder=tmp_path, env={"TRIALOGUE_DATABASE": empty_postgres})
         _, errors = await process.communicate()
         assert b"history is being migrated to it" in errors
     brought = await there()
@@ -193,78 +194,145 @@ def _table(output: str) -> str:
     return output.rpartition("\n")[0].rpartition("\n")[0]
 
 
-class CutOff(Exception):
+class CutOffError(Exception):
     """A step was not taken."""
 
 
 class Failing:
-    """Counts down to the step before, or behind, which it is cut off."""
+    """A target that is cut off before a step of it."""
 
-    def __init__(self, left: int) -> None:
-        self.left = left
+    left = 0
 
-    def step(self) -> None:
+    def _step(self) -> None:
         self.left -= 1
         if self.left == 0:
-            raise CutOff
+            raise CutOffError
 
-
-class FailingPostgres(PostgresTarget):
-    failing: Failing
-
-    async def write(self, relation: Relation, rows: list[Row]) -> None:
-        self.failing.step()
-        await super().write(relation, rows)
+    async def write(self, relation: Relation, rows: Sequence[Row]) -> None:
+        self._step()
+        await super().write(relation, rows)  # type: ignore[misc]
 
     async def finish(self, last_turn_key: int) -> None:
-        self.failing.step()
-        await super().finish(last_turn_key)
-        self.failing.step()
+        self._step()
+        await super().finish(last_turn_key)  # type: ignore[misc]
+        self._step()
 
     async def done(self) -> None:
-        self.failing.step()
-        await super().done()
-        self.failing.step()
+        await super().done()  # type: ignore[misc]
+        self._step()
 
 
-class FailingSQLite(SQLiteTarget):
-    failing: Failing
-
-    async def write(self, relation: Relation, rows: list[Row]) -> None:
-        self.failing.step()
-        await super().write(relation, rows)
-
-    async def finish(self, last_turn_key: int) -> None:
-        self.failing.step()
-        await super().finish(last_turn_key)
-        self.failing.step()
-
-    async def done(self) -> None:
-        self.failing.step()
-        await super().done()
-        self.failing.step()
+class FailingPostgres(Failing, PostgresTarget): ...
 
 
-async def test_it_may_be_cut_off_at_any_step(
+class FailingSQLite(Failing, SQLiteTarget): ...
+
+
+async def cut_off(
+    source: SQLiteHistory | PostgresHistory, target: FailingPostgres | FailingSQLite, at: int
+) -> bool:
+    """Migrate until a step is not taken; False where there are not so many."""
+    target.left = at
+    async with source, target:
+        try:
+            await migrate.migrated(source, target, anew=False)
+        except CutOffError:
+            return True
+    return False
+
+
+async def test_it_may_be_cut_off_before_any_step(
     tmp_path: Path, kept: str, postgres: PostgresServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = None
+    path, keys = tmp_path / "from.db", KeyFile(tmp_path / "from.keys")
+    url, tables = "", set()
     for at in range(1, 100):
-        url, back = postgres.fresh(), tmp_path / f"back{at}.db"
-        keys = KeyFile(back.with_suffix(".keys"))
-        there, home = FailingPostgres(url), FailingSQLite(back, keys)
-        there.failing, home.failing = Failing(at), Failing(at)
-        whole_way = await _cut_off(tmp_path, there)
-        assert await migrate.migrate(f"{tmp_path}/from.db", url, anew=False) == 0
-        whole_back = await _cut_off_back(url, home)
+        url = postgres.fresh()
+        more = await cut_off(SQLiteHistory(path, keys), FailingPostgres(url), at)
+        assert await migrate.migrate(str(path), url, anew=False) == 0
+        tables.add(_table(capsys.readouterr().out)[-500:])
+        if not more:
+            break
+    assert at > 12
+    for at in range(1, 100):
+        back, its_keys = tmp_path / f"{at}.db", KeyFile(tmp_path / f"{at}.keys")
+        more = await cut_off(PostgresHistory(url), FailingSQLite(back, its_keys), at)
         assert await migrate.migrate(url, str(back), anew=False) == 0
-        capsys.readouterr()
-        async with SQLiteHistory(back, keys) as found:
-            all_of_it = [
-                row async for rows in _everything(found) for row in rows
-            ]
-        first = first or all_of_it
-        assert all_of_it == first
-        if whole_way and whole_back:
-            return
-    raise AssertionError("it has more steps than that")
+        tables.add(_table(capsys.readouterr().out)[-500:])
+        assert its_keys.keys() == keys.keys()
+        if not more:
+            break
+    assert at > 12
+    assert len(tables) == 1  # the same digests each time
+    assert list(tmp_path.glob(".*")) == []
+
+
+async def test_what_stands_in_its_way_is_told(
+    tmp_path: Path, kept: str, empty_postgres: str
+) -> None:
+    both = (kept, empty_postgres)
+    assert "one kind" in await refused(tmp_path, kept, "sqlite:///other.db")
+    assert "no such file" in await refused(tmp_path, "nowhere.db", empty_postgres)
+    assert "no such folder" in await refused(tmp_path, empty_postgres, "nowhere/x.db")
+    assert "must be" in await refused(tmp_path, "mysql://x", empty_postgres)
+    away = empty_postgres.replace(empty_postgres.rpartition(":")[2].partition("/")[0], "1")
+    assert "run it again" in await refused(tmp_path, kept, away)
+    async with PostgresStore(empty_postgres) as store:
+        await exchange(store)
+    assert "other history already" in await refused(tmp_path, *both)
+    assert "other history already" in await refused(tmp_path, *both, "--anew")
+    assert await fetched(empty_postgres, "SELECT id FROM turns") == [("turn_1",)]
+    (tmp_path / "x.keys").write_bytes((tmp_path / "from.keys").read_bytes())
+    assert "there are keys already" in await refused(tmp_path, empty_postgres, "x.db")
+    other = "sqlite:///other.db"
+    async with SQLiteStore(tmp_path / "other.db") as file:
+        await exchange(file, "2")
+    assert "other history already" in await refused(tmp_path, empty_postgres, other)
+
+
+async def test_half_of_another_is_thrown_away_only_when_that_is_said(
+    tmp_path: Path, kept: str, empty_postgres: str
+) -> None:
+    async with SQLiteStore(tmp_path / "other.db") as store:
+        await exchange(store)
+    assert await cut_off(
+        SQLiteHistory(tmp_path / "other.db", KeyFile(tmp_path / "other.keys")),
+        FailingPostgres(empty_postgres),
+        3,
+    )
+    assert "--anew" in await refused(tmp_path, kept, empty_postgres)
+    code, _, errors = await run(tmp_path, kept, empty_postgres, "--anew")
+    assert (code, errors) == (0, "")
+
+
+async def test_a_source_that_was_written_to_between_two_runs_is_found_out(
+    tmp_path: Path, kept: str, empty_postgres: str
+) -> None:
+    path, keys = tmp_path / "from.db", KeyFile(tmp_path / "from.keys")
+    assert await cut_off(SQLiteHistory(path, keys), FailingPostgres(empty_postgres), 9)
+    async with SQLiteStore(path) as store:
+        await store.update(ADA, "c", {"title": "Another"}, 20)
+    code, output, errors = await run(tmp_path, kept, empty_postgres)
+    assert code == 1
+    assert "but" in next(line for line in output.splitlines() if "conversations" in line)
+    assert "--anew" in errors
+    code, _, errors = await run(tmp_path, kept, empty_postgres, "--anew")
+    assert (code, errors) == (0, "")
+
+
+async def test_through_a_pooler(tmp_path: Path, kept: str, postgres: PostgresServer) -> None:
+    direct = postgres.fresh()
+    with bouncer_before(postgres) as port:
+        url = postgres.url(direct.rpartition("/")[2], port)
+        assert (await run(tmp_path, kept, url))[0] == 0
+        assert (await run(tmp_path, url, "back.db"))[0] == 0
+
+
+async def test_a_server_that_begins_meanwhile_is_kept_away(
+    tmp_path: Path, kept: str, empty_postgres: str
+) -> None:
+    async with served(tmp_path, empty_postgres) as server:
+        assert "a server uses it" in await refused(tmp_path, kept, empty_postgres)
+        server.terminate()
+        assert await server.ended() == 0
+    assert (await run(tmp_path, kept, empty_postgres))[0] == 0
