@@ -89,7 +89,10 @@ def request(url: str, path: str, body: bytes, *headers: str) -> bytes:
     """Return a POST of JSON as it goes over a connection."""
     own = "".join(f"{line}\r\n" for line in headers)
     head = f"POST {path} HTTP/1.1\r\nhost: {url.partition('://')[2]}\r\n{own}"
-    return f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+    return (
+        f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
 
 
 def response_id(answer: bytes) -> str:

@@ -56,7 +56,13 @@ PEERS: Final = {
     "agentic": Peer(
         "agentic",
         (
-            *("{bin}/agentic-server", "--llm-api-base", "{upstream}", "--gateway-host", "127.0.0.1"),
+            *(
+                "{bin}/agentic-server",
+                "--llm-api-base",
+                "{upstream}",
+                "--gateway-host",
+                "127.0.0.1",
+            ),
             *("--gateway-port", "{port}", "--skip-llm-ready-check"),
             *("--db-url", "sqlite://{folder}/agentic.db"),
         ),
@@ -66,7 +72,15 @@ PEERS: Final = {
     ),
     "litellm": Peer(
         "litellm",
-        ("{bin}/litellm", "--config", "{folder}/litellm.yaml", "--host", "127.0.0.1", "--port", "{port}"),
+        (
+            "{bin}/litellm",
+            "--config",
+            "{folder}/litellm.yaml",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "{port}",
+        ),
         {"HOME": "{folder}", "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
         package="litellm[proxy]",
     ),
