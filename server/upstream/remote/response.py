@@ -224,7 +224,7 @@ class UpstreamResponse:
         self, events: Sequence[bytes], chunks: StreamNormalizer
     ) -> tuple[list[bytes], UpstreamFailedError | None]:
         """Return what to pass on of events that came together, and what broke them off."""
-        told = []
+        told: list[bytes] = []
         for event in events:
             try:
                 said = chunks.take(event)
