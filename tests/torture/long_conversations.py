@@ -101,7 +101,7 @@ class Talked:
         return sum(turn.status is not Status.COMPLETED for turn in self.turns)
 
     @property
-    def counted(self) -> set[str]:
+    def counted(self) -> set[str | None]:
         """How the prompts were counted; the first before anything is known of the model."""
         return {turn.context.counted for turn in self.turns[1:]}
 
