@@ -82,7 +82,7 @@ BESIDES: Mapping[str, Schema] = {
     "watch": {**_WATCHING, "not": {**_ALL, "required": ["all", "after"]}},
     "unwatch": _WATCHING,
 }
-TURN_EVENTS = ("turn.started", "turn.delta", "turn.ended")
+TURN_EVENTS = ("turn.started", "turn.progress", "turn.delta", "turn.ended")
 CONVERSATION_EVENTS = tuple(f"conversation.{fate}" for fate in ("created", "updated", "deleted"))
 #: What answers a frame that is no call on history.
 ANSWERS: Mapping[str, Sequence[str]] = {

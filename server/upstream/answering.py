@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -14,6 +14,7 @@ import orjson
 from server.openai_protocol.codec import parse
 from server.openai_protocol.errors import Complaint
 from server.openai_protocol.messages import message_of, without_thoughts
+from server.openai_protocol.progress import progress_of
 from server.openai_protocol.sse import data_of
 from server.openai_protocol.surrogates import whole, word
 from server.openai_protocol.usage_fields import usage_of
@@ -26,7 +27,9 @@ from server.upstream.port import (
     Call,
     Finish,
     OpenAISpeaker,
+    Piece,
     Prompt,
+    PromptProgress,
     Reply,
     UpstreamBrokeError,
     UpstreamLoadingError,
@@ -74,7 +77,7 @@ class Answering:
         self._limit_name = limit_name
         self._reports_usage = True
 
-    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Part | Finish]:
+    async def complete(self, prompt: Prompt) -> AsyncIterator[Piece]:
         """Yield the answer's pieces as they come, then its Finish; see Upstream."""
         clock = asyncio.get_running_loop().time
         began = clock()
@@ -187,7 +190,7 @@ class _Answer:
     def finish(self) -> Finish:
         return Finish(self._reason or "stop", self._usage)
 
-    def take(self, event: bytes, reply: Reply) -> list[str | Part]:
+    def take(self, event: bytes, reply: Reply) -> Sequence[str | Part | PromptProgress]:
         """Return what an event adds to the answer. Raises UpstreamError."""
         data = data_of(event)
         if data.startswith(b"[DONE]"):
@@ -198,6 +201,8 @@ class _Answer:
         usage = chunk.get("usage")
         if usage and usage["prompt_tokens"]:  # a prompt of none is one that was not told
             self._usage = usage_of(usage) or self._usage
+        if not self.begun and (progress := progress_of(chunk)) is not None:
+            return [PromptProgress(*progress)]
         if not chunk["choices"]:
             return []
         choice = chunk["choices"][0]

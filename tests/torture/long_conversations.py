@@ -183,7 +183,7 @@ async def run(model: Path, windows: Sequence[int], scripts: Sequence[str], turns
 def _figures(of: Talked) -> str:
     return (
         f"{len(of.turns)} answered, {of.used:.0%} used before turns left ({len(of.trims)} times), "
-        f"read anew {of.read_more:.2f} times as much, counted: {', '.join(of.counted)}"
+        f"read anew {of.read_more:.2f} times as much, counted: {', '.join(map(str, of.counted))}"
     )
 
 
