@@ -184,10 +184,10 @@ class Websocket(Wire):
         return self._events("ask", **asked)
 
     def follow(self, turn_id: str, after: int = 0, **fields: Any) -> Events:
-        return self._events("follow", turn_id=turn_id, after=after)
+        return self._events("follow", turn_id=turn_id, after=after, **fields)
 
     def watch(self, conversation_id: str, **fields: Any) -> Events:
-        return self._events("watch", conversation_id=conversation_id)
+        return self._events("watch", conversation_id=conversation_id, **fields)
 
     def regenerate(self, conversation_id: str, **fields: Any) -> Events:
         return self._events("regenerate", conversation_id=conversation_id, **fields)
