@@ -184,6 +184,7 @@ class _Answer:
         self._deltas = Deltas()
         self._reason: str | None = None
         self._usage: Usage | None = None
+        self._percent = -1
         self.begun = False
 
     @property
@@ -201,18 +202,29 @@ class _Answer:
         usage = chunk.get("usage")
         if usage and usage["prompt_tokens"]:  # a prompt of none is one that was not told
             self._usage = usage_of(usage) or self._usage
-        if not self.begun and (progress := progress_of(chunk)) is not None:
-            return [PromptProgress(*progress)]
+        farther = self._farther(chunk)
         if not chunk["choices"]:
-            return []
+            return farther
         choice = chunk["choices"][0]
         if reason := choice["finish_reason"]:
             self._reason = word(reason)
-        return self._told(self._deltas.take(choice))
+        return [*farther, *self._told(self._deltas.take(choice))]
 
     def close(self) -> list[str | Part]:
         """Return what the end of the answer leaves of it."""
         return self._told(self._deltas.close())
+
+    def _farther(self, chunk: Mapping[str, Any]) -> list[PromptProgress]:
+        """Return how far the prompt is read where that is a percent farther: a hundred at most."""
+        progress = None if self.begun else progress_of(chunk)
+        if progress is None:
+            return []
+        read, total = progress
+        percent = 100 * read // total
+        if percent <= self._percent:
+            return []
+        self._percent = percent
+        return [PromptProgress(read, total)]
 
     def _told(self, pieces: list[str | Part]) -> list[str | Part]:
         if not self._bare and pieces and isinstance(pieces[0], str):

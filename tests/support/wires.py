@@ -382,7 +382,7 @@ def _event_of(event: pb.TurnEvent) -> Event:
         None if said in ("delta", "progress") else _turn_of(getattr(event, said).turn),
         _part(event.delta.part) if event.delta.HasField("part") else None,
         event.delta.delta,
-        progress and (progress.read, progress.total),
+        (progress.read, progress.total) if progress else None,
     )
 
 

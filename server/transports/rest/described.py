@@ -65,7 +65,7 @@ _OF_A_PROMPT = {
     "type": "object",
     "description": "where it is asked for: how far the upstream has read the prompt, in tokens",
     "required": ["event", "data"],
-    "properties": {"event": {"const": "turn.progress"}, "data": _DATA},
+    "properties": {"event": {"enum": ["turn.progress"]}, "data": _DATA},
 }
 EVENT_STREAM = "text/event-stream"
 
