@@ -19,8 +19,7 @@ export function control(page) {
     search: () => openSearch(trouble),
     keys: openKeys,
     new: page.begin,
-    settings: () =>
-      openSettings(page.id, { made: page.open, changed: page.reread, trouble }).catch(trouble),
+    settings: () => openSettings(page.id, { made: page.open, changed: page.reread }).catch(trouble),
     elsewhere: () => openElsewhere(page.conversation, page.grpcPort).catch(trouble),
     attach: () => $("pictures").click(),
     import: () => $("files").click(),
