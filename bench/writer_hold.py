@@ -2,6 +2,7 @@
 
     python -m bench.writer_hold                       a million messages; some minutes
     python -m bench.writer_hold --messages 50000      a quicker look
+    TMPDIR=/dev/shm python -m bench.writer_hold       without the disk, whose own stalls count else
 
 Half of the messages are of one conversation, half of its turns too; the others stand in
 conversations of a hundred. A hold is the time from BEGIN to the end of COMMIT on the one
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import random
 import sqlite3
 import statistics
@@ -132,6 +134,7 @@ async def imports(store: TimedStore, make: Maker, messages: int) -> str:
     """Fill the database; return the leaf of the large conversation, which is "large"."""
     line = make.line("large", messages // 2)
     begun = [make.turn(q, a) for q, a in zip(line[::2], line[1::2], strict=False)]
+    gc.freeze()  # looking through a million objects of ours, again and again, holds every thread
     with store.of("import, a step of one large conversation"):
         await store.put(OWNER, conversation("large", line[-1].id), line, begun)
     with store.of("import, a conversation of a hundred"):

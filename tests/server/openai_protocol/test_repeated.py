@@ -16,8 +16,7 @@ from server.openai_protocol.repeated import RepeatedChunk
 from server.openai_protocol.response import Most
 from server.openai_protocol.stream import StreamNormalizer
 from server.upstream.answering import _Answer, together
-from server.upstream.deltas import UpstreamFailedError
-from server.upstream.port import Reply
+from server.upstream.port import Reply, UpstreamFailedError
 
 #: As they stand in JSON: words, letters in UTF-8, escapes, and what no string of JSON may have.
 TEXTS = (
