@@ -51,7 +51,7 @@ function conversationForm({ model, system_prompt, metadata = {} }, save) {
       temperature: fields.temperature.value === "" ? null : Number(fields.temperature.value),
     });
   };
-  get("/v1/models").then((listed) => suggest(models, listed), () => {});
+  get("v1/models").then((listed) => suggest(models, listed), () => {});
   return form;
 }
 
@@ -69,7 +69,7 @@ function keep({ id, metadata }, { temperature, ...settings }) {
 async function make({ temperature, ...settings }) {
   const given = Object.entries(settings).filter(([, value]) => value !== null);
   const metadata = temperature === null ? {} : { temperature };
-  const response = await send("POST", "/conversations", { ...Object.fromEntries(given), metadata });
+  const response = await send("POST", "conversations", { ...Object.fromEntries(given), metadata });
   return (await response.json()).id;
 }
 

@@ -14,6 +14,7 @@ from fastapi import APIRouter, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from server import VERSION
@@ -75,6 +76,13 @@ PUBLIC_FOLDER = "/web/"
 _FREE = re.compile(r"/metrics|/turns/[^/]+/(events|cancel)|/conversations/[^/]+/events|/events")
 
 
+def has(path: str) -> bool:
+    """Say whether a route of ours begins as this path does."""
+    first = path.strip("/").partition("/")[0]
+    paths = (route.path for route in build().routes if isinstance(route, Route))
+    return first in {path.split("/")[1] for path in paths}
+
+
 def mount(state: RestState) -> Mount:
     """Return REST and the page, for the HTTP port."""
     rest = build()
@@ -107,6 +115,7 @@ def build() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,  # pages.py has it, with what is described beside
+        redirect_slashes=False,  # `no_route` does: Starlette's lead out of a proxy's path
         # Spans and counts are ours, at the gate, where they cover every wire.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
