@@ -61,11 +61,12 @@ class Proxies:
         if not said or not self.believes(peer):
             return NOTHING
         host, scheme, prefix = (said.get(name, [""])[-1] for name in ("host", "proto", "prefix"))
+        prefix = prefix.rstrip("/")
         return Forwarded(
             self._client(said.get("for", [])),
             host or None,
             scheme.lower() if scheme.lower() in ("http", "https") else None,
-            prefix.rstrip("/") if is_prefix(prefix.rstrip("/")) else None,
+            prefix if prefix and is_prefix(prefix) else None,
         )
 
     def _client(self, chain: list[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""What npm installed for the page: Markdown, sanitiser, highlighter, math, QR codes. All of it may be missing."""
+"""What npm installed for the page: Markdown, sanitiser, highlighter, math, QR code; or nothing."""
 
 from __future__ import annotations
 

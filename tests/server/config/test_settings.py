@@ -57,6 +57,7 @@ CHOICES = {
     "max_turns_per_key": "5",
     "max_connections_per_key": "5",
     "max_connections_per_address": "5",
+    "forwarded_allow_ips": "10.0.0.0/8",
 }
 
 
