@@ -49,6 +49,11 @@ class KeyFile:
         with self._lock():
             self._write([*self.keys(), key])
 
+    def replace(self, keys: Sequence[ApiKey]) -> None:
+        """Keep these keys, and no others."""
+        with self._lock():
+            self._write(keys)
+
     def revoke(self, key_id: str, now: int) -> ApiKey:
         """Make a key useless from now on. Raises NotFoundError."""
         with self._lock():

@@ -56,6 +56,7 @@ class TableOfKeys:
         return self._run(lambda table: table.revoke(key_id, now))
 
     def _run(self, work: Callable[[KeyTable], Awaitable[T]]) -> T:
+        from storage.postgres.migrations import SchemaTooNewError, UnfitError
         from storage.postgres.store import PostgresStore
 
         async def run() -> T:
@@ -64,7 +65,7 @@ class TableOfKeys:
 
         try:
             return asyncio.run(run())
-        except UnavailableError as error:
+        except (UnavailableError, SchemaTooNewError, UnfitError) as error:
             raise SettingsError(f"TRIALOGUE_DATABASE: {self.place}: {error}") from None
 
 

@@ -40,6 +40,7 @@ examples:
   trialogue import conversations.json          ours, ChatGPT's, EasyBackend's
   trialogue search 'red herring'               all of these words, or pieces of words
   trialogue backup monday.db                   a checked copy, of a running server too
+  trialogue migrate trialogue.db postgresql://trialogue@db/trialogue    to PostgreSQL; or back
   trialogue models pull Qwen/Qwen3-4B-GGUF     a model for this machine; then serve --local
   trialogue doctor                             what is wrong, and what to do about it
 """
@@ -59,7 +60,15 @@ examples:
   trialogue restore /backups/monday.db
   trialogue restore copy.db --database sqlite:////data/trialogue.db
 """
+MIGRATE_EXAMPLES = """\
+Everything goes along: conversations, turns, responses, keys, claims, usage, what is stored. No
+server may run on either. Cut off, it goes on where it stopped when it is run again. At the end both
+are compared; SOURCE stays as it is. PGPASSWORD or ~/.pgpass keep a password off the command line.
 
+examples:
+  trialogue migrate sqlite:///trialogue.db postgresql://trialogue@db.example/trialogue
+  trialogue migrate postgresql://trialogue@db.example/trialogue sqlite:////data/trialogue.db
+"""
 
 #: What is done over the wire, by the terminal client, which has flags and help of its own.
 CLIENTS = ("chat", "ask", "list", "show", "open", "rm")
@@ -86,6 +95,7 @@ GROUPS = {
         "import": "keep the conversations of a file",
         "backup": "copy the database, while it is used or not",
         "restore": "put a copy in the place of the database",
+        "migrate": "bring all history to PostgreSQL, or back to a file",
     },
 }
 
@@ -128,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_search(_command(commands, "search", _search))
     _add_backup(_command(commands, "backup", _backup))
     _add_restore(_command(commands, "restore", _restore))
+    _add_migrate(_command(commands, "migrate", _migrate))
     add_models(_command(commands, "models", _models))
     _add_settings(_command(commands, "config", _config))
     _add_settings(_command(commands, "doctor", _doctor))
@@ -329,6 +340,24 @@ def _restore(parsed: argparse.Namespace) -> int:
     from server.commands import backup
 
     return backup.restore(_settings(parsed), parsed.file)
+
+
+def _add_migrate(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = MIGRATE_EXAMPLES
+    where = "sqlite:///PATH or postgresql://USER@HOST/DATABASE"
+    parser.add_argument("source", metavar="SOURCE", help=f"where history is: {where}")
+    parser.add_argument("target", metavar="TARGET", help="where it is to be; nothing is there yet")
+    parser.add_argument(
+        "--anew", action="store_true", help="throw away what a run that was cut off has brought"
+    )
+
+
+def _migrate(parsed: argparse.Namespace) -> int:
+    from server.commands import migrate
+
+    run = migrate.migrate(parsed.source, parsed.target, anew=parsed.anew)
+    return asyncio.run(run)
 
 
 def _models(parsed: argparse.Namespace) -> int:

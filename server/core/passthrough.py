@@ -13,7 +13,7 @@ from server.core.access.capacity import Capacity
 from server.core.access.token_budget import TokenBudget
 from server.live.notify import Listeners
 from server.openai_protocol.codec import MalformedError, encode, parse
-from server.openai_protocol.sse import EventStream, OversizedEventError, data_of
+from server.openai_protocol.sse import EventStream, OversizedEventError, data_of, one_by_one
 from server.openai_protocol.usage_fields import total_of
 from server.upstream.bodies import EVENTS, JSON
 from server.upstream.pool import PoolMember, UpstreamPool
@@ -147,7 +147,7 @@ class Meter:
 
     async def _completion(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield whole events, but not one that tells a usage which the client did not ask for."""
-        async for event in body:
+        async for event in one_by_one(body):
             if event.startswith(b"data: [DONE]"):
                 await self.end()
             else:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
+from server.live.background import Background
 from server.live.news import Began, Changed, Deleted, Made, Note, Over
 from storage.model import ContextUse, Conversation, Failure, Status, Turn
 from storage.port import NotFoundError, Store, UnavailableError
 
 BEGAN, OVER, MADE, CHANGED, DELETED = "began", "over", "made", "changed", "deleted"
-#: Characters that are told of what is gone; a notification has no room for more.
-MOST_TOLD = 4_000
+#: Bytes of what is told of what is gone; a notification has no room for more.
+MOST_TOLD = 6_000
 
 
 class Notes:
@@ -23,7 +23,7 @@ class Notes:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._reading: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     def told(self, what: Note) -> Sequence[Any] | None:
         """Return what others are told of a note; None where it is this node's own."""
@@ -53,15 +53,13 @@ class Notes:
         """Have a note made of what another node wrote; `gone` is what is read nowhere else."""
         match word:
             case "began" | "over":
-                task = asyncio.create_task(self._turn(word, name, owner, note, gone))
-                self._reading.add(task)
-                task.add_done_callback(self._reading.discard)
+                self._background.begin(self._turn(word, name, owner, note, gone))
             case "made":
                 note(Made(name))
             case "changed":
-                note(Changed(name, Conversation(**json.loads(gone)) if gone else None))
+                note(Changed(name, _conversation_of(gone) if gone else None))
             case "deleted":
-                note(Deleted(Conversation(**json.loads(name))))
+                note(Deleted(_conversation_of(name)))
 
     async def _turn(
         self,
@@ -82,9 +80,9 @@ class Notes:
 
 
 def _written(gone: Conversation) -> str:
-    """Return what is told of a conversation that is gone, without what may be long."""
+    """Return a conversation as others can read it; of a long one, what a list shows."""
     written = json.dumps(asdict(gone))
-    if len(written) > MOST_TOLD:
+    if not _fits(written):
         written = json.dumps(asdict(replace(gone, system_prompt=None, metadata={})))
     return written
 
@@ -93,17 +91,32 @@ def _of_one_gone(turn: Turn) -> Sequence[str]:
     """Return what is told of a turn that failed without a word: it may be taken back, and gone."""
     if turn.status is not Status.FAILED or turn.content:
         return ()
-    written = json.dumps(asdict(replace(turn, options={}, record=None)))
-    return (written,) if len(written) <= MOST_TOLD else ()
+    written = json.dumps(asdict(replace(turn, options={}, record=None, usage=None)))
+    return (written,) if _fits(written) else ()
+
+
+def _fits(written: str) -> bool:
+    # It is a string within a string: its quotes are written twice.
+    return len(json.dumps(written)) <= MOST_TOLD
+
+
+def _conversation_of(written: str) -> Conversation:
+    return Conversation(**_known(Conversation, json.loads(written)))
 
 
 def _turn_of(written: str) -> Turn:
-    told = json.loads(written)
+    told = _known(Turn, json.loads(written))
     return Turn(
         **told
         | {
             "status": Status(told["status"]),
-            "context": ContextUse(**told["context"]),
-            "error": told["error"] and Failure(**told["error"]),
+            "context": ContextUse(**_known(ContextUse, told["context"])),
+            "error": told["error"] and Failure(**_known(Failure, told["error"])),
         }
     )
+
+
+def _known(kind: type, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known here of what a node of a later release may tell more of."""
+    names = {one.name for one in fields(kind)}
+    return {name: value for name, value in told.items() if name in names}

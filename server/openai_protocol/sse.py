@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator, Sequence
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -131,6 +132,27 @@ class Cutter:
         if ends:
             del self._rest[: ends[-1]]
         return events
+
+
+def joined(events: Sequence[bytes]) -> Sequence[bytes]:
+    """Return whole events as few pieces that `events_of` takes apart again."""
+    if len(events) < 2 or any(b"\r" in event for event in events):
+        return events  # whether a CR ends a line is seen by what follows
+    return [b"".join(events)]
+
+
+def events_of(piece: bytes) -> Sequence[bytes]:
+    """Return the whole events that a piece of a stream has; see `joined`."""
+    if piece.find(b"\n\n") == len(piece) - 2 or b"\r" in piece:
+        return [piece]
+    return [event + b"\n\n" for event in piece.split(b"\n\n")[:-1]]
+
+
+async def one_by_one(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the whole events that pieces have, one after the other."""
+    async for piece in pieces:
+        for event in events_of(piece):
+            yield event
 
 
 def is_plain(event: bytes) -> bool:

@@ -17,6 +17,7 @@ from server.openai_protocol.normalize import (
     mend_usage,
     set_default,
 )
+from server.openai_protocol.repeated import RepeatedChunk
 from server.openai_protocol.response import ANY, Length, Most, text_of
 from server.openai_protocol.sse import data_of, without_comments
 from server.openai_protocol.surrogates import Letters
@@ -58,6 +59,7 @@ class StreamNormalizer:
         self._ended: set[int] = set()
         self._calls: dict[int, ToolCalls] = {}
         self._halves: dict[tuple[int, str], Letters] = {}
+        self._repeated = RepeatedChunk(chat=chat)
         #: what was said, while its usage may have to be counted
         self._counter = UsageCounter() if expected.usage and counted else None
         #: the upstream told how far it has read the prompt, and nothing else yet
@@ -96,6 +98,13 @@ class StreamNormalizer:
 
         Raises MalformedError for one that cannot be read.
         """
+        if not self._halves and (text := self._repeated.text_of(event)) is not None:
+            self.reading = False
+            self._add(self._repeated.index, {self._repeated.name: text}, text)
+            return event
+        return self._read(event)
+
+    def _read(self, event: bytes) -> bytes:
         data = data_of(event)
         if not data:
             return b""
@@ -110,19 +119,29 @@ class StreamNormalizer:
             self.error = chunk["error"]
             return _event({"error": shaped(self.error, self._clean)})
         self.reading = "prompt_progress" in chunk and not self._spoke
-        mended = mend_usage(chunk)
+        mended = self._mended(chunk, good=good)
+        if mended is None:
+            return b""
+        if mended:
+            return _event(chunk)
+        if not self.reading:
+            self._repeated.learn(event, chunk)
+        return without_comments(event)
+
+    def _mended(self, chunk: dict[str, Any], *, good: bool) -> bool | None:
+        """Mend a chunk, and say whether its bytes are others now; None where it is nothing."""
+        mended = mend_usage(chunk) or not good
         told = chunk.get("usage") is not None
         if not chunk.get("choices"):
             if not (self._expected.usage and told):
-                return b""
+                return None
             if chunk.get("choices") != []:  # none at all, or null
                 chunk["choices"] = []
                 mended = True
         if told:
             self._counter = None
         mended |= self._head.mend(chunk)
-        mended |= self._mend_all(chunk["choices"], good=good)
-        return _event(chunk) if mended or not good else without_comments(event)
+        return mended | self._mend_all(chunk["choices"], good=good)
 
     def usage(self, usage: dict[str, int]) -> bytes:
         """Return the event that tells a usage."""
@@ -159,10 +178,13 @@ class StreamNormalizer:
         mended |= mend_reason(choice, "tool_calls" if index in self._calls else "stop")
         if choice["finish_reason"] is not None:
             self._ended.add(index)
-        self._length(index).add(text_of(choice))
-        if self._counter is not None:
-            self._counter.add(index, choice["delta"] if self._chat else choice)
+        self._add(index, choice["delta"] if self._chat else choice, text_of(choice))
         return mended
+
+    def _add(self, index: int, said: Mapping[str, Any], text: str) -> None:
+        self._length(index).add(text)
+        if self._counter is not None:
+            self._counter.add(index, said)
 
     def _mend_delta(self, choice: dict[str, Any], index: int) -> bool:
         mended = False

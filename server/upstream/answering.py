@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -14,7 +14,8 @@ import orjson
 from server.openai_protocol.codec import parse
 from server.openai_protocol.errors import Complaint
 from server.openai_protocol.messages import message_of, without_thoughts
-from server.openai_protocol.sse import data_of
+from server.openai_protocol.repeated import RepeatedChunk
+from server.openai_protocol.sse import data_of, events_of
 from server.openai_protocol.surrogates import whole, word
 from server.openai_protocol.usage_fields import usage_of
 from server.templates import template
@@ -29,6 +30,7 @@ from server.upstream.port import (
     Prompt,
     Reply,
     UpstreamBrokeError,
+    UpstreamError,
     UpstreamLoadingError,
     UpstreamQuotaError,
     UpstreamRateLimitedError,
@@ -81,11 +83,11 @@ class Answering:
         deadline = began + self._total
         tries = 0
         while True:
-            answer = _Answer(bare=_is_chat(prompt))
+            answer = _Answer(chat=_is_chat(prompt))
             try:
                 async with self._asked(prompt, deadline) as reply:
-                    async for event in reply.body:
-                        for piece in answer.take(event, reply):
+                    async for events in reply.body:
+                        for piece in together(answer.take(events, reply)):
                             yield piece
                 for piece in answer.close():
                     yield piece
@@ -173,11 +175,12 @@ class Answering:
 class _Answer:
     """An answer that is being read, event by event.
 
-    Where a text is continued (`bare` is False), the space before its first word is none of it.
+    Where a text is continued (`chat` is False), the space before its first word is none of it.
     """
 
-    def __init__(self, *, bare: bool) -> None:
-        self._bare = bare
+    def __init__(self, *, chat: bool) -> None:
+        self._bare = chat
+        self._repeated = RepeatedChunk(chat=chat)
         self._deltas = Deltas()
         self._reason: str | None = None
         self._usage: Usage | None = None
@@ -187,8 +190,15 @@ class _Answer:
     def finish(self) -> Finish:
         return Finish(self._reason or "stop", self._usage)
 
-    def take(self, event: bytes, reply: Reply) -> list[str | Part]:
-        """Return what an event adds to the answer. Raises UpstreamError."""
+    def take(self, events: bytes, reply: Reply) -> Iterator[str | Part]:
+        """Yield what events that came together add to the answer. Raises UpstreamError."""
+        for event in events_of(events):
+            if (text := self._repeated.text_of(event)) is not None:
+                yield from self._told(self._deltas.take({"delta": {"content": text}}))
+            else:
+                yield from self._read(event, reply)
+
+    def _read(self, event: bytes, reply: Reply) -> list[str | Part]:
         data = data_of(event)
         if data.startswith(b"[DONE]"):
             return []
@@ -198,6 +208,7 @@ class _Answer:
         usage = chunk.get("usage")
         if usage and usage["prompt_tokens"]:  # a prompt of none is one that was not told
             self._usage = usage_of(usage) or self._usage
+        self._repeated.learn(event, chunk)
         if not chunk["choices"]:
             return []
         choice = chunk["choices"][0]
@@ -216,6 +227,27 @@ class _Answer:
             pieces = pieces if self._bare else pieces[1:]
         self.begun = self.begun or bool(pieces)
         return pieces
+
+
+def together(pieces: Iterator[str | Part]) -> Iterator[str | Part]:
+    """Yield texts that stand side by side as one, those before an error too."""
+    texts: list[str] = []
+    failure: UpstreamError | None = None
+    try:
+        for piece in pieces:
+            if isinstance(piece, str):
+                texts.append(piece)
+                continue
+            if texts:
+                yield "".join(texts)
+                texts.clear()
+            yield piece
+    except UpstreamError as error:
+        failure = error
+    if texts:
+        yield "".join(texts)
+    if failure is not None:
+        raise failure
 
 
 def _is_chat(prompt: Prompt) -> bool:

@@ -95,6 +95,7 @@ class Reply:
 
     status: int
     headers: Mapping[str, str]
+    #: of a completion's stream each piece is one whole event, or several; see sse.events_of
     body: AsyncIterator[bytes]
     #: whose answer it is, where there are several
     upstream: str = ""

@@ -49,6 +49,8 @@ from storage.postgres.withdraw import withdraw
 PIECES_AT_ONCE, CHARACTERS_AT_ONCE = 5_000, 8 << 20
 #: What is waited for where a second without a beat is long.
 BEATS = Patience(connect=2.0, free=2.0, answer=2.0)
+#: Said of a database that has no more than a part of its history.
+HALF = "history is being migrated to it; run 'trialogue migrate' again, to its end"
 
 
 class PostgresStore:
@@ -78,6 +80,8 @@ class PostgresStore:
         await self._db.open()
         await self._beats.open()
         try:
+            if await self._db.row("SELECT FROM moving") is not None:
+                raise migrations.UnfitError(HALF)
             self._pieces = await search.has_pieces(self._db)
             await turns.sweep(self._db)
             await conversations.purge_all(self._db)

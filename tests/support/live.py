@@ -107,7 +107,11 @@ class Process:
 
     async def __aenter__(self) -> Self:
         self._process = await self._begun("serve", *ANY_PORTS, *self._words)
-        await self._listening()
+        try:
+            await self._listening()
+        except BaseException:  # one that is not entered is not left either
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

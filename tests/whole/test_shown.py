@@ -42,6 +42,7 @@ ELSEWHERE = {
     "python -m tests.torture.crash": "tests/torture/test_crash.py",
     "python -m bench.history": "bench/history.py",
     "trialogue backup": "tests/server/commands/test_backup.py",
+    "trialogue migrate": "tests/whole/test_migrate.py",
     "trialogue restore": "tests/server/commands/test_backup.py",
     "trialogue doctor": "tests/server/commands/test_doctor.py",
     "trialogue keys": "tests/whole/test_first_key.py",

@@ -6,7 +6,6 @@ import { exportAs, importFiles, pin, rename } from "../list/actions.js";
 import { showContext } from "../ask/context.js";
 import { isImage } from "../ask/images.js";
 import { openSearch } from "../list/search.js";
-import { openMap } from "../thread/map.js";
 import * as drawer from "./drawer.js";
 import { openKeys, wanted } from "./keys.js";
 
@@ -20,9 +19,7 @@ export function control(page) {
     search: () => openSearch(trouble),
     keys: openKeys,
     new: page.begin,
-    settings: () =>
-      openSettings(page.id, { made: page.open, changed: page.reread, trouble }).catch(trouble),
-    map: () => openMap(page.id, page.last, page.point).catch(trouble),
+    settings: () => openSettings(page.id, { made: page.open, changed: page.reread }).catch(trouble),
     elsewhere: () => openElsewhere(page.conversation, page.server).catch(trouble),
     attach: () => $("pictures").click(),
     import: () => $("files").click(),

@@ -8,14 +8,15 @@ import { pathOf } from "./actions.js";
 const THEMES = { system: "As the system", light: "Light", dark: "Dark" };
 
 // Shows the settings of a conversation, or of one that is made of them where there is none yet:
-// `made(id)` is told. `changed()` is called when they are kept.
-export async function openSettings(id, { made, changed, trouble }) {
+// `made(id)` is told. `changed()` is called when they are kept. The dialog stays until then: what
+// is asked after it has gone is asked with what was saved.
+export async function openSettings(id, { made, changed }) {
   const conversation = id && (await get(pathOf(id)));
   dialogs.open("Settings", (body, close) => {
-    const form = conversationForm(conversation ?? {}, (settings) => {
+    const form = conversationForm(conversation ?? {}, async (settings) => {
+      await (conversation ? keep(conversation, settings) : make(settings).then(made));
       close();
-      const keeping = conversation ? keep(conversation, settings) : make(settings).then(made);
-      keeping.then(changed).catch(trouble);
+      changed();
     });
     body.append(form, deviceSettings(close));
   });
@@ -36,23 +37,37 @@ function conversationForm({ model, system_prompt, metadata = {} }, save) {
   const submit = button("Save");
   submit.type = "submit";
   submit.className = "main";
+  const refusal = element("p", "refused");
+  refusal.role = "alert";
   form.append(
     labelled("Model", fields.model),
     models,
     labelled("System prompt", fields.system),
     labelled("Temperature", fields.temperature),
+    refusal,
     submit,
   );
-  form.onsubmit = (event) => {
+  form.onsubmit = async (event) => {
     event.preventDefault();
-    save({
-      model: fields.model.value.trim() || null,
-      system_prompt: fields.system.value.trim() || null,
-      temperature: fields.temperature.value === "" ? null : Number(fields.temperature.value),
-    });
+    submit.disabled = true;
+    refusal.textContent = "";
+    try {
+      await save(entered(fields));
+    } catch (error) {
+      refusal.textContent = error.message;
+    }
+    submit.disabled = false;
   };
   get("v1/models").then((listed) => suggest(models, listed), () => {});
   return form;
+}
+
+function entered({ model, system, temperature }) {
+  return {
+    model: model.value.trim() || null,
+    system_prompt: system.value.trim() || null,
+    temperature: temperature.value === "" ? null : Number(temperature.value),
+  };
 }
 
 function suggest(models, listed) {

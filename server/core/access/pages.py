@@ -45,7 +45,12 @@ class PagePolicy:
                 raise PermissionDeniedError(
                     f"This {name} is not allowed; TRIALOGUE_ALLOWED_HOSTS names those that are."
                 )
-        if origin is not None and not self._our_origin(origin.lower(), proxied or host, port):
+        if origin is None:
+            return
+        asked = [proxied or host]
+        if host and proxied and host_name(host) == host_name(proxied):
+            asked.append(host)  # many a proxy tells the port in one of them alone
+        if not any(self._our_origin(origin.lower(), one, port) for one in asked):
             raise PermissionDeniedError(
                 "This Origin is not allowed; TRIALOGUE_ALLOWED_ORIGINS names those that are."
             )

@@ -46,7 +46,8 @@ async def no_route(routes: Sequence[BaseRoute], request: Request, error: Excepti
     if isinstance(error.__cause__, RefusedError):  # raised where FastAPI read the body
         return refusal(problem_of(error.__cause__))
     path = request.scope["path"]
-    if error.status_code == 404 and _methods(routes, path.rstrip("/")):
+    slash = path.endswith("/") and not _methods(routes, path)
+    if error.status_code == 404 and slash and _methods(routes, path[:-1]):
         return _without_slash(path, request.scope["query_string"])
     code = Code.NOT_FOUND if error.status_code == 404 else Code.INVALID_REQUEST
     message = {404: "There is no such route.", 405: "That method is not for this route."}
@@ -60,7 +61,7 @@ async def no_route(routes: Sequence[BaseRoute], request: Request, error: Excepti
 
 def _without_slash(path: str, query: bytes) -> Response:
     """Lead to the same without the slash at its end, from wherever that is to whoever asks."""
-    name = quote(path.rstrip("/").rpartition("/")[2], safe=":~")
+    name = quote(path[:-1].rpartition("/")[2], safe=":~")
     where = f"../{name}?{query.decode('latin-1')}" if query else f"../{name}"
     return Response(status_code=307, headers={"location": where})
 

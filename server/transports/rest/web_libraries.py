@@ -1,4 +1,4 @@
-"""What npm installed for the page: Markdown, sanitiser, highlighter, math, QR code; or nothing."""
+"""What npm installed for the page: Markdown, sanitiser, highlighter. All of it may be missing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from server.transports.rest.web_files import WebFile
 _FILES = {
     "markdown-it.js": "markdown-it/dist/browser/markdown-it.esm.min.mjs",
     "dompurify.js": "dompurify/dist/purify.es.mjs",
-    "katex.js": "katex/dist/katex.min.js",
-    "qr.js": "qr/index.js",
     "highlight.js": "@highlightjs/cdn-assets/es/core.min.js",
 }
 _LANGUAGES = "@highlightjs/cdn-assets/es/languages"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from server.openai_protocol.errors import (
 )
 from server.openai_protocol.expectations import expectations_of
 from server.openai_protocol.response import Most
-from server.openai_protocol.sse import Cutter, OversizedEventError, data_of
+from server.openai_protocol.sse import Cutter, OversizedEventError, data_of, joined
 from server.openai_protocol.stream import StreamNormalizer, chunks_of
 from server.openai_protocol.usage import UsageCounter
 from server.upstream.bodies import EVENTS, JSON, after, one, start_of, whole
@@ -148,7 +148,7 @@ class UpstreamResponse:
         )
         events = self._opened(self._events(chunks, call))
         first = await anext(events)
-        if chunks.error is None:
+        if chunks.error is None or chunks.begun:
             begun = self._opened(after(first, events))
             return Reply(status, headers, begun, complaints=self._complaints)
         return self._told(chunks.error, headers)
@@ -192,23 +192,24 @@ class UpstreamResponse:
         return body
 
     async def _events(self, chunks: StreamNormalizer, call: Call) -> AsyncGenerator[bytes, None]:
-        """Yield whole events until the last one; raise where the stream broke before it."""
+        """Yield whole events until the last one; raise where the stream broke before it.
+
+        Those that came together are yielded together, save the last.
+        """
         last = b""
         try:
-            async with aclosing(self._cut()) as events:
-                async for event in events:
-                    with _readable():
-                        said = chunks.take(event)
-                    if chunks.error is not None:
-                        self._complaints.append(complaint_of(chunks.error, self._clean))
+            async with aclosing(self._cut()) as reads:
+                async for events in reads:
+                    said, broken = self._judge(events, chunks)
+                    if chunks.over:
+                        last = said.pop()
+                    for piece in joined(said):
+                        yield piece
+                    if broken is not None:
+                        raise broken
                     if chunks.over:
                         self._finished = True
-                        last = said
                         break
-                    if said:
-                        yield said
-                    if said or self._is_life(event, chunks):
-                        self._renew(chunks)
         except UpstreamError:
             if not chunks.whole:
                 raise
@@ -218,6 +219,26 @@ class UpstreamResponse:
         if (counter := chunks.uncounted) is not None:
             yield chunks.usage(await self._count(counter, call))
         yield last
+
+    def _judge(
+        self, events: Sequence[bytes], chunks: StreamNormalizer
+    ) -> tuple[list[bytes], UpstreamFailedError | None]:
+        """Return what to pass on of events that came together, and what broke them off."""
+        told = []
+        for event in events:
+            try:
+                said = chunks.take(event)
+            except MalformedError as error:
+                return told, UpstreamFailedError(str(error))
+            if said:
+                told.append(said)
+            if chunks.error is not None:
+                self._complaints.append(complaint_of(chunks.error, self._clean))
+            if chunks.over:
+                break
+            if said or self._is_life(event, chunks):
+                self._renew(chunks)
+        return told, None
 
     def _is_life(self, event: bytes, chunks: StreamNormalizer) -> bool:
         """Say whether an event of which nothing is passed on shows that the upstream is at work."""
@@ -234,18 +255,17 @@ class UpstreamResponse:
             linger = min(bounds.linger, bounds.between)
             self._patience.renew(linger if chunks.settled else bounds.between)
 
-    async def _cut(self) -> AsyncGenerator[bytes, None]:
+    async def _cut(self) -> AsyncGenerator[Sequence[bytes], None]:
+        """Yield the whole events of each read."""
         cutter = Cutter(self._bounds.event_bytes)
         try:
             async with aclosing(self._bytes()) as body:
                 async for data in body:
-                    for event in cutter.feed(data):
-                        yield event
+                    yield cutter.feed(data)
         except OversizedEventError:
             raise UpstreamFailedError("the upstream sent an event that is too long") from None
-        for event in cutter.close():
-            if _is_whole(event):  # else the stream was cut within it
-                yield event
+        # What is not whole shows that the stream was cut within it.
+        yield [event for event in cutter.close() if _is_whole(event)]
 
     async def _bytes(self, each: float | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the body's bytes as they come; the time for them stands while nobody waits."""

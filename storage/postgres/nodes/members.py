@@ -39,9 +39,16 @@ class Members:
 
     async def join(self, node: str, address: str) -> None:
         """Be one of the nodes from now on."""
-        await self._db.rows(
-            "INSERT INTO nodes (id, address) VALUES (:node, :address)", node=node, address=address
+        found = await self._db.rows(
+            """
+            INSERT INTO nodes (id, address)
+            SELECT :node, :address WHERE NOT EXISTS (SELECT FROM moving) RETURNING 1
+            """,
+            node=node,
+            address=address,
         )
+        if not found:
+            raise UnavailableError("History is being migrated to this database.")
         self.node = node
 
     async def beat(self, address: str) -> Mapping[str, Member] | None:

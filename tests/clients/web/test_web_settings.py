@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import FilePayload, Locator, expect
+from playwright.async_api import FilePayload, Locator, Route, expect
 
 from server.core.access.auth import EVERYONE
 from server.core.turns.questions import Ask
@@ -92,6 +92,28 @@ async def test_settings_of_a_conversation_are_kept_and_sent(
     asked = upstream.prompts[-1]
     assert asked.temperature is None
     assert asked.messages[0].role == "user"
+
+
+async def test_the_settings_stay_open_until_they_are_kept(tabs: Tabs, served: Served) -> None:
+    await served.conversations.create(EVERYONE, id="demo")
+    tab = await tabs.open(f"{served.http}/#demo")
+    dialog = await opened(tab, "Settings")
+    held: asyncio.Queue[Route] = asyncio.Queue()
+    await tab.page.route("**/conversations/demo", held.put)
+    prompt = dialog.get_by_role("textbox", name="System prompt")
+    await prompt.fill("Be brief.")
+    save = dialog.get_by_role("button", name="Save")
+    await save.click()
+    await (await held.get()).fulfill(status=400, json={"error": {"message": "It is too long."}})
+    await expect(dialog.get_by_role("alert")).to_have_text("It is too long.")
+    await expect(prompt).to_have_value("Be brief.")
+    await save.click()
+    await expect(save).to_be_disabled()
+    await expect(dialog).to_be_visible()
+    await (await held.get()).continue_()
+    await expect(dialog).to_have_count(0)
+    kept = await served.conversations.get(EVERYONE, "demo")
+    assert kept.system_prompt == "Be brief."
 
 
 async def test_a_new_conversation_is_made_of_its_settings(tab: Tab, upstream: Puppet) -> None:

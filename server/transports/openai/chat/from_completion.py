@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.openai_protocol.codec import encode, parse
-from server.openai_protocol.sse import data_of
+from server.openai_protocol.sse import data_of, one_by_one
 from server.openai_protocol.stream import DONE
 
 _SAME = ("created", "model", "usage", "system_fingerprint")
@@ -45,7 +45,7 @@ class Retold:
 
     async def events(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield a chat's events; an error inside the stream is the last."""
-        async for event in body:
+        async for event in one_by_one(body):
             data = data_of(event)
             if data.startswith(b"[DONE]"):
                 break

@@ -15,6 +15,7 @@ from server.openai_protocol.assemble import Assembler
 from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.errors import ApiError, missing
 from server.openai_protocol.fields import Fields
+from server.openai_protocol.sse import one_by_one
 from server.transports.openai.body import read_json
 from server.transports.openai.exchange import Exchange
 from server.transports.openai.paging import Paging, listed, page_of, paging_of
@@ -70,7 +71,7 @@ class Stored:
         assembled, id_ = Assembler(), _new_id() if asked.flag("store") else None
         options = asked.part("stream_options")
         usage_is_wanted = options is not None and options.flag("include_usage")
-        async for event in events:
+        async for event in one_by_one(events):
             chunk = assembled.take(event)
             if assembled.done and id_ is not None:
                 await self._keep(exchange, asked, {**assembled.completion(), "id": id_})

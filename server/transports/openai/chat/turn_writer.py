@@ -14,6 +14,7 @@ from server.openai_protocol.assemble import Assembler
 from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.errors import complaint_of
 from server.openai_protocol.fields import Fields
+from server.openai_protocol.sse import one_by_one
 from server.openai_protocol.surrogates import word
 from server.openai_protocol.usage_fields import usage_of
 from server.transports.openai.chat import stored, templates
@@ -100,7 +101,7 @@ class Writer:
         """Yield what each event says of the first choice, which is the one that is kept."""
         async with self._replied(prompt) as reply:
             self.headers = beside(reply)
-            async for event in reply.body:
+            async for event in one_by_one(reply.body):
                 said = self.heard.take(event)
                 if self.heard.error is not None:
                     raise self._broken_off(self.heard.error, reply.headers)

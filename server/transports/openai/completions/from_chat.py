@@ -14,7 +14,7 @@ from server.core.passthrough import Passthrough
 from server.openai_protocol import errors
 from server.openai_protocol.codec import encode, parse
 from server.openai_protocol.fields import Fields
-from server.openai_protocol.sse import data_of
+from server.openai_protocol.sse import data_of, one_by_one
 from server.openai_protocol.stream import DONE
 from server.tokens.encoding import UnknownTokenError, encoding
 from server.tokens.models import model
@@ -221,7 +221,7 @@ async def _retold(body: AsyncIterator[bytes], made: _Made, number: int) -> Async
     offsets: dict[int, int] = {}
     prompt = made.prompts[number] if made.echo else ""
     usage: object = None
-    async for event in body:
+    async for event in one_by_one(body):
         data = data_of(event)
         if data.startswith(b"[DONE]"):
             break

@@ -88,6 +88,16 @@ class TestPages:
 
     @pytest.mark.parametrize(
         ("host", "proxied"),
+        [("chat.example:8443", "chat.example"), ("chat.example", "chat.example:8443")],
+    )
+    def test_a_proxy_may_tell_its_port_in_one_of_both(self, host: str, proxied: str) -> None:
+        one = house(keys="k")
+        one.check_origin("https://chat.example:8443", host, PORT, Forwarded(host=proxied))
+        with pytest.raises(PermissionDeniedError, match="Origin is not allowed"):
+            one.check_origin("https://chat.example:9443", host, PORT, Forwarded(host=proxied))
+
+    @pytest.mark.parametrize(
+        ("host", "proxied"),
         [
             ("rebound.example:8000", "localhost:8000"),  # whose page may set any header
             ("rebound.example:8000", "chat.example"),

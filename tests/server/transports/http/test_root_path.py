@@ -119,6 +119,14 @@ class TestHeader:
             response = await proxied.client.get(path, headers={**PREFIXED, **KEY})
             assert (response.status_code, response.headers["location"]) == (307, where)
 
+    async def test_several_slashes_lead_nowhere(self, proxied: Served) -> None:
+        for path in ("/conversations//", "//evil.example/docs/", "//evil.example/"):
+            async with connected(proxied.port) as wire:
+                head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n"
+                shown = f"Authorization: {KEY['authorization']}\r\n\r\n"
+                await wire.send((head + shown).encode())
+                assert (await wire.reply()).status == 404, path
+
     async def test_the_page_is_where_the_proxy_was_asked(self, proxied: Served) -> None:
         headers = {**KEY, "x-forwarded-host": "chat.example", "origin": "https://chat.example"}
         body = {"prompt": "Hi"}

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from server.openai_protocol.sse import one_by_one
 from server.upstream.port import (
     Call,
     UpstreamFailedError,
@@ -134,7 +135,7 @@ class TestStreams:
         ] + [b"data: [DONE]\n\n"]
         stream = b": early\n\n" + said[0] + b": late\n\n" + said[1] + said[2]
         async with replied(in_bits, asked=call(stream=True)) as reply:
-            assert [piece async for piece in reply.body] == said
+            assert [event async for event in one_by_one(reply.body)] == said
 
     async def test_a_stream_is_read_no_faster_than_it_is_taken(self) -> None:
         chunk = event(
@@ -149,7 +150,7 @@ class TestStreams:
         )
         async with scripted(flood(chunk)) as (server, passage):
             async with passage.call(call(stream=True)) as reply:
-                assert await anext(aiter(reply.body)) == chunk
+                assert await anext(one_by_one(reply.body)) == chunk
             await (await server.request()).gone.wait()
 
     async def test_usage_that_was_not_asked_for_is_left_out(self) -> None:
