@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,8 @@ from tests.support.postgres import free_port
 
 DEPLOY = ROOT / "docs" / "deploy"
 NAME = "chat.example"
+#: an API key of the server
+KEY = "sk-ada"
 
 
 @dataclass(frozen=True)
@@ -93,17 +96,21 @@ _FRONTS = {
     "nginx-prefix-taken-off": Front("nginx", "nginx.prefix.conf", "/chat", otherwise=_TAKES_OFF),
     "caddy-prefix": Front("caddy", "Caddyfile.prefix", "/chat"),
 }
-#: all of them, for tests that want each
-FRONTS = [
-    pytest.param(
-        front,
-        id=name,
-        marks=pytest.mark.skipif(
-            shutil.which(front.program) is None, reason=f"needs {front.program}"
-        ),
-    )
-    for name, front in _FRONTS.items()
-]
+
+
+def _each(fronts: Mapping[str, Front]) -> list[Any]:
+    """Return parameters of tests that want each; what is not installed is skipped."""
+    missing = {name: shutil.which(front.program) is None for name, front in fronts.items()}
+    return [
+        pytest.param(
+            front, id=name, marks=pytest.mark.skipif(missing[name], reason=f"needs {front.program}")
+        )
+        for name, front in fronts.items()
+    ]
+
+
+FRONTS = _each(_FRONTS)
+PREFIXED = _each({name: front for name, front in _FRONTS.items() if front.prefix})
 
 
 @dataclass(frozen=True)
@@ -121,14 +128,14 @@ class Fronted:
 
 
 @asynccontextmanager
-async def fronted(front: Front, folder: Path, keys: str) -> AsyncIterator[Fronted]:
+async def fronted(front: Front, folder: Path) -> AsyncIterator[Fronted]:
     """Begin a server and a proxy in front of it, with a certificate of its name."""
     place = folder / "proxy"
     place.mkdir()
     cert, port = place / "cert.pem", free_port()
     await make_certificate(cert, place / "key.pem", NAME)
     async with (
-        Fork(folder, env={**front.env, "TRIALOGUE_API_KEYS": keys}) as server,
+        Fork(folder, env={**front.env, "TRIALOGUE_API_KEYS": f"ada:{KEY}"}) as server,
         _running(front.command(server, port, place), place, port),
     ):
         yield Fronted(server, port, cert, front.prefix)

@@ -24,9 +24,8 @@ from websockets.asyncio.client import connect
 from server.config.settings import Settings
 from server.transports.rest.app import PUBLIC
 from tests.support.live import ROOT
-from tests.support.reverse_proxies import DEPLOY, FRONTS, NAME, Front, Fronted, fronted
+from tests.support.reverse_proxies import DEPLOY, FRONTS, KEY, NAME, Front, Fronted, fronted
 
-KEY = "sk-ada"
 DRAIN = Settings.model_fields["drain_seconds"].default
 
 
@@ -147,7 +146,7 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("front", FRONTS)
 async def test_every_wire_goes_through_a_proxy(tmp_path: Path, front: Front) -> None:
     """On one port, with TLS, under its own name, below a path or not."""
-    async with fronted(front, tmp_path, f"ada:{KEY}") as there:
+    async with fronted(front, tmp_path) as there:
         port, cert = there.port, there.certificate
         curl = Through(there)
         assert "<title>" in await curl.get("/")

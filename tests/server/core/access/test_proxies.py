@@ -8,7 +8,7 @@ from server.core.access.auth import Auth, configured
 from server.core.access.proxies import NOTHING, AddressLimit, Forwarded, Proxies
 from server.core.errors import PermissionDeniedError, RateLimitedError
 
-PORT = 8000
+PAGE_PORT = 8000
 NEAR = Proxies(("127.0.0.1", "::1", "10.0.0.0/8"))
 ALL = [("X-Forwarded-For", "203.0.113.9"), ("X-Forwarded-Proto", "https")]
 
@@ -81,10 +81,10 @@ def test_what_is_no_prefix_is_none(prefix: str) -> None:
 class TestPages:
     def test_the_page_is_at_the_host_that_the_proxy_was_asked_for(self) -> None:
         forwarded = Forwarded(host="chat.example")
-        house(keys="k").check_origin("https://chat.example", "127.0.0.1:8000", PORT, forwarded)
+        house(keys="k").check_origin("https://chat.example", "127.0.0.1:8000", PAGE_PORT, forwarded)
         for origin in ("https://evil.example", "http://127.0.0.1:8000"):
             with pytest.raises(PermissionDeniedError):
-                house(keys="k").check_origin(origin, "127.0.0.1:8000", PORT, forwarded)
+                house(keys="k").check_origin(origin, "127.0.0.1:8000", PAGE_PORT, forwarded)
 
     @pytest.mark.parametrize(
         ("host", "proxied"),
@@ -92,9 +92,9 @@ class TestPages:
     )
     def test_a_proxy_may_tell_its_port_in_one_of_both(self, host: str, proxied: str) -> None:
         one = house(keys="k")
-        one.check_origin("https://chat.example:8443", host, PORT, Forwarded(host=proxied))
+        one.check_origin("https://chat.example:8443", host, PAGE_PORT, Forwarded(host=proxied))
         with pytest.raises(PermissionDeniedError, match="Origin is not allowed"):
-            one.check_origin("https://chat.example:9443", host, PORT, Forwarded(host=proxied))
+            one.check_origin("https://chat.example:9443", host, PAGE_PORT, Forwarded(host=proxied))
 
     @pytest.mark.parametrize(
         ("host", "proxied"),
@@ -108,22 +108,22 @@ class TestPages:
     def test_no_header_makes_up_for_a_host_that_is_not_ours(self, host: str, proxied: str) -> None:
         for one in (house(keys="k"), house(), house(open_to_all=True)):
             with pytest.raises(PermissionDeniedError, match="Host is not allowed"):
-                one.check_origin(None, host, PORT, Forwarded(host=proxied))
+                one.check_origin(None, host, PAGE_PORT, Forwarded(host=proxied))
 
 
 class TestThisMachineAlone:
     def test_a_stranger_is_none_of_it_though_a_proxy_is(self) -> None:
         for address in ("203.0.113.9", "192.168.1.5", "2001:db8::1"):
             with pytest.raises(PermissionDeniedError, match="another machine"):
-                house().check_origin(None, "localhost:8000", PORT, Forwarded(address))
+                house().check_origin(None, "localhost:8000", PAGE_PORT, Forwarded(address))
 
     def test_whoever_shows_a_key_or_needs_none_may_come_from_anywhere(self) -> None:
         for one in (house(keys="k"), house(open_to_all=True)):
-            one.check_origin(None, "localhost:8000", PORT, Forwarded("203.0.113.9"))
+            one.check_origin(None, "localhost:8000", PAGE_PORT, Forwarded("203.0.113.9"))
 
     @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
     def test_a_proxy_for_this_machine_is_let_through(self, address: str) -> None:
-        house().check_origin(None, "localhost:8000", PORT, Forwarded(address))
+        house().check_origin(None, "localhost:8000", PAGE_PORT, Forwarded(address))
 
 
 class TestByAddress:

@@ -11,7 +11,7 @@ import pytest_asyncio
 from server.core.access.auth import Auth, configured
 from server.core.access.proxies import Proxies
 from server.core.clock import microseconds
-from tests.server.transports.http.test_upgrade import Taker
+from tests.server.transports.http.taker import Taker
 from tests.server.transports.rest.http_client import (
     Served,
     connected,
