@@ -20,7 +20,7 @@ export function control(page) {
     keys: openKeys,
     new: page.begin,
     settings: () => openSettings(page.id, { made: page.open, changed: page.reread }).catch(trouble),
-    elsewhere: () => openElsewhere(page.conversation, page.grpcPort).catch(trouble),
+    elsewhere: () => openElsewhere(page.conversation, page.server).catch(trouble),
     attach: () => $("pictures").click(),
     import: () => $("files").click(),
     rename: () => rename(page.id, page.title, { renamed: page.reread, trouble }),
