@@ -134,7 +134,18 @@ def named(house: House, name: str) -> Any:
 
 #: What is not about whose something is: left out of what Bob says.
 NEUTRAL = {
-    *("limit", "model", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "mode"),
+    *(
+        "limit",
+        "progress",
+        "model",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "seed",
+        "stop",
+        "if_busy",
+        "mode",
+    ),
     *("on_disconnect", "stream", "character", "instruction_template", "prompt_template"),
     *("system_prompt", "metadata", "truncation", "content", "content_json", "role", "roles"),
     *("created_after", "created_before", "idempotency_key", "api_key", "parts", "clear"),
