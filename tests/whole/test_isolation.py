@@ -134,22 +134,11 @@ def named(house: House, name: str) -> Any:
 
 #: What is not about whose something is: left out of what Bob says.
 NEUTRAL = {
-    *(
-        "limit",
-        "progress",
-        "model",
-        "max_tokens",
-        "temperature",
-        "top_p",
-        "seed",
-        "stop",
-        "if_busy",
-        "mode",
-    ),
+    *("limit", "model", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "mode"),
     *("on_disconnect", "stream", "character", "instruction_template", "prompt_template"),
     *("system_prompt", "metadata", "truncation", "content", "content_json", "role", "roles"),
     *("created_after", "created_before", "idempotency_key", "api_key", "parts", "clear"),
-    *("format", "verbose", "order", "api-version", "extra", "prompt_batch_size"),
+    *("format", "verbose", "order", "api-version", "extra", "prompt_batch_size", "progress"),
     *("pinned", "all", "reasoning_effort", "tools", "tool_choice", "tool_results"),
     *("response_format", "parallel_tool_calls"),
     *("top_k", "min_p", "repeat_penalty", "repeat_penality", "repeat_last_n"),
