@@ -17,11 +17,11 @@ from server.upstream.remote.client import UpstreamClient
 from server.upstream.retry import Retries
 from tests.server.transports.openai.openai_client import CHAT, Served, serving
 from tests.support.upstream_script import (
+    LOADING,
     Behaviour,
     cut,
     document,
     event,
-    fail,
     reset,
     say,
     truncated,
@@ -98,9 +98,6 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 Door = Callable[[House], Awaitable[str]]
 WHOLE: tuple[Door, ...] = (House.straight, House.stored)
 STREAMS: tuple[Door, ...] = (House.stream, House.stored_stream, House.joined_stream, House.joined)
-
-
-LOADING = fail(503, "Loading model", type="unavailable_error")
 
 
 @pytest.mark.parametrize("door", WHOLE + STREAMS)

@@ -8,9 +8,7 @@ from dataclasses import replace
 
 from server.upstream.port import Call
 from tests.server.upstream.remote.relay_helpers import call, read, scripted
-from tests.support.upstream_script import Exchange, document, fail, say
-
-LOADING = fail(503, "Loading model", type="unavailable_error")
+from tests.support.upstream_script import LOADING, Exchange, document, fail, say
 
 
 def waiting(path: str = "/chat/completions", *, stream: bool = False) -> Call:
