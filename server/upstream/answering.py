@@ -44,8 +44,6 @@ from storage.parts import Part
 
 CHAT: Final = "/chat/completions"
 TEXT: Final = "/completions"
-#: how long until a server that still loads its model is asked again
-_LOADING_PAUSE: Final = 0.5
 #: what we say of usage, and a prompt hardly ever does
 _ABOUT_USAGE: Final = b"stream_options"
 #: parameters that OpenAI's own API refuses; who sends them to any model means: where there are any
@@ -56,8 +54,7 @@ class Answering:
     """Writes answers by asking any upstream that speaks OpenAI's API.
 
     `total` is how many seconds an answer may take with all its tries. A try that failed before its
-    first piece is repeated as `retries` say, one of a server that still loads its model for
-    `loading` seconds. Calls that are passed on are not: OpenAI's own clients
+    first piece is repeated as `retries` say. Calls that are passed on are not: OpenAI's own clients
     try again by themselves, and one retry in two places is nine tries.
     """
 
@@ -68,13 +65,11 @@ class Answering:
         upstream: OpenAISpeaker,
         *,
         total: float = 600.0,
-        loading: float = 60.0,
         retries: Retries | None = None,
         limit_name: str = "max_tokens",
     ) -> None:
         self._upstream = upstream
         self._total = total
-        self._loading = loading
         self._retries = retries or Retries()
         self._limit_name = limit_name
         self._reports_usage = True
@@ -82,8 +77,7 @@ class Answering:
     async def complete(self, prompt: Prompt) -> AsyncIterator[Piece]:
         """Yield the answer's pieces as they come, then its Finish; see Upstream."""
         clock = asyncio.get_running_loop().time
-        began = clock()
-        deadline = began + self._total
+        deadline = clock() + self._total
         tries = 0
         while True:
             answer = _Answer(chat=_is_chat(prompt))
@@ -96,22 +90,14 @@ class Answering:
                     yield piece
                 yield answer.finish
                 return
-            except UpstreamQuotaError:
-                raise
+            except (UpstreamQuotaError, UpstreamLoadingError):
+                raise  # the one will not pass, the other was waited for
             except (UpstreamBrokeError, UpstreamRateLimitedError) as error:
-                again = None if answer.begun else self._wait(error, tries, clock() - began)
-                if again is None or clock() + again >= deadline:
+                wait = self._retries.wait(tries, error.retry_after)
+                if wait is None or answer.begun or clock() + wait >= deadline:
                     raise
-                tries += not isinstance(error, UpstreamLoadingError)
-            await asyncio.sleep(again)
-
-    def _wait(
-        self, error: UpstreamBrokeError | UpstreamRateLimitedError, tries: int, waited: float
-    ) -> float | None:
-        """Return how long to wait until the next try; None where there is none."""
-        if isinstance(error, UpstreamLoadingError):
-            return _LOADING_PAUSE if waited + _LOADING_PAUSE < self._loading else None
-        return self._retries.wait(tries, error.retry_after)
+                tries += 1
+            await asyncio.sleep(wait)
 
     async def close(self) -> None:
         """Close the upstream."""
@@ -166,6 +152,7 @@ class Answering:
             model=prompt.model,
             deadline=deadline,
             counted=False,
+            waits=True,
         )
 
     def _extra(self, prompt: Prompt) -> Mapping[str, Any]:

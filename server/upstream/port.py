@@ -103,6 +103,8 @@ class Call:
     upstream: str | None = None
     #: the path stands beside `/v1`, and not below it
     beside: bool = False
+    #: a server that still loads its model is waited for
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

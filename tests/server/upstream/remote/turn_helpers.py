@@ -36,7 +36,6 @@ def asking(
     return Answering(
         client,
         total=known.total,
-        loading=known.first_byte,
         retries=Retries(retries, backoff),
     )
 
