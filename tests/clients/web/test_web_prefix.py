@@ -69,6 +69,9 @@ async def test_all_of_the_page_is_below_the_prefix(
 
         await tab.page.reload()
         await expect(tab.answers).to_have_count(1)
+        chromium = await tab.page.context.new_cdp_session(tab.page)
+        assert (await chromium.send("Page.getAppId"))["appId"] == f"{there.address}/"
+
         await tab.page.get_by_role("link", name="API", exact=True).click()
         await expect(tab.page.get_by_role("heading", name="Trialogue")).to_be_visible()
         await expect(tab.page.locator(".servers option, .servers .url")).to_have_text(
