@@ -242,6 +242,9 @@ const page = {
   get title() {
     return $("title").textContent;
   },
+  get last() {
+    return thread.last;
+  },
   get draft() {
     return composer.draft;
   },
@@ -255,6 +258,7 @@ const page = {
   reread: () => attempt(sidebar.read()),
   attach: (files) => attempt(composer.attach(files)),
   open: (id) => go(placeOf(id)),
+  point: (message) => go(placeOf(shown.id, message)),
   begin: () => {
     go(placeOf(null));
     composer.focus();

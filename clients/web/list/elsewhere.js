@@ -5,11 +5,14 @@ import * as dialogs from "../base/dialogs.js";
 import { element } from "../base/elements.js";
 import { get, key } from "../line/server.js";
 import { codeBlock } from "../thread/code.js";
+import { draw } from "./qr.js";
 
 const KEY = "$TRIALOGUE_API_KEY";
 const QUESTION = "Hello";
 // What an upstream that has no list of models would be asked for is anybody's guess.
 const SOME_MODEL = "gpt-4o";
+const HERE = /^(localhost|.+\.localhost|127\..+|\[::1\])$/;
+const HERE_ALONE = "No other device reaches this address: it is this machine's own.";
 const WHO = {
   true: "Whoever opens it needs your API key; the lines take it from TRIALOGUE_API_KEY.",
   false: "Whoever can reach this server reads along, and may ask.",
@@ -22,7 +25,10 @@ export async function openElsewhere(conversation, server) {
   const address = wholeOf(`./${placeOf(place.id)}`);
   dialogs.open("Open elsewhere", (body) => {
     body.append(hint(WHO[place.needsKey]), codeBlock("Address", address));
+    const code = body.appendChild(element("div", "qr")); // empty it is not seen: the address says it too
+    if (HERE.test(location.hostname)) body.append(hint(HERE_ALONE));
     for (const [name, line] of lines(place, model, server)) body.append(codeBlock(name, line));
+    if (server.libraries) draw(code, address, wholeOf(server.libraries)).catch(() => {});
   });
 }
 

@@ -65,6 +65,7 @@ async def test_all_of_the_page_is_below_the_prefix(
         assert f'"{there.address}/ask/' in shown[2]
         assert f"--url https://chat.example:{there.port}" in shown[3]
         assert f"curl {there.address}/v1/chat/completions" in shown[4]
+        await expect(tab.page.get_by_role("img", name="QR code of the address")).to_be_visible()
         await tab.page.keyboard.press("Escape")
 
         await tab.page.reload()
