@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,9 @@ MODELS: tuple[Model, ...] = (
 #: Chosen for names that are not in the table; nobody has published these.
 _UNKNOWN = Model("", _O200K, 128_000, 16_384, images=TILES_4O)
 
+#: Characters of a name that is looked up once: callers may say any, and long ones.
+_REMEMBERED: Final = 128
+
 _BY_NAME = {row.name: row for row in MODELS}
 
 
@@ -154,6 +159,15 @@ def model(name: str) -> Model:
     A date (`-2024-08-06`, `-0613`) is thereby left out unless it has a row of its own. A name
     without any row gets the limits chosen for unknown models, under the name given.
     """
+    return _remembered(name) if len(name) <= _REMEMBERED else _row(name)
+
+
+@lru_cache(maxsize=1_024)
+def _remembered(name: str) -> Model:
+    return _row(name)
+
+
+def _row(name: str) -> Model:
     prefix = base_name(name)
     while prefix:
         if prefix in _BY_NAME:

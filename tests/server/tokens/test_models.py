@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tiktoken.model import MODEL_TO_ENCODING
 
+from server.tokens import models
 from server.tokens.encoding import ENCODINGS
 from server.tokens.models import MODELS, TILES_4O, Patches, Tiles, base_name, budget, model, reserve
 
@@ -192,3 +193,11 @@ def test_window_and_reserve_can_be_chosen() -> None:
 def test_a_published_input_limit_holds_whatever_is_reserved() -> None:
     assert budget(model("gpt-5"), reserve=1_000) == 272_000
     assert budget(model("gpt-5"), window=100_000, reserve=1_000) == 99_000
+
+
+def test_a_name_is_looked_up_once_and_a_long_one_is_not_kept() -> None:
+    assert model("some-model-2024-05-05") is model("some-model-2024-05-05")
+    kept = models._remembered.cache_info().currsize
+    long = "x" * 10_000
+    assert model(long).name == long
+    assert models._remembered.cache_info().currsize == kept
