@@ -2,6 +2,7 @@
 
     python -m bench.writer_hold                       a million messages; some minutes
     python -m bench.writer_hold --messages 50000      a quicker look
+    TMPDIR=/dev/shm python -m bench.writer_hold       without the disk, whose own stalls count else
 
 Half of the messages are of one conversation, half of its turns too; the others stand in
 conversations of a hundred. A hold is the time from BEGIN to the end of COMMIT on the one
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import random
 import sqlite3
 import statistics
@@ -132,6 +134,7 @@ async def imports(store: TimedStore, make: Maker, messages: int) -> str:
     """Fill the database; return the leaf of the large conversation, which is "large"."""
     line = make.line("large", messages // 2)
     begun = [make.turn(q, a) for q, a in zip(line[::2], line[1::2], strict=False)]
+    gc.freeze()  # looking through a million objects of ours, again and again, holds every thread
     with store.of("import, a step of one large conversation"):
         await store.put(OWNER, conversation("large", line[-1].id), line, begun)
     with store.of("import, a conversation of a hundred"):
@@ -256,14 +259,15 @@ async def run(messages: int, bound: float) -> int:
 
 def told(holds: dict[str, list[tuple[float, float]]], bound: float) -> int:
     """Print what was measured; return 1 where a hold was longer than the bound."""
-    print(f"{'':44} {'times':>7} {'median':>8} {'99 of 100':>9} {'longest':>8} {'its CPU':>8}")
+    print(f"{'':44} {'times':>7} {'median':>8} {'99 of 100':>9} {'longest':>8} {'most CPU':>8}")
     late = 0
     for kind, all_ in holds.items():
         if kind == "other":
             continue
         ordered = sorted(all_)
-        (most, cpu), (nearly, _) = ordered[-1], ordered[int(0.99 * (len(ordered) - 1))]
+        (most, _), (nearly, _) = ordered[-1], ordered[int(0.99 * (len(ordered) - 1))]
         middle = statistics.median(took for took, _ in ordered)
+        cpu = max(worked for _, worked in ordered)
         mark = "  OVER" if most > bound else ""
         print(
             f"{kind:44} {len(ordered):7,} {middle:8.2f} {nearly:9.2f} {most:8.2f} {cpu:8.2f}{mark}"

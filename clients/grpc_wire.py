@@ -136,13 +136,12 @@ def event_of(event: Any) -> dict[str, Any]:
     said = plain(getattr(event, kind))
     if kind == "delta" and said["part"] is None:
         del said["part"]
-    return {
+    told = {
         "type": f"turn.{kind}",
         "conversation_id": event.conversation_id,
         "turn_id": event.turn_id,
-        "cursor": event.cursor,
-        **said,
     }
+    return {**told, **said} if kind == "progress" else {**told, "cursor": event.cursor, **said}
 
 
 def plain(message: Message) -> dict[str, Any]:

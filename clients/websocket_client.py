@@ -244,6 +244,11 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() or one in "\n\t" else "\ufffd" for one in text)
 
 
+def reading(event: dict[str, Any]) -> str:
+    """Return how far the upstream has read the prompt."""
+    return f"reading {100 * event['read'] // max(event['total'], 1)} %"
+
+
 class Beside:
     """What is in an answer beside its text, a line for each part once that is whole."""
 
@@ -278,13 +283,18 @@ class Printer:
         self._turn_id = ""
         self._beside = Beside()
         self._within_line = False
+        self._reading = False
 
     def __call__(self, event: dict[str, Any]) -> None:
+        self._clear()
         match event["type"]:
             case "turn.started":
                 if self._watching and event["turn_id"] != self._turn_id:
                     say(f"[{event['turn_id']}]")
                 self._turn_id = event["turn_id"]
+            case "turn.progress" if sys.stderr.isatty():
+                print(f"\r[{reading(event)}]", end="", file=sys.stderr, flush=True)
+                self._reading = True
             case "turn.delta":
                 self._tell(self._beside.add(event))
                 show(event["text"])
@@ -293,6 +303,12 @@ class Printer:
                 self._tell(self._beside.end())
                 if self._watching:
                     tell_end(event["turn"])
+
+    def _clear(self) -> None:
+        """Take away how far the prompt was read."""
+        if self._reading:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            self._reading = False
 
     def _tell(self, lines: list[str]) -> None:
         """Say these, on lines of their own where answer and notices are seen together."""
@@ -350,6 +366,7 @@ class Talk:
                     "system_prompt": self._chosen.system_prompt if self._first else None,
                     # One key a question: asking again after a lost connection joins the same turn.
                     "idempotency_key": str(uuid.uuid4()),
+                    "progress": True,
                     **how,
                 }
             )
@@ -360,7 +377,8 @@ class Talk:
     def regenerate(self, model: str | None = None) -> dict[str, Any]:
         """Print another answer to the last question, and return its turn."""
         asked = {"type": "regenerate", "conversation_id": self._conversation_id}
-        return self._persist(Reading({**asked, "model": model or self._chosen.model}))
+        how = {"model": model or self._chosen.model, "progress": True}
+        return self._persist(Reading({**asked, **how}))
 
     def watch(self, turn_id: str = "") -> None:
         """Print every answer of the conversation, whoever asks, until Ctrl-C.
@@ -368,7 +386,7 @@ class Talk:
         Where a turn is named, from its beginning on: nothing since then is missed.
         """
         watched = {"type": "watch", "conversation_id": self._conversation_id}
-        self._persist(Reading(watched, turn_id))
+        self._persist(Reading({**watched, "progress": True}, turn_id))
 
     def _persist(self, reading: Reading) -> dict[str, Any]:
         while True:
@@ -407,7 +425,7 @@ class Talk:
         if turn_id and not reading.watching:
             if reading.stopping:
                 self._line.send({"type": "cancel", "turn_id": turn_id})
-            frame = {"type": "follow", "turn_id": turn_id, "after": cursor}
+            frame = {"type": "follow", "turn_id": turn_id, "after": cursor, "progress": True}
         elif turn_id:
             frame = {**reading.begin, "after": f"{turn_id}:{cursor}"}
         else:
@@ -415,7 +433,7 @@ class Talk:
         self._line.send({**frame, "request_id": request_id})
 
     def _show(self, reading: Reading, event: dict[str, Any]) -> None:
-        if "turn_id" not in event:  # of the queue, say: no position
+        if "cursor" not in event:  # of the queue, or of the prompt: no position
             self._tell(event)
             return
         match event["type"]:

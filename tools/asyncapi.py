@@ -83,11 +83,12 @@ BESIDES: Mapping[str, Schema] = {
     "unwatch": _WATCHING,
 }
 TURN_EVENTS = ("turn.started", "turn.delta", "turn.ended")
+PROGRESS = "turn.progress"
 CONVERSATION_EVENTS = tuple(f"conversation.{fate}" for fate in ("created", "updated", "deleted"))
 #: What answers a frame that is no call on history.
 ANSWERS: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(("ask", "regenerate", "follow"), TURN_EVENTS),
-    "watch": (*TURN_EVENTS, *CONVERSATION_EVENTS, "queue.changed", "resync"),
+    **dict.fromkeys(("ask", "regenerate", "follow"), (*TURN_EVENTS, PROGRESS)),
+    "watch": (*TURN_EVENTS, PROGRESS, *CONVERSATION_EVENTS, "queue.changed", "resync"),
     "cancel": ("turn.ended",),
     "authenticate": ("authenticated",),
     "ping": ("pong",),
@@ -175,6 +176,7 @@ def server_frames() -> dict[str, Schema]:
         "required": ["index", "type"],
         "properties": {"index": integer, "type": text, "id": text, "name": text},
     }
+    read = {"conversation_id": text, "turn_id": text, "read": integer, "total": integer}
     delta = {**at, "text": text, "part": part, "delta": text}
     about = {"conversation_id": text, "conversation": {"$ref": f"{PLACE}ConversationShape"}}
     waits = {"id": text, "prompt": text, "wire": {"type": ["string", "null"]}, "since": text}
@@ -194,6 +196,7 @@ def server_frames() -> dict[str, Schema]:
         "turn.started": _told(turn),
         "turn.delta": _told(delta, optional=("part", "delta")),
         "turn.ended": _told(turn),
+        PROGRESS: _told(read),
         **{kind: _told(about) for kind in CONVERSATION_EVENTS},
         "queue.changed": _told({"conversation_id": text, "waiting": line, "count": integer}),
         "resync": _told({}),

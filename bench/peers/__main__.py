@@ -12,7 +12,6 @@ Peers are installed from PyPI, each in an environment of its own, when they are 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import statistics

@@ -64,10 +64,9 @@ class Scenario:
 
     def _asks(self, url: str, api: str | None) -> Callable[[int, bytes | None], bytes]:
         if not self.kept:
-            body = {"model": self.model, "messages": [{"role": "user", "content": _QUESTION}]}
-            if self.streamed:
-                body["stream"] = True
-            one = request(url, "/v1/chat/completions", _json(body))
+            said = [{"role": "user", "content": _QUESTION}]
+            body = _json({"model": self.model, "messages": said, "stream": self.streamed})
+            one = request(url, "/v1/chat/completions", body)
             return lambda _, __: one
         return _Responses(url, self.model) if api == "responses" else _Asks(url, self.model)
 

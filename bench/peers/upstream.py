@@ -1,9 +1,9 @@
-"""An upstream that costs next to nothing: raw HTTP/1.1, answers that are made before they are asked.
+"""An upstream that costs next to nothing: raw HTTP/1.1, answers made before they are asked.
 
     python -m bench.peers.upstream        prints its port, and serves until it is killed
 
-The model's name says how an answer comes: `fast` in one piece, `paced` a token each 20 ms. It speaks
-chat completions and Responses, streamed and not, and lists its models.
+The model's name says how an answer comes: `fast` in one piece, `paced` a token each 20 ms. It
+speaks chat completions and Responses, streamed and not, and lists its models.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.markdown import Markdown
 from rich.text import Text
 
-from clients.websocket_client import Beside, printable
+from clients.websocket_client import Beside, printable, reading
 
 _MARKDOWN = MarkdownIt().enable("strikethrough").enable("table")
 
@@ -49,9 +49,15 @@ class Answer:
         self._beside = Beside()
         self._part: dict[str, Any] = {}
         self._rest = ""
+        self._reading = ""
+
+    def reads(self, event: dict[str, Any]) -> None:
+        """Take in how far the prompt is read, which is shown until there is an answer."""
+        self._reading = f"[{reading(event)}]"
 
     def add(self, event: dict[str, Any]) -> list[RenderableType]:
         """Take a delta in; return the pieces that are done by it."""
+        self._reading = ""
         part = event.get("part") or {"type": "text"}
         done = [] if part.get("index") == self._part.get("index") else self._end_part()
         self._part = part
@@ -61,11 +67,12 @@ class Answer:
 
     def end(self) -> list[RenderableType]:
         """Return the last pieces."""
+        self._reading = ""
         return self._end_part() + list(map(dim, self._beside.end()))
 
     def tail(self) -> RenderableType | None:
         """Return what still changes; None where there is nothing."""
-        return self._shown(self._rest)
+        return dim(self._reading) if self._reading else self._shown(self._rest)
 
     def _settled(self) -> list[RenderableType]:
         at = last_block(self._rest) if self._part["type"] == "text" else 0

@@ -175,6 +175,9 @@ class Chat:
             case "turn.started" if event["turn_id"] != self._answer.turn_id:
                 question = await self._question(event["turn"])
                 await self._above([*self._answer.end(), *question], Answer(event["turn_id"]))
+            case "turn.progress" if event["turn_id"] == self._answer.turn_id:
+                self._answer.reads(event)
+                await self._above([])
             case "turn.delta":
                 await self._above(self._answer.add(event))
             case "turn.ended":

@@ -120,7 +120,6 @@ def _member(
     writer = Answering(
         client,
         total=bounds.total,
-        loading=bounds.first_byte,
         retries=Retries(settings.upstream_retries),
         limit_name=limit,
     )

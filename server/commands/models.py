@@ -133,9 +133,7 @@ def _show(settings: Settings, entry: Entry) -> int:
     plan = _plan(settings, entry, header)
     told = {
         "name": entry.name,
-        "file": f"{entry.path} -> {entry.path.resolve()}"
-        if entry.path.is_symlink()
-        else entry.path,
+        "file": _file(entry),
         "source": record.source if record else "not recorded",
         "revision": record and record.revision,
         "sha256": record and record.sha256,
@@ -150,6 +148,12 @@ def _show(settings: Settings, entry: Entry) -> int:
     for name, value in told.items():
         print(f"{name:12} {value if value is not None else '-'}")
     return 0
+
+
+def _file(entry: Entry) -> str:
+    link = f" -> {entry.files[0].resolve()}" if entry.path.is_symlink() else ""
+    more = f" and {len(entry.files) - 1} more" if len(entry.files) > 1 else ""
+    return f"{entry.path}{link}{more}"
 
 
 def _memory(settings: Settings, plan: Plan | None) -> str:

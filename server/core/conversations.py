@@ -138,12 +138,14 @@ class Conversations:
         *,
         after: int = 0,
         on_leave: OnDisconnect = OnDisconnect.CONTINUE,
+        progress: bool = False,
     ) -> AsyncGenerator[TurnEvent, None]:
         """Yield a turn's events from a cursor, live or long after: Started, Delta*, Ended.
 
-        Closing it stops the following; the turn too where `on_leave` is CANCEL.
+        With `progress` also how far the prompt is read, before the first delta. Closing it stops
+        the following; the turn too where `on_leave` is CANCEL.
         """
-        return self._following.follow(owner, turn_id, after, on_leave)
+        return self._following.follow(owner, turn_id, after, on_leave, progress=progress)
 
     def watch(
         self,
@@ -152,14 +154,17 @@ class Conversations:
         *,
         after: tuple[str, int] | None = None,
         queue: bool = True,
+        progress: bool = False,
     ) -> AsyncGenerator[WatchEvent, None]:
         """Yield the events of every turn of a conversation: the one that runs, and all to come.
 
         `after` is the turn and the cursor of the last event seen, to go on behind it. A watcher is
         a position in the conversation's turns: it misses none, however slowly it reads. The line of
-        those who wait is told beside, as it is then, unless `queue` is False.
+        those who wait is told beside, as it is then, unless `queue` is False; and with `progress`
+        how far prompts are read.
         """
-        return self._following.watch(owner, conversation_id, after, queue=queue)
+        following = self._following
+        return following.watch(owner, conversation_id, after, queue=queue, progress=progress)
 
     def watch_all(self, owner: str) -> AsyncGenerator[News, None]:
         """Yield what becomes of all conversations of an owner, from this call on, without deltas.

@@ -53,7 +53,21 @@ class Ended:
     cursor: int
 
 
-TurnEvent = Started | Delta | Ended
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How many tokens of a prompt the upstream has read, of those that it has to.
+
+    It is no position in the answer, is told before that begins, to who asks for it, and kept
+    nowhere.
+    """
+
+    conversation_id: str
+    turn_id: str
+    read: int
+    total: int
+
+
+TurnEvent = Started | Delta | Progress | Ended
 
 
 def always() -> bool:
@@ -82,6 +96,8 @@ class LiveTurn:
         self._reader: asyncio.Task[Finish] | None = None
         self._answer = GrowingAnswer()
         self._growth = Listeners()
+        #: how far the prompt was read when that was told last
+        self.progress: Progress | None = None
         #: the newest delta, where it begins, and how long the answer was then
         self._newest: Delta | None = None
         self._newest_from = self._newest_of = 0
@@ -118,6 +134,11 @@ class LiveTurn:
     def absorb(self, position: int, text: str, marks: Iterable[Mark]) -> None:
         """Let the answer grow by what is new in a piece of its row."""
         self._answer.absorb(position, text, marks)
+        self._growth.wake()
+
+    def reads(self, read: int, total: int) -> None:
+        """Note how many tokens of the prompt were read, of how many."""
+        self.progress = Progress(self.turn.conversation_id, self.turn.id, read, total)
         self._growth.wake()
 
     def begin(self, part: Part) -> None:
@@ -194,14 +215,18 @@ class LiveTurn:
 
     @overload
     def follow(
-        self, after: int, beside: Beside
+        self, after: int, beside: Beside, *, progress: bool = False
     ) -> AsyncGenerator[TurnEvent | QueueChanged, None]: ...
 
     async def follow(
-        self, after: int = 0, beside: Beside = nothing
+        self, after: int = 0, beside: Beside = nothing, *, progress: bool = False
     ) -> AsyncGenerator[TurnEvent | QueueChanged, None]:
-        """Yield the answer from a cursor as it grows, then its end; and what there is beside."""
+        """Yield the answer from a cursor as it grows, then its end; and what there is beside.
+
+        With `progress` also how far the prompt is read, for as long as there is no answer.
+        """
         cursor = after
+        told: Progress | None = None
         yield Started(started(self.turn), cursor)
         while True:
             if (change := beside()) is not None:
@@ -213,12 +238,16 @@ class LiveTurn:
             elif self._ended is not None:
                 yield self._ended
                 return
+            elif progress and (news := self._progress_after(told)) is not None:
+                told = news
+                yield news
             else:
                 await self._growth.listen()
 
-    async def pieces(self, after: int) -> AsyncGenerator[Piece, None]:
-        """Yield the row from a position as it grows and may be told, to its end."""
+    async def pieces(self, after: int) -> AsyncGenerator[Piece | Progress, None]:
+        """Yield the row from a position as it grows and may be told, to its end, and progress."""
         position = after
+        told: Progress | None = None
         while True:
             if position < self._answer.length and (self._ended is not None or self._tells()):
                 text, marks = self._answer.piece(position, LARGEST)
@@ -226,8 +255,16 @@ class LiveTurn:
                 position += len(text)
             elif self._ended is not None:
                 return
+            elif (news := self._progress_after(told)) is not None:
+                told = news
+                yield news
             else:
                 await self._growth.listen()
+
+    def _progress_after(self, told: Progress | None) -> Progress | None:
+        """Return how far the prompt is read, where that is news and there is no answer yet."""
+        news = self.progress
+        return news if news != told and not self._answer.length and self._tells() else None
 
     def delta(self, after: int) -> Delta:
         """Return what stands behind a cursor that has something behind it.

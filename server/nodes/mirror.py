@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from server.live.turn import LiveTurn
+from server.live.turn import LiveTurn, Progress
 from server.nodes.membership import Membership
 from server.nodes.port import Members, PeerError, Peers
 from storage.model import Failure, Status, Turn
@@ -159,6 +159,9 @@ class Mirrors:
             async for piece in pieces:
                 if isinstance(piece, Failure):
                     return piece
+                if isinstance(piece, Progress):
+                    mirror.reads(piece.read, piece.total)
+                    continue
                 mirror.absorb(piece.position, piece.text, piece.marks)
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from server.live.turn import Progress
 from storage.model import Failure
 from storage.port import Piece
 
@@ -89,8 +90,10 @@ class Peers(Protocol):
 
     def follow(
         self, address: str, owner: str, turn_id: str, after: int
-    ) -> AsyncGenerator[Piece | Failure, None]:
+    ) -> AsyncGenerator[Piece | Progress | Failure, None]:
         """Yield the row of an answer as it grows, to its end; last the failure, if it is one.
+
+        Before the first of it how far its prompt is read, where that is known.
 
         A turn that is not live there has nothing. Raises PeerError.
         """

@@ -1,4 +1,4 @@
-"""How many choices a stream must finish, and whether it must report usage."""
+"""How many choices a stream must finish, whether it reports usage, and what texts echo."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ _TELLING = (b'"n"', b"include_usage", b'"prompt"')
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
-    """How many choices a stream will have, and whether it is to tell its usage."""
+    """How many choices an answer will have, and whether a stream is to tell its usage.
+
+    `echoed` are the prompts that texts are to begin with, in order: each has as many choices.
+    """
 
     choices: int = 1
     usage: bool = False
+    echoed: tuple[str, ...] = ()
 
 
 def expectations_of(path: str, body: bytes) -> Expectations:
@@ -30,8 +34,10 @@ def expectations_of(path: str, body: bytes) -> Expectations:
     asked = asked_of(body)
     options = asked.get("stream_options")
     usage = isinstance(options, dict) and bool(options.get("include_usage"))
-    prompts = _prompts(asked.get("prompt")) if path == TEXTS else 1
-    return Expectations(_choices(asked) * prompts, usage)
+    if path != TEXTS:
+        return Expectations(_choices(asked), usage)
+    prompt = asked.get("prompt")
+    return Expectations(_choices(asked) * _prompts(prompt), usage, _echoed(asked, prompt))
 
 
 def asked_of(body: bytes) -> dict[str, Any]:
@@ -52,3 +58,11 @@ def _choices(asked: Mapping[str, Any]) -> int:
 def _prompts(prompt: Any) -> int:
     """Return how many prompts there are: texts or lists of tokens, but not the tokens of one."""
     return len(prompt) if isinstance(prompt, list) and prompt and type(prompt[0]) is not int else 1
+
+
+def _echoed(asked: Mapping[str, Any], prompt: Any) -> tuple[str, ...]:
+    """Return the prompts to be echoed; none where some are tokens, which the upstream knows."""
+    if asked.get("echo") is not True:
+        return ()
+    prompts = prompt if isinstance(prompt, list) else [prompt]
+    return tuple(prompts) if all(isinstance(one, str) for one in prompts) else ()

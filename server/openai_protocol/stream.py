@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from server.openai_protocol.codec import UNREADABLE, MalformedError, encode
+from server.openai_protocol.echo import Echo
 from server.openai_protocol.errors import Clean, shaped
 from server.openai_protocol.expectations import Expectations
 from server.openai_protocol.normalize import (
@@ -60,6 +61,7 @@ class StreamNormalizer:
         self._calls: dict[int, ToolCalls] = {}
         self._halves: dict[tuple[int, str], Letters] = {}
         self._repeated = RepeatedChunk(chat=chat)
+        self._echo = Echo(expected, most.chars)
         #: what was said, while its usage may have to be counted
         self._counter = UsageCounter() if expected.usage and counted else None
         #: the upstream told how far it has read the prompt, and nothing else yet
@@ -98,7 +100,7 @@ class StreamNormalizer:
 
         Raises MalformedError for one that cannot be read.
         """
-        if not self._halves and (text := self._repeated.text_of(event)) is not None:
+        if not (self._halves or self._echo) and (text := self._repeated.text_of(event)) is not None:
             self.reading = False
             self._add(self._repeated.index, {self._repeated.name: text}, text)
             return event
@@ -106,13 +108,13 @@ class StreamNormalizer:
 
     def _read(self, event: bytes) -> bytes:
         data = data_of(event)
-        if not data:
+        if data in (b"", b"null"):  # llama.cpp says null between the answers to two prompts
             return b""
         if data.startswith(b"[DONE]"):
             if self._ended and not self._ended >= self._begun:
                 raise MalformedError(_CUT_OFF)
             self.over = True
-            return without_comments(event)
+            return self._left() + without_comments(event)
         chunk, good = self._most.parse(data)
         if chunk.get("error"):
             self.over = True
@@ -158,6 +160,15 @@ class StreamNormalizer:
         self.over = True
         return DONE
 
+    def _left(self) -> bytes:
+        """Return the event of what was held back of texts that ended without a word for it."""
+        choices = self._echo.close()
+        if not choices:
+            return b""
+        chunk: dict[str, Any] = {"choices": choices}
+        self._head.mend(chunk)
+        return _event(chunk)
+
     def _mend_all(self, choices: Any, *, good: bool) -> bool:
         if not isinstance(choices, list):
             raise MalformedError(UNREADABLE)
@@ -179,7 +190,7 @@ class StreamNormalizer:
         if choice["finish_reason"] is not None:
             self._ended.add(index)
         self._add(index, choice["delta"] if self._chat else choice, text_of(choice))
-        return mended
+        return self._echo.mend(choice) | mended if self._echo else mended
 
     def _add(self, index: int, said: Mapping[str, Any], text: str) -> None:
         self._length(index).add(text)

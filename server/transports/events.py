@@ -15,7 +15,7 @@ from server.core.rendering import (
     waiting,
 )
 from server.live.news import ConversationEvent, News, Resync
-from server.live.turn import Delta, Ended, Started
+from server.live.turn import Delta, Ended, Progress, Started
 from server.live.waiting import QueueChanged
 
 __all__ = ["conversation", "event", "hit", "message", "preview", "time", "turn"]
@@ -31,6 +31,14 @@ def event(of: News) -> dict[str, Any]:
                 "turn_id": of.turn_id,
                 "cursor": of.cursor,
                 **delta(of),
+            }
+        case Progress():
+            return {
+                "type": "turn.progress",
+                "conversation_id": of.conversation_id,
+                "turn_id": of.turn_id,
+                "read": of.read,
+                "total": of.total,
             }
         case Started() | Ended():
             return {

@@ -14,6 +14,7 @@ import orjson
 from server.openai_protocol.codec import parse
 from server.openai_protocol.errors import Complaint
 from server.openai_protocol.messages import message_of, without_thoughts
+from server.openai_protocol.progress import progress_of
 from server.openai_protocol.repeated import RepeatedChunk
 from server.openai_protocol.sse import data_of, events_of
 from server.openai_protocol.surrogates import whole, word
@@ -27,7 +28,9 @@ from server.upstream.port import (
     Call,
     Finish,
     OpenAISpeaker,
+    Piece,
     Prompt,
+    PromptProgress,
     Reply,
     UpstreamBrokeError,
     UpstreamError,
@@ -41,8 +44,6 @@ from storage.parts import Part
 
 CHAT: Final = "/chat/completions"
 TEXT: Final = "/completions"
-#: how long until a server that still loads its model is asked again
-_LOADING_PAUSE: Final = 0.5
 #: what we say of usage, and a prompt hardly ever does
 _ABOUT_USAGE: Final = b"stream_options"
 #: parameters that OpenAI's own API refuses; who sends them to any model means: where there are any
@@ -53,8 +54,7 @@ class Answering:
     """Writes answers by asking any upstream that speaks OpenAI's API.
 
     `total` is how many seconds an answer may take with all its tries. A try that failed before its
-    first piece is repeated as `retries` say, one of a server that still loads its model for
-    `loading` seconds. Calls that are passed on are not: OpenAI's own clients
+    first piece is repeated as `retries` say. Calls that are passed on are not: OpenAI's own clients
     try again by themselves, and one retry in two places is nine tries.
     """
 
@@ -65,22 +65,19 @@ class Answering:
         upstream: OpenAISpeaker,
         *,
         total: float = 600.0,
-        loading: float = 60.0,
         retries: Retries | None = None,
         limit_name: str = "max_tokens",
     ) -> None:
         self._upstream = upstream
         self._total = total
-        self._loading = loading
         self._retries = retries or Retries()
         self._limit_name = limit_name
         self._reports_usage = True
 
-    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Part | Finish]:
+    async def complete(self, prompt: Prompt) -> AsyncIterator[Piece]:
         """Yield the answer's pieces as they come, then its Finish; see Upstream."""
         clock = asyncio.get_running_loop().time
-        began = clock()
-        deadline = began + self._total
+        deadline = clock() + self._total
         tries = 0
         while True:
             answer = _Answer(chat=_is_chat(prompt))
@@ -93,22 +90,14 @@ class Answering:
                     yield piece
                 yield answer.finish
                 return
-            except UpstreamQuotaError:
-                raise
+            except (UpstreamQuotaError, UpstreamLoadingError):
+                raise  # the one will not pass, the other was waited for
             except (UpstreamBrokeError, UpstreamRateLimitedError) as error:
-                again = None if answer.begun else self._wait(error, tries, clock() - began)
-                if again is None or clock() + again >= deadline:
+                wait = self._retries.wait(tries, error.retry_after)
+                if wait is None or answer.begun or clock() + wait >= deadline:
                     raise
-                tries += not isinstance(error, UpstreamLoadingError)
-            await asyncio.sleep(again)
-
-    def _wait(
-        self, error: UpstreamBrokeError | UpstreamRateLimitedError, tries: int, waited: float
-    ) -> float | None:
-        """Return how long to wait until the next try; None where there is none."""
-        if isinstance(error, UpstreamLoadingError):
-            return _LOADING_PAUSE if waited + _LOADING_PAUSE < self._loading else None
-        return self._retries.wait(tries, error.retry_after)
+                tries += 1
+            await asyncio.sleep(wait)
 
     async def close(self) -> None:
         """Close the upstream."""
@@ -163,6 +152,7 @@ class Answering:
             model=prompt.model,
             deadline=deadline,
             counted=False,
+            waits=True,
         )
 
     def _extra(self, prompt: Prompt) -> Mapping[str, Any]:
@@ -184,13 +174,14 @@ class _Answer:
         self._deltas = Deltas()
         self._reason: str | None = None
         self._usage: Usage | None = None
+        self._percent = -1
         self.begun = False
 
     @property
     def finish(self) -> Finish:
         return Finish(self._reason or "stop", self._usage)
 
-    def take(self, events: bytes, reply: Reply) -> Iterator[str | Part]:
+    def take(self, events: bytes, reply: Reply) -> Iterator[str | Part | PromptProgress]:
         """Yield what events that came together add to the answer. Raises UpstreamError."""
         for event in events_of(events):
             if (text := self._repeated.text_of(event)) is not None:
@@ -198,27 +189,42 @@ class _Answer:
             else:
                 yield from self._read(event, reply)
 
-    def _read(self, event: bytes, reply: Reply) -> list[str | Part]:
+    def _read(self, event: bytes, reply: Reply) -> Iterator[str | Part | PromptProgress]:
         data = data_of(event)
         if data.startswith(b"[DONE]"):
-            return []
+            return
         chunk, _ = parse(data)
         if chunk.get("error"):
             raise stream_error(last_complaint(reply))
         usage = chunk.get("usage")
         if usage and usage["prompt_tokens"]:  # a prompt of none is one that was not told
             self._usage = usage_of(usage) or self._usage
-        self._repeated.learn(event, chunk)
+        if (farther := self._farther(chunk)) is not None:
+            yield farther
+        else:
+            self._repeated.learn(event, chunk)
         if not chunk["choices"]:
-            return []
+            return
         choice = chunk["choices"][0]
         if reason := choice["finish_reason"]:
             self._reason = word(reason)
-        return self._told(self._deltas.take(choice))
+        yield from self._told(self._deltas.take(choice))
 
     def close(self) -> list[str | Part]:
         """Return what the end of the answer leaves of it."""
         return self._told(self._deltas.close())
+
+    def _farther(self, chunk: Mapping[str, Any]) -> PromptProgress | None:
+        """Return how far the prompt is read where that is a percent farther: a hundred at most."""
+        progress = None if self.begun else progress_of(chunk)
+        if progress is None:
+            return None
+        read, total = progress
+        percent = 100 * read // total
+        if percent <= self._percent:
+            return None
+        self._percent = percent
+        return PromptProgress(read, total)
 
     def _told(self, pieces: list[str | Part]) -> list[str | Part]:
         if not self._bare and pieces and isinstance(pieces[0], str):
@@ -229,7 +235,9 @@ class _Answer:
         return pieces
 
 
-def together(pieces: Iterator[str | Part]) -> Iterator[str | Part]:
+def together(
+    pieces: Iterator[str | Part | PromptProgress],
+) -> Iterator[str | Part | PromptProgress]:
     """Yield texts that stand side by side as one, those before an error too."""
     texts: list[str] = []
     failure: UpstreamError | None = None

@@ -49,9 +49,13 @@ def refused(status: int, headers: Mapping[str, str], complaint: Complaint) -> Up
         message = f"{message}: {complaint.message}"
     if headers.get("x-should-retry") == "false":
         return UpstreamFailedError(message)
-    loads = status == 503 and "loading" in complaint.message.lower()
-    kind = UpstreamLoadingError if loads else UpstreamBrokeError
+    kind = UpstreamLoadingError if loads(status, complaint) else UpstreamBrokeError
     return kind(message, retry_after(headers))
+
+
+def loads(status: int, complaint: Complaint) -> bool:
+    """Say whether a refusal says that the server is there, and still loads its model."""
+    return status == 503 and "loading" in complaint.message.lower()
 
 
 def stream_error(complaint: Complaint) -> UpstreamError:

@@ -23,7 +23,9 @@ from server.upstream.port import (
     Call,
     Finish,
     OpenAISpeaker,
+    Piece,
     Prompt,
+    PromptProgress,
     Reply,
     Upstream,
     UpstreamError,
@@ -35,7 +37,6 @@ from server.upstream.port import (
 )
 from server.upstream.retry import retry_after
 from storage.model import PromptMessage
-from storage.parts import Part
 
 T = TypeVar("T")
 #: every model
@@ -195,7 +196,7 @@ class UpstreamPool:
             for place in self._places
         )
 
-    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Part | Finish]:
+    async def complete(self, prompt: Prompt) -> AsyncIterator[Piece]:
         """Yield an answer's pieces, then its Finish; see Upstream."""
         error: UpstreamError | None = None
         await self._learn_whose(prompt.model)
@@ -206,7 +207,8 @@ class UpstreamPool:
             try:
                 async with aclosing(place.member.upstream.complete(asked)) as pieces:  # type: ignore[type-var]
                     async for piece in pieces:
-                        begun = begun or place.worked()
+                        if not isinstance(piece, PromptProgress):
+                            begun = begun or place.worked()
                         if isinstance(piece, Finish):
                             piece = replace(piece, by=place.member.named(asked.model))
                         yield piece

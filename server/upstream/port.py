@@ -46,15 +46,31 @@ class Finish:
     by: Named | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class PromptProgress:
+    """How many tokens of a prompt were read, of those to be read, before an answer's first piece.
+
+    Those that an upstream has in its cache are not among them.
+    """
+
+    read: int
+    total: int
+
+
+#: What an answer is told in.
+Piece = str | Part | PromptProgress | Finish
+
+
 class Upstream(Protocol):
     """Writes answers. Closing the iterator stops the work at once, upstream included."""
 
     name: str
 
-    def complete(self, prompt: Prompt) -> AsyncIterator[str | Part | Finish]:
+    def complete(self, prompt: Prompt) -> AsyncIterator[Piece]:
         """Yield the answer piece by piece (none empty, no lone surrogate), then one Finish.
 
-        A Part says what the pieces behind it are; those before the first are text.
+        A Part says what the pieces behind it are; those before the first are text. Before all of
+        them an upstream may tell how far it has read the prompt.
         Raises an UpstreamError, before the first piece or after any; nothing else.
         """
         ...
@@ -87,6 +103,8 @@ class Call:
     upstream: str | None = None
     #: the path stands beside `/v1`, and not below it
     beside: bool = False
+    #: a server that still loads its model is waited for
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,13 +23,14 @@ from storage.migration.relations import (
 )
 from storage.model import ApiKey
 from storage.port import AlreadyExistsError
-from storage.sqlite import conversations, search
+from storage.sqlite import conversations
 from storage.sqlite.files import BESIDE, appear, beside
+from storage.sqlite.fulltext import index
 from storage.sqlite.integrity import check, reading
 from storage.sqlite.opening import Lock, make, writer
 
 #: How the names of tables begin that hold nothing of their own: they are written with others.
-LEFT_OUT = ("message_pieces", "message_words", "title_pieces", "title_words", "sqlite_")
+LEFT_OUT = ("message_pieces", "message_words", "title_pieces", "title_words", "search_", "sqlite_")
 #: Columns that have another name here.
 _NAMES: Mapping[tuple[str, str], str] = {("lessons", "place"): "rowid"}
 #: Flags that are null where they are false.
@@ -192,10 +193,10 @@ class SQLiteTarget(SQLiteHistory):
         for row in rows:
             told = dict(zip(relation.columns, row, strict=True))
             if relation.name == "conversations":
-                search.index(self._connection, "title", told["key"], told["title"])
+                index.add(self._connection, "title", told["key"], told["title"])
             elif relation.name == "messages":
                 text = conversations.searchable(told["is_parts"], told["content"])
-                search.index(self._connection, "message", told["key"], text)
+                index.add(self._connection, "message", told["key"], text)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from server.core.turns.questions import Ask
-from server.upstream.port import UpstreamFailedError
+from server.upstream.port import PromptProgress, UpstreamFailedError
 from storage.model import Status
 from storage.parts import Kind, Part
 from tests.clients.programs import last_turn, port
@@ -302,3 +302,18 @@ async def _enter(screen: Terminal, upstream: Puppet, typed: str, answer: str) ->
     upstream.answer(answer)
     await screen.press(f"{typed}{ENTER}")
     await screen.read(answer)
+
+
+async def test_how_far_the_prompt_is_read_is_shown_until_there_is_an_answer(
+    chat: Chat, upstream: Puppet
+) -> None:
+    async with chat() as screen:
+        await screen.press(f"Tell me{ENTER}")
+        await upstream.asked(1)
+        upstream.say(PromptProgress(410, 1172))
+        await screen.read("[reading 34 %]")
+        upstream.say(PromptProgress(820, 1172))
+        await screen.read("69")  # of what is there already nothing is written anew
+        upstream.say("Once.").finish()
+        await screen.read("Once.")
+        await screen.read(PROMPT)

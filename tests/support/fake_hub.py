@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -29,6 +29,8 @@ class FakeHub:
     found: object = field(default_factory=lambda: [{"id": REPO, "downloads": 7}, {"id": "../bad"}])
     #: what it says in the place of the list of files
     siblings: object = None
+    #: files of a model in several of them, in the place of the one
+    pieces: Mapping[str, bytes] = field(default_factory=dict)
     #: every answer ends after so many bytes of its body
     cut_after: int | None = None
     #: where files are instead
@@ -62,26 +64,36 @@ class FakeHub:
         if request.path.startswith(f"/api/models/{REPO}/revision/"):
             return web.json_response(self._described())
         if request.path.startswith(f"/{REPO}/resolve/"):
-            if request.path != f"/{REPO}/resolve/{self.commit}/{FILE}":
+            data = self._at(request.path.removeprefix(f"/{REPO}/resolve/{self.commit}/"))
+            if data is None:
                 return web.Response(status=404)
             if self.elsewhere:
                 return web.Response(status=302, headers={"Location": self.elsewhere})
-            return await self._file(request)
+            return await self._file(request, data)
         if request.path == "/file":
-            return await self._file(request)
+            return await self._file(request, self.data)
         return web.Response(status=404)
+
+    def _at(self, path: str) -> bytes | None:
+        return self.pieces.get(path) if self.pieces else {FILE: self.data}.get(path)
 
     def _described(self) -> dict[str, object]:
         size = len(self.data) if self.size is None else self.size
-        lfs = {"sha256": self.sha256, "size": size}
+        listed = [(name, size, self.sha256) for name in self.files]
+        if self.pieces:
+            pieces = self.pieces.items()
+            listed = [(name, len(of), hashlib.sha256(of).hexdigest()) for name, of in pieces]
+        siblings = [
+            {"rfilename": name, "size": size, "lfs": {"sha256": sha256, "size": size}}
+            for name, size, sha256 in listed
+        ]
         return {
             "sha": self.commit,
             "cardData": {"license": "apache-2.0"},
-            "siblings": self.siblings
-            or [{"rfilename": name, "size": size, "lfs": lfs} for name in self.files],
+            "siblings": self.siblings or siblings,
         }
 
-    async def _file(self, request: web.Request) -> web.StreamResponse:
+    async def _file(self, request: web.Request, data: bytes) -> web.StreamResponse:
         start, status = 0, 200
         headers = {"ETag": self.etag}
         asked = request.headers.get("Range")
@@ -90,8 +102,8 @@ class FakeHub:
             return web.Response(status=416)
         if asked and self.ranges and same:
             start, status = int(asked.removeprefix("bytes=").rstrip("-")), 206
-            headers["Content-Range"] = f"bytes {start}-{len(self.data) - 1}/{len(self.data)}"
-        body = self.data[start:]
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        body = data[start:]
         response = web.StreamResponse(
             status=status, headers={**headers, "Content-Length": str(len(body))}
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from server.upstream.port import Finish, Prompt
+from server.upstream.port import Finish, Piece, Prompt, PromptProgress
 from storage.model import Usage
 from storage.parts import Part
 
@@ -28,11 +28,11 @@ class Puppet:
     def __init__(self) -> None:
         self.prompts: list[Prompt] = []
         self.closed = 0
-        self._lines: list[asyncio.Queue[str | Part | Finish | Exception]] = [asyncio.Queue()]
+        self._lines: list[asyncio.Queue[Piece | Exception]] = [asyncio.Queue()]
         self._asked = 0
         self._called = asyncio.Event()
 
-    def say(self, *pieces: str | Part) -> Puppet:
+    def say(self, *pieces: str | Part | PromptProgress) -> Puppet:
         for piece in pieces:
             self._lines[-1].put_nowait(piece)
         return self
@@ -53,7 +53,7 @@ class Puppet:
             self._called.clear()
             await self._called.wait()
 
-    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Part | Finish]:
+    async def complete(self, prompt: Prompt) -> AsyncIterator[Piece]:
         line = self._lines[min(self._asked, len(self._lines) - 1)]
         self._asked += 1
         if self._asked > len(self._lines):
@@ -69,7 +69,7 @@ class Puppet:
                     case Finish() as finish:
                         yield finish
                         return
-                    case str() | Part() as piece:
+                    case str() | Part() | PromptProgress() as piece:
                         yield piece
         finally:
             self.closed += 1

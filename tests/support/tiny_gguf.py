@@ -31,7 +31,20 @@ _PLAIN, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
 
 def tiny_gguf(path: Path, *, window: int = WINDOW, template: str = LENIENT, seed: int = 7) -> Path:
     """Write the model and return its path; `window` is what it was trained for, in tokens."""
-    out = gguf.GGUFWriter(str(path), "llama")
+    _write(gguf.GGUFWriter(str(path), "llama"), window, template, seed)
+    return path
+
+
+def tiny_pieces(folder: Path, *, first_small: bool = False) -> list[Path]:
+    """Write the same model in three files, of which the first may have no tensors."""
+    writer = gguf.GGUFWriter(
+        str(folder / "tiny.gguf"), "llama", split_max_tensors=8, small_first_shard=first_small
+    )
+    _write(writer, WINDOW, LENIENT, 7)
+    return sorted(folder.glob("tiny-*.gguf"))
+
+
+def _write(out: gguf.GGUFWriter, window: int, template: str, seed: int) -> None:
     _describe(out, window, template)
     dice = np.random.default_rng(seed)
 
@@ -57,7 +70,6 @@ def tiny_gguf(path: Path, *, window: int = WINDOW, template: str = LENIENT, seed
     out.write_kv_data_to_file()
     out.write_tensors_to_file()
     out.close()
-    return path
 
 
 def _describe(out: gguf.GGUFWriter, window: int, template: str) -> None:

@@ -9,7 +9,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 SSE = "text/event-stream"
 #: the key that is shown to an upstream, and the model that is asked for
@@ -211,6 +211,10 @@ def document(
         await exchange.send(data)
 
     return behave
+
+
+#: what llama.cpp says to whoever asks before its model is there
+LOADING: Final = fail(503, "Loading model", type="unavailable_error", code="503")
 
 
 def comments(*steps: Step, every: float = 0.01) -> Behaviour:

@@ -66,6 +66,8 @@ class Event:
     turn: Turn | None = None
     part: Mapping[str, Any] | None = None
     delta: str = ""
+    #: tokens of the prompt that were read, of how many
+    read: tuple[int, int] | None = None
 
 
 Events = AsyncGenerator[Event, None]
@@ -89,9 +91,9 @@ class Wire(Protocol):
 
     def ask(self, conversation_id: str, prompt: str, **fields: Any) -> Events: ...
 
-    def follow(self, turn_id: str, after: int = 0) -> Events: ...
+    def follow(self, turn_id: str, after: int = 0, **fields: Any) -> Events: ...
 
-    def watch(self, conversation_id: str) -> Events: ...
+    def watch(self, conversation_id: str, **fields: Any) -> Events: ...
 
     def regenerate(self, conversation_id: str, **fields: Any) -> Events: ...
 
@@ -123,11 +125,11 @@ class Rest(Wire):
         body = {"prompt": prompt, "stream": True, **fields}
         return self._events("POST", f"/ask/{conversation_id}", json=body)
 
-    def follow(self, turn_id: str, after: int = 0) -> Events:
-        return self._events("GET", f"/turns/{turn_id}/events", params={"after": after})
+    def follow(self, turn_id: str, after: int = 0, **fields: Any) -> Events:
+        return self._events("GET", f"/turns/{turn_id}/events", params={"after": after, **fields})
 
-    def watch(self, conversation_id: str) -> Events:
-        return self._events("GET", f"/conversations/{conversation_id}/events")
+    def watch(self, conversation_id: str, **fields: Any) -> Events:
+        return self._events("GET", f"/conversations/{conversation_id}/events", params=fields)
 
     def regenerate(self, conversation_id: str, **fields: Any) -> Events:
         path = f"/conversations/{conversation_id}/regenerate"
@@ -181,11 +183,11 @@ class Websocket(Wire):
         asked = {"conversation_id": conversation_id, "prompt": prompt, **self._asked, **fields}
         return self._events("ask", **asked)
 
-    def follow(self, turn_id: str, after: int = 0) -> Events:
-        return self._events("follow", turn_id=turn_id, after=after)
+    def follow(self, turn_id: str, after: int = 0, **fields: Any) -> Events:
+        return self._events("follow", turn_id=turn_id, after=after, **fields)
 
-    def watch(self, conversation_id: str) -> Events:
-        return self._events("watch", conversation_id=conversation_id)
+    def watch(self, conversation_id: str, **fields: Any) -> Events:
+        return self._events("watch", conversation_id=conversation_id, **fields)
 
     def regenerate(self, conversation_id: str, **fields: Any) -> Events:
         return self._events("regenerate", conversation_id=conversation_id, **fields)
@@ -256,11 +258,13 @@ class Grpc(Wire):
         asked = pb.AskRequest(conversation_id=conversation_id, prompt=prompt, **fields)
         return self._events("Ask", asked)
 
-    def follow(self, turn_id: str, after: int = 0) -> Events:
-        return self._events("FollowTurn", pb.FollowTurnRequest(turn_id=turn_id, after=after))
+    def follow(self, turn_id: str, after: int = 0, **fields: Any) -> Events:
+        return self._events(
+            "FollowTurn", pb.FollowTurnRequest(turn_id=turn_id, after=after, **fields)
+        )
 
-    def watch(self, conversation_id: str) -> Events:
-        asked = pb.WatchConversationRequest(conversation_id=conversation_id)
+    def watch(self, conversation_id: str, **fields: Any) -> Events:
+        asked = pb.WatchConversationRequest(conversation_id=conversation_id, **fields)
         return self._events("WatchConversation", asked)
 
     def regenerate(self, conversation_id: str, **fields: Any) -> Events:
@@ -345,6 +349,7 @@ def _event(body: Mapping[str, Any]) -> Event:
         turn and _turn(turn),
         body.get("part"),
         body.get("delta", ""),
+        (body["read"], body["total"]) if "read" in body else None,
     )
 
 
@@ -367,15 +372,17 @@ def _message_of(message: pb.Message) -> Message:
 
 def _event_of(event: pb.TurnEvent) -> Event:
     said = event.WhichOneof("event")
+    progress = event.progress if said == "progress" else None
     return Event(
         f"turn.{said}",
         event.conversation_id,
         event.turn_id,
         event.cursor,
         event.delta.text,
-        None if said == "delta" else _turn_of(getattr(event, said).turn),
+        None if said in ("delta", "progress") else _turn_of(getattr(event, said).turn),
         _part(event.delta.part) if event.delta.HasField("part") else None,
         event.delta.delta,
+        (progress.read, progress.total) if progress else None,
     )
 
 

@@ -16,7 +16,9 @@ from server.core.errors import InvalidRequestError
 from server.core.turns.tools import OPTIONS
 from server.transports.websocket import fields, frames
 from server.transports.websocket.calls import CALLS
-from tests.support.live import ROOT, Fork
+from server.upstream.port import PromptProgress
+from tests.support.fakes import Puppet
+from tests.support.live import ROOT, Fork, Served
 from tools import asyncapi
 
 DOCUMENT: dict[str, Any] = yaml.safe_load(
@@ -171,4 +173,13 @@ async def test_what_goes_over_a_connection_is_as_described(tmp_path: Path) -> No
         await talk.say("delete", "error", conversation_id="c")
     assert talk.asked == set(KINDS)
     described = {name.removeprefix("server.") for name in MESSAGES if name.startswith("server.")}
-    assert described - talk.told == {"resync"}
+    assert described - talk.told == {"resync", "turn.progress"}
+
+
+async def test_how_far_a_prompt_is_read_is_as_described(served: Served, upstream: Puppet) -> None:
+    async with connect(served.websocket, proxy=None) as socket:
+        talk = Talk(socket)
+        upstream.say(PromptProgress(1, 2))
+        await talk.say("ask", "turn.progress", conversation_id="c", prompt="Hello", progress=True)
+        upstream.answer("Hi.")
+        await talk.hear("turn.ended", about="ask")

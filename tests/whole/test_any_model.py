@@ -4,77 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import statistics
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from server.app.core import core_of
-from server.app.upstreams import upstreams_of
-from server.config.settings import load
-from server.core.conversations import Ask, Conversations, Defaults
+from server.core.conversations import Ask
 from server.core.errors import ContextLengthError
-from server.core.prompt.characters import Character, Characters
-from server.core.prompt.compose import CountingSettings
-from storage.model import Role, Status, Turn
+from storage.model import Role, Status
 from storage.port import NotFoundError
 from storage.sqlite.store import SQLiteStore
 from tests.support.live import Fork
 from tests.support.llama_server import LlamaServer
 from tests.support.tiny_gguf import STRICT, tiny_gguf
 from tests.support.wires import WIRES, RefusedError
-
-TEXTS = {
-    "English": "The quick brown fox jumps over the lazy dog near the river bank. ",
-    "Norwegian": "Den raske brune reven hopper over den late hunden ved elven. Æ ø å. ",
-    "Chinese": "敏捷的棕色狐狸跳过了河边的懒狗。",
-    "Hindi": "तेज भूरी लोमड़ी नदी के पास आलसी कुत्ते के ऊपर कूदती है। ",
-    "code": "def f(x):\n\treturn [y ** 2 for y in range(x) if y % 3]\n",
-    "digits": "3141592653589793238462643383279502884197 ",
-}
-SCRIPTS = (*TEXTS, "mixed")
+from tests.torture.long_conversations import SCRIPTS, TEXTS, TURNS, asked, conversing, talked
 
 
 @pytest.fixture(scope="module")
 def strict_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_gguf(tmp_path_factory.mktemp("models") / "strict.gguf", template=STRICT)
-
-
-@asynccontextmanager
-async def conversing(
-    store: SQLiteStore, base_url: str, *, max_tokens: int = 32, **table: Any
-) -> AsyncIterator[Conversations]:
-    """Converse with a server that is an upstream named `llama`."""
-    async with AsyncExitStack() as stack:
-        named = {"name": "llama", "base_url": base_url, **table}
-        upstreams = await upstreams_of(load({"upstreams": [named], "model": "tiny"}), stack)
-        pirate = Character("You are a pirate.", "Arr, who goes there?")
-        defaults = Defaults(
-            "tiny",
-            counting=CountingSettings(max_tokens=max_tokens),
-            characters=Characters({"pirate": pirate}),
-        )
-        yield await stack.enter_async_context(core_of(store, upstreams, defaults, models=upstreams))
-
-
-async def asked(core: Conversations, question: str | Ask, name: str = "c") -> Turn:
-    ask = Ask(question, max_tokens=16, temperature=0) if isinstance(question, str) else question
-    turn = await core.ask("ada", name, ask)
-    async for _ in core.follow("ada", turn.id):
-        pass
-    return await core.turn("ada", turn.id)
-
-
-def question(script: str, number: int, window: int) -> str:
-    text = [*TEXTS.values()][number % len(TEXTS)] if script == "mixed" else TEXTS[script]
-    most = window // 16 * (1 + number % 2)  # bytes, of which each is a token of this model
-    return f"{number} {text * (window // 16)}".encode()[:most].decode(errors="ignore")
 
 
 @pytest.mark.parametrize("tokenizer", [None, "learn"])
@@ -101,54 +51,14 @@ async def test_sixty_turns_in_larger_windows(
 async def sixty_turns(
     store: SQLiteStore, model: Path, window: int, script: str, tokenizer: str | None
 ) -> None:
-    async with (
-        LlamaServer(model, window=window) as llama,
-        conversing(store, llama.base_url, tokenizer=tokenizer) as core,
-    ):
-        turns = [await asked(core, question(script, n, window)) for n in range(60)]
-    assert {turn.status for turn in turns} == {Status.COMPLETED}
-    assert {turn.context.window for turn in turns[1:]} == {window}
-    assert {turn.context.window_known for turn in turns} == {True}
-    counted = {turn.context.counted for turn in turns[1:]}
-    assert counted == ({"upstream"} if tokenizer is None else {"learnt"})
-    used = [turn.usage.prompt_tokens / turn.context.budget for turn in turns if turn.usage]
-    assert len(used) == 60
+    """Past the first trim the upstream's cache has to serve, too."""
+    of = await talked(store, model, window, script, tokenizer=tokenizer)
+    assert of.broken() == []
+    assert len(of.turns) == TURNS
+    assert of.counted == ({"upstream"} if tokenizer is None else {"learnt"})
+    assert of.turns[0].context.window_known
     if tokenizer is None:
-        assert [turn.drift for turn in turns] == [0] * 60
-    trimmed = [turn.context.messages_trimmed for turn in turns]
-    assert trimmed == sorted(trimmed), "the beginning went back"
-    full = [used[n] for n in range(59) if trimmed[n + 1] > trimmed[n]]
-    assert len(full) > 1, "the window was never full"
-    # What would have been used with the turn that no longer fitted.
-    turn_share = statistics.median(b - a for a, b in pairwise(used) if b > a)
-    assert statistics.median(full) + turn_share >= 0.8
-
-
-async def test_past_the_first_trim_the_cache_still_serves(
-    store: SQLiteStore, strict_model: Path
-) -> None:
-    server = LlamaServer(strict_model, window=2048, endpoint_metrics=True, cache_prompt=True)
-    async with server as llama, conversing(store, llama.base_url) as core:
-        evaluated, trimmed, before = [], [], 0
-        for number in range(60):
-            turn = await asked(core, question("English", number, 1024))
-            total = await read_prompt_tokens(llama.base_url)
-            evaluated.append(total - before)
-            trimmed.append(turn.context.messages_trimmed)
-            before = total
-    first = next(n for n, count in enumerate(trimmed) if count)
-    assert 5 < first < 50
-    earlier, later = evaluated[1:first], evaluated[first:]
-    assert statistics.median(later) <= 2 * statistics.median(earlier)
-
-
-async def read_prompt_tokens(base_url: str) -> int:
-    """Return how many tokens of prompts the server has read anew since its start."""
-    async with httpx2.AsyncClient() as client:
-        told = (await client.get(f"{base_url.removesuffix('/v1')}/metrics")).text
-    found = re.search(r"^llamacpp:prompt_tokens_total (\d+)", told, re.MULTILINE)
-    assert found is not None, told
-    return int(found[1])
+        assert {turn.drift for turn in of.turns} == {0}
 
 
 @pytest.mark.parametrize("tokenizer", [None, "learn"])

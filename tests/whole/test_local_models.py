@@ -19,7 +19,7 @@ from server.commands import doctor
 from server.config.settings import load
 from tests.support.fake_hub import REPO, FakeHub, fake_hub
 from tests.support.live import ROOT, Process
-from tests.support.tiny_gguf import tiny_gguf
+from tests.support.tiny_gguf import tiny_gguf, tiny_pieces
 from tests.support.wires import WIRES
 from tests.whole.listening import checked
 
@@ -83,6 +83,18 @@ async def folder(tmp_path: Path) -> Path:
     async with fake_hub(tiny_gguf(tmp_path / "its.gguf").read_bytes()) as hub:
         await pulled(tmp_path, hub)
     return tmp_path
+
+
+async def test_one_in_several_files_answers(tmp_path: Path) -> None:
+    async with fake_hub(b"") as hub:
+        hub.pieces = {one.name: one.read_bytes() for one in tiny_pieces(tmp_path)}
+        await pulled(tmp_path, hub)
+    async with Installed(tmp_path, "--local", "tiny", env=environment(tmp_path)) as server:
+        events = [event async for event in WIRES["rest"](server).ask("c", "Hello")]
+        told = await child(server)
+    assert events[-1].turn is not None
+    assert events[-1].turn["status"] == "completed"
+    assert told["loaded"]
 
 
 async def child(server: Process) -> dict[str, Any]:

@@ -65,6 +65,26 @@ async def test_log_probabilities_of_a_text(client: openai.AsyncOpenAI, tiny_mode
     assert len(tokens) == 3
 
 
+async def test_a_prompt_is_echoed(client: openai.AsyncOpenAI, tiny_model: Path) -> None:
+    asked: Any = {"model": str(tiny_model), "prompt": ["Hello", "Håp"], "max_tokens": 3}
+    asked |= {"temperature": 0, "seed": 1}
+    plain = (await client.completions.create(**asked)).choices
+    texts = [prompt + one.text for prompt, one in zip(asked["prompt"], plain, strict=True)]
+    echoed = await client.completions.create(**asked, echo=True, logprobs=1)
+    assert [one.text for one in echoed.choices] == texts
+    assert [one.logprobs and one.logprobs.text_offset for one in echoed.choices] == [
+        [5, 6, 7],
+        [3, 4, 5],
+    ]
+    streamed = {0: "", 1: ""}
+    async for chunk in await client.completions.create(**asked, echo=True, stream=True):
+        for one in chunk.choices:
+            streamed[one.index] += one.text
+    assert [*streamed.values()] == texts
+    assert echoed.usage is not None
+    assert echoed.usage.completion_tokens == 3
+
+
 async def test_what_may_follow_a_text(server: Fork) -> None:
     async with httpx2.AsyncClient(base_url=server.http, timeout=60) as rest:
         told = await rest.post("/v1/internal/logits", json={"prompt": "Hello", "top_logits": 5})

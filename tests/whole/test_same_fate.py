@@ -16,7 +16,16 @@ from server.upstream.remote.bounds import Bounds
 from server.upstream.remote.client import UpstreamClient
 from server.upstream.retry import Retries
 from tests.server.transports.openai.openai_client import CHAT, Served, serving
-from tests.support.upstream_script import Behaviour, cut, document, event, reset, say, truncated
+from tests.support.upstream_script import (
+    LOADING,
+    Behaviour,
+    cut,
+    document,
+    event,
+    reset,
+    say,
+    truncated,
+)
 from tests.support.upstream_server import ScriptedUpstream
 from tests.torture.hostile_messages import MIB
 
@@ -89,6 +98,12 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 Door = Callable[[House], Awaitable[str]]
 WHOLE: tuple[Door, ...] = (House.straight, House.stored)
 STREAMS: tuple[Door, ...] = (House.stream, House.stored_stream, House.joined_stream, House.joined)
+
+
+@pytest.mark.parametrize("door", WHOLE + STREAMS)
+async def test_a_server_that_still_loads_is_waited_for(house: House, door: Door) -> None:
+    house.upstream.script(LOADING, LOADING, say("Hello"))
+    assert await door(house) == "stop"
 
 
 def chunk(text: str, finish: str | None = None) -> bytes:

@@ -27,7 +27,8 @@ export class Watcher {
     const { id, seen } = this.#shown;
     if (!id) return;
     this.#shown.watch = `watch-${random()}`;
-    const frame = { type: "watch", request_id: this.#shown.watch, conversation_id: id };
+    const how = { request_id: this.#shown.watch, progress: true };
+    const frame = { type: "watch", conversation_id: id, ...how };
     this.#line.send(seen ? { ...frame, after: `${seen.turn}:${seen.cursor}` } : frame);
   }
 
@@ -40,8 +41,8 @@ export class Watcher {
       return;
     }
     this.#shown.watch = `follow-${random()}`;
-    const frame = { type: "follow", request_id: this.#shown.watch, turn_id: running };
-    this.#line.send({ ...frame, after: seen.cursor });
+    const how = { request_id: this.#shown.watch, progress: true };
+    this.#line.send({ type: "follow", turn_id: running, after: seen.cursor, ...how });
   }
 
   // Begins with this turn where nothing is watched yet.
@@ -78,6 +79,10 @@ export class Watcher {
   async #follow(event) {
     const mine = this.#shown;
     if (!event.turn_id || this.#isAway(event)) return; // of the queue, say
+    if (event.type === "turn.progress") {
+      if (mine.news) this.#thread.reads(event);
+      return; // it is no position
+    }
     if (event.type === "turn.started") {
       await attempt(this.#showQuestion(event.turn)); // without it the answer is worth reading too
       if (mine !== this.#shown) return;

@@ -78,8 +78,18 @@ export function say(item, content) {
   parts.get(item).show(content);
 }
 
+// Shows how far a prompt is read, until the answer to it begins.
+export function reads(item, { read, total }) {
+  item.querySelector(".about").textContent = `reading ${Math.floor((100 * read) / total)} %`;
+  item.classList.add("reading");
+}
+
 // Lets an answer grow.
 export function grow(item, delta) {
+  if (item.classList.contains("reading")) {
+    item.classList.remove("reading");
+    item.querySelector(".about").textContent = "";
+  }
   parts.get(item).add(delta);
 }
 
@@ -105,7 +115,7 @@ export function askedOver(item, wire) {
 
 // Shows how a turn ended.
 export function end(item, turn) {
-  item.classList.remove("writing");
+  item.classList.remove("writing", "reading");
   item.classList.toggle("failed", turn.status === "failed");
   item.dataset.messageId = turn.answer_id ?? "";
   item.dataset.status = turn.status;

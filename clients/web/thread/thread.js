@@ -157,6 +157,11 @@ export class Thread {
     if (this.#writing?.dataset.turn === delta.turn_id) message.grow(this.#writing, delta);
   }
 
+  // Shows how far the upstream has read the prompt.
+  reads(progress) {
+    if (this.#writing?.dataset.turn === progress.turn_id) message.reads(this.#writing, progress);
+  }
+
   // Shows an answer as it ended; one that is no news is shown already.
   end(turn, isNews) {
     const item = this.#find("turn", turn.id);

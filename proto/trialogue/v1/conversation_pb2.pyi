@@ -147,20 +147,22 @@ class Turn(_message.Message):
     def __init__(self, id: _Optional[str] = ..., conversation_id: _Optional[str] = ..., status: _Optional[str] = ..., model: _Optional[str] = ..., parent_id: _Optional[str] = ..., question_id: _Optional[str] = ..., answer_id: _Optional[str] = ..., answer: _Optional[str] = ..., finish_reason: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., error: _Optional[_Union[TurnError, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., parts: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., wire: _Optional[str] = ...) -> None: ...
 
 class TurnEvent(_message.Message):
-    __slots__ = ("conversation_id", "turn_id", "cursor", "started", "delta", "ended")
+    __slots__ = ("conversation_id", "turn_id", "cursor", "started", "delta", "ended", "progress")
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     TURN_ID_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     conversation_id: str
     turn_id: str
     cursor: int
     started: TurnStarted
     delta: TurnDelta
     ended: TurnEnded
-    def __init__(self, conversation_id: _Optional[str] = ..., turn_id: _Optional[str] = ..., cursor: _Optional[int] = ..., started: _Optional[_Union[TurnStarted, _Mapping]] = ..., delta: _Optional[_Union[TurnDelta, _Mapping]] = ..., ended: _Optional[_Union[TurnEnded, _Mapping]] = ...) -> None: ...
+    progress: TurnProgress
+    def __init__(self, conversation_id: _Optional[str] = ..., turn_id: _Optional[str] = ..., cursor: _Optional[int] = ..., started: _Optional[_Union[TurnStarted, _Mapping]] = ..., delta: _Optional[_Union[TurnDelta, _Mapping]] = ..., ended: _Optional[_Union[TurnEnded, _Mapping]] = ..., progress: _Optional[_Union[TurnProgress, _Mapping]] = ...) -> None: ...
 
 class TurnStarted(_message.Message):
     __slots__ = ("turn",)
@@ -190,6 +192,14 @@ class Part(_message.Message):
     name: str
     def __init__(self, index: _Optional[int] = ..., type: _Optional[str] = ..., id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
+class TurnProgress(_message.Message):
+    __slots__ = ("read", "total")
+    READ_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    read: int
+    total: int
+    def __init__(self, read: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
 class TurnEnded(_message.Message):
     __slots__ = ("turn",)
     TURN_FIELD_NUMBER: _ClassVar[int]
@@ -197,7 +207,7 @@ class TurnEnded(_message.Message):
     def __init__(self, turn: _Optional[_Union[Turn, _Mapping]] = ...) -> None: ...
 
 class AskRequest(_message.Message):
-    __slots__ = ("conversation_id", "prompt", "content", "parent_id", "model", "system_prompt", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "on_disconnect", "mode", "character", "instruction_template", "prompt_template", "tools", "tool_choice", "tool_results", "response_format", "reasoning_effort", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "prompt_batch_size", "extra")
+    __slots__ = ("conversation_id", "prompt", "content", "parent_id", "model", "system_prompt", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "on_disconnect", "mode", "character", "instruction_template", "prompt_template", "tools", "tool_choice", "tool_results", "response_format", "reasoning_effort", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "prompt_batch_size", "extra", "progress")
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
@@ -226,6 +236,7 @@ class AskRequest(_message.Message):
     REPEAT_LAST_N_FIELD_NUMBER: _ClassVar[int]
     PROMPT_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     EXTRA_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     conversation_id: str
     prompt: str
     content: _struct_pb2.ListValue
@@ -254,7 +265,8 @@ class AskRequest(_message.Message):
     repeat_last_n: int
     prompt_batch_size: int
     extra: _struct_pb2.Struct
-    def __init__(self, conversation_id: _Optional[str] = ..., prompt: _Optional[str] = ..., content: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., parent_id: _Optional[str] = ..., model: _Optional[str] = ..., system_prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., if_busy: _Optional[str] = ..., on_disconnect: _Optional[str] = ..., mode: _Optional[str] = ..., character: _Optional[str] = ..., instruction_template: _Optional[str] = ..., prompt_template: _Optional[str] = ..., tools: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., tool_choice: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., tool_results: _Optional[_Iterable[_Union[ToolResult, _Mapping]]] = ..., response_format: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., reasoning_effort: _Optional[str] = ..., top_k: _Optional[int] = ..., min_p: _Optional[float] = ..., repeat_penalty: _Optional[float] = ..., repeat_last_n: _Optional[int] = ..., prompt_batch_size: _Optional[int] = ..., extra: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    progress: bool
+    def __init__(self, conversation_id: _Optional[str] = ..., prompt: _Optional[str] = ..., content: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., parent_id: _Optional[str] = ..., model: _Optional[str] = ..., system_prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., if_busy: _Optional[str] = ..., on_disconnect: _Optional[str] = ..., mode: _Optional[str] = ..., character: _Optional[str] = ..., instruction_template: _Optional[str] = ..., prompt_template: _Optional[str] = ..., tools: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., tool_choice: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., tool_results: _Optional[_Iterable[_Union[ToolResult, _Mapping]]] = ..., response_format: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., reasoning_effort: _Optional[str] = ..., top_k: _Optional[int] = ..., min_p: _Optional[float] = ..., repeat_penalty: _Optional[float] = ..., repeat_last_n: _Optional[int] = ..., prompt_batch_size: _Optional[int] = ..., extra: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., progress: bool = ...) -> None: ...
 
 class ToolResult(_message.Message):
     __slots__ = ("tool_call_id", "content")
@@ -265,22 +277,26 @@ class ToolResult(_message.Message):
     def __init__(self, tool_call_id: _Optional[str] = ..., content: _Optional[str] = ...) -> None: ...
 
 class FollowTurnRequest(_message.Message):
-    __slots__ = ("turn_id", "after")
+    __slots__ = ("turn_id", "after", "progress")
     TURN_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     turn_id: str
     after: int
-    def __init__(self, turn_id: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
+    progress: bool
+    def __init__(self, turn_id: _Optional[str] = ..., after: _Optional[int] = ..., progress: bool = ...) -> None: ...
 
 class WatchConversationRequest(_message.Message):
-    __slots__ = ("conversation_id", "after_turn_id", "after")
+    __slots__ = ("conversation_id", "after_turn_id", "after", "progress")
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_TURN_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     conversation_id: str
     after_turn_id: str
     after: int
-    def __init__(self, conversation_id: _Optional[str] = ..., after_turn_id: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
+    progress: bool
+    def __init__(self, conversation_id: _Optional[str] = ..., after_turn_id: _Optional[str] = ..., after: _Optional[int] = ..., progress: bool = ...) -> None: ...
 
 class WatchAllRequest(_message.Message):
     __slots__ = ()
@@ -327,7 +343,7 @@ class WithdrawAskResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class RegenerateRequest(_message.Message):
-    __slots__ = ("conversation_id", "message_id", "model", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "on_disconnect", "mode", "character", "instruction_template", "prompt_template", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "prompt_batch_size", "extra")
+    __slots__ = ("conversation_id", "message_id", "model", "max_tokens", "temperature", "top_p", "seed", "stop", "if_busy", "on_disconnect", "mode", "character", "instruction_template", "prompt_template", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "prompt_batch_size", "extra", "progress")
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -348,6 +364,7 @@ class RegenerateRequest(_message.Message):
     REPEAT_LAST_N_FIELD_NUMBER: _ClassVar[int]
     PROMPT_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     EXTRA_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     conversation_id: str
     message_id: str
     model: str
@@ -368,7 +385,8 @@ class RegenerateRequest(_message.Message):
     repeat_last_n: int
     prompt_batch_size: int
     extra: _struct_pb2.Struct
-    def __init__(self, conversation_id: _Optional[str] = ..., message_id: _Optional[str] = ..., model: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., if_busy: _Optional[str] = ..., on_disconnect: _Optional[str] = ..., mode: _Optional[str] = ..., character: _Optional[str] = ..., instruction_template: _Optional[str] = ..., prompt_template: _Optional[str] = ..., top_k: _Optional[int] = ..., min_p: _Optional[float] = ..., repeat_penalty: _Optional[float] = ..., repeat_last_n: _Optional[int] = ..., prompt_batch_size: _Optional[int] = ..., extra: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    progress: bool
+    def __init__(self, conversation_id: _Optional[str] = ..., message_id: _Optional[str] = ..., model: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., if_busy: _Optional[str] = ..., on_disconnect: _Optional[str] = ..., mode: _Optional[str] = ..., character: _Optional[str] = ..., instruction_template: _Optional[str] = ..., prompt_template: _Optional[str] = ..., top_k: _Optional[int] = ..., min_p: _Optional[float] = ..., repeat_penalty: _Optional[float] = ..., repeat_last_n: _Optional[int] = ..., prompt_batch_size: _Optional[int] = ..., extra: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., progress: bool = ...) -> None: ...
 
 class GetTurnRequest(_message.Message):
     __slots__ = ("turn_id",)

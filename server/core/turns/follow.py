@@ -37,10 +37,16 @@ class Following:
         return len(self._live.running())
 
     def follow(
-        self, owner: str, turn_id: str, after: int, on_leave: OnDisconnect
+        self,
+        owner: str,
+        turn_id: str,
+        after: int,
+        on_leave: OnDisconnect,
+        *,
+        progress: bool = False,
     ) -> AsyncGenerator[TurnEvent, None]:
         """Yield a turn's events from a cursor; see Conversations."""
-        events = self._follow(owner, turn_id, after, on_leave)
+        events = self._follow(owner, turn_id, after, on_leave, progress=progress)
         return cast("AsyncGenerator[TurnEvent, None]", events)  # there is nothing beside
 
     async def _follow(
@@ -50,6 +56,8 @@ class Following:
         after: int,
         on_leave: OnDisconnect,
         beside: Beside = nothing,
+        *,
+        progress: bool,
     ) -> AsyncGenerator[WatchEvent, None]:
         validation.cursor(after)
         live = await self._found(owner, turn_id)
@@ -63,7 +71,7 @@ class Following:
         heard_the_end = False
         try:
             with live.followed():
-                async with aclosing(live.follow(after, beside)) as events:
+                async with aclosing(live.follow(after, beside, progress=progress)) as events:
                     async for event in events:
                         await self._pacer.wait(event)
                         heard_the_end = isinstance(event, Ended)
@@ -75,7 +83,13 @@ class Following:
                 self._live.release(live)
 
     async def watch(
-        self, owner: str, conversation_id: str, after: tuple[str, int] | None, *, queue: bool
+        self,
+        owner: str,
+        conversation_id: str,
+        after: tuple[str, int] | None,
+        *,
+        queue: bool,
+        progress: bool,
     ) -> AsyncGenerator[WatchEvent, None]:
         """Yield the events of a conversation's turns until it is closed; see Conversations."""
         last, turn, cursor = await self._watch_from(owner, conversation_id, after)
@@ -93,7 +107,9 @@ class Following:
                     continue
             finally:
                 self._live.leave(place, heard)
-            following = self._follow(owner, turn.id, cursor, OnDisconnect.CONTINUE, beside)
+            following = self._follow(
+                owner, turn.id, cursor, OnDisconnect.CONTINUE, beside, progress=progress
+            )
             async with aclosing(following) as events:
                 async for event in events:
                     yield event

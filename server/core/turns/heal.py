@@ -13,9 +13,15 @@ from server.core.prompt.compose import Refused
 from server.core.prompt.composed import Composed
 from server.core.prompt.learning import Learning
 from server.upstream.model_info import Named
-from server.upstream.port import Finish, Prompt, Upstream, UpstreamOverflowError
+from server.upstream.port import (
+    Finish,
+    Piece,
+    Prompt,
+    PromptProgress,
+    Upstream,
+    UpstreamOverflowError,
+)
 from storage.model import ContextUse, Lesson
-from storage.parts import Part
 
 log = structlog.get_logger("trialogue.turns")
 
@@ -70,7 +76,7 @@ class Healing:
         self.sending = first
         self.lessons: list[Lesson] = []
 
-    async def pieces(self) -> AsyncIterator[str | Part | Finish]:
+    async def pieces(self) -> AsyncIterator[Piece]:
         """Yield an answer's pieces; see Upstream. Raises ContextLengthError as a last resort."""
         for left in reversed(range(TRIES + 1)):
             begun = False
@@ -78,7 +84,7 @@ class Healing:
                 answer = self._upstream.complete(self.sending.prompt)
                 async with aclosing(answer) as pieces:  # type: ignore[type-var]
                     async for piece in pieces:
-                        begun = True
+                        begun = begun or not isinstance(piece, PromptProgress)
                         yield piece
                 return
             except UpstreamOverflowError as refusal:

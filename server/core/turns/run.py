@@ -22,7 +22,7 @@ from server.core.turns.record import Keeping, failure, told_failed
 from server.live.news import Changed, Over
 from server.live.port import LiveTurns
 from server.live.turn import LiveTurn
-from server.upstream.port import Finish, Upstream, UpstreamFailedError
+from server.upstream.port import Finish, Piece, PromptProgress, Upstream, UpstreamFailedError
 from storage.model import Failure, Status, Turn
 from storage.parts import Part
 
@@ -200,13 +200,15 @@ class Running:
             return None, problem
         return reader.result(), None
 
-    async def _read(self, live: LiveTurn, answer: AsyncIterator[str | Part | Finish]) -> Finish:
+    async def _read(self, live: LiveTurn, answer: AsyncIterator[Piece]) -> Finish:
         async with aclosing(answer) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
                 if isinstance(piece, Finish):
                     return piece
                 if isinstance(piece, Part):
                     live.begin(_sound_part(piece))
+                elif isinstance(piece, PromptProgress):
+                    live.reads(piece.read, piece.total)
                 else:
                     live.append(_sound(piece))
         raise UpstreamFailedError("The upstream's answer was cut off.")

@@ -12,7 +12,7 @@ from trialogue.v1 import conversation_pb2 as pb
 from server.core import rendering
 from server.core.prompt.preview import Preview
 from server.live.news import ConversationEvent, News, Resync
-from server.live.turn import Delta, Ended, Started, TurnEvent
+from server.live.turn import Delta, Ended, Progress, Started, TurnEvent
 from server.live.waiting import QueueChanged
 from storage.model import (
     ContextUse,
@@ -55,6 +55,11 @@ def event(of: TurnEvent) -> pb.TurnEvent:
                 cursor=of.cursor,
                 delta=_delta(of),
             )
+        case Progress():
+            read = pb.TurnProgress(read=of.read, total=of.total)
+            return pb.TurnEvent(
+                conversation_id=of.conversation_id, turn_id=of.turn_id, progress=read
+            )
         case Started():
             told = pb.TurnEvent(cursor=of.cursor, started=pb.TurnStarted(turn=turn(of.turn)))
         case Ended():
@@ -91,8 +96,8 @@ def news(of: News) -> pb.WatchAllEvent:
             )
         case Resync():
             return pb.WatchAllEvent(type="resync")
-        case Delta():
-            raise AssertionError("who watches all hears no deltas")
+        case Delta() | Progress():
+            raise AssertionError("who watches all hears of beginnings and ends")
 
 
 def turn(of: Turn) -> pb.Turn:

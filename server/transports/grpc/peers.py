@@ -11,6 +11,7 @@ import grpc
 from trialogue.internal.v1 import peer_pb2 as pb
 
 from server.live.port import LiveTurns
+from server.live.turn import Progress
 from server.nodes.port import PeerError
 from server.transports.grpc.handlers import Context, Handler
 from server.transports.grpc.peer_tls import Known
@@ -60,6 +61,9 @@ class PeerService:
         with live.followed():
             async with aclosing(live.pieces(asked.after)) as pieces:
                 async for piece in pieces:
+                    if isinstance(piece, Progress):
+                        yield pb.FollowResponse(prompt_read=piece.read, prompt_total=piece.total)
+                        continue
                     yield pb.FollowResponse(
                         position=piece.position,
                         text=piece.text,
@@ -87,7 +91,7 @@ class GrpcPeers:
 
     async def follow(
         self, address: str, owner: str, turn_id: str, after: int
-    ) -> AsyncGenerator[Piece | Failure, None]:
+    ) -> AsyncGenerator[Piece | Progress | Failure, None]:
         """Yield the row of an answer as it grows; last the failure, if it is one."""
         follow = self._channel(address).unary_stream(
             _FOLLOW,
@@ -100,6 +104,8 @@ class GrpcPeers:
             async for told in call:
                 if told.error_code:
                     yield Failure(told.error_code, told.error_message)
+                elif told.prompt_total:
+                    yield Progress("", turn_id, told.prompt_read, told.prompt_total)
                 else:
                     yield Piece(owner, turn_id, told.position, told.text, marks_of(told.marks))
         except grpc.aio.AioRpcError as error:

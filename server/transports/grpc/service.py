@@ -70,7 +70,7 @@ class ConversationService:
         turn = await self._conversations.ask(
             caller.owner, asked.conversation_id, question, on_leave=on_leave
         )
-        return self._follow(caller, turn.id, 0, on_leave)
+        return self._follow(caller, turn.id, 0, on_leave, progress=asked.progress)
 
     async def regenerate(self, caller: Caller, asked: pb.RegenerateRequest) -> Events:
         _named(asked.conversation_id, "conversation_id")
@@ -79,11 +79,12 @@ class ConversationService:
         turn = await self._conversations.regenerate(
             caller.owner, asked.conversation_id, again, on_leave=on_leave
         )
-        return self._follow(caller, turn.id, 0, on_leave)
+        return self._follow(caller, turn.id, 0, on_leave, progress=asked.progress)
 
     async def follow(self, caller: Caller, asked: pb.FollowTurnRequest) -> Events:
         turn_id, after = _named(asked.turn_id, "turn_id"), _cursor(asked.after)
-        return self._follow(caller, turn_id, after, OnDisconnect.CONTINUE)
+        on_leave = OnDisconnect.CONTINUE
+        return self._follow(caller, turn_id, after, on_leave, progress=asked.progress)
 
     async def watch(self, caller: Caller, asked: pb.WatchConversationRequest) -> Events:
         conversation_id = _named(asked.conversation_id, "conversation_id")
@@ -91,7 +92,7 @@ class ConversationService:
         await self._conversations.get(caller.owner, conversation_id)
         after = (after_turn, cursor) if after_turn else None
         watching = self._conversations.watch(
-            caller.owner, conversation_id, after=after, queue=False
+            caller.owner, conversation_id, after=after, queue=False, progress=asked.progress
         )
         return cast("Events", watching)  # without the queue there are turns alone
 
@@ -106,8 +107,12 @@ class ConversationService:
         await self._conversations.withdraw(caller.owner, conversation_id, waiting_id)
         return pb.WithdrawAskResponse()
 
-    def _follow(self, caller: Caller, turn_id: str, after: int, on_leave: OnDisconnect) -> Events:
-        return self._conversations.follow(caller.owner, turn_id, after=after, on_leave=on_leave)
+    def _follow(
+        self, caller: Caller, turn_id: str, after: int, on_leave: OnDisconnect, *, progress: bool
+    ) -> Events:
+        return self._conversations.follow(
+            caller.owner, turn_id, after=after, on_leave=on_leave, progress=progress
+        )
 
     async def turn(self, caller: Caller, asked: pb.GetTurnRequest) -> pb.Turn:
         turn_id = _named(asked.turn_id, "turn_id")

@@ -69,13 +69,15 @@ class ClientRequest:
             headers[_AGAIN] = hashlib.sha256(own).hexdigest()
         if stream is not None:
             headers |= {"accept": EVENTS if stream else JSON, "content-type": JSON}
-        return Call(self.method, path, self._query(), headers, body, model, owner=self.owner)
+        query = self._query()
+        return Call(self.method, path, query, headers, body, model, owner=self.owner, waits=True)
 
     def made(self, path: str, body: dict[str, Any], *, stream: bool = False) -> Call:
         """Return a call of our own making, which stands for a part of this request."""
         headers = {_TRACKED: self._id, "content-type": JSON}
         headers["accept"] = EVENTS if stream else JSON
-        return Call("POST", path, "", headers, encode(body), body["model"], owner=self.owner)
+        data, model = encode(body), body["model"]
+        return Call("POST", path, "", headers, data, model, owner=self.owner, waits=True)
 
     def _query(self) -> str:
         """Return the query without the version that clients made for Azure put there."""

@@ -38,6 +38,7 @@ from server.transports.rest.described import (
     DescribedApp,
     LastEventId,
     TurnId,
+    WithProgress,
     ok,
 )
 from server.transports.rest.pages import Pages
@@ -212,6 +213,8 @@ class _Routes:
         turn_id: TurnId,
         after: Annotated[int | None, Query(ge=0, lt=1 << 63)] = None,
         last_event_id: LastEventId = None,
+        *,
+        progress: WithProgress = False,
     ) -> Response:
         """Follow a turn from a cursor by SSE, live or long after it ended."""
         if after is None and last_event_id:
@@ -219,7 +222,8 @@ class _Routes:
             if seen != turn_id:
                 raise InvalidRequestError("Last-Event-ID is of another turn.", "last-event-id")
         await core(request).turn(owner(request), turn_id)
-        return _stream(request, core(request).follow(owner(request), turn_id, after=after or 0))
+        events = core(request).follow(owner(request), turn_id, after=after or 0, progress=progress)
+        return _stream(request, events)
 
     async def create(self, request: Request, body: ConversationBody | None = None) -> Response:
         """Make an empty conversation."""
@@ -282,6 +286,8 @@ class _Routes:
         request: Request,
         conversation_id: ConversationId,
         last_event_id: LastEventId = None,
+        *,
+        progress: WithProgress = False,
     ) -> Response:
         """Follow every turn of a conversation by SSE, whoever asks it, from now."""
         asker = owner(request)
@@ -291,7 +297,8 @@ class _Routes:
             seen = await core(request).turn(asker, after[0])
             if seen.conversation_id != conversation_id:
                 raise InvalidRequestError("Last-Event-ID is of another place.", "last-event-id")
-        return _stream(request, core(request).watch(asker, conversation_id, after=after))
+        events = core(request).watch(asker, conversation_id, after=after, progress=progress)
+        return _stream(request, events)
 
     async def watch_all(self, request: Request) -> Response:
         """Follow by SSE what becomes of all conversations: theirs, turns without text, queues."""
@@ -331,7 +338,9 @@ class _Routes:
     async def _answer(
         self, request: Request, turn: Turn, body: AskBody | RegenerateBody
     ) -> Response:
-        events = core(request).follow(owner(request), turn.id, on_leave=body.leave)
+        events = core(request).follow(
+            owner(request), turn.id, on_leave=body.leave, progress=bool(body.progress)
+        )
         if body.stream or _takes_events(request):
             return _stream(request, events)
         ended = await _unless_gone(request, _end(events))

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, Path
+from fastapi import FastAPI, Header, Path, Query
 
 from server.transports.rest import operations
 from server.transports.rest.schemas import ErrorBody, TurnShape
 
 ConversationId = Annotated[str, Path(description="1 to 128 characters of A-Z a-z 0-9 . _ : ~ -")]
 TurnId = Annotated[str, Path()]
+WithProgress = Annotated[bool, Query(description="tell turn.progress, too")]
 _DATA = {"type": "string", "contentMediaType": "application/json"}
 _OF_A_TURN = {
     "type": "object",
@@ -60,6 +61,12 @@ _OF_ALL = {
         "data": _DATA,
     },
 }
+_OF_A_PROMPT = {
+    "type": "object",
+    "description": "where it is asked for: how far the upstream has read the prompt, in tokens",
+    "required": ["event", "data"],
+    "properties": {"event": {"enum": ["turn.progress"]}, "data": _DATA},
+}
 EVENT_STREAM = "text/event-stream"
 
 
@@ -72,7 +79,10 @@ def _events(*kinds: dict[str, Any]) -> dict[str, Any]:
 
 
 STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The events, as they come", "content": _events(_OF_A_TURN, _OF_A_QUEUE)},
+    200: {
+        "description": "The events, as they come",
+        "content": _events(_OF_A_TURN, _OF_A_PROMPT, _OF_A_QUEUE),
+    },
     400: {
         "description": "A Last-Event-ID that is not TURN_ID:CURSOR, or is of another turn or place",
         "model": ErrorBody,
@@ -91,7 +101,7 @@ LastEventId = Annotated[
 TURN_OR_EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The turn, or its events where a stream is asked for",
-        "content": _events(_OF_A_TURN),
+        "content": _events(_OF_A_TURN, _OF_A_PROMPT),
         "model": TurnShape,
     }
 }

@@ -52,6 +52,9 @@ class _Sampling(Body):
     stream: bool | None = Field(
         None, description="answer with SSE, as Accept: text/event-stream does"
     )
+    progress: bool | None = Field(
+        None, description="tell how far the upstream has read the prompt, as turn.progress"
+    )
 
     @property
     def leave(self) -> OnDisconnect:

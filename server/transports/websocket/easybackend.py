@@ -9,7 +9,7 @@ from server.core.conversations import Conversations
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW
 from server.core.turns.questions import EASYBACKEND, Ask
-from server.live.turn import Delta, Ended, Started, TurnEvent
+from server.live.turn import Delta, Ended, Progress, Started, TurnEvent
 from server.transports.websocket.connection import GuardedConnection
 from server.transports.websocket.errors import report
 from server.transports.websocket.frames import EasyAsk
@@ -67,7 +67,7 @@ class EasyBackend:
 def _text_of(event: TurnEvent, *, named: bool) -> bytes | None:
     """Return an event in EasyBackend's dialect, which has no word for a beginning."""
     match event:
-        case Started() | Delta(text=""):
+        case Started() | Progress() | Delta(text=""):
             return None
         case Delta():
             return event.text.encode()

@@ -43,7 +43,7 @@ def checked(
 
 def question(given: dict[str, Any]) -> Ask:
     """Return what a frame with the fields of ASK asks; nothing else may be left in it."""
-    for name in ("stream", "on_disconnect"):
+    for name in ("stream", "on_disconnect", "progress"):
         given.pop(name, None)
     results = given.pop("tool_results", ())
     asked = ("prompt" in given) + ("content" in given)
@@ -187,6 +187,7 @@ HOW: Mapping[str, Check] = {
     "extra": members,
     "if_busy": OneOf(IfBusy),
     "on_disconnect": OneOf(OnDisconnect),
+    "progress": flag,
 }
 
 ASK: Mapping[str, Check] = {

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -35,6 +35,8 @@ class PromptFrame:
     """Bare text, for the connection's own conversation."""
 
     text: str
+    on_disconnect: ClassVar = OnDisconnect.CONTINUE
+    progress: ClassVar = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class AskFrame:
     conversation_id: str | None
     question: Ask
     on_disconnect: OnDisconnect
+    progress: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +65,14 @@ class RegenerateFrame:
     conversation_id: str | None
     again: Regenerate
     on_disconnect: OnDisconnect
+    progress: bool
 
 
 @dataclass(frozen=True, slots=True)
 class FollowFrame:
     turn_id: str
     after: int
+    progress: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,7 @@ class WatchFrame:
 
     conversation_id: str | None
     after: tuple[str, int] | None
+    progress: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +221,7 @@ def _ask(given: dict[str, Any]) -> AskFrame:
     return AskFrame(
         given.pop("conversation_id", None),
         on_disconnect=given.pop("on_disconnect", OnDisconnect.CONTINUE),
+        progress=given.pop("progress", False),
         question=fields.question(given),
     )
 
@@ -224,6 +231,7 @@ def _regenerate(given: dict[str, Any]) -> RegenerateFrame:
     return RegenerateFrame(
         given.pop("conversation_id", None),
         on_disconnect=given.pop("on_disconnect", OnDisconnect.CONTINUE),
+        progress=given.pop("progress", False),
         again=Regenerate(**fields.with_extra(given)),
     )
 
@@ -240,14 +248,19 @@ def _watch(given: dict[str, Any]) -> WatchFrame:
     named = _watched(given)
     if named is None and "after" in given:
         raise InvalidRequestError("There is no position in all that happens.", "after")
-    return WatchFrame(named, given.get("after"))
+    return WatchFrame(named, given.get("after"), given.get("progress", False))
 
 
 FIELDS: Mapping[str, Mapping[str, Check]] = {
     "ask": fields.ASK,
     "regenerate": {"message_id": fields.text, **fields.HOW},
-    "follow": {"turn_id": fields.text, "after": fields.cursor},
-    "watch": {"conversation_id": fields.text, "all": fields.flag, "after": fields.position},
+    "follow": {"turn_id": fields.text, "after": fields.cursor, "progress": fields.flag},
+    "watch": {
+        "conversation_id": fields.text,
+        "all": fields.flag,
+        "after": fields.position,
+        "progress": fields.flag,
+    },
     "unwatch": {"conversation_id": fields.text, "all": fields.flag},
     "cancel": {"turn_id": fields.text},
     "authenticate": {"api_key": fields.text},
@@ -268,7 +281,9 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
 MAKE: Mapping[str, Callable[[dict[str, Any]], Frame]] = {
     "ask": _ask,
     "regenerate": _regenerate,
-    "follow": lambda given: FollowFrame(given["turn_id"], given.get("after", 0)),
+    "follow": lambda given: FollowFrame(
+        given["turn_id"], given.get("after", 0), given.get("progress", False)
+    ),
     "watch": _watch,
     "unwatch": lambda given: UnwatchFrame(_watched(given)),
     "cancel": lambda given: CancelFrame(given["turn_id"]),

@@ -182,22 +182,23 @@ class Session:
         match frame:
             case PromptFrame(text):
                 asking = calls.ask(owner, self._conversation_id, Ask(text))
-                return self._answering(asking, OnDisconnect.CONTINUE, request_id)
-            case AskFrame(conversation_id, question, on_disconnect):
+                return self._answering(asking, frame, request_id)
+            case AskFrame(conversation_id, question):
                 asking = calls.ask(owner, self._or_own(conversation_id), question)
-                return self._answering(asking, on_disconnect, request_id)
-            case RegenerateFrame(conversation_id, again, on_disconnect):
+                return self._answering(asking, frame, request_id)
+            case RegenerateFrame(conversation_id, again):
                 asking = calls.regenerate(owner, self._or_own(conversation_id), again)
-                return self._answering(asking, on_disconnect, request_id)
+                return self._answering(asking, frame, request_id)
             case EasyAsk():
                 begun = self._shared.background.begin(self._easybackend.ask(owner, frame))
                 return partial(self._easybackend.follow, owner, begun)
-            case FollowFrame(turn_id, after):
-                return partial(self._tell, calls.follow(owner, turn_id, after=after), request_id)
+            case FollowFrame(turn_id, after, progress):
+                following = calls.follow(owner, turn_id, after=after, progress=progress)
+                return partial(self._tell, following, request_id)
             case WatchFrame(None):
                 return partial(self._tell, calls.watch_all(owner), request_id)
-            case WatchFrame(str(conversation_id), position):
-                watching = calls.watch(owner, conversation_id, after=position)
+            case WatchFrame(str(conversation_id), position, progress):
+                watching = calls.watch(owner, conversation_id, after=position, progress=progress)
                 return partial(self._tell, watching, request_id)
             case CancelFrame(turn_id):
                 cancelling = self._shared.background.begin(calls.cancel(owner, turn_id))
@@ -229,17 +230,20 @@ class Session:
     def _answering(
         self,
         asking: Coroutine[Any, Any, Turn],
-        on_disconnect: OnDisconnect,
+        asked: PromptFrame | AskFrame | RegenerateFrame,
         request_id: RequestId | None,
     ) -> Telling:
         """Begin a turn, though the peer should leave at once, and return what tells of it."""
         begun = self._shared.background.begin(asking)
-        if on_disconnect is OnDisconnect.CANCEL:
+        if asked.on_disconnect is OnDisconnect.CANCEL:
             self._beginning.add(begun)
-        return partial(self._follow, begun, on_disconnect, request_id)
+        return partial(self._follow, begun, asked, request_id)
 
     async def _follow(
-        self, begun: asyncio.Task[Turn], on_disconnect: OnDisconnect, request_id: RequestId | None
+        self,
+        begun: asyncio.Task[Turn],
+        asked: PromptFrame | AskFrame | RegenerateFrame,
+        request_id: RequestId | None,
     ) -> None:
         # Where this is cancelled, `leave` finds the turn among those that are not yet followed.
         try:
@@ -249,7 +253,7 @@ class Session:
             raise
         self._beginning.discard(begun)
         events = self._shared.conversations.follow(
-            self._guest.owner, turn.id, on_leave=on_disconnect
+            self._guest.owner, turn.id, on_leave=asked.on_disconnect, progress=asked.progress
         )
         await self._tell(events, request_id)
 

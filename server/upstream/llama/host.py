@@ -12,7 +12,7 @@ import structlog
 from server.config.tables import LocalTable
 from server.upstream.llama import memory
 from server.upstream.llama.engine import Engine, default_threads
-from server.upstream.llama.files.gguf import NotGGUFError, read_header
+from server.upstream.llama.files.gguf import NotGGUFError
 from server.upstream.llama.files.library import Entry, Library, ModelFileError
 from server.upstream.llama.memory import NoMemoryError, Plan
 from server.upstream.llama.process import Child, ChildError
@@ -107,7 +107,7 @@ class Host:
     async def _begin(self, entry: Entry, plan: Plan) -> Child:
         command = self._engine.command(self._options_of(entry, plan))
         # Whoever gives up in mid-beginning must not leave a process that nobody knows of.
-        begun = asyncio.create_task(Child.begin(command, entry.name, str(entry.path)))
+        begun = asyncio.create_task(Child.begin(command, entry.name, str(entry.files[0])))
         try:
             child = await asyncio.shield(begun)
             await child.ready()
@@ -119,7 +119,7 @@ class Host:
     def _options_of(self, entry: Entry, plan: Plan) -> dict[str, Any]:
         idle = self._options.idle_unload
         return {
-            "model": str(entry.path),
+            "model": str(entry.files[0]),
             "alias": entry.name,
             "context": plan.window,
             "parallel": plan.parallel,
@@ -153,7 +153,7 @@ class Host:
 
     async def _plan(self, entry: Entry) -> Plan:
         """Return how a model is loaded into what is free; others give way where they can."""
-        header = await asyncio.to_thread(read_header, entry.path)
+        header = await asyncio.to_thread(entry.header)
         while True:
             try:
                 return memory.plan(

@@ -17,8 +17,14 @@ import structlog
 from server.openai_protocol import codec
 from server.upstream.llama.host import REFUSALS, Host, Loaded, why
 from server.upstream.llama.process import ChildError
-from server.upstream.port import Call, Finish, Prompt, Reply, UpstreamFailedError
-from storage.parts import Part
+from server.upstream.port import (
+    Call,
+    Piece,
+    Prompt,
+    PromptProgress,
+    Reply,
+    UpstreamFailedError,
+)
 
 log = structlog.get_logger("trialogue.local")
 
@@ -59,7 +65,7 @@ class LocalModel:
         self._refused: tuple[float, str] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    async def complete(self, prompt: Prompt) -> AsyncGenerator[str | Part | Finish, None]:
+    async def complete(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         """Yield an answer's pieces, then its Finish; see Upstream."""
         for call in range(1, CALLS + 1):
             begun = False
@@ -69,7 +75,7 @@ class LocalModel:
                 try:
                     async with aclosing(loaded.child.upstream.complete(asked)) as pieces:  # type: ignore[type-var]
                         async for piece in pieces:
-                            begun = True
+                            begun = begun or not isinstance(piece, PromptProgress)
                             yield piece
                     self._breaks = 0
                     return

@@ -212,7 +212,7 @@ class Child:
         self.speaker = UpstreamClient(
             api_key=self._key, base_url=address, name=self._name, bounds=bounds, kept=0
         )
-        self.upstream = Answering(self.speaker, total=PATIENCE, loading=0, retries=Retries(0))
+        self.upstream = Answering(self.speaker, total=PATIENCE, retries=Retries(0))
         self._connected = True
 
     async def _loaded(self) -> bool:

@@ -11,9 +11,8 @@ from server.upstream.answering import Answering
 from server.upstream.local.eliza.eliza import Eliza
 from server.upstream.local.service import ElizaApi
 from server.upstream.local.tools import means
-from server.upstream.port import Finish, Prompt
+from server.upstream.port import Piece, Prompt
 from storage.model import Role, text_of
-from storage.parts import Part
 
 
 class ElizaWriter:
@@ -26,7 +25,7 @@ class ElizaWriter:
         self._script = Eliza(delay=delay)
         self._chat = Answering(api)
 
-    async def complete(self, prompt: Prompt) -> AsyncIterator[str | Part | Finish]:
+    async def complete(self, prompt: Prompt) -> AsyncIterator[Piece]:
         """Yield an answer's pieces; see Upstream."""
         prompt = _choosing(prompt)
         writer = self._chat if prompt.options else self._script

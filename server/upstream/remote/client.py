@@ -29,6 +29,7 @@ from server.upstream.port import (
 from server.upstream.remote.bounds import Bounds
 from server.upstream.remote.connections import KEPT, Pool
 from server.upstream.remote.headers import sent
+from server.upstream.remote.loading import Loading, told_later
 from server.upstream.remote.proxy import proxy_of
 from server.upstream.remote.read_timeout import Limit
 from server.upstream.remote.redaction import Redactor
@@ -82,6 +83,7 @@ class UpstreamClient:
         self._bounds = bounds or Bounds()
         self._redact = Redactor(api_key, self.base_url)
         self._pool = Pool(kept)
+        self._loading = Loading(self._bounds.first_byte)
         #: the one that keeps its connections, and one for a crowd, which does not
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
@@ -95,11 +97,19 @@ class UpstreamClient:
         unchanged.
         """
         with self._pool.using():
-            incoming = await self._send(call)
-            try:
-                yield await incoming.reply(call)
-            finally:
-                await incoming.leave()
+            end = self._loading.end(call)
+            while True:
+                incoming = await self._send(call)
+                try:
+                    reply = await incoming.reply(call)
+                    if not self._loading.says_so(call, reply):
+                        yield reply
+                        return
+                finally:
+                    await incoming.leave()
+                if not await self._loading.pause(end):
+                    yield told_later(reply)
+                    return
 
     async def models(self) -> Sequence[Mapping[str, Any]]:
         """Return the models that the upstream lists."""

@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from server.config.limits import ReplyLimits
 from server.openai_protocol import codec, normalize, response
 from server.openai_protocol.codec import MalformedError
+from server.openai_protocol.echo import Echo
 from server.openai_protocol.errors import (
     Clean,
     Complaint,
@@ -127,8 +128,10 @@ class UpstreamResponse:
         said, data = await self._whole(call)
         if error := said.get("error"):
             return self._told(error, headers, data)
-        if said.get("usage") is None:
+        counts = said.get("usage") is None
+        if counts:
             said["usage"] = await self._count(_said_in(said["choices"]), call)
+        if self._echo(said, call) or counts:
             data = codec.encode(said)
         return self._in_one(status, headers, data)
 
@@ -159,6 +162,7 @@ class UpstreamResponse:
             return self._told(error, headers, data)
         if said.get("usage") is None and call.counted:
             said["usage"] = await self._count(_said_in(said["choices"]), call)
+        self._echo(said, call)
         events = _each(chunks_of(said, expectations_of(call.path, _held(call))))
         return Reply(status, {**headers, "content-type": EVENTS}, events)
 
@@ -169,6 +173,11 @@ class UpstreamResponse:
         head = normalize.Head(SPOKEN[call.path], call.model or "")
         # Not on the loop: a long answer takes seconds to look at.
         return await asyncio.to_thread(_fit, data, head, self._bounds.most)
+
+    def _echo(self, said: dict[str, Any], call: Call) -> bool:
+        """Put the prompt before a whole text that was to echo it; say whether it was not there."""
+        echo = Echo(expectations_of(call.path, _held(call)), self._bounds.answer_chars)
+        return bool(echo) and echo.mend_all(said["choices"])
 
     def _told(self, error: object, headers: dict[str, str], data: bytes = b"") -> Reply:
         """Return the refusal that an answer is which was good but for what it says."""
@@ -224,7 +233,7 @@ class UpstreamResponse:
         self, events: Sequence[bytes], chunks: StreamNormalizer
     ) -> tuple[list[bytes], UpstreamFailedError | None]:
         """Return what to pass on of events that came together, and what broke them off."""
-        told = []
+        told: list[bytes] = []
         for event in events:
             try:
                 said = chunks.take(event)

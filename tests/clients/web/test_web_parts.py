@@ -10,6 +10,7 @@ from playwright.async_api import expect
 from server.core.access.auth import EVERYONE
 from server.core.turns.questions import Ask
 from server.core.turns.tools import ToolResult
+from server.upstream.port import PromptProgress
 from storage.model import Usage
 from storage.parts import Kind, Part
 from tests.clients.web.proxy import proxied
@@ -136,3 +137,21 @@ async def test_copied_is_the_text_alone(tabs: Tabs, served: Served, upstream: Pu
     await items(tab, "assistant").get_by_role("button", name="Copy", exact=True).click()
     await expect(tab.page.get_by_text("Copied")).to_be_attached()
     assert await tab.page.evaluate("navigator.clipboard.readText()") == "First.\nThen."
+
+
+async def test_how_far_the_prompt_is_read_is_shown_until_there_is_an_answer(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    proxy, tab = await proxied(tabs, served)
+    about = items(tab, "assistant").locator(".about")
+    await tab.ask("Why?")
+    upstream.say(PromptProgress(410, 1172))
+    await expect(about).to_have_text("reading 34 %")
+    await proxy.cut()
+    upstream.say(PromptProgress(820, 1172))
+    await expect(about).to_have_text("reading 69 %")
+    upstream.say("Be")
+    await expect(tab.answers).to_have_text("Be")
+    await expect(about).to_have_text("")
+    upstream.say("cause.").finish()
+    await expect(tab.answers).to_have_text("Because.")

@@ -14,7 +14,9 @@ from server.openai_protocol.sse import (
     EventStream,
     OversizedEventError,
     data_of,
+    events_of,
     is_plain,
+    joined,
     without_comments,
 )
 
@@ -168,3 +170,18 @@ def test_the_data_is_what_a_plain_reader_finds(lines: list[tuple[bytes, bytes]],
     reader = EventStream(LIMIT)
     expected = [event for event in reader.feed(stream) if event]
     assert [data for event in cut(pieces) if (data := data_of(event))] == expected
+
+
+@given(st.lists(st.tuples(LINES, ENDS), max_size=30), st.integers(1, 60))
+def test_events_that_leave_together_can_be_told_apart(
+    lines: list[tuple[bytes, bytes]], size: int
+) -> None:
+    stream = b"".join(line + end for line, end in lines) + b"\n\n"
+    events = cut(in_pieces(stream, size))
+    assert [event for piece in joined(events) for event in events_of(piece)] == events
+
+
+def test_events_without_a_return_leave_as_one() -> None:
+    events = [b"data: a\n\n", b"\n\n", b"\ndata: b\n\n"]
+    assert joined(events) == [b"".join(events)]
+    assert list(events_of(b"".join(events))) == events

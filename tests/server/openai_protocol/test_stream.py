@@ -57,6 +57,11 @@ class TestRight:
         said = event(piece())
         assert judge().take(b": ping\n" + said) == said
 
+    def test_an_event_of_nothing_is_left_out(self) -> None:
+        chunks = judge(chat=False)
+        assert chunks.take(b"data: null\n\n") == b""
+        assert not chunks.over
+
     def test_usage_is_passed_on_where_it_was_asked_for_alone(self) -> None:
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         said = event({**piece(), "choices": [], "usage": usage})

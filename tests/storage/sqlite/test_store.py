@@ -260,6 +260,7 @@ async def test_deleting_leaves_no_row_in_any_table(store: SQLiteStore) -> None:
     left = await store._read(rows_of_every_table)
     bookkeeping = ("_config", "_data", "_idx")
     assert {t: n for t, n in left.items() if n and not t.endswith(bookkeeping)} == {
+        "search_partitions": 2,
         "sqlite_sequence": 1,
         "spending": 1,  # what was used stays used
     }

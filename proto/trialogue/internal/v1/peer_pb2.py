@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n trialogue/internal/v1/peer.proto\x12\x15trialogue.internal.v1\">\n\rFollowRequest\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x0f\n\x07turn_id\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x03\"j\n\x0e\x46ollowResponse\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05marks\x18\x03 \x01(\t\x12\x12\n\nerror_code\x18\x04 \x01(\t\x12\x15\n\rerror_message\x18\x05 \x01(\t2_\n\x04Peer\x12W\n\x06\x46ollow\x12$.trialogue.internal.v1.FollowRequest\x1a%.trialogue.internal.v1.FollowResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n trialogue/internal/v1/peer.proto\x12\x15trialogue.internal.v1\">\n\rFollowRequest\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x0f\n\x07turn_id\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x03\"\x95\x01\n\x0e\x46ollowResponse\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05marks\x18\x03 \x01(\t\x12\x12\n\nerror_code\x18\x04 \x01(\t\x12\x15\n\rerror_message\x18\x05 \x01(\t\x12\x13\n\x0bprompt_read\x18\x06 \x01(\x03\x12\x14\n\x0cprompt_total\x18\x07 \x01(\x03\x32_\n\x04Peer\x12W\n\x06\x46ollow\x12$.trialogue.internal.v1.FollowRequest\x1a%.trialogue.internal.v1.FollowResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FOLLOWREQUEST']._serialized_start=59
   _globals['_FOLLOWREQUEST']._serialized_end=121
-  _globals['_FOLLOWRESPONSE']._serialized_start=123
-  _globals['_FOLLOWRESPONSE']._serialized_end=229
-  _globals['_PEER']._serialized_start=231
-  _globals['_PEER']._serialized_end=326
+  _globals['_FOLLOWRESPONSE']._serialized_start=124
+  _globals['_FOLLOWRESPONSE']._serialized_end=273
+  _globals['_PEER']._serialized_start=275
+  _globals['_PEER']._serialized_end=370
 # @@protoc_insertion_point(module_scope)

@@ -55,7 +55,7 @@ class Download:
         self._web = web
         self._wanted = wanted
         self._part = part
-        self._about = part.with_suffix(".part.json")
+        self._about = _about(part)
         self._progress = progress
         self._backoff = backoff
         self._digest = hashlib.sha256()
@@ -85,15 +85,10 @@ class Download:
                 await asyncio.sleep(self._backoff * 2**tries)
         found = self._digest.hexdigest()
         if self._wanted.sha256 not in (None, found):
-            self.forget()
+            forget(self._part)
             told = f"what came has the sha256 {found}, and not {self._wanted.sha256}"
             raise ModelFileError(f"{told}; it was thrown away")
         return found
-
-    def forget(self) -> None:
-        """Throw away what has come."""
-        self._part.unlink(missing_ok=True)
-        self._about.unlink(missing_ok=True)
 
     def _whole(self) -> bool:
         return self._size is not None and self._have == self._size
@@ -103,7 +98,7 @@ class Download:
         about = self._read_about()
         wanted = (self._wanted.address, self._wanted.sha256)
         if about is None or (about.address, about.sha256) != wanted:
-            self.forget()
+            forget(self._part)
             return
         self._etag = about.etag
         self._size = self._size or about.size
@@ -121,12 +116,8 @@ class Download:
         self._part.unlink(missing_ok=True)
 
     def _check_room(self) -> None:
-        if self._size is None:
-            return
-        free, wanted = room(self._part.parent), self._size - self._have
-        if wanted + SPARE > free:
-            told = f"{wanted / 1e9:,.2f} GB are to come, and {free / 1e9:,.2f} GB are free"
-            raise ModelFileError(f"{told} in {self._part.parent}; make room")
+        if self._size is not None:
+            check_room(self._part.parent, self._size - self._have)
 
     def _leave_room(self) -> None:
         """Stop before others on this disk, the database say, find no room."""
@@ -170,7 +161,7 @@ class Download:
         elif self._have:  # it is another file now, or cannot be gone on with
             self._restart()
         if self._size is not None and told is not None and told != self._size:
-            self.forget()
+            forget(self._part)
             raise ModelFileError(
                 f"the file has {told:,} bytes, and not {self._size:,}: it was changed at its source"
             )
@@ -209,3 +200,21 @@ class Download:
     def _write_about(self) -> None:
         begun = _Begun(self._wanted.address, self._wanted.sha256, self._size, self._etag)
         self._about.write_bytes(_BEGUN.dump_json(begun))
+
+
+def check_room(folder: Path, wanted: int) -> None:
+    """Raise ModelFileError where so many bytes that are to come have no room."""
+    free = room(folder)
+    if wanted + SPARE > free:
+        told = f"{wanted / 1e9:,.2f} GB are to come, and {free / 1e9:,.2f} GB are free"
+        raise ModelFileError(f"{told} in {folder}; make room")
+
+
+def forget(part: Path) -> None:
+    """Throw away what has come of a file, and what was kept beside it."""
+    part.unlink(missing_ok=True)
+    _about(part).unlink(missing_ok=True)
+
+
+def _about(part: Path) -> Path:
+    return part.with_suffix(".part.json")

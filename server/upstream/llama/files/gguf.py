@@ -56,8 +56,9 @@ class Header:
     template: bool
     #: it makes vectors of text, and no text
     embeds: bool
-    #: this file is one of so many that the model is in
+    #: this file is one of so many that the model is in, and which: the first is 0
     files: int
+    piece: int
 
 
 def read_header(path: Path) -> Header:
@@ -81,14 +82,14 @@ def _header(reader: _Reader) -> Header:
         size, offset = reader.tensor()
         parameters += size
         end = max(end, offset)
-    if reader.at + end >= reader.size:
+    if tensors and reader.at + end >= reader.size:
         raise NotGGUFError("it is cut short")
     return _described(values, parameters)
 
 
 def _described(values: _Values, parameters: int) -> Header:
-    architecture = values.text("general.architecture")
-    if not architecture:
+    architecture = values.text("general.architecture") or ""
+    if not architecture and not values.number("split.no"):
         raise NotGGUFError("it does not say which architecture it has")
     return Header(
         architecture=architecture,
@@ -101,6 +102,7 @@ def _described(values: _Values, parameters: int) -> Header:
         template="tokenizer.chat_template" in values,
         embeds=f"{architecture}.pooling_type" in values,
         files=values.number("split.count", 1) or 1,
+        piece=values.number("split.no"),
     )
 
 

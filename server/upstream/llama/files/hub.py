@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from server.upstream.llama.files.library import ModelFileError
+from server.upstream.llama.files.pieces import begins, piece_of
 from server.upstream.llama.files.web import Web
 
 HUGGING_FACE = "https://huggingface.co"
@@ -23,7 +24,6 @@ _REPO = re.compile(
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
-_PIECE_OF_MANY = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +87,24 @@ class Hub:
             if isinstance(one, dict) and repo_of(str(one.get("id"))) is not None
         ]
 
-    async def wanted(self, repo: Repo) -> Wanted:
+    async def wanted(self, repo: Repo) -> list[Wanted]:
         """Return the file of a repository that is meant, at the commit that it has now.
 
-        Raises ModelFileError where there is none, or none that is in one file with a hash.
+        Of a model in several files all of them, in order. Raises ModelFileError where there is
+        none, or one without a hash.
         """
         path = f"/api/models/{repo.name}/revision/{quote(repo.revision, safe='')}?blobs=true"
         told = await self._web.json(self._endpoint + path)
         if not isinstance(told, dict) or not _COMMIT.fullmatch(str(told.get("sha"))):
             raise ModelFileError(f"the hub does not say which commit {repo.name} has")
-        file = _chosen(repo, told.get("siblings"))
-        name, commit = str(file["rfilename"]), str(told["sha"])
-        lfs = file.get("lfs")
+        files = _chosen(repo, told.get("siblings"))
+        licence = _licence(told.get("cardData"))
+        return [self._wanted(repo, str(told["sha"]), file, licence) for file in files]
+
+    def _wanted(
+        self, repo: Repo, commit: str, file: Mapping[str, Any], licence: str | None
+    ) -> Wanted:
+        name, lfs = str(file["rfilename"]), file.get("lfs")
         sha256 = lfs.get("sha256") if isinstance(lfs, dict) else None
         if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
             raise ModelFileError(f"the hub tells no sha256 of {name}")
@@ -110,7 +116,7 @@ class Hub:
             sha256=sha256,
             size=size if isinstance(size, int) and size > 0 else None,
             revision=commit,
-            licence=_licence(told.get("cardData")),
+            licence=licence,
         )
 
 
@@ -118,8 +124,8 @@ def _count(told: Any) -> int:
     return told if type(told) is int else 0
 
 
-def _chosen(repo: Repo, siblings: Any) -> Mapping[str, Any]:
-    """Return the file that is meant."""
+def _chosen(repo: Repo, siblings: Any) -> list[Mapping[str, Any]]:
+    """Return the file that is meant, and those that are one model with it."""
     told = siblings if isinstance(siblings, list) else []
     listed = [one for one in told if isinstance(one, dict)]
     files = {str(one.get("rfilename")): one for one in listed}
@@ -133,12 +139,18 @@ def _chosen(repo: Repo, siblings: Any) -> Mapping[str, Any]:
     ]
     found = _meant(models, repo.file)
     if found is None:
-        offered = ", ".join(sorted(models)[:12]) or "no GGUF file"
+        offered = ", ".join(sorted(filter(_begins, models))[:12]) or "no GGUF file"
         what = f" {repo.file!r}" if repo.file else ""
         raise ModelFileError(f"{repo.name}: say which{what}: it has {offered}")
-    if _PIECE_OF_MANY.search(found):
-        raise ModelFileError(f"{found} is a piece of a model in several files; take a smaller one")
-    return files[found]
+    folder, slash, name = found.rpartition("/")
+    if (piece := piece_of(name)) is None:
+        return [files[found]]
+    if piece.count > len(files):
+        raise ModelFileError(f"{repo.name} lacks a piece of {piece.model}")
+    names = [f"{folder}{slash}{one}" for one in piece.names]
+    if missing := [one for one in names if one not in files]:
+        raise ModelFileError(f"{repo.name} lacks {missing[0]}, a piece of that model")
+    return [files[one] for one in names]
 
 
 def _meant(models: Sequence[str], wanted: str | None) -> str | None:
@@ -150,7 +162,12 @@ def _meant(models: Sequence[str], wanted: str | None) -> str | None:
         found = sorted(name for name in models if ends.search(name))
         if found:
             return found[0]
-    return models[0] if len(models) == 1 and not wanted else None
+    found = [] if wanted else [*filter(_begins, models)]
+    return found[0] if len(found) == 1 else None
+
+
+def _begins(path: str) -> bool:
+    return begins(path.rpartition("/")[2])
 
 
 def _licence(card: Any) -> str | None:

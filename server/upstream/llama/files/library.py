@@ -8,19 +8,23 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from server.upstream.llama.files.gguf import Header, read_header
+from server.upstream.llama.files.gguf import Header
+from server.upstream.llama.files.pieces import begins, files_of, header_of
 from storage.sqlite.files import fresh, replace, sync
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _PIECE = 1 << 20
+#: of a hash, in the name of a folder
+_DIGITS = 12
 
 
 class ModelFileError(Exception):
@@ -36,8 +40,15 @@ class Record:
     #: the commit that the source had
     revision: str | None
     size: int
+    #: of a model in several files that of the first, and in `more` those of the others
     sha256: str
     licence: str | None
+    more: tuple[str, ...] = ()
+
+    @property
+    def hashes(self) -> list[str]:
+        """The hashes of all its files."""
+        return [self.sha256, *self.more]
 
 
 _RECORD = TypeAdapter(Record)
@@ -49,14 +60,16 @@ class Entry:
 
     name: str
     path: Path
-    #: of the file as it is
+    #: what it is in: `path`, or where that leads to the first of several the files there, in order
+    files: tuple[Path, ...]
+    #: of all its files as they are
     size: int
     #: None where nobody recorded it: a file that was put there by hand
     record: Record | None
 
     def header(self) -> Header:
-        """Read what its file says of it. Raises NotGGUFError, OSError."""
-        return read_header(self.path)
+        """Read what its files say of it. Raises NotGGUFError, OSError."""
+        return header_of(self.files)
 
 
 class Library:
@@ -71,7 +84,7 @@ class Library:
             found = [path.stem for path in self.folder.iterdir() if path.suffix == ".gguf"]
         except OSError:
             return []
-        return sorted(name for name in found if is_name(name))
+        return sorted(name for name in found if is_name(name) and begins(f"{name}.gguf"))
 
     def there(self) -> list[str]:
         """Return the names of those whose file is there: a link may lead nowhere."""
@@ -80,15 +93,18 @@ class Library:
     def entry(self, name: str) -> Entry:
         """Return a model. Raises ModelFileError."""
         path = self.path(name)
+        files = files_of(path)
         try:
-            size = path.stat().st_size
+            size = sum(one.stat().st_size for one in files)
         except OSError as error:
             there = ", ".join(self.there()) or "none"
-            lost = error.errno == errno.ENOENT and path.is_symlink()
+            lost = error.errno == errno.ENOENT and path.is_symlink() and len(files) == 1
             why = f"{path} leads nowhere" if lost else error.strerror
+            if len(files) > 1:
+                why = f"{error.filename}: {error.strerror}"
             told = f"model {name!r}: {why}; in {self.folder}: {there}"
             raise ModelFileError(told) from None
-        return Entry(name, path, size, _read_record(path.with_suffix(".json")))
+        return Entry(name, path, tuple(files), size, _read_record(path.with_suffix(".json")))
 
     def path(self, name: str) -> Path:
         """Return where a model's file is, or would be. Raises ModelFileError for a wrong name."""
@@ -99,6 +115,11 @@ class Library:
     def part(self, name: str) -> Path:
         """Return where the beginning of a file lies that is being fetched."""
         return self.path(name).with_suffix(".gguf.part")
+
+    def pieces(self, name: str, hashes: Sequence[str]) -> Path:
+        """Return the folder where the files of a model in several of them lie, or would."""
+        digest = hashlib.sha256("".join(hashes).encode()).hexdigest()
+        return self.path(name).with_name(f".{name}.{digest[:_DIGITS]}")
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
@@ -129,6 +150,7 @@ class Library:
         made.replace(path)
         sync(self.folder)
         self.record(name, record)
+        self._drop_pieces(name, but=path.resolve().parent)
 
     def record(self, name: str, record: Record) -> None:
         """Keep where the model that is there came from."""
@@ -139,9 +161,17 @@ class Library:
 
     def link(self, name: str, file: Path, record: Record) -> None:
         """Let a model be a file that lies elsewhere."""
+        self._point(name, file.resolve(), record)
+
+    def install_pieces(self, name: str, first: Path, record: Record) -> None:
+        """Let a model be the files that `pieces` has, whole and checked; see `install`."""
+        sync(first.parent)
+        self._point(name, first.relative_to(self.folder), record)
+
+    def _point(self, name: str, file: Path, record: Record) -> None:
         made = self.path(name).with_suffix(".gguf.link")
         made.unlink(missing_ok=True)
-        made.symlink_to(file.resolve())
+        made.symlink_to(file)
         self.install(name, made, record)
 
     def remove(self, name: str) -> int:
@@ -150,12 +180,30 @@ class Library:
         Of a file that lies elsewhere only the link goes. Raises ModelFileError.
         """
         path, part = self.path(name), self.part(name)
-        if not path.is_symlink() and not path.exists() and not part.exists():
+        if not (path.is_symlink() or path.exists() or part.exists() or self._folders(name)):
             self.entry(name)
         with self.locked(name):
-            freed = sum(one.stat().st_size for one in (path, part) if _owns(one))
-            for one in (path, part, *(path.with_suffix(end) for end in _BESIDE)):
+            gone = [part, *(files_of(path) if _owns(path) else [path])]
+            freed = sum(one.stat().st_size for one in gone if _owns(one))
+            for one in (*gone, *(path.with_suffix(end) for end in _BESIDE)):
                 one.unlink(missing_ok=True)
+            return freed + self._drop_pieces(name)
+
+    def _folders(self, name: str) -> list[Path]:
+        """Return where files of a model in several of them lie, wanted or left."""
+        ours = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{{_DIGITS}}}")
+        try:
+            return [one for one in self.folder.iterdir() if ours.fullmatch(one.name)]
+        except OSError:
+            return []
+
+    def _drop_pieces(self, name: str, but: Path | None = None) -> int:
+        """Remove files that were a model's; return how many bytes that gave back."""
+        freed = 0
+        for folder in self._folders(name):
+            if but is None or folder.resolve() != but:
+                freed += sum(one.stat().st_size for one in folder.iterdir() if _owns(one))
+                shutil.rmtree(folder)
         return freed
 
 

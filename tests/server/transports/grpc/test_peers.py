@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from server.live.memory import MemoryLiveTurns
-from server.live.turn import LiveTurn
+from server.live.turn import LiveTurn, Progress
 from server.nodes.port import PeerError
 from server.transports.grpc.peer_tls import Known, known_by
 from server.transports.grpc.peers import SERVICE, GrpcPeers, PeerService
@@ -45,7 +45,7 @@ async def door(live: MemoryLiveTurns, certificate: Certificate | None = None) ->
 
 async def read(
     at: str, after: int = 0, secret: str = SECRET, known: Known | None = None
-) -> list[Piece | Failure]:
+) -> list[Piece | Progress | Failure]:
     async with GrpcPeers(secret, known) as peers:
         return [one async for one in peers.follow(at, ADA, "turn_1", after)]
 
@@ -53,6 +53,19 @@ async def read(
 def begun() -> tuple[MemoryLiveTurns, LiveTurn]:
     turns = MemoryLiveTurns(1)
     return turns, turns.admit(ADA, turn("1"))
+
+
+async def test_how_far_the_prompt_is_read_is_told_before_the_answer() -> None:
+    turns, live = begun()
+    live.reads(410, 1172)
+    async with door(turns) as at, GrpcPeers(SECRET) as peers:
+        pieces = peers.follow(at, ADA, "turn_1", 0)
+        assert await anext(pieces) == Progress("", "turn_1", 410, 1172)
+        live.append("Hello")
+        told = await anext(pieces)
+        assert isinstance(told, Piece)
+        assert told.text == "Hello"
+        await pieces.aclose()
 
 
 async def test_the_row_is_told_as_it_grows_with_its_marks_from_a_position() -> None:

@@ -11,7 +11,7 @@ from server.upstream.llama.memory import NoMemoryError, Plan, available, plan
 
 GB = 1 << 30
 #: a model of four thousand million parameters
-HEADER = Header("qwen3", None, None, "Q4_K_M", 40_960, 4_000_000_000, 147_456, True, False, 1)
+HEADER = Header("qwen3", None, None, "Q4_K_M", 40_960, 4_000_000_000, 147_456, True, False, 1, 0)
 SIZE = 2_500_000_000
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
-from server.openai_protocol.sse import one_by_one
+from server.openai_protocol.sse import events_of, one_by_one
 from server.upstream.port import (
     Call,
     UpstreamFailedError,
@@ -136,6 +137,24 @@ class TestStreams:
         stream = b": early\n\n" + said[0] + b": late\n\n" + said[1] + said[2]
         async with replied(in_bits, asked=call(stream=True)) as reply:
             assert [event async for event in one_by_one(reply.body)] == said
+
+    async def test_what_came_before_an_error_in_one_read_is_passed_on(self) -> None:
+        for last in (event({"error": {"message": "boom"}}), b"data: {nonsense\n\n"):
+            said = event({"choices": [{"index": 0, "delta": {"content": "hi"}}]})
+            heard = []
+            async with replied(say(said + said + last), asked=call(stream=True)) as reply:
+                assert reply.status == 200
+                with suppress(UpstreamFailedError):
+                    async for one in one_by_one(reply.body):
+                        heard.append(one)  # noqa: PERF401 - what was heard before it breaks stays
+            assert b"".join(heard).count(b'"hi"') == 2
+            assert (b"boom" in heard[-1]) == (b"boom" in last)
+
+    async def test_events_of_one_read_are_one_piece(self) -> None:
+        said = [event({"choices": [{"index": 0, "delta": {"content": f"{n}"}}]}) for n in range(9)]
+        async with replied(say(b"".join(said)), asked=call(stream=True)) as reply:
+            pieces = [piece async for piece in reply.body]
+        assert any(len(events_of(piece)) >= 9 for piece in pieces)
 
     async def test_a_stream_is_read_no_faster_than_it_is_taken(self) -> None:
         chunk = event(

@@ -13,7 +13,18 @@ from server.upstream.port import (
     UpstreamTimeoutError,
 )
 from tests.server.upstream.remote.turn_helpers import PROMPT, scripted, told, until_broken
-from tests.support.upstream_script import comments, drip, event, fail, flood, hang, say, stall, wire
+from tests.support.upstream_script import (
+    LOADING,
+    comments,
+    drip,
+    event,
+    fail,
+    flood,
+    hang,
+    say,
+    stall,
+    wire,
+)
 
 
 class TestPatience:
@@ -141,14 +152,12 @@ async def test_an_endless_refusal_is_cut_short() -> None:
 
 
 async def test_a_server_that_still_loads_is_waited_for() -> None:
-    loading = fail(503, "Loading model", type="unavailable_error")
-    async with scripted(loading, loading, loading, loading, say("Hello"), retries=0) as (_, client):
+    async with scripted(LOADING, LOADING, LOADING, LOADING, say("Hello"), retries=0) as (_, client):
         assert "".join([str(one) async for one in client.complete(PROMPT)][:-1]) == "Hello"
 
 
 async def test_one_that_never_has_loaded_is_given_up() -> None:
-    loading = [fail(503, "Loading model") for _ in range(9)]
-    async with scripted(*loading, retries=0, first_byte=0.9) as (server, client):
+    async with scripted(*[LOADING] * 9, retries=0, first_byte=0.9) as (server, client):
         with pytest.raises(UpstreamFailedError, match="Loading"):
             [one async for one in client.complete(PROMPT)]
         assert 1 <= len(server.requests) <= 3

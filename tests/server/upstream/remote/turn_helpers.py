@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from server.upstream.answering import Answering
-from server.upstream.port import Finish, Prompt
+from server.upstream.port import Finish, Prompt, PromptProgress
 from server.upstream.remote.bounds import Bounds
 from server.upstream.remote.client import UpstreamClient
 from server.upstream.remote.connections import KEPT
@@ -36,7 +36,6 @@ def asking(
     return Answering(
         client,
         total=known.total,
-        loading=known.first_byte,
         retries=Retries(retries, backoff),
     )
 
@@ -70,6 +69,8 @@ async def told(client: Answering, prompt: Prompt = PROMPT) -> tuple[str, Finish]
                 text += item if is_text else ""
             case Part():
                 is_text = item.kind is Kind.TEXT
+            case PromptProgress():
+                assert not text
             case _:
                 raise AssertionError(item)
     return text, finish

@@ -47,9 +47,11 @@ class TestTheUpstreams:
         create = served.openai.completions.create
         answer = await create(model="davinci-002", prompt="Once", echo=True)
         Completion.model_validate(answer.model_dump(mode="json"), strict=True)
-        assert answer.choices[0].text == "You said: Once"
+        assert answer.choices[0].text == "OnceYou said: Once"
         assert upstream.requests[0].body == {"model": "davinci-002", "prompt": "Once", "echo": True}
-        upstream.script(say("a", "b"))
+        upstream.script(say("Once upon"), say("a", "b"))
+        answer = await create(model="davinci-002", prompt="Once", echo=True)
+        assert answer.choices[0].text == "Once upon"
         chunks = [
             one async for one in await create(model="davinci-002", prompt="Once", stream=True)
         ]

@@ -8,52 +8,19 @@ import hashlib
 import json
 import os
 import resource
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from server.upstream.llama.files.hub import Hub, repo_of
-from server.upstream.llama.files.library import Entry, Library, ModelFileError
+from server.upstream.llama.files.library import Library, ModelFileError
 from server.upstream.llama.files.pull import Asked, Puller, check
 from server.upstream.llama.files.web import Web
+from tests.server.upstream.llama.files.pulling import left, pull
 from tests.support.fake_hub import COMMIT, FILE, REPO, FakeHub, fake_hub
 from tests.support.tiny_gguf import tiny_gguf
 
 NAME = FILE.removesuffix(".gguf")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return tiny_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf").read_bytes()
-
-
-@pytest.fixture
-async def hub(data: bytes) -> AsyncIterator[FakeHub]:
-    async with fake_hub(data) as served:
-        yield served
-
-
-@pytest.fixture
-def library(tmp_path: Path) -> Library:
-    return Library(tmp_path / "models")
-
-
-async def pull(
-    hub: FakeHub, library: Library, source: str = REPO, token: str | None = None, **asked: object
-) -> tuple[Entry, bool]:
-    """Pull as the command does, and wait for nothing between tries."""
-    async with AsyncExitStack() as stack:
-        web = Web(token, hub.address)
-        stack.push_async_callback(web.close)
-        puller = Puller(library, Hub(web, hub.address), web, lambda *_: None, backoff=0)
-        return await puller.pull(Asked(source, **asked))  # type: ignore[arg-type]
-
-
-def left(library: Library) -> list[str]:
-    """Return the files of the folder, those of locks left out."""
-    return sorted(one.name for one in library.folder.iterdir() if one.suffix != ".lock")
 
 
 async def test_a_model_is_pulled_with_where_it_came_from(
@@ -329,7 +296,7 @@ async def test_one_file_of_a_repository_is_chosen(
     assert repo is not None
     web = Web()
     try:
-        wanted = await Hub(web, hub.address).wanted(repo)
+        (wanted,) = await Hub(web, hub.address).wanted(repo)
     finally:
         await web.close()
     assert wanted.file_name == f"{chosen}.gguf"
@@ -339,7 +306,8 @@ async def test_one_file_of_a_repository_is_chosen(
     ("files", "told"),
     [
         (("README.md",), "no GGUF file"),
-        (("a-Q4_K_M-00001-of-00002.gguf", "a-Q4_K_M-00002-of-00002.gguf"), "several files"),
+        (("a-Q4_K_M-00001-of-00002.gguf", "b-Q4_K_M-00002-of-00002.gguf"), "lacks a-Q4_K_M-00002"),
+        (("a-Q4_K_M-00001-of-99999.gguf",), "lacks a piece"),
         (("x.gguf", "y.gguf"), "say which"),
         (("../../x.gguf",), "no GGUF file"),
         (("\x1b[2Jx.gguf", "y\n.gguf"), "no GGUF file"),

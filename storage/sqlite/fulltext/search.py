@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from storage import ranking, rows
 from storage.model import Hit, Page, Query
+from storage.sqlite.fulltext.index import newest_first, put, table, take_out
 from storage.unspaced import spaced
 
-
-def index(connection: sqlite3.Connection, of: str, key: int, text: str) -> None:
-    """Make a text findable; `of` is "message" or "title"."""
-    connection.execute(f"INSERT INTO {of}_pieces (rowid, text) VALUES (?, ?)", (key, text))
-    connection.execute(f"INSERT INTO {of}_words (rowid, text) VALUES (?, ?)", (key, spaced(text)))
-
-
-def forget(connection: sqlite3.Connection, of: str, key: int, text: str) -> None:
-    """Undo `index`; `text` is the text that was indexed."""
-    for table, indexed in ((f"{of}_pieces", text), (f"{of}_words", spaced(text))):
-        connection.execute(
-            f"INSERT INTO {table} ({table}, rowid, text) VALUES ('delete', ?, ?)", (key, indexed)
-        )
+#: Above every key.
+_BEYOND = 1 << 62
 
 
 def index_everything(connection: sqlite3.Connection) -> None:
     """Make what was kept before there was an index findable."""
     for key, is_parts, content in connection.execute("SELECT key, is_parts, content FROM messages"):
-        index(connection, "message", key, _texts_of(content) if is_parts else content)
+        put(connection, "message", 0, key, _texts_of(content) if is_parts else content)
     for key, title in connection.execute("SELECT key, title FROM conversations"):
-        index(connection, "title", key, title)
+        put(connection, "title", 0, key, title)
 
 
 def index_calls(connection: sqlite3.Connection) -> None:
@@ -44,8 +35,8 @@ def index_calls(connection: sqlite3.Connection) -> None:
         (content,) = one.fetchone()
         before, now = _texts_of(content), ranking.text_of(json.loads(content))
         if before != now:
-            forget(connection, "message", key, before)
-            index(connection, "message", key, now)
+            take_out(connection, "message", 0, key, before)
+            put(connection, "message", 0, key, now)
 
 
 def _texts_of(content: str) -> str:
@@ -58,20 +49,29 @@ def titled(
     connection: sqlite3.Connection, owner: str, words: str, limit: int, behind: int | None
 ) -> list[tuple[Any, ...]]:
     """Return conversations by title, those kept last first: the order in which the index walks."""
-    match, terms = _match("title", words), words.split()
+    match, terms = _match(words), words.split()
     if match is None:
         return []
-    walk = connection.execute(
-        f"""
-        {rows.CONVERSATION_FROM} {match[0]} f CROSS JOIN conversations c ON c.key = f.rowid
-        WHERE f.{match[0]} MATCH ? AND f.rowid < ? AND c.owner = ? AND c.unlisted IS NULL
-        ORDER BY f.rowid DESC
-        """,
-        (match[1], 1 << 62 if behind is None else behind, owner),
-    )
-    with closing(walk):
+    below = _BEYOND if behind is None else behind
+    with closing(_titled(connection, owner, match, below)) as walk:
         fit = (row for row in walk if not ranking.lacks(row[rows.TITLE], terms))
         return list(islice(fit, limit))
+
+
+def _titled(
+    connection: sqlite3.Connection, owner: str, match: _Match, below: int
+) -> Generator[tuple[Any, ...], None, None]:
+    for name in match.tables(connection, "title", below):
+        walk = connection.execute(
+            f"""
+            {rows.CONVERSATION_FROM} {name} f CROSS JOIN conversations c ON c.key = f.rowid
+            WHERE f.{name} MATCH ? AND f.rowid < ? AND c.owner = ? AND c.unlisted IS NULL
+            ORDER BY f.rowid DESC
+            """,
+            (match.asked, below, owner),
+        )
+        with closing(walk):
+            yield from walk
 
 
 def find(
@@ -86,7 +86,7 @@ def find(
 
 
 def _windows(connection: sqlite3.Connection, owner: str, query: Query) -> Iterator[Sequence[Hit]]:
-    below, first = 1 << 62, _found_titles(connection, owner, query)
+    below, first = _BEYOND, _found_titles(connection, owner, query)
     while True:
         hits, below, full = _found_messages(connection, owner, query, below)
         yield [*first, *hits]
@@ -99,21 +99,23 @@ def _found_messages(
     connection: sqlite3.Connection, owner: str, query: Query, below: int
 ) -> tuple[Sequence[Hit], int, bool]:
     """Return the hits among the newest matches below a key, the last key seen, if there is more."""
-    match, terms = _match("message", query.words), query.words.split()
+    match, terms = _match(query.words), query.words.split()
     if match is None:
         return [], below, False
     conditions, values = _conditions(query)
-    found = connection.execute(
+    found = _window(
+        connection,
+        match,
         f"""
         SELECT {rows.MESSAGE_COLUMNS}, c.title, m.key
-        FROM {match[0]} f CROSS JOIN messages m ON m.key = f.rowid
+        FROM {{table}} f CROSS JOIN messages m ON m.key = f.rowid
         CROSS JOIN conversations c ON c.key = m.conversation
         LEFT JOIN messages p ON p.key = m.parent
-        WHERE f.{match[0]} MATCH ? AND f.rowid < ? AND c.owner = ? {conditions}
-        ORDER BY f.rowid DESC LIMIT {ranking.WINDOW}
+        WHERE f.{{table}} MATCH ? AND f.rowid < ? AND c.owner = ? {conditions}
+        ORDER BY f.rowid DESC LIMIT ?
         """,
-        (match[1], below, owner, *values),
-    ).fetchall()
+        ("message", below, owner, *values),
+    )
     hits = []
     for row in found:
         message = rows.message(row)
@@ -126,22 +128,24 @@ def _found_messages(
 
 
 def _found_titles(connection: sqlite3.Connection, owner: str, query: Query) -> list[Hit]:
-    match, terms = _match("title", query.words), query.words.split()
+    match, terms = _match(query.words), query.words.split()
     if match is None or query.role is not None:
         return []
     conditions, values = _conditions(query)
-    found = connection.execute(
+    found = _window(
+        connection,
+        match,
         f"""
         SELECT {rows.MESSAGE_COLUMNS}, c.title, c.id
-        FROM {match[0]} f CROSS JOIN conversations c ON c.key = f.rowid
+        FROM {{table}} f CROSS JOIN conversations c ON c.key = f.rowid
         LEFT JOIN messages m ON m.key = (
             SELECT key FROM messages WHERE conversation = c.key AND parent IS NULL LIMIT 1
         )
         LEFT JOIN messages p ON p.key = m.parent
-        WHERE f.{match[0]} MATCH ? AND c.owner = ? {conditions}
-        ORDER BY f.rowid DESC LIMIT {ranking.WINDOW}
+        WHERE f.{{table}} MATCH ? AND f.rowid < ? AND c.owner = ? {conditions}
+        ORDER BY f.rowid DESC LIMIT ?
         """,
-        (match[1], owner, *values),
+        ("title", _BEYOND, owner, *values),
     )
     hits = []
     for row in found:
@@ -152,6 +156,21 @@ def _found_titles(connection: sqlite3.Connection, owner: str, query: Query) -> l
             shown = ranking.snippet(title, terms)
             hits.append(Hit(message, conversation_id, title, shown, ranking.TITLE_WEIGHT * score))
     return hits
+
+
+def _window(
+    connection: sqlite3.Connection, match: _Match, sql: str, given: tuple[Any, ...]
+) -> list[tuple[Any, ...]]:
+    """Return what a query finds in the newest partitions, and no more than a window has."""
+    of, below, *values = given
+    found: list[tuple[Any, ...]] = []
+    for name in match.tables(connection, of, below):
+        left = ranking.WINDOW - len(found)
+        asked = sql.format(table=name)
+        found += connection.execute(asked, (match.asked, below, *values, left))
+        if len(found) == ranking.WINDOW:
+            break
+    return found
 
 
 def _conditions(query: Query) -> tuple[str, Sequence[Any]]:
@@ -166,8 +185,21 @@ def _conditions(query: Query) -> tuple[str, Sequence[Any]]:
     return "".join(f" AND {condition}" for condition in said), tuple(used.values())
 
 
-def _match(of: str, words: str) -> tuple[str, str] | None:
-    """Return the index that narrows most and what to ask it; None where nothing can be asked.
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """What is asked of an index, and of which kind of index."""
+
+    kind: str
+    asked: str
+
+    def tables(self, connection: sqlite3.Connection, of: str, below: int) -> Iterator[str]:
+        """Yield those that have keys below one, the newest first."""
+        for since in newest_first(connection, of, below):
+            yield table(of, self.kind, since)
+
+
+def _match(words: str) -> _Match | None:
+    """Return what narrows most; None where nothing can be asked.
 
     Trigrams know terms of three characters and more. A shorter one is looked up as a word, or as
     the beginning of one; beside a longer one it is looked for in what that has found.
@@ -175,9 +207,9 @@ def _match(of: str, words: str) -> tuple[str, str] | None:
     terms = words.split()
     long = [term for term in terms if len(term) >= 3]
     if long:
-        return f"{of}_pieces", " AND ".join(_quoted(term) for term in long)
+        return _Match("pieces", " AND ".join(_quoted(term) for term in long))
     short = [_quoted(spaced(term)) + "*" for term in terms if any(c.isalnum() for c in term)]
-    return (f"{of}_words", " AND ".join(short)) if short else None
+    return _Match("words", " AND ".join(short)) if short else None
 
 
 def _quoted(term: str) -> str:
