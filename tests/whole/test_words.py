@@ -57,7 +57,8 @@ def test_and_to_few_others(word: str) -> None:
 
 def modules() -> list[Path]:
     folders = ("server", "storage", "clients", "tools", "bench", "tests")
-    return [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    return [path for path in found if "node_modules" not in path.parts]
 
 
 def test_what_a_text_refers_to_is_there() -> None:

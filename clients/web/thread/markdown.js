@@ -1,6 +1,7 @@
 // Markdown as elements: parsed, sanitised, its code dressed. Without the libraries there is none.
 
 import { codeBlock } from "./code.js";
+import * as math from "./math.js";
 import * as sanitiser from "./sanitise.js";
 
 const ELSEWHERE = /^(https?|mailto):/i;
@@ -14,6 +15,7 @@ let parser = null;
 export async function load(base) {
   const [markdown] = await Promise.all([import(`${base}markdown-it.js`), sanitiser.load(base)]);
   const made = markdown.default({ html: false, linkify: true, breaks: true });
+  math.know(made, base);
   made.linkify.set({ fuzzyLink: false, fuzzyEmail: false, fuzzyIP: false });
   parser = made;
 }
@@ -36,7 +38,7 @@ export function blocks(text, known) {
   return made;
 }
 
-// Returns what blocks look like. Only code that is whole is highlighted.
+// Returns what blocks look like. Only code and math that are whole are drawn.
 export function drawn(made, known, isWhole) {
   const tokens = made.flatMap((block) => block.tokens);
   const html = parser.renderer.render(tokens, parser.options, known);
@@ -45,6 +47,7 @@ export function drawn(made, known, isWhole) {
   fragment.querySelectorAll("a").forEach(open);
   fragment.querySelectorAll("img").forEach(picture);
   fragment.querySelectorAll("table").forEach(scroll);
+  if (isWhole) fragment.querySelectorAll(".math").forEach(math.typeset);
   for (const pre of fragment.querySelectorAll("pre")) {
     const [, language = ""] = /^language-(\S+)/.exec(pre.firstElementChild?.className ?? "") ?? [];
     pre.replaceWith(codeBlock(language, pre.textContent.replace(/\n$/, ""), isWhole));

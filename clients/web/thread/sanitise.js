@@ -11,10 +11,22 @@ const ALLOWED = {
   RETURN_DOM_FRAGMENT: true,
 };
 
+const MATH = {
+  USE_PROFILES: { mathMl: true },
+  FORBID_ATTR: ["style", "class", "id", "href", "xlink:href"],
+  FORBID_CONTENTS: ["annotation"],
+  RETURN_DOM_FRAGMENT: true,
+};
+
 let purify = null;
 
 export async function load(base) {
   purify = (await import(`${base}dompurify.js`)).default;
+}
+
+// MathML as a library made it, without the source that it keeps within.
+export function mathOf(html) {
+  return purify.sanitize(html, MATH);
 }
 
 export function sanitised(html) {

@@ -1,4 +1,4 @@
-"""What npm installed for the page: Markdown, sanitiser, highlighter, QR code; or nothing of it."""
+"""What npm installed for the page: Markdown, sanitiser, highlighter, math, QR code; or nothing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from server.transports.rest.web_files import WebFile
 FILES = {
     "markdown-it.js": "markdown-it/dist/browser/markdown-it.esm.min.mjs",
     "dompurify.js": "dompurify/dist/purify.es.mjs",
+    "katex.js": "katex/dist/katex.min.js",
     "qr.js": "qr/index.js",
     "highlight.js": "@highlightjs/cdn-assets/es/core.min.js",
 }

@@ -12,6 +12,7 @@ from playwright.async_api import Browser, async_playwright, expect
 
 from storage.sqlite.store import SQLiteStore
 from tests.clients.browser import ARGUMENTS, chromium
+from tests.clients.web.libraries import needed
 from tests.clients.web.tabs import Tab, Tabs
 from tests.support.fakes import Puppet
 from tests.support.live import Served, serve
@@ -54,3 +55,9 @@ async def tabs(browser: Browser, served: Served) -> AsyncIterator[Tabs]:
 async def tab(tabs: Tabs, served: Served) -> Tab:
     """A tab that shows a new conversation."""
     return await tabs.open(f"{served.http}/")
+
+
+@pytest.fixture
+def libraries() -> None:
+    """What npm installs for the page is there."""
+    needed()

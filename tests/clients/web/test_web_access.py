@@ -38,7 +38,11 @@ def f(): return "x"  # nothing
 |---|--:|
 | Apple | 3 |
 
-> Said by somebody.
+> Said by somebody, as $x^2$.
+
+$$
+\\frac{a}{b}
+$$
 """
 SIZES: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1200, "height": 800}},

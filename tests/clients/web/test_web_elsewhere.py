@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from server.core.access.auth import EVERYONE
-from tests.clients.web.libraries import LIBRARIES, needed
+from tests.clients.web.libraries import LIBRARIES
 from tests.clients.web.tabs import Tab, Tabs
 from tests.support.live import Served
 
@@ -41,11 +41,6 @@ for await (const piece of process.stdin) told += piece;
 const { width, height, data } = JSON.parse(told);
 console.log(decodeQR({ width, height, data: Uint8Array.from(data) }));
 """
-
-
-@pytest.fixture(scope="module")
-def libraries() -> None:
-    needed()
 
 
 async def dialog_of(tab: Tab) -> Locator:

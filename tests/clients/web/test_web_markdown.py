@@ -10,7 +10,6 @@ from playwright.async_api import Page, expect
 from server.core.access.auth import EVERYONE
 from server.core.turns.questions import Ask
 from storage.parts import Kind, Part
-from tests.clients.web.libraries import needed
 from tests.clients.web.proxy import Held
 from tests.clients.web.tabs import Tab, Tabs, settled
 from tests.clients.web.vectors import ATTACKS, MARKDOWN
@@ -25,11 +24,6 @@ pytestmark = [
 
 KEPT = "document.querySelector('li.answer .text > :first-child').kept = true"
 IS_KEPT = "document.querySelector('li.answer .text > :first-child').kept === true"
-
-
-@pytest.fixture
-def libraries() -> None:
-    needed()
 
 
 async def answered(served: Served, upstream: Puppet, *pieces: str | Part) -> None:
