@@ -13,6 +13,8 @@ from server.core.access.concurrency import ConcurrencyLimit
 
 #: everybody who connects
 ANYBODY = "*"
+#: the address of a client whose own a proxy does not tell so that it can be read
+UNREADABLE = "unreadable"
 _NAMES = re.compile("x-forwarded-(for|host|prefix|proto)", re.IGNORECASE)
 
 _IP = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -70,12 +72,15 @@ class Proxies:
         )
 
     def _client(self, chain: list[str]) -> str | None:
-        """Return the first of those who are not believed, from the near end of a chain."""
+        """Return the first of those who are not believed, from the near end of a chain.
+
+        Of one that cannot be read it is not known that it is this machine, so it is taken for none.
+        """
         found = None
         for one in reversed(chain):
             address = _address(one)
             if address is None:
-                break
+                return UNREADABLE
             found = str(address)
             if not self.believes(found):
                 break

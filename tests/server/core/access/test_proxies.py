@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.core.access.auth import Auth, configured
-from server.core.access.proxies import NOTHING, AddressLimit, Forwarded, Proxies
+from server.core.access.proxies import NOTHING, UNREADABLE, AddressLimit, Forwarded, Proxies
 from server.core.errors import PermissionDeniedError, RateLimitedError
 
 PAGE_PORT = 8000
@@ -49,9 +49,10 @@ def test_nobody_else_is(peer: str) -> None:
         ("203.0.113.9:4711", "203.0.113.9"),
         ('"[2001:db8::1]:4711"', "2001:db8::1"),
         ("10.0.0.9", "10.0.0.9"),
-        ("203.0.113.9, unknown, 10.0.0.7", "10.0.0.7"),
-        ("unknown", None),
-        ("127.0.0.1 evil", None),
+        ("203.0.113.9, unknown, 10.0.0.7", UNREADABLE),
+        ("unknown", UNREADABLE),
+        ("unix:, 127.0.0.1", UNREADABLE),
+        ("127.0.0.1 evil", UNREADABLE),
         (" , ", None),
     ],
 )
@@ -113,7 +114,7 @@ class TestPages:
 
 class TestThisMachineAlone:
     def test_a_stranger_is_none_of_it_though_a_proxy_is(self) -> None:
-        for address in ("203.0.113.9", "192.168.1.5", "2001:db8::1"):
+        for address in ("203.0.113.9", "192.168.1.5", "2001:db8::1", UNREADABLE):
             with pytest.raises(PermissionDeniedError, match="another machine"):
                 house().check_origin(None, "localhost:8000", PAGE_PORT, Forwarded(address))
 
