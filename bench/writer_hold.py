@@ -259,14 +259,15 @@ async def run(messages: int, bound: float) -> int:
 
 def told(holds: dict[str, list[tuple[float, float]]], bound: float) -> int:
     """Print what was measured; return 1 where a hold was longer than the bound."""
-    print(f"{'':44} {'times':>7} {'median':>8} {'99 of 100':>9} {'longest':>8} {'its CPU':>8}")
+    print(f"{'':44} {'times':>7} {'median':>8} {'99 of 100':>9} {'longest':>8} {'most CPU':>8}")
     late = 0
     for kind, all_ in holds.items():
         if kind == "other":
             continue
         ordered = sorted(all_)
-        (most, cpu), (nearly, _) = ordered[-1], ordered[int(0.99 * (len(ordered) - 1))]
+        (most, _), (nearly, _) = ordered[-1], ordered[int(0.99 * (len(ordered) - 1))]
         middle = statistics.median(took for took, _ in ordered)
+        cpu = max(worked for _, worked in ordered)
         mark = "  OVER" if most > bound else ""
         print(
             f"{kind:44} {len(ordered):7,} {middle:8.2f} {nearly:9.2f} {most:8.2f} {cpu:8.2f}{mark}"

@@ -177,7 +177,7 @@ def _environment(peer: Peer) -> Path:
     """Return where a peer's commands are, and install it where it is not there."""
     if peer.package is None:
         return Path(sys.executable).parent
-    place = ROOT / "bench" / "peers" / ".environments" / peer.name
+    place = ROOT / ".peers" / peer.name
     bin_ = place / "bin"
     if not (place / "whole").exists():
         print(f"installing {peer.package} …", file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
 // The browser client: one conversation, live, whoever asks in it.
 
 import { Bin } from "./list/actions.js";
-import { addressed, follow, go, placeOf } from "./base/address.js";
+import { addressed, follow, go, placeOf, wholeOf } from "./base/address.js";
 import { endOf, forget, remember } from "./thread/branches.js";
 import { Asking } from "./ask/asking.js";
 import { Composer } from "./ask/composer.js";
@@ -165,14 +165,14 @@ async function turnTo(message, by) {
 
 async function recall(turnId) {
   const mine = shown;
-  const turn = await get(`/turns/${encodeURIComponent(turnId)}`);
+  const turn = await get(`turns/${encodeURIComponent(turnId)}`);
   if (!turn || mine !== shown) return;
   thread.recall(turn);
   if (turn.answer_id === thread.last) meter($("context"), turn);
 }
 
 function messages(id, query) {
-  return get(`/conversations/${encodeURIComponent(id)}/messages?limit=100${query}`);
+  return get(`conversations/${encodeURIComponent(id)}/messages?limit=100${query}`);
 }
 
 // What a watcher has seen that has read these messages: the last turn is read once more, so that
@@ -242,19 +242,23 @@ const page = {
   get title() {
     return $("title").textContent;
   },
+  get last() {
+    return thread.last;
+  },
   get draft() {
     return composer.draft;
   },
   get conversation() {
     return known ?? { id: shown.id };
   },
-  get grpcPort() {
-    return config.grpc_port;
+  get server() {
+    return config;
   },
   textOf: (id) => words(contentOf(thread.find(id))),
   reread: () => attempt(sidebar.read()),
   attach: (files) => attempt(composer.attach(files)),
   open: (id) => go(placeOf(id)),
+  point: (message) => go(placeOf(shown.id, message)),
   begin: () => {
     go(placeOf(null));
     composer.focus();
@@ -302,8 +306,8 @@ async function refused(error, shownKey) {
 // Without the libraries the page shows plain text.
 async function dress(libraries) {
   if (!libraries) return;
-  await loadMarkdown(libraries);
-  loadHighlighters(libraries);
+  await loadMarkdown(wholeOf(libraries));
+  loadHighlighters(wholeOf(libraries));
   thread.drawAgain();
 }
 
@@ -312,13 +316,11 @@ async function begin() {
   composer.name(addressed().id); // what was typed before is meant for it
   attempt(show(addressed()));
   attempt(persist(() => sidebar.read()));
-  config = await persist(() => get("/web/config.json"));
+  config = await persist(() => get("web/config.json"));
   dress(config.libraries).catch(() => {}); // without them answers stay plain text, and whole
   $("version").textContent = config.version === "0" ? "" : config.version;
   // Beside the page: whatever proxy it came through has to know this one address alone.
-  const url = new URL("ws", location.href);
-  url.protocol = url.protocol.replace("http", "ws");
-  line.open(url.href);
+  line.open(wholeOf("ws").replace("http", "ws"));
 }
 
 attempt(begin());

@@ -11,6 +11,7 @@ from server.config.quantities import rate
 from server.config.settings import Settings
 from server.core.access import auth as door
 from server.core.access.auth import Auth
+from server.core.access.proxies import Proxies
 from server.core.access.rate import RateLimit, SharedRateLimit
 from server.core.clock import microseconds
 from storage.keys import KeyFile
@@ -46,6 +47,7 @@ async def auth_of(settings: Settings, shared: PostgresStore | None) -> tuple[Aut
         rate=_rate(settings, shared),
         most_by_key=settings.max_connections_per_key,
         most_by_address=settings.max_connections_per_address,
+        proxies=Proxies(settings.forwarded_allow_ips),
     )
     return auth, new
 

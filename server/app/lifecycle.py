@@ -189,6 +189,7 @@ async def _listen(
     endpoint = websocket.endpoint
     mode = facade.websocket_mode(auth, endpoint.limits, endpoint.staying, page_port)
     await stack.enter_async_context(mode)
+    _check_root_path(settings, facade)
     state = RestState(
         conversations, upstreams.state, grpc_port=rpc.port, others=described.description()
     )
@@ -202,6 +203,13 @@ async def _listen(
         await stack.enter_async_context(http)
     stack.push_async_callback(facade.close)
     return http.port, rpc.port, websocket.port
+
+
+def _check_root_path(settings: Settings, facade: Facade) -> None:
+    """Refuse a prefix under which nobody could tell whether a proxy has taken it off."""
+    first = settings.root_path.partition("/")[2].partition("/")[0]
+    if first and (rest.has(first) or any(one.has(f"/{first}") for one in facade.mounts())):
+        raise SettingsError(f"TRIALOGUE_ROOT_PATH: /{first} is a path of the server's own")
 
 
 def _certificate(settings: Settings) -> Certificate | None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
+
+_PREFIX = re.compile(r"(/(?!\.\.?(/|\Z))[A-Za-z0-9._~-]+)*")
 
 
 def is_here(host: str) -> bool:
@@ -33,6 +36,11 @@ def host_name(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:  # brackets that hold no IPv6 address
         return ""
+
+
+def is_prefix(path: str) -> bool:
+    """Say whether a path can stand before all of ours: nothing in it is written in two ways."""
+    return _PREFIX.fullmatch(path) is not None
 
 
 def as_sent(name: str) -> str:

@@ -2,16 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import ipaddress
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, PlainSerializer, SecretStr
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, SecretStr
 from pydantic_settings import NoDecode
 
 from server.config import database
 from server.config.addresses import web_address, without_secrets
+from server.config.hosts import as_sent, is_prefix
 from server.config.quantities import budget, rate
 
-Names = Annotated[tuple[str, ...], NoDecode]
+
+def _listed(value: Any) -> Any:
+    """Take what a variable says, with commas, and what trialogue.toml does as the same."""
+    listed = value.split(",") if isinstance(value, str) else value
+    if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
+        return value
+    return tuple(dict.fromkeys(one.strip() for one in listed if one.strip()))
+
+
+def _sent(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(as_sent(one) for one in value)
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+#: origins or hosts
+SentNames = Annotated[Names, AfterValidator(_sent)]
+
+
+def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Return addresses and networks that can be read; the word `none` for nobody's."""
+    if value == ("none",):
+        return ()
+    for one in value:
+        try:
+            _ = one == "*" or ipaddress.ip_network(one)
+        except ValueError as error:
+            raise ValueError(
+                f"must be addresses, networks such as 10.0.0.0/8, or *: {error}"
+            ) from None
+    return value
+
+
+Networks = Annotated[Names, AfterValidator(_networks)]
+
+
+def _root_path(value: str) -> str:
+    """Return a path that all others stand behind, or nothing; no slash is at its end."""
+    path = value.strip().rstrip("/")
+    if not is_prefix(path):
+        raise ValueError("must be a path such as /chat, of letters, digits and . _ ~ -")
+    return path
+
+
+RootPath = Annotated[str, AfterValidator(_root_path)]
 
 
 def _address(value: str) -> str:

@@ -25,8 +25,18 @@ from pydantic_settings import (
 from server.config import database
 from server.config.declared import TOML_FILE as TOML_FILE
 from server.config.declared import Toml, setting, variables_of
-from server.config.hosts import as_sent, is_here, is_loopback
-from server.config.kinds import Address, BudgetText, DatabaseUrl, Names, RateText, SentKey
+from server.config.hosts import is_here, is_loopback
+from server.config.kinds import (
+    Address,
+    BudgetText,
+    DatabaseUrl,
+    Names,
+    Networks,
+    RateText,
+    RootPath,
+    SentKey,
+    SentNames,
+)
 from server.config.settings_files import SettingsError as SettingsError
 from server.config.settings_files import text_of
 from server.config.tables import (
@@ -156,15 +166,23 @@ class Settings(BaseSettings):
         None, "TRIALOGUE_TLS_CERT", help="certificate chain (PEM) for all three ports"
     )
     tls_key: Path | None = setting(None, "TRIALOGUE_TLS_KEY", help="its private key (PEM)")
-    allowed_origins: Names = setting(
+    allowed_origins: SentNames = setting(
         (),
         "TRIALOGUE_ALLOWED_ORIGINS",
         help="browsers' origins allowed besides our own, or *, which makes a key needed",
     )
-    allowed_hosts: Names = setting(
+    allowed_hosts: SentNames = setting(
         (),
         "TRIALOGUE_ALLOWED_HOSTS",
         help="Host values allowed besides our own, or *; another machine's make a key needed",
+    )
+    root_path: RootPath = setting(
+        "", "TRIALOGUE_ROOT_PATH", help="path below which a proxy serves us, such as /chat"
+    )
+    forwarded_allow_ips: Networks = setting(
+        ("127.0.0.1", "::1"),
+        "TRIALOGUE_FORWARDED_ALLOW_IPS",
+        help="proxies whose X-Forwarded-For, -Proto, -Host, -Prefix are believed; * for all, none",
     )
     max_body_bytes: ByteSize = setting(
         ByteSize(10 << 20), "TRIALOGUE_MAX_BODY_BYTES", help="of a body, message or frame"
@@ -198,7 +216,7 @@ class Settings(BaseSettings):
     max_connections_per_address: int | None = setting(
         None,
         "TRIALOGUE_MAX_CONNECTIONS_PER_ADDRESS",
-        help="connections (gRPC: calls) from one address at once; unfit behind a proxy",
+        help="connections (gRPC, or by a proxy: requests) from one address at once",
     )
     upstream_timeout: float = setting(
         600.0,
@@ -250,22 +268,6 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, dotenv_settings, Toml(settings_cls)
-
-    @field_validator("allowed_origins", "allowed_hosts", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        """Take what stands in a variable and what stands in trialogue.toml as the same."""
-        listed = value.split(",") if isinstance(value, str) else value
-        if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
-            return value
-        return tuple(as_sent(one) for one in listed if one.strip())
-
-    @field_validator("local", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(dict.fromkeys(one.strip() for one in value.split(",") if one.strip()))
-        return value
 
     @field_validator("auth", "log_format", "log_level", mode="before")
     @classmethod

@@ -143,9 +143,10 @@ def joined(events: Sequence[bytes]) -> Sequence[bytes]:
 
 def events_of(piece: bytes) -> Sequence[bytes]:
     """Return the whole events that a piece of a stream has; see `joined`."""
-    if piece.find(b"\n\n") == len(piece) - 2 or b"\r" in piece:
+    if piece.find(b"\n\n", 0, -2) < 0 or b"\r" in piece:
         return [piece]
-    return [event + b"\n\n" for event in piece.split(b"\n\n")[:-1]]
+    *events, rest = piece.split(b"\n\n")
+    return [event + b"\n\n" for event in events] + ([rest] if rest else [])
 
 
 async def one_by_one(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -23,8 +23,9 @@ from storage.migration.relations import (
 )
 from storage.model import ApiKey
 from storage.port import AlreadyExistsError
-from storage.sqlite import conversations, search_index
+from storage.sqlite import conversations
 from storage.sqlite.files import BESIDE, appear, beside
+from storage.sqlite.fulltext import index
 from storage.sqlite.integrity import check, reading
 from storage.sqlite.opening import Lock, make, writer
 
@@ -192,10 +193,10 @@ class SQLiteTarget(SQLiteHistory):
         for row in rows:
             told = dict(zip(relation.columns, row, strict=True))
             if relation.name == "conversations":
-                search_index.index(self._connection, "title", told["key"], told["title"])
+                index.add(self._connection, "title", told["key"], told["title"])
             elif relation.name == "messages":
                 text = conversations.searchable(told["is_parts"], told["content"])
-                search_index.index(self._connection, "message", told["key"], text)
+                index.add(self._connection, "message", told["key"], text)
 
 
 @contextmanager

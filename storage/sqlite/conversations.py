@@ -16,7 +16,7 @@ from storage.port import (
     NotFoundError,
 )
 from storage.ranking import text_of
-from storage.sqlite import search, search_index
+from storage.sqlite.fulltext import index, search
 
 #: What one step of something long may write, in messages or turns and in characters (a single
 #: message may have more): other writers wait so long and no longer.
@@ -148,7 +148,7 @@ def purge(connection: sqlite3.Connection, key: int) -> bool:
         return False
     if _purge_turns(connection, key) or _purge_messages(connection, key):
         return True
-    search_index.forget(connection, "title", key, row[0])
+    index.remove(connection, "title", key, row[0])
     connection.execute("DELETE FROM conversations WHERE key = ?", (key,))
     return False
 
@@ -179,7 +179,7 @@ def _purge_messages(connection: sqlite3.Connection, conversation: int) -> int:
             if characters >= STEP_CHARACTERS:
                 break
     for message, is_parts, content, _ in found:
-        search_index.forget(connection, "message", message, searchable(is_parts, content))
+        index.remove(connection, "message", message, searchable(is_parts, content))
     connection.executemany("DELETE FROM messages WHERE key = ?", [(row[0],) for row in found])
     connection.execute(
         "UPDATE conversations SET message_count = message_count - ?, head = NULL WHERE key = ?",
@@ -223,15 +223,15 @@ def insert_conversation(
     if cursor.rowcount != 1:
         return None
     key = int(cursor.lastrowid or 0)
-    search_index.index(connection, "title", key, new.title)
+    index.add(connection, "title", key, new.title)
     return key
 
 
 def retitle(connection: sqlite3.Connection, key: int, title: str) -> None:
     (old,) = connection.execute("SELECT title FROM conversations WHERE key = ?", (key,)).fetchone()
-    search_index.forget(connection, "title", key, old)
+    index.remove(connection, "title", key, old)
     connection.execute("UPDATE conversations SET title = ? WHERE key = ?", (title, key))
-    search_index.index(connection, "title", key, title)
+    index.add(connection, "title", key, title)
 
 
 def searchable(is_parts: int, content: str) -> str:
@@ -271,7 +271,7 @@ def insert_message(
         ),
     )
     key = int(cursor.lastrowid or 0)
-    search_index.index(connection, "message", key, text_of(new.content))
+    index.add(connection, "message", key, text_of(new.content))
     return key
 
 
@@ -315,7 +315,7 @@ def rewrite(
 ) -> None:
     key = message_key(connection, owner, conversation_id, message_id)
     was = "SELECT is_parts, content FROM messages WHERE key = ?"
-    search_index.forget(
+    index.remove(
         connection, "message", key, searchable(*connection.execute(was, (key,)).fetchone())
     )
     is_parts, text = rows.content_columns(content)
@@ -324,7 +324,7 @@ def rewrite(
         "WHERE key = ?",
         (is_parts, text, tokens, key),
     )
-    search_index.index(connection, "message", key, text_of(content))
+    index.add(connection, "message", key, text_of(content))
 
 
 def entitle(connection: sqlite3.Connection, key: int, title: str) -> None:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 
-from storage.sqlite import search, search_index
+from storage.sqlite.fulltext import index, search
 
 
 class SchemaTooNewError(Exception):
@@ -17,7 +17,7 @@ class SchemaTooNewError(Exception):
 AND_THEN: Mapping[int, Callable[[sqlite3.Connection], None]] = {
     2: search.index_everything,
     10: search.index_calls,
-    12: search_index.begin_partitions,
+    12: index.begin_partitions,
 }
 
 

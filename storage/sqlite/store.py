@@ -34,7 +34,6 @@ from storage.sqlite import (
     conversations,
     lessons,
     messages,
-    search,
     transfer,
     turns,
     upstream_objects,
@@ -43,6 +42,7 @@ from storage.sqlite import (
 from storage.sqlite.bulk import Bulk
 from storage.sqlite.file_identity import Presence
 from storage.sqlite.files import room
+from storage.sqlite.fulltext import search
 from storage.sqlite.group_commit import GroupCommit, WriteConnection, at_one_moment, renamed
 from storage.sqlite.integrity import check
 from storage.sqlite.opening import DatabaseInUseError, Lock, make, opened, reader, writer

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 
 from storage.model import Status
-from storage.sqlite import conversations, search_index, turns
+from storage.sqlite import conversations, turns
+from storage.sqlite.fulltext import index
 
 
 def withdraw(
@@ -55,7 +56,7 @@ def _take_back(
         below = "SELECT 1 FROM messages WHERE conversation = ? AND parent = ?"
         if not own or connection.execute(below, (conversation, at)).fetchone():
             return at
-        search_index.forget(connection, "message", at, conversations.searchable(is_parts, content))
+        index.remove(connection, "message", at, conversations.searchable(is_parts, content))
         connection.execute("DELETE FROM messages WHERE key = ?", (at,))
         connection.execute(
             """
@@ -79,7 +80,7 @@ def _forget_if_new(
     if messages:
         return
     if created == began:
-        search_index.forget(connection, "title", conversation, named)
+        index.remove(connection, "title", conversation, named)
         connection.execute("DELETE FROM conversations WHERE key = ?", (conversation,))
     elif named == title:
         conversations.retitle(connection, conversation, "")

@@ -15,6 +15,8 @@ ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Names that certificates of tests are for.
+    "--host-resolver-rules=MAP *.example 127.0.0.1",
 )
 
 

@@ -309,10 +309,11 @@ async def test_how_far_the_prompt_is_read_is_shown_until_there_is_an_answer(
 ) -> None:
     async with chat() as screen:
         await screen.press(f"Tell me{ENTER}")
+        await upstream.asked(1)
         upstream.say(PromptProgress(410, 1172))
         await screen.read("[reading 34 %]")
         upstream.say(PromptProgress(820, 1172))
-        await screen.read("[reading 69 %]")
-        upstream.answer("Once.")
+        await screen.read("69")  # of what is there already nothing is written anew
+        upstream.say("Once.").finish()
         await screen.read("Once.")
         await screen.read(PROMPT)

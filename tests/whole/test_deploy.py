@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from asyncio.subprocess import PIPE
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +23,9 @@ from websockets.asyncio.client import connect
 
 from server.config.settings import Settings
 from server.transports.rest.app import PUBLIC
-from tests.support.certificates import make_certificate
-from tests.support.live import ROOT, Fork, Process
-from tests.support.postgres import free_port
+from tests.support.live import ROOT
+from tests.support.reverse_proxies import DEPLOY, FRONTS, KEY, NAME, Front, Fronted, fronted
 
-DEPLOY = ROOT / "docs" / "deploy"
-NAME, KEY = "chat.example", "sk-ada"
 DRAIN = Settings.model_fields["drain_seconds"].default
 
 
@@ -148,108 +142,38 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def behind_nginx(server: Process, port: int, folder: Path) -> tuple[str, ...]:
-    """Write nginx's configuration for this server, as told but for its places; return a command."""
-    told = (DEPLOY / "nginx.conf").read_text()
-    told = placed(told, server).replace("listen 443 ", f"listen 127.0.0.1:{port} ")
-    told = re.sub(r"/etc/ssl/chat.example/fullchain.pem", str(folder / "cert.pem"), told)
-    told = re.sub(r"/etc/ssl/chat.example/privkey.pem", str(folder / "key.pem"), told)
-    (folder / "chat.conf").write_text(told)
-    places = "".join(
-        f"{kind}_temp_path {folder}/{kind};\n"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(
-        f"daemon off; pid {folder}/pid; error_log {folder}/errors; worker_processes 1;\n"
-        f"events {{}}\nhttp {{ access_log off;\n{places}include {folder}/chat.conf; }}\n"
-    )
-    words = ("nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"))
-    tested = subprocess.run((*words, "-t", "-q"), capture_output=True, text=True, check=False)
-    assert tested.returncode == 0, tested.stderr
-    return words
-
-
-def behind_caddy(server: Process, port: int, folder: Path) -> tuple[str, ...]:
-    """Write Caddy's, with a port and a certificate of ours in the place of 443 and its own."""
-    told = placed((DEPLOY / "Caddyfile").read_text(), server)
-    certificate = f"tls {folder}/cert.pem {folder}/key.pem"
-    told = told.replace("{$CHAT_SERVER:127.0.0.1}", "127.0.0.1")
-    site = f"{NAME}:{port} {{\n\tbind 127.0.0.1\n\t{certificate}\n"
-    told = told.replace("{$CHAT_NAME:chat.example} {\n", site)
-    options = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n"
-    (folder / "Caddyfile").write_text(options + told)
-    return "caddy", "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")
-
-
-def placed(told: str, server: Process) -> str:
-    http, grpc_port = (one.rpartition(":")[2] for one in (server.http, server.grpc))
-    return re.sub(r":8000\b", f":{http}", re.sub(r":9000\b", f":{grpc_port}", told))
-
-
-@asynccontextmanager
-async def running(words: tuple[str, ...], folder: Path, port: int) -> AsyncIterator[None]:
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    proxy = await asyncio.create_subprocess_exec(*words, env=env, stdout=DEVNULL, stderr=PIPE)
-    try:
-        while True:
-            assert proxy.returncode is None, (await proxy.communicate())[1].decode()
-            with socket.socket() as tried:
-                if not tried.connect_ex(("127.0.0.1", port)):
-                    break
-            await asyncio.sleep(0.05)
-        yield
-    finally:
-        if proxy.returncode is None:
-            proxy.terminate()
-        await proxy.communicate()
-
-
-def offered(name: str) -> Any:
-    missing = shutil.which(name) is None
-    return pytest.mark.skipif(missing, reason=f"needs {name}")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "behind",
-    [
-        pytest.param(behind_nginx, marks=offered("nginx")),
-        pytest.param(behind_caddy, marks=offered("caddy")),
-    ],
-)
-async def test_every_wire_goes_through_a_proxy(
-    tmp_path: Path, behind: Callable[[Process, int, Path], tuple[str, ...]]
-) -> None:
-    """On one port, with TLS, under its own name."""
-    folder = tmp_path / "proxy"
-    folder.mkdir()
-    cert, port = folder / "cert.pem", free_port()
-    await make_certificate(cert, folder / "key.pem", NAME)
-    env = {"TRIALOGUE_ALLOWED_HOSTS": NAME, "TRIALOGUE_API_KEYS": f"ada:{KEY}"}
-    async with (
-        Fork(tmp_path, env=env) as server,
-        running(behind(server, port, folder), folder, port),
-    ):
-        curl = Through(port, cert)
+@pytest.mark.parametrize("front", FRONTS)
+async def test_every_wire_goes_through_a_proxy(tmp_path: Path, front: Front) -> None:
+    """On one port, with TLS, under its own name, below a path or not."""
+    async with fronted(front, tmp_path) as there:
+        port, cert = there.port, there.certificate
+        curl = Through(there)
         assert "<title>" in await curl.get("/")
         assert await curl.get("/readyz") == '{"status":"ready"}'
+        servers = orjson.loads(await curl.get("/openapi.json")).get("servers", [])
+        assert [one["url"] for one in servers] == ([front.prefix] if front.prefix else [])
         turn = orjson.loads(await curl.post("/ask/demo", {"prompt": "Hello"}))
         told = await curl.get(f"/turns/{turn['id']}/events")
         assert told.count("event: ") == 3
         chat = {"model": "any", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
         assert (await curl.post("/v1/chat/completions", chat)).endswith("data: [DONE]\n\n")
-        assert await websocket_says(port, cert) == "welcome"
+        assert await websocket_says(port, cert, front.prefix) == "welcome"
         assert await grpc_answers(port, cert) == turn["answer"]
+        if front.prefix:
+            assert "<title>" in await curl.get("", "--location")
+            assert '"object"' in await curl.get("/conversations/", "--location")
 
 
 class Through:
     """curl through a proxy that has a name."""
 
-    def __init__(self, port: int, cert: Path) -> None:
-        self._base = f"https://{NAME}:{port}"
+    def __init__(self, there: Fronted) -> None:
+        self._base = there.address
         self._words = (
-            *("curl", "-sS", "--fail-with-body", "--noproxy", "*", "--cacert", str(cert)),
-            *("--resolve", f"{NAME}:{port}:127.0.0.1", "-H", f"Authorization: Bearer {KEY}"),
+            *("curl", "-sS", "--fail-with-body", "--noproxy", "*"),
+            *("--cacert", str(there.certificate)),
+            *("--resolve", f"{NAME}:{there.port}:127.0.0.1", "-H", f"Authorization: Bearer {KEY}"),
         )
 
     async def get(self, path: str, *words: str) -> str:
@@ -265,10 +189,10 @@ class Through:
         return await self.get(path, "-H", kind, "-d", orjson.dumps(body).decode())
 
 
-async def websocket_says(port: int, cert: Path) -> str:
+async def websocket_says(port: int, cert: Path, prefix: str) -> str:
     """Return the type of the first frame."""
     trusting = ssl.create_default_context(cafile=cert)
-    url, shown = f"wss://{NAME}:{port}/ws", {"Authorization": f"Bearer {KEY}"}
+    url, shown = f"wss://{NAME}:{port}{prefix}/ws", {"Authorization": f"Bearer {KEY}"}
     at: Any = {"host": "127.0.0.1", "port": port, "server_hostname": NAME}
     async with connect(url, ssl=trusting, additional_headers=shown, proxy=None, **at) as peer:
         said: str = orjson.loads(await peer.recv())["type"]

@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from trialogue.v1 import conversation_pb2 as pb
 
+from server.transports.rest.web_libraries import FILES
 from tests.support.live import ROOT
 
 PROTOS = (
@@ -94,6 +95,12 @@ def test_the_lock_of_the_page_names_versions_with_their_hashes_and_no_place() ->
         assert one["version"]
         assert one["integrity"].startswith("sha512-")
         assert "resolved" not in one
+
+
+def test_the_wheel_has_what_the_page_loads() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    taken = project["tool"]["hatch"]["build"]["targets"]["wheel"]["artifacts"]
+    assert {f"clients/web/node_modules/{path}" for path in FILES.values()} <= set(taken)
 
 
 def test_what_has_a_floor_is_locked() -> None:

@@ -138,7 +138,7 @@ NEUTRAL = {
     *("on_disconnect", "stream", "character", "instruction_template", "prompt_template"),
     *("system_prompt", "metadata", "truncation", "content", "content_json", "role", "roles"),
     *("created_after", "created_before", "idempotency_key", "api_key", "parts", "clear"),
-    *("format", "verbose", "order", "api-version", "extra", "prompt_batch_size"),
+    *("format", "verbose", "order", "api-version", "extra", "prompt_batch_size", "progress"),
     *("pinned", "all", "reasoning_effort", "tools", "tool_choice", "tool_results"),
     *("response_format", "parallel_tool_calls"),
     *("top_k", "min_p", "repeat_penalty", "repeat_penality", "repeat_last_n"),

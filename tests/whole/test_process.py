@@ -109,6 +109,8 @@ async def _cannot_begin(folder: Path, beside: Process) -> None:
             "TRIALOGUE_DATABASE: /proc/x.db": ["--database", "sqlite:////proc/x.db"],
             "TRIALOGUE_DATABASE: must": ["--database", "mysql://x"],
             "TRIALOGUE_DATABASE: postgresql://": ["--database", "postgresql://127.0.0.1:1/x"],
+            "TRIALOGUE_ROOT_PATH: /web is a path": ["--root-path", "/web"],
+            "TRIALOGUE_ROOT_PATH: /v1 is a path": ["--root-path", "/v1/chat"],
             "TRIALOGUE_ENCODING": ["--encoding", "klingon"],
             "TRIALOGUE_HTTP_PORT: ": ["--http-port", "http"],
             "TRIALOGUE_DRAIN_SECONDS": ["--drain-seconds", "-1"],

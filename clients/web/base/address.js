@@ -9,6 +9,12 @@ export function addressed() {
   }
 }
 
+// Returns the whole of an address of ours; they are told from the page's own, which may be below a
+// path of a proxy's.
+export function wholeOf(path) {
+  return new URL(path, document.baseURI).href;
+}
+
 export function placeOf(id, message) {
   const names = [id, message].filter(Boolean);
   return `#${names.map(encodeURIComponent).join("/")}`;

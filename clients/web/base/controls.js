@@ -6,6 +6,7 @@ import { exportAs, importFiles, pin, rename } from "../list/actions.js";
 import { showContext } from "../ask/context.js";
 import { isImage } from "../ask/images.js";
 import { openSearch } from "../list/search.js";
+import { openMap } from "../thread/map.js";
 import * as drawer from "./drawer.js";
 import { openKeys, wanted } from "./keys.js";
 
@@ -20,7 +21,8 @@ export function control(page) {
     keys: openKeys,
     new: page.begin,
     settings: () => openSettings(page.id, { made: page.open, changed: page.reread }).catch(trouble),
-    elsewhere: () => openElsewhere(page.conversation, page.grpcPort).catch(trouble),
+    map: () => openMap(page.id, page.last, page.point).catch(trouble),
+    elsewhere: () => openElsewhere(page.conversation, page.server).catch(trouble),
     attach: () => $("pictures").click(),
     import: () => $("files").click(),
     rename: () => rename(page.id, page.title, { renamed: page.reread, trouble }),

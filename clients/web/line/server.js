@@ -1,6 +1,8 @@
 // Asks the server for JSON, and people for the API key where it wants one.
 
-const KEPT_AS = "trialogue-api-key";
+// Another server may be at another path of the same host.
+const { pathname } = new URL(".", document.baseURI);
+const KEPT_AS = `trialogue-api-key${pathname === "/" ? "" : `:${pathname}`}`;
 const door = document.getElementById("door");
 const form = document.getElementById("key-form");
 const field = document.getElementById("key");

@@ -11,7 +11,7 @@ const FORMATS = [
   ["JSONL, for fine-tuning", "jsonl", "jsonl"],
 ];
 
-export const pathOf = (id) => `/conversations/${encodeURIComponent(id)}`;
+export const pathOf = (id) => `conversations/${encodeURIComponent(id)}`;
 
 // Asks for another title; `renamed()` is called when it is kept.
 export function rename(id, title, { renamed, trouble }) {
@@ -101,7 +101,7 @@ export function exportAs(id, title, trouble) {
     label.append(all, " All of my conversations");
     for (const [name, format, ending] of FORMATS) {
       const act = () => {
-        const path = all.checked || !id ? "/export" : `${pathOf(id)}/export`;
+        const path = all.checked || !id ? "export" : `${pathOf(id)}/export`;
         close();
         const file = `${all.checked || !id ? "trialogue" : title}.${ending}`;
         download(`${path}?format=${format}`, file).catch(trouble);
@@ -135,7 +135,7 @@ export async function importFiles(files, { imported, trouble }) {
       body.append(told);
     });
     try {
-      const response = await send("POST", "/conversations/import", file);
+      const response = await send("POST", "conversations/import", file);
       report(told, await response.json());
       imported();
     } catch (error) {

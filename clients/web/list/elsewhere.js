@@ -1,50 +1,64 @@
 // The dialog that says how to go on with this conversation elsewhere: by address, or by any wire.
 
+import { placeOf, wholeOf } from "../base/address.js";
 import * as dialogs from "../base/dialogs.js";
 import { element } from "../base/elements.js";
 import { get, key } from "../line/server.js";
 import { codeBlock } from "../thread/code.js";
+import { draw } from "./qr.js";
 
 const KEY = "$TRIALOGUE_API_KEY";
 const QUESTION = "Hello";
 // What an upstream that has no list of models would be asked for is anybody's guess.
 const SOME_MODEL = "gpt-4o";
+const HERE = /^(localhost|.+\.localhost|127\..+|\[::1\])$/;
+const HERE_ALONE = "No other device reaches this address: it is this machine's own.";
+const WHO = {
+  true: "Whoever opens it needs your API key; the lines take it from TRIALOGUE_API_KEY.",
+  false: "Whoever can reach this server reads along, and may ask.",
+};
 
-// Shows the lines of a conversation; `grpcPort` is null where the server does not say.
-export async function openElsewhere(conversation, grpcPort) {
+// Shows the lines of a conversation; `server` is what it says of itself.
+export async function openElsewhere(conversation, server) {
   const model = conversation.model ?? (await firstModel());
-  const place = { id: conversation.id, origin: location.origin, needsKey: key() !== null };
+  const place = { id: conversation.id, needsKey: key() !== null };
+  const address = wholeOf(`./${placeOf(place.id)}`);
   dialogs.open("Open elsewhere", (body) => {
-    const hint = element("p", "hint");
-    hint.textContent = place.needsKey
-      ? "Whoever opens it needs your API key; the lines take it from TRIALOGUE_API_KEY."
-      : "Whoever can reach this server reads along, and may ask.";
-    body.append(hint, codeBlock("Address", location.href.split("#")[0] + `#${encodeURIComponent(place.id)}`));
-    for (const [name, line] of lines(place, model, grpcPort)) body.append(codeBlock(name, line));
+    body.append(hint(WHO[place.needsKey]), codeBlock("Address", address));
+    const code = body.appendChild(element("div", "qr")); // empty it is not seen: the address says it too
+    if (HERE.test(location.hostname)) body.append(hint(HERE_ALONE));
+    for (const [name, line] of lines(place, model, server)) body.append(codeBlock(name, line));
+    if (server.libraries) draw(code, address, wholeOf(server.libraries)).catch(() => {});
   });
 }
 
-function lines(place, model, grpcPort) {
+function hint(text) {
+  const made = element("p", "hint");
+  made.textContent = text;
+  return made;
+}
+
+function lines(place, model, server) {
   const ask = { prompt: QUESTION };
   const chat = { model, messages: [{ role: "user", content: QUESTION }] };
   const all = [
     ["curl", curl(place, pathOf(place), ask)],
     ["Python", python(place, ask)],
-    ["OpenAI’s API", curl(place, "/v1/chat/completions", chat, [`X-Conversation-Id: ${place.id}`])],
+    ["OpenAI’s API", curl(place, "v1/chat/completions", chat, [`X-Conversation-Id: ${place.id}`])],
   ];
-  if (grpcPort) all.splice(2, 0, ["gRPC", grpc(place, grpcPort)]);
+  if (server.grpc_port) all.splice(2, 0, ["gRPC", grpc(place, server)]);
   return all;
 }
 
 function pathOf({ id }) {
-  return `/ask/${encodeURIComponent(id)}`;
+  return `ask/${encodeURIComponent(id)}`;
 }
 
-function curl({ origin, needsKey }, path, body, headers = []) {
+function curl({ needsKey }, path, body, headers = []) {
   const sent = ["Content-Type: application/json", ...headers];
   const words = sent.map((header) => `-H ${quoted(header)}`);
   if (needsKey) words.push(`-H "Authorization: Bearer ${KEY}"`);
-  return [`curl ${word(origin + path)}`, ...words, `-d ${quoted(JSON.stringify(body))}`].join(" \\\n  ");
+  return [`curl ${word(wholeOf(path))}`, ...words, `-d ${quoted(JSON.stringify(body))}`].join(" \\\n  ");
 }
 
 function python(place, body) {
@@ -55,14 +69,17 @@ function python(place, body) {
     "",
     `body = json.dumps(${JSON.stringify(body)}).encode()`,
     `headers = {${headers.join(", ")}}`,
-    `request = urllib.request.Request("${place.origin}${pathOf(place)}", body, headers)`,
+    `request = urllib.request.Request("${wholeOf(pathOf(place))}", body, headers)`,
     'print(json.load(urllib.request.urlopen(request))["answer"])',
   ].join("\n");
 }
 
-function grpc({ id }, port) {
-  const secure = location.protocol === "https:" ? "https://" : "";
-  const where = word(`${secure}${location.hostname}:${port}`);
+// A proxy that the page came through has gRPC on its own port, by paths that no prefix is before.
+function grpc({ id }, server) {
+  const secure = location.protocol === "https:";
+  const port = location.port || (secure ? "443" : "80");
+  const at = port === String(server.port) ? server.grpc_port : port;
+  const where = word(`${secure ? "https://" : ""}${location.hostname}:${at}`);
   return `python -m clients.grpc_client --url ${where} \\\n  --conversation-id ${word(id)} -p ${QUESTION}`;
 }
 
@@ -76,6 +93,6 @@ function quoted(text) {
 }
 
 async function firstModel() {
-  const listed = await get("/v1/models").catch(() => null);
+  const listed = await get("v1/models").catch(() => null);
   return listed?.data[0]?.id ?? SOME_MODEL;
 }

@@ -59,7 +59,7 @@ class Search {
     clearTimeout(this.#timer);
     const mine = ++this.#asked;
     const words = this.#words;
-    const page = words ? await get(`/search?limit=${MOST}&q=${encodeURIComponent(words)}`) : null;
+    const page = words ? await get(`search?limit=${MOST}&q=${encodeURIComponent(words)}`) : null;
     if (mine !== this.#asked) return; // other words are looked for by now
     this.#shown = words;
     const found = page?.data ?? [];

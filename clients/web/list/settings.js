@@ -58,7 +58,7 @@ function conversationForm({ model, system_prompt, metadata = {} }, save) {
     }
     submit.disabled = false;
   };
-  get("/v1/models").then((listed) => suggest(models, listed), () => {});
+  get("v1/models").then((listed) => suggest(models, listed), () => {});
   return form;
 }
 
@@ -84,7 +84,7 @@ function keep({ id, metadata }, { temperature, ...settings }) {
 async function make({ temperature, ...settings }) {
   const given = Object.entries(settings).filter(([, value]) => value !== null);
   const metadata = temperature === null ? {} : { temperature };
-  const response = await send("POST", "/conversations", { ...Object.fromEntries(given), metadata });
+  const response = await send("POST", "conversations", { ...Object.fromEntries(given), metadata });
   return (await response.json()).id;
 }
 

@@ -93,7 +93,7 @@ export class Sidebar {
 
   async #askForTitle(id) {
     this.#marked("…", null);
-    const found = await get(`/conversations/${encodeURIComponent(id)}`).catch(() => null);
+    const found = await get(`conversations/${encodeURIComponent(id)}`).catch(() => null);
     if (this.#current() !== id) return;
     if (found) this.#named(found);
     else this.#marked("New conversation", null);
@@ -104,7 +104,7 @@ export class Sidebar {
   }
 
   #page(query = "") {
-    return get(`/conversations?order=activity&limit=${PAGE}${query}`);
+    return get(`conversations?order=activity&limit=${PAGE}${query}`);
   }
 
   #note({ type, conversation }) {

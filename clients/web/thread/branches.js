@@ -22,7 +22,7 @@ export async function endOf(conversationId, messageId) {
 
 // No list has a message's children: what was never read is looked up in the conversation's file.
 async function newest(conversationId, messageId) {
-  const file = await get(`/conversations/${encodeURIComponent(conversationId)}/export?format=json`);
+  const file = await get(`conversations/${encodeURIComponent(conversationId)}/export?format=json`);
   const within = new Set([messageId]);
   let end = messageId;
   for (const { id, parent_id } of file?.conversations[0].messages ?? []) {

@@ -10,10 +10,12 @@ from typing import Protocol
 
 import structlog
 
+from server.config.hosts import is_loopback
 from server.core.access.concurrency import ConcurrencyLimit, Room
 from server.core.access.pages import PagePolicy
+from server.core.access.proxies import NOTHING, AddressLimit, Forwarded, Proxies
 from server.core.access.rate import Allowance, RateLimit, SharedRateLimit
-from server.core.errors import InvalidApiKeyError
+from server.core.errors import InvalidApiKeyError, PermissionDeniedError
 from storage.model import ApiKey
 
 log = structlog.get_logger("trialogue.doors")
@@ -84,6 +86,7 @@ class Auth:
         rate: RateLimit | SharedRateLimit | None = None,
         most_by_key: int | None = None,
         most_by_address: int | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
         """`open_to_all` asks nobody for a key, `until_keyed` nobody until there is one in the file.
 
@@ -100,7 +103,8 @@ class Auth:
         )
         self._rate = rate
         self.owners = ConcurrencyLimit(most_by_key, "key")
-        self.addresses = ConcurrencyLimit(most_by_address, "address")
+        self.proxies = proxies or Proxies()
+        self.addresses = AddressLimit(most_by_address, self.proxies)
 
     @property
     def shared(self) -> bool:
@@ -155,12 +159,22 @@ class Auth:
         """The keys that can be made and revoked while we run: the same list while none is."""
         return self._key_file.keys() if self._key_file is not None else self._configured
 
-    def check_origin(self, origin: str | None, host: str | None, port: int) -> None:
+    def check_origin(
+        self, origin: str | None, host: str | None, port: int, forwarded: Forwarded = NOTHING
+    ) -> None:
         """Refuse a Host that is not ours, and a page that we did not serve; `port` is the page's.
 
-        No Origin is no page. Against DNS rebinding and cross-site websockets (CWE-1385).
+        No Origin is no page. Against DNS rebinding and cross-site websockets (CWE-1385). Who needs
+        no key because nobody else can reach us is not let in where a proxy says that it is another.
         """
-        self._pages.check(origin, host, port)
+        self._pages.check(origin, host, port, forwarded.host)
+        if forwarded.address is None or is_loopback(forwarded.address) or self._open_to_all:
+            return
+        if self.open:
+            raise PermissionDeniedError(
+                "A proxy hands this on from another machine, and no API key is needed here: make "
+                "one with trialogue keys create, or let everyone in with TRIALOGUE_AUTH=off."
+            )
 
     def _valid(self, key: ApiKey) -> bool:
         expired = key.expires_at is not None and key.expires_at <= self._now()

@@ -32,13 +32,25 @@ class PagePolicy:
         self._public = public
         self._keyless = keyless
 
-    def check(self, origin: str | None, host: str | None, port: int) -> None:
-        """Refuse a Host that is not ours, and a page that we did not serve; see Auth."""
-        if not self._our_host(host):
-            raise PermissionDeniedError(
-                "This Host is not allowed; TRIALOGUE_ALLOWED_HOSTS names those that are."
-            )
-        if origin is not None and not self._our_origin(origin.lower(), host, port):
+    def check(
+        self, origin: str | None, host: str | None, port: int, proxied: str | None = None
+    ) -> None:
+        """Refuse a Host that is not ours, and a page that we did not serve; see Auth.
+
+        `proxied` is the host that a proxy was asked for, which need not be the one that it asks us
+        for. Both have to be ours: a name that was rebound to us stays in the Host.
+        """
+        for name, one in (("Host", host), ("X-Forwarded-Host", proxied)):
+            if not self._our_host(one):
+                raise PermissionDeniedError(
+                    f"This {name} is not allowed; TRIALOGUE_ALLOWED_HOSTS names those that are."
+                )
+        if origin is None:
+            return
+        asked = [proxied or host]
+        if host and proxied and host_name(host) == host_name(proxied):
+            asked.append(host)  # many a proxy tells the port in one of them alone
+        if not any(self._our_origin(origin.lower(), one, port) for one in asked):
             raise PermissionDeniedError(
                 "This Origin is not allowed; TRIALOGUE_ALLOWED_ORIGINS names those that are."
             )

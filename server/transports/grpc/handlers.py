@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import (
     AbstractContextManager,
     ExitStack,
@@ -14,6 +14,7 @@ from contextlib import (
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
+from urllib.parse import unquote
 
 import grpc
 import structlog
@@ -21,6 +22,7 @@ from google.protobuf.message import DecodeError, Message
 
 from server.config.limits import RpcLimits
 from server.core.access.auth import Auth, bearer
+from server.core.access.proxies import Forwarded
 from server.core.access.revocation import GuardedReader, KeyWatch
 from server.core.errors import (
     Code,
@@ -158,8 +160,10 @@ class Handlers:
         context.set_trailing_metadata(trailers)
         try:
             with ExitStack() as held:
-                held.enter_context(self._auth.addresses.within(_address(context)))
-                caller = Caller() if keyless else await self._let_in(told)
+                peer = _address(context)
+                forwarded = self._auth.proxies.told(peer, _texts(context))
+                held.enter_context(self._auth.addresses.call(peer, forwarded))
+                caller = Caller() if keyless else await self._let_in(told, forwarded)
                 seen.owner = caller.owner or None
                 if not keyless:
                     held.enter_context(self._auth.owners.within(caller.owner))
@@ -194,8 +198,8 @@ class Handlers:
         except TimeoutError:
             raise RateLimitedError("You read too slowly.") from None
 
-    async def _let_in(self, told: Mapping[str, Any]) -> Caller:
-        self._auth.check_origin(told.get("origin"), None, 0)
+    async def _let_in(self, told: Mapping[str, Any], forwarded: Forwarded) -> Caller:
+        self._auth.check_origin(told.get("origin"), None, 0, forwarded)
         key = bearer(told.get("authorization"))
         owner = await self._auth.owner(key)
         return Caller(owner, key, told.get("idempotency-key") or None)
@@ -219,7 +223,13 @@ class Handlers:
 
 def _address(context: Context) -> str:
     """Return where a caller is, without its port: `ipv4:127.0.0.1:1234` is how gRPC tells."""
-    return context.peer().partition(":")[2].rpartition(":")[0]
+    return unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
+
+
+def _texts(context: Context) -> Iterator[tuple[str, str]]:
+    for name, value in context.invocation_metadata() or ():
+        if isinstance(value, str):
+            yield name, value
 
 
 async def _after(

@@ -21,6 +21,7 @@ from server.core.observability.request_log import Requests
 from server.transports.http.middleware import Middleware
 from server.transports.http.mount import Mount
 from server.transports.http.protocol import GuardedProtocol
+from server.transports.http.root_path import RootPath
 from server.transports.http.upgrade import Upgrades
 from server.transports.tls import Certificate, certificate_of
 
@@ -53,7 +54,7 @@ class HttpListener:
         self._bound = bound
         self._limits = limits or HttpLimits()
         self._addresses = auth.addresses
-        self._upgrades = upgrades or {}
+        self._upgrades = RootPath(settings.root_path).before(upgrades or {})
         self._tls = tls or certificate_of(settings)
         self.port: int = bound.getsockname()[1]
         self._key_watch = KeyWatch(auth, self._limits.check_keys_every)
@@ -65,6 +66,7 @@ class HttpListener:
             settings.max_body_bytes,
             self.port,
             max_upload_bytes=settings.max_upload_bytes,
+            root_path=settings.root_path,
             room=auth.room(self._limits.connections, "HTTP requests"),
         )
         self._stack = AsyncExitStack()

@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from server.core.access.auth import Auth, key_in
 from server.core.access.concurrency import Room
+from server.core.access.proxies import Forwarded
 from server.core.access.revocation import GuardedReader, KeyWatch
 from server.core.errors import (
     Code,
@@ -26,6 +27,7 @@ from server.core.observability.request import Request
 from server.core.observability.request_log import Requests
 from server.transports.http import cors
 from server.transports.http.mount import Mount, mount_of
+from server.transports.http.root_path import RootPath
 from server.transports.status import rate_headers
 
 log = structlog.get_logger("trialogue.http")
@@ -54,13 +56,15 @@ class Middleware:
         port: int,
         *,
         max_upload_bytes: int | None = None,
+        root_path: str = "",
         room: Room,
     ) -> None:
         """`max_upload_bytes` is for bodies that go by without being held.
 
-        `room` has the connections on which requests of owners are answered. Eight parameters: each
+        `room` has the connections on which requests of owners are answered. Nine parameters: each
         is something that every request meets here.
         """
+        self._root = RootPath(root_path)
         self._room = room
         self._key_watch = key_watch
         self._mounts = mounts
@@ -74,6 +78,7 @@ class Middleware:
         if scope["type"] != "http":
             return
         headers = Headers(scope=scope)
+        self._root.take_off(scope)
         mount = mount_of(self._mounts, scope["path"])
         with self._requests.within(mount.wire, headers.get("x-request-id"), headers) as request:
             response = _Response(scope, request, send)
@@ -85,21 +90,26 @@ class Middleware:
     async def _pass(
         self, mount: Mount, scope: Scope, headers: Headers, receive: Receive, response: _Response
     ) -> None:
-        path = scope["path"]
+        path, (peer, _) = scope["path"], scope["client"] or ("", 0)
+        forwarded = self._auth.proxies.told(peer, headers.items())
         try:
-            self._check_page(scope, headers)
+            self._check_page(scope, headers, forwarded)
             if cors.is_preflight(scope["method"], headers):
                 await cors.preflight(headers)(scope, receive, response.send)
+                return
+            if not path:
+                await self._root.page(scope, receive, response.send)
                 return
             bound = self._upload if mount.streams_past(path) else self._body
             owner = await self._let_in(mount, scope, headers, bound)
             answer = partial(mount.app, scope, _Bounded(receive, bound), response.send)
-            if owner is None:
-                await answer()
-                return
-            asker = _Asker(key_in(headers), response)
-            with self._within(owner), self._key_watch.staying(asker):
-                await asker.of(answer)
+            with self._auth.addresses.request(peer, forwarded):
+                if owner is None:
+                    await answer()
+                    return
+                asker = _Asker(key_in(headers), response)
+                with self._within(owner), self._key_watch.staying(asker):
+                    await asker.of(answer)
         except Exception as error:
             if code_of(error) is Code.INTERNAL:
                 log.exception("request broke", request_id=response.id)
@@ -116,11 +126,14 @@ class Middleware:
         with self._auth.owners.within(owner), self._room.within(owner):
             yield
 
-    def _check_page(self, scope: Scope, headers: Headers) -> None:
+    def _check_page(self, scope: Scope, headers: Headers, forwarded: Forwarded) -> None:
         if len(headers.getlist("host")) != 1 and scope["http_version"] != "1.0":
             raise InvalidRequestError("A request has one Host header.")  # RFC 9112, 3.2
-        self._auth.check_origin(headers.get("origin"), headers.get("host"), self._port)
-        scope["state"]["origin"] = headers.get("origin")
+        origin, host = headers.get("origin"), headers.get("host")
+        self._auth.check_origin(origin, host, self._port, forwarded)
+        scope["state"]["origin"] = origin
+        scope["state"]["root_path"] = forwarded.prefix or self._root.path
+        scope["scheme"] = forwarded.scheme or scope["scheme"]
 
     async def _let_in(
         self, mount: Mount, scope: Scope, headers: Headers, bound: _Bound

@@ -14,7 +14,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.config.limits import HttpLimits, room_at_the_door
-from server.core.access.concurrency import ConcurrencyLimit
+from server.core.access.proxies import AddressLimit
 from server.core.errors import Code, Problem
 from server.transports.http.upgrade import (
     Upgrades,
@@ -35,7 +35,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def __init__(
         self,
         limits: HttpLimits,
-        addresses: ConcurrencyLimit,
+        addresses: AddressLimit,
         upgrades: Upgrades,
         *args: Any,
         **kwargs: Any,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from functools import cache, partial
@@ -14,6 +14,7 @@ from fastapi import APIRouter, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from server import VERSION
@@ -76,6 +77,12 @@ PUBLIC_FOLDER = "/web/"
 _FREE = re.compile(r"/metrics|/turns/[^/]+/(events|cancel)|/conversations/[^/]+/events|/events")
 
 
+def has(path: str) -> bool:
+    """Say whether a route of ours begins as this path does."""
+    first = path.strip("/").partition("/")[0]
+    return first in {path.split("/")[1] for path in _paths()}
+
+
 def mount(state: RestState) -> Mount:
     """Return REST and the page, for the HTTP port."""
     rest = build()
@@ -95,6 +102,16 @@ def mount(state: RestState) -> Mount:
 
 
 @cache
+def _routers() -> tuple[APIRouter, ...]:
+    return Transfer().router, _Routes().router, StateRoutes().router, Pages().router
+
+
+def _paths() -> Iterator[str]:
+    for router in _routers():
+        yield from (route.path for route in router.routes if isinstance(route, Route))
+
+
+@cache
 def build() -> FastAPI:
     """Return the application with every route of this wire.
 
@@ -108,19 +125,15 @@ def build() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,  # pages.py has it, with what is described beside
+        redirect_slashes=False,  # `no_route` does: Starlette's lead out of a proxy's path
         # Spans and counts are ours, at the gate, where they cover every wire.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    ours = (
-        Transfer().router,
-        _Routes().router,
-        StateRoutes().router,
-    )
+    *ours, pages = _routers()
     for router in ours:
         app.include_router(router, responses=REFUSALS)
-    pages = Pages()
-    app.include_router(pages.router)
-    routes = [route for router in (*ours, pages.router) for route in router.routes]
+    app.include_router(pages)
+    routes = [route for router in _routers() for route in router.routes]
     app.add_exception_handler(RequestValidationError, errors.invalid)
     app.add_exception_handler(HTTPException, partial(errors.no_route, routes))
     for kind in (RefusedError, StoreError, UpstreamError, Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -44,14 +45,25 @@ async def no_route(routes: Sequence[BaseRoute], request: Request, error: Excepti
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
     if isinstance(error.__cause__, RefusedError):  # raised where FastAPI read the body
         return refusal(problem_of(error.__cause__))
+    path = request.scope["path"]
+    slash = path.endswith("/") and not _methods(routes, path)
+    if error.status_code == 404 and slash and _methods(routes, path[:-1]):
+        return _without_slash(path, request.scope["query_string"])
     code = Code.NOT_FOUND if error.status_code == 404 else Code.INVALID_REQUEST
     message = {404: "There is no such route.", 405: "That method is not for this route."}
     problem = Problem(code, message.get(error.status_code, "The body cannot be read as JSON."))
     status = error.status_code if error.status_code in (404, 405) else http_status(problem)
     headers = {**http_headers(problem), **(error.headers or {})}
-    if status == 405 and (methods := _methods(routes, request.scope["path"])):
+    if status == 405 and (methods := _methods(routes, path)):
         headers["Allow"] = ", ".join(methods)
     return JSON(http_body(problem), status_code=status, headers=headers)
+
+
+def _without_slash(path: str, query: bytes) -> Response:
+    """Lead to the same without the slash at its end, from wherever that is to whoever asks."""
+    name = quote(path[:-1].rpartition("/")[2], safe=":~")
+    where = f"../{name}?{query.decode('latin-1')}" if query else f"../{name}"
+    return Response(status_code=307, headers={"location": where})
 
 
 def _methods(routes: Sequence[BaseRoute], path: str) -> list[str]:

@@ -21,7 +21,8 @@ from storage.port import NotFoundError
 
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; manifest-src 'self'; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'"
 )
 #: Swagger UI sets styles of its own on elements.
 _DOCS_CSP = (
@@ -55,15 +56,22 @@ class Pages:
 
     async def description(self, request: Request) -> Response:
         """Describe all that this port serves."""
-        return JSON(with_others(request.app.openapi(), behind(request).others))
+        described = with_others(request.app.openapi(), behind(request).others)
+        if root_path := request.state.root_path:
+            described = {**described, "servers": [{"url": root_path}]}
+        return JSON(described)
 
     async def config(self, request: Request) -> Response:
-        """Tell the page what it cannot know: its release, and where gRPC and the libraries are."""
+        """Tell the page what it cannot know: its release, our ports, and where the libraries are.
+
+        The port tells it whether it came straight from us, or by a proxy that has its own.
+        """
         path = self._libraries.path
         told = {
             "grpc_port": behind(request).grpc_port,
             "version": VERSION,
-            "libraries": path and f"/web/{path}",
+            "port": request.scope["server"][1],
+            "libraries": path and f"web/{path}",
         }
         return JSON(told, headers={"cache-control": ASKING})
 

@@ -1,4 +1,4 @@
-"""What npm installed for the page: Markdown, sanitiser, highlighter. All of it may be missing."""
+"""What npm installed for the page: Markdown, sanitiser, highlighter, QR code; or nothing of it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from importlib.resources.abc import Traversable
 
 from server.transports.rest.web_files import WebFile
 
-_FILES = {
+#: by the names that the page has for them; the wheel has them too (pyproject.toml)
+FILES = {
     "markdown-it.js": "markdown-it/dist/browser/markdown-it.esm.min.mjs",
     "dompurify.js": "dompurify/dist/purify.es.mjs",
+    "qr.js": "qr/index.js",
     "highlight.js": "@highlightjs/cdn-assets/es/core.min.js",
 }
 _LANGUAGES = "@highlightjs/cdn-assets/es/languages"
@@ -26,7 +28,7 @@ class Libraries:
 
 
 def _installed(modules: Traversable) -> Iterator[tuple[str, WebFile]]:
-    paths = {name: modules.joinpath(*path.split("/")) for name, path in _FILES.items()}
+    paths = {name: modules.joinpath(*path.split("/")) for name, path in FILES.items()}
     if not all(path.is_file() for path in paths.values()):
         return
     for entry in modules.joinpath(*_LANGUAGES.split("/")).iterdir():

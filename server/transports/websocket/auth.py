@@ -87,7 +87,8 @@ async def let_in(
     """Return who a peer is. Raises UnauthorizedError."""
     headers = request.headers
     try:
-        auth.check_origin(_only(headers, "Origin"), _only(headers, "Host"), page_port)
+        origin, host = _only(headers, "Origin"), _only(headers, "Host")
+        auth.check_origin(origin, host, page_port, connection.forwarded)
         key = _key_shown(headers)
     except PermissionDeniedError as error:
         raise UnauthorizedError(error, told=False) from None

@@ -15,7 +15,7 @@ from websockets.protocol import CONNECTING, OPEN, Event, Protocol
 from websockets.server import ServerProtocol
 
 from server.config.limits import WebsocketLimits, room_at_the_door
-from server.core.access.concurrency import ConcurrencyLimit
+from server.core.access.proxies import NOTHING, AddressLimit, Forwarded
 from server.core.observability.request import request_id
 from server.transports.websocket.handshake import REQUEST_ID, complete, given_id
 from server.transports.write_timeout import WriteTimeout
@@ -68,7 +68,7 @@ class GuardedConnection(ServerConnection):
         self,
         limits: WebsocketLimits,
         concurrency: set[GuardedConnection],
-        addresses: ConcurrencyLimit,
+        addresses: AddressLimit,
         *args: Any,
         **settings: Any,
     ) -> None:
@@ -80,7 +80,10 @@ class GuardedConnection(ServerConnection):
         self._limits = limits
         self._concurrency = concurrency
         self._addresses = addresses
-        self._address = ""
+        #: where the peer is
+        self.address = ""
+        #: what a proxy that is believed says of the handshake
+        self.forwarded: Forwarded = NOTHING
         self._unread_pongs = 0
         self._patience = WriteTimeout(limits.patience)
         #: whether there are more connections than may be, in all or from this address
@@ -110,9 +113,9 @@ class GuardedConnection(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._concurrency.add(self)
-        self._address = (self.remote_address or ("",))[0]
+        self.address = (self.remote_address or ("",))[0]
         beyond = len(self._concurrency) - self._limits.connections
-        beyond = max(beyond, self._addresses.enter(self._address))
+        beyond = max(beyond, self._addresses.enter(self.address))
         self.is_too_many = beyond > 0
         if beyond > room_at_the_door(self._limits.connections):
             self.transport.abort()
@@ -140,7 +143,7 @@ class GuardedConnection(ServerConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._concurrency.discard(self)
-        self._addresses.leave(self._address)
+        self._addresses.leave(self.address)
         self._patience.end()
         super().connection_lost(exc)
 

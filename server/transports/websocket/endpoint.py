@@ -118,7 +118,7 @@ class _Service:
         try:
             with suppress(TimeoutError, ConnectionClosed):  # too slow, or gone
                 async with asyncio.timeout(self.endpoint.limits.handshake_seconds):
-                    await connection.handshake(self.door, self._answer, server_header=None)
+                    await connection.handshake(self._asked, self._answer, server_header=None)
             if connection.state is OPEN:
                 connection.data_received(b"")  # what came behind the request is looked at now
                 connection.start_keepalive()
@@ -130,12 +130,20 @@ class _Service:
             connection.transport.abort()
             self.endpoint.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
+    async def _asked(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Note what a proxy says of a handshake, and return what it is refused with."""
+        peer = cast("GuardedConnection", connection)
+        proxies = self.endpoint.auth.proxies
+        peer.forwarded = proxies.told(peer.address, request.headers.raw_items())
+        return await self.door(connection, request) if self.door is not None else None
+
     async def _received(self, connection: GuardedConnection) -> None:
         """Have a peer received; one too many is told to come later."""
         try:
             if connection.is_too_many:
                 raise RateLimitedError("Too many connections.")
-            await self.receive(connection)
+            with self.endpoint.auth.addresses.request(connection.address, connection.forwarded):
+                await self.receive(connection)
         except RateLimitedError as error:
             await connection.close(CloseCode.TRY_AGAIN_LATER, str(error))
 

@@ -1,4 +1,4 @@
--- The partitions of the full-text indexes (see search_index.py): of "message" or "title", and the
+-- The partitions of the full-text indexes (see fulltext/index.py): of "message" or "title", and the
 -- first key in each.
 CREATE TABLE search_partitions (
     of TEXT NOT NULL,

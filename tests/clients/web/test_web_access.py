@@ -49,6 +49,7 @@ DIALOGS = {
     "#search": "Search",
     "#settings": "Settings",
     "#keys": "Keyboard",
+    "#map": "Branches",
     "#elsewhere": "Open elsewhere",
     "#export": "Export",
     "#rename": "Rename",

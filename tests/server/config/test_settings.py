@@ -57,6 +57,7 @@ CHOICES = {
     "max_turns_per_key": "5",
     "max_connections_per_key": "5",
     "max_connections_per_address": "5",
+    "forwarded_allow_ips": "10.0.0.0/8",
 }
 
 
@@ -158,6 +159,14 @@ def test_an_empty_variable_hides_nothing_behind_it(monkeypatch: pytest.MonkeyPat
         ("auth", "maybe"),
         ("log_level", "loud"),
         ("log_format", "xml"),
+        ("root_path", "chat"),
+        ("root_path", "//evil.example"),
+        ("root_path", "/a/../b"),
+        ("root_path", "https://chat.example/chat"),
+        ("root_path", "/a b"),
+        ("forwarded_allow_ips", "proxy.example"),
+        ("forwarded_allow_ips", "10.0.0.1/8"),
+        ("forwarded_allow_ips", "none,10.0.0.1"),
     ],
 )
 def test_what_cannot_be_is_one_line_that_names_the_variable(
@@ -184,6 +193,24 @@ def test_what_cannot_be_is_one_line_that_names_the_variable(
 )
 def test_a_word_may_be_written_in_great_letters(
     monkeypatch: pytest.MonkeyPatch, field: str, written: str, meant: str
+) -> None:
+    monkeypatch.setenv(variables(field)[0], written)
+    assert getattr(load(), field) == meant
+
+
+@pytest.mark.parametrize(
+    ("field", "written", "meant"),
+    [
+        ("root_path", " /a/chat/ ", "/a/chat"),
+        ("root_path", "/", ""),
+        ("forwarded_allow_ips", "10.0.0.0/8, ::1 ,10.0.0.0/8", ("10.0.0.0/8", "::1")),
+        ("forwarded_allow_ips", "*", ("*",)),
+        ("forwarded_allow_ips", "none", ()),
+        ("forwarded_allow_ips", "", ("127.0.0.1", "::1")),
+    ],
+)
+def test_of_proxies(
+    monkeypatch: pytest.MonkeyPatch, field: str, written: str, meant: object
 ) -> None:
     monkeypatch.setenv(variables(field)[0], written)
     assert getattr(load(), field) == meant

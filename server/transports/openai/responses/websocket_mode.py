@@ -17,6 +17,7 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
 from server.core.access.auth import key_in
+from server.core.access.proxies import Forwarded
 from server.core.access.revocation import GuardedReader, Revocable
 from server.core.conversations import Conversations
 from server.core.errors import DrainingError, InvalidApiKeyError, InvalidRequestError
@@ -37,6 +38,7 @@ class Connection(Writer, Protocol):
     """What a connection can do beside what the library's can."""
 
     request_id: str
+    forwarded: Forwarded
 
     def trust(self) -> None: ...
 
@@ -77,11 +79,12 @@ class WebsocketMode:
 
     async def door(self, connection: ServerConnection, request: Request) -> Response | None:
         """Return what a handshake is refused with; None lets it in."""
+        peer = cast("Connection", connection)
         given = {name.lower(): value for name, value in request.headers.raw_items()}
         with self._shared.requests.within(_OPENAI, given.get(_REQUEST_ID), given) as seen:
             seen.name, seen.method = _PATH, "GET"
             try:
-                seen.owner = await self._owner(request.headers)
+                seen.owner = await self._owner(request.headers, peer.forwarded)
             except Exception as error:  # noqa: BLE001 - whatever broke, the client is told
                 note(error, seen.id)
                 refused = refusal(error)
@@ -90,7 +93,7 @@ class WebsocketMode:
                 return _response(refused.status_code, headers, bytes(refused.body))
             seen.status = HTTPStatus.SWITCHING_PROTOCOLS.value
         # Who has its answer to the handshake may send at once, and much.
-        cast("Connection", connection).trust()
+        peer.trust()
         return None
 
     async def receive(self, connection: ServerConnection) -> None:
@@ -124,7 +127,7 @@ class WebsocketMode:
                 # Frames that came together would else all be read before anybody else's turn.
                 await asyncio.sleep(0)
 
-    async def _owner(self, headers: Headers) -> str:
+    async def _owner(self, headers: Headers, forwarded: Forwarded) -> str:
         """Return whose a handshake is. Raises RefusedError."""
         if self._conversations.draining:
             raise DrainingError("The server is shutting down. Please try again in a few seconds.")
@@ -132,7 +135,7 @@ class WebsocketMode:
             origin, host, key = headers.get("Origin"), headers.get("Host"), key_in(headers)
         except MultipleValuesError as error:
             raise InvalidRequestError(f"There is more than one {error} header.") from None
-        self._shared.auth.check_origin(origin, host, self._page_port)
+        self._shared.auth.check_origin(origin, host, self._page_port, forwarded)
         return await self._shared.auth.owner(key)
 
     def _too_long(self) -> ApiError:

@@ -15,6 +15,7 @@ import pytest_asyncio
 from server.config.limits import HttpLimits as Limits
 from server.core.access.auth import Auth
 from server.core.clock import microseconds
+from tests.server.transports.http.taker import Taker
 from tests.server.transports.rest.http_client import (
     Served,
     Wire,
@@ -32,18 +33,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATH = "/taken"
 HEALTH = request("GET", "/healthz")
 BODY = b"abc"
-
-
-class Taker(asyncio.Protocol):
-    """Says back all that it is given, once it is there."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(b"taken: ")
-
-    def data_received(self, data: bytes) -> None:
-        self._transport.write(data)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from storage.model import Query
-from storage.sqlite import migrations, search_index
+from storage.sqlite import migrations
+from storage.sqlite.fulltext import index
 from storage.sqlite.store import SQLiteStore
 from tests.storage.nouns import ADA, exchange
 
@@ -20,7 +21,7 @@ WORDS = ("elephant", "élan", "日本", "red", "it", "fence")
 
 def partitions(path: Path, of: str) -> Sequence[int]:
     with closing(sqlite3.connect(path)) as connection:
-        return search_index.newest_first(connection, of, 1 << 62)
+        return index.newest_first(connection, of, 1 << 62)
 
 
 def indexed(path: Path) -> dict[str, int]:
@@ -28,9 +29,9 @@ def indexed(path: Path) -> dict[str, int]:
     found = {}
     with closing(sqlite3.connect(path)) as connection:
         for of in ("message", "title"):
-            for since in search_index.newest_first(connection, of, 1 << 62):
+            for since in index.newest_first(connection, of, 1 << 62):
                 for kind in ("pieces", "words"):
-                    name = search_index.table(of, kind, since)
+                    name = index.table(of, kind, since)
                     connection.execute(f"INSERT INTO {name} ({name}) VALUES ('integrity-check')")
                     sql = f"SELECT count(*) FROM {name}_docsize"
                     (found[name],) = connection.execute(sql).fetchone()
@@ -71,7 +72,7 @@ async def test_what_is_found_in_many_is_what_is_found_in_one(
 ) -> None:
     found = []
     for keys, name in ((1 << 16, "one"), (5, "many")):
-        monkeypatch.setattr(search_index, "KEYS", keys)
+        monkeypatch.setattr(index, "KEYS", keys)
         async with SQLiteStore(tmp_path / name) as store:
             await live(store, random.Random(seed))
             found.append([await all_found(store, words) for words in (*WORDS, "red it", "zebra")])
@@ -89,13 +90,13 @@ async def test_what_an_older_release_has_indexed_is_one_partition(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as older:
-        older.setattr(search_index, "KEYS", 1 << 16)
+        older.setattr(index, "KEYS", 1 << 16)
         async with SQLiteStore(path) as store:
             for number in range(9):
                 await exchange(store, f"{number}", content="elephant", into=f"c{number}")
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript("DROP TABLE search_partitions; PRAGMA user_version = 11;")
-    monkeypatch.setattr(search_index, "KEYS", 4)
+    monkeypatch.setattr(index, "KEYS", 4)
     steps = migrations.steps()[:12]
     monkeypatch.setattr(migrations, "steps", lambda: steps)
 

@@ -23,18 +23,18 @@ _KINDS: Final = {
 _PAGE_BYTES: Final = {"pieces": 1000}
 
 
-def index(connection: sqlite3.Connection, of: str, key: int, text: str) -> None:
+def add(connection: sqlite3.Connection, of: str, key: int, text: str) -> None:
     """Make a text findable; `of` is "message" or "title"."""
     put(connection, of, _partition_for(connection, of, key), key, text)
 
 
-def forget(connection: sqlite3.Connection, of: str, key: int, text: str) -> None:
-    """Undo `index`; `text` is the text that was indexed."""
+def remove(connection: sqlite3.Connection, of: str, key: int, text: str) -> None:
+    """Undo `add`; `text` is the text that was indexed."""
     take_out(connection, of, _partition_for(connection, of, key), key, text)
 
 
 def put(connection: sqlite3.Connection, of: str, since: int, key: int, text: str) -> None:
-    """Do as `index` does in the partition that begins with the key `since`."""
+    """Do as `add` does in the partition that begins with the key `since`."""
     for kind, indexed in (("pieces", text), ("words", spaced(text))):
         connection.execute(
             f"INSERT INTO {table(of, kind, since)} (rowid, text) VALUES (?, ?)", (key, indexed)

@@ -12,7 +12,7 @@ from typing import Any
 
 from storage import ranking, rows
 from storage.model import Hit, Page, Query
-from storage.sqlite.search_index import newest_first, put, table, take_out
+from storage.sqlite.fulltext.index import newest_first, put, table, take_out
 from storage.unspaced import spaced
 
 #: Above every key.
