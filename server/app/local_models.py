@@ -6,14 +6,16 @@ import asyncio
 import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from server.config.settings import Settings, SettingsError
 from server.config.upstream_names import ELIZA, LOCAL
+from server.upstream.llama.devices import gpu_memory
 from server.upstream.llama.engine import Engine, NoEngineError, find
 from server.upstream.llama.files.gguf import Header, NotGGUFError
 from server.upstream.llama.files.library import Entry, Library, ModelFileError, default_folder
-from server.upstream.llama.memory import Plan, available, plan, window_of
+from server.upstream.llama.memory import Plan, available, fit, plan, window_of
 from server.upstream.pool import ALL, PoolMember
 
 if TYPE_CHECKING:
@@ -113,14 +115,17 @@ def _found(library: Library, name: str) -> tuple[Entry, Header]:
 def planned(settings: Settings, entry: Entry, header: Header) -> Plan:
     """Return how a model would be loaded now, were there no other. Raises NoMemoryError."""
     options = settings.local_options
-    return plan(
-        entry.name,
-        entry.size,
-        header,
-        context=options.context,
-        parallel=options.parallel,
-        available=available(options.memory_limit, 0),
-    )
+
+    def gpu() -> int:
+        try:
+            engine = find(options.engine, settings.llama_server)
+        except NoEngineError:
+            return 0
+        return gpu_memory(options, engine.program, 0)
+
+    wished = {"context": options.context, "parallel": options.parallel}
+    planned_in = partial(plan, entry.name, entry.size, header, **wished)
+    return fit(planned_in, partial(available, options.memory_limit, 0, 0), gpu)
 
 
 def described(entry: Entry, header: Header, context: int) -> dict[str, object]:

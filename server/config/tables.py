@@ -112,6 +112,9 @@ class LocalTable(BaseModel):
     threads: PositiveInt | None = None
     #: layers that the GPU computes; unset: as many as it has room for
     gpu_layers: int | None = Field(None, ge=0)
+    #: bytes of GPUs that models may be put in; unset: what llama-server says is free of CUDA's
+    #: and ROCm's
+    gpu_memory: ByteSize | None = Field(None, ge=0)
     #: seconds, or `10m`, after which an unused one gives its memory back; 0: never
     idle_unload: Annotated[float, BeforeValidator(duration)] = 600.0
     #: so many are loaded at once

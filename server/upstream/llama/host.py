@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
 
 from server.config.tables import LocalTable
 from server.upstream.llama import memory
+from server.upstream.llama.devices import gpu_memory
 from server.upstream.llama.engine import Engine, default_threads
 from server.upstream.llama.files.gguf import NotGGUFError
 from server.upstream.llama.files.library import Entry, Library, ModelFileError
@@ -49,7 +51,7 @@ class Host:
         library: Library,
         engine: Engine,
         options: LocalTable,
-        available: Callable[[int | None, int, int], int] = memory.available,
+        available: Callable[[int | None, int, int, int], int] = memory.available,
     ) -> None:
         self.library = library
         self._engine = engine
@@ -154,29 +156,28 @@ class Host:
     async def _plan(self, entry: Entry) -> Plan:
         """Return how a model is loaded into what is free; others give way where they can."""
         header = await asyncio.to_thread(entry.header)
+        wished = {"context": self._options.context, "parallel": self._options.parallel}
+        planned = partial(memory.plan, entry.name, entry.size, header, **wished)
         while True:
             try:
-                return memory.plan(
-                    entry.name,
-                    entry.size,
-                    header,
-                    context=self._options.context,
-                    parallel=self._options.parallel,
-                    available=await self._free(),
-                )
+                free, gpu = await self._free()
+                return await asyncio.to_thread(memory.fit, planned, free, gpu)
             except NoMemoryError:
                 if not await self._end_least_recent(self._others(entry.name)):
                     raise
 
-    async def _free(self) -> int:
-        """Return how many bytes there are; those that sleep may want theirs back."""
+    async def _free(self) -> tuple[Callable[[int], int], Callable[[], int]]:
+        """Return what tells how many bytes there are with those of GPUs, and how many those are.
+
+        Models that sleep may want theirs back.
+        """
         asked = [*self._loaded]
         told = await asyncio.gather(*(one.child.asleep() for one in asked))
         asleep = {one for one, sleeps in zip(asked, told, strict=True) if sleeps}
         taken = sum(one.plan.bytes for one in self._loaded)
         slept = sum(one.plan.bytes for one in self._loaded if one in asleep)
-        limit = self._options.memory_limit
-        return await asyncio.to_thread(self._available, limit, taken, slept)
+        free = partial(self._available, self._options.memory_limit, taken, slept)
+        return free, partial(gpu_memory, self._options, self._engine.program, taken)
 
     def _forget(self, loaded: Loaded) -> None:
         self._loaded.remove(loaded)

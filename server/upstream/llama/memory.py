@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,18 +68,36 @@ def plan(
     return Plan(window, parallel, needed(window), wished)
 
 
+def fit(planned: Callable[..., Plan], free: Callable[[int], int], gpu: Callable[[], int]) -> Plan:
+    """Return how a model is loaded into what is `free`, with GPUs' memory where that is needed.
+
+    `planned` is `plan` but for what is available. Raises NoMemoryError. `gpu` takes a while: it is
+    asked only where it can help.
+    """
+    try:
+        found = planned(available=free(0))
+    except NoMemoryError:
+        if not (more := gpu()):
+            raise
+        return planned(available=free(more))
+    return planned(available=free(gpu())) if found.wished else found
+
+
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.0f} MB"
 
 
-def available(limit: int | None, taken: int, asleep: int = 0, root: Path = Path("/")) -> int:
+def available(
+    limit: int | None, taken: int, asleep: int = 0, gpu: int = 0, root: Path = Path("/")
+) -> int:
     """Return how many bytes a model may take now, where ours have `taken` so many already.
 
-    The least of what the machine has free, what its control group leaves, and the limit. Those
-    `asleep`, which are taken too, have given theirs back and may want it again.
+    The least of what the machine has free, what its control group leaves, each with what the GPUs
+    have, and the limit. Those `asleep`, which are taken too, have given theirs back and may want it
+    again.
     """
     free = (_machine(root), _group(root))
-    found = [bound - asleep for bound in free if bound is not None]
+    found = [bound + gpu - asleep for bound in free if bound is not None]
     if limit is not None:
         found.append(limit - taken)
     return max(0, min(found)) if found else 1 << 62

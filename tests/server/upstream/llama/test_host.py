@@ -34,8 +34,8 @@ def loaded(child: Any, size: int) -> Loaded:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    def available(limit: int | None, taken: int, asleep: int) -> int:
-        return 1000 - taken * 100 - asleep
+    def available(limit: int | None, taken: int, asleep: int, gpu: int) -> int:
+        return 1000 - taken * 100 - asleep + gpu
 
     return Host(Library(tmp_path), Engine(None), LocalTable(), available)
 
@@ -48,11 +48,13 @@ async def test_what_ends_meanwhile_is_nobody_else_s_sleep(host: Host) -> None:
     del host._loaded[0]
     first.may_tell.set()
     second.may_tell.set()
-    assert await free == 800
+    told, _ = await free
+    assert told(0) == 800
 
 
 async def test_what_sleeps_may_want_its_own_back(host: Host) -> None:
     sleeper = Dozing(True)
     sleeper.may_tell.set()
     host._loaded = [loaded(sleeper, 3)]
-    assert await host._free() == 697
+    free, gpu = await host._free()
+    assert (free(0), free(50), gpu()) == (697, 747, 0)

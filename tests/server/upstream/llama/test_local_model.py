@@ -286,6 +286,12 @@ async def test_its_window_is_made_smaller_where_memory_is_short(local: Make) -> 
     assert model.state()["window"] == listed["meta"]["n_ctx"]
 
 
+async def test_a_model_may_lie_in_a_gpu_where_the_machine_has_no_room(local: Make) -> None:
+    model = local(available=lambda _limit, _taken, _asleep, gpu: gpu, gpu_memory=8_000_000)
+    await answer(model)
+    assert model.state()["loaded"]
+
+
 async def test_a_prompt_that_is_longer_than_its_window_is_refused(local: Make) -> None:
     model = local(context=256, parallel=1)
     with pytest.raises(UpstreamRejectedError, match="context"):

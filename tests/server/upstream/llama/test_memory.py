@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from server.upstream.llama.files.gguf import Header
-from server.upstream.llama.memory import NoMemoryError, Plan, available, plan
+from server.upstream.llama.memory import NoMemoryError, Plan, available, fit, plan
 
 GB = 1 << 30
 #: a model of four thousand million parameters
@@ -65,6 +66,35 @@ def test_what_sleeps_is_taken_once(tmp_path: Path) -> None:
     machine(tmp_path, 1000)
     assert available(None, 400, 400, root=tmp_path) == 1000 * 1024 - 400
     assert available(1000, 400, 400, root=tmp_path) == 600
+
+
+def test_memory_of_gpus_comes_to_what_the_machine_has_and_not_to_the_limit(tmp_path: Path) -> None:
+    machine(tmp_path, 1000)
+    assert available(None, 0, gpu=500, root=tmp_path) == 1000 * 1024 + 500
+    assert available(700, 100, gpu=500, root=tmp_path) == 600
+
+
+def test_gpus_are_asked_where_the_machine_has_too_little() -> None:
+    asked = 0
+
+    def fitted(free: int, of_gpus: int) -> Plan:
+        def gpu() -> int:
+            nonlocal asked
+            asked += 1
+            return of_gpus
+
+        planned = partial(plan, "qwen", SIZE, HEADER, context=8192, parallel=1)
+        return fit(planned, lambda more: free + more, gpu)
+
+    assert fitted(8 * GB, GB) == planned(8 * GB)
+    assert asked == 0
+    assert fitted(GB, 8 * GB) == planned(9 * GB)
+    assert fitted(3 * GB + GB // 2, 8 * GB) == planned(9 * GB)
+    assert planned(3 * GB + GB // 2).wished == 8192
+    assert asked == 2
+    for of_gpus in (0, GB):
+        with pytest.raises(NoMemoryError, match="are free"):
+            fitted(GB, of_gpus)
 
 
 def test_the_control_group_and_those_above_it_are_bounds(tmp_path: Path) -> None:
