@@ -31,28 +31,28 @@ async def test_what_is_passed_on_waits() -> None:
 
 
 async def test_one_that_goes_on_loading_is_told_with_when_to_come_again() -> None:
-    async with scripted(*[LOADING] * 9, first_byte=0.9) as (server, passage):
+    async with scripted(*[LOADING] * 9, first_byte=2.0) as (server, passage):
         async with passage.call(waiting(stream=True)) as reply:
             assert (reply.status, reply.headers["retry-after"]) == (503, "5")
             assert b"Loading model" in await read(reply)
-        assert 1 <= len(server.requests) <= 3
+        assert 1 <= len(server.requests) <= 4
 
 
 async def test_what_it_says_of_when_to_come_again_stands() -> None:
     slow = fail(503, "Loading model", headers={"retry-after": "60"})
     async with (
-        scripted(slow, first_byte=0.1) as (_, passage),
+        scripted(*[slow] * 9, first_byte=2.0) as (_, passage),
         passage.call(waiting()) as reply,
     ):
         assert reply.headers["retry-after"] == "60"
 
 
 async def test_a_deadline_is_kept() -> None:
-    async with scripted(LOADING, LOADING) as (server, passage):
-        soon = asyncio.get_running_loop().time() + 0.4
+    async with scripted(*[LOADING] * 9) as (server, passage):
+        soon = asyncio.get_running_loop().time() + 2.0
         async with passage.call(replace(waiting(), deadline=soon)) as reply:
             assert reply.status == 503
-        assert len(server.requests) == 1
+        assert 1 <= len(server.requests) <= 4
 
 
 async def test_what_does_not_wait_is_told_at_once() -> None:
