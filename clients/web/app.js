@@ -87,14 +87,15 @@ let known = null;
 let config = {};
 
 // What is shown: the conversation, whether its messages were read (`loaded` is when they are), the
-// request that brings its events (the next waits for `events`), the last turn and cursor seen, and
-// the turn that runs.
+// request that brings its events (the next waits for `events`), whether that has brought any, the
+// last turn and cursor seen, and the turn that runs.
 // Where another branch than the one that goes on is looked at, `leaf` is a message of it, and
 // turns of other branches are `away`.
 // Each view is an object of its own: what was read for one is not shown in the next.
 function view(id, leaf = null) {
   const reading = { isRead: false, loaded: null, watch: null, events: Promise.resolve() };
-  return { id, leaf, ...reading, seen: null, running: null, news: false, away: new Set() };
+  const heard = { isHeard: false, seen: null, running: null, news: false };
+  return { id, leaf, ...reading, ...heard, away: new Set() };
 }
 
 // What is shown of the conversation's name.

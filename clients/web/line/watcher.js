@@ -45,10 +45,11 @@ export class Watcher {
     this.#line.send({ type: "follow", turn_id: running, after: seen.cursor, ...how });
   }
 
-  // Begins with this turn where nothing is watched yet.
+  // Begins with this turn where nothing was heard yet of what is watched: the turn may be over before
+  // the server comes to the watch, or the watch may have come before there was a conversation.
   beginWith(turnId) {
-    const { watch, isRead } = this.#shown;
-    if (watch) return;
+    const { watch, isHeard, isRead, seen } = this.#shown;
+    if (watch && (isHeard || seen)) return;
     this.#shown.seen = { turn: turnId, cursor: 0 };
     if (isRead) this.watch();
   }
@@ -57,7 +58,10 @@ export class Watcher {
   hear(frame) {
     if (!frame.request_id || frame.request_id !== this.#shown.watch) return false;
     if (frame.type === "error") this.#refused(frame.error);
-    else this.#inOrder(frame);
+    else {
+      this.#shown.isHeard ||= Boolean(frame.turn_id);
+      this.#inOrder(frame);
+    }
     return true;
   }
 

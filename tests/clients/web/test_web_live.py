@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx2
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import WebSocketRoute, expect
 
 from server.core.access.auth import EVERYONE
 from server.core.turns.questions import Ask
@@ -129,6 +132,33 @@ async def test_a_question_says_by_which_wire_it_was_asked(
     await tab.ask("From here")
     await expect(tab.answers.last).to_have_text("Hello again")
     await expect(question.last).not_to_contain_text("asked over")
+
+
+async def test_a_turn_that_came_while_its_conversation_was_looked_for_is_shown(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    held: asyncio.Queue[partial[None]] = asyncio.Queue()
+
+    def relay(browser: WebSocketRoute) -> None:
+        def back(message: str | bytes) -> None:
+            frame = json.loads(message)
+            is_refusal = frame["type"] == "error" and frame["error"]["code"] == "not_found"
+            send = partial(browser.send, message)
+            held.put_nowait(send) if is_refusal else send()
+
+        browser.connect_to_server().on_message(back)
+
+    tab = await tabs.open(f"{served.http}/")
+    await tab.page.route_web_socket("**/ws", relay)
+    await tab.page.goto(f"{served.http}/#demo")
+    await tab.page.reload()
+    refusal = await held.get()
+    upstream.answer("Hello")
+    async with httpx2.AsyncClient(base_url=served.http) as client:
+        await client.post("/ask/demo", json={"prompt": "From a shell"})
+    await expect(links(tab)).to_have_text(["From a shell"])
+    refusal()
+    await expect(tab.answers).to_have_text("Hello")
 
 
 async def test_the_line_is_seen_by_all_and_outlives_a_reload(
