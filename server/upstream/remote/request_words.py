@@ -53,13 +53,20 @@ class Sent:
 
     @cached_property
     def _views(self) -> tuple[str, ...]:
+        return tuple(view.casefold() for view in self._plain)
+
+    @cached_property
+    def _plain(self) -> tuple[str, ...]:
         text = "\n".join(map(_text, self._words()))
         views = {text, whole(_ESCAPE.sub(_unescaped, text)), unquote_plus(text)}
-        return tuple(plain(view).casefold() for view in views)
+        return tuple(map(plain, views))
 
     @cached_property
     def _shaped(self) -> frozenset[str]:
-        return frozenset(word for view in self._views for word in _ends(_shaped_in(view)))
+        # As an answer's are found, and in any case, which may end them elsewhere.
+        found = [SHAPED.finditer(view) for view in self._plain]
+        found += [_SHAPED_IN_ANY_CASE.finditer(view) for view in self._views]
+        return frozenset(word for words in found for word in _ends(words))
 
 
 def plain(text: str) -> str:
@@ -83,12 +90,8 @@ def _unescaped(found: re.Match[str]) -> str:
     return chr(int(code, 16)) if code else _ESCAPED.get(letter, letter)
 
 
-def _shaped_in(view: str) -> Iterator[str]:
-    return (found[0] for found in _SHAPED_IN_ANY_CASE.finditer(view))
-
-
-def _ends(words: Iterator[str]) -> list[str]:
-    found = list(dict.fromkeys(words))
+def _ends(words: Iterator[re.Match[str]]) -> list[str]:
+    found = list(dict.fromkeys(word[0].casefold() for word in words))
     return [*found[:_MOST_SHAPED], *found[-_MOST_SHAPED:]]
 
 

@@ -6,7 +6,7 @@ import json
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.openai_protocol.errors import complaint_of, refusal
@@ -131,6 +131,7 @@ PIECES = st.one_of(
 GUESS = st.lists(PIECES, min_size=1, max_size=4).map("".join)
 
 
+@example(f"{KEY.upper()}***https://llm.example")
 @given(GUESS)
 def test_what_a_request_says_is_repeated_as_it_was_said(guess: str) -> None:
     for before, after in (("The model `", "` does not exist"), ("no '", "'"), ("", "")):
