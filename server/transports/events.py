@@ -25,21 +25,9 @@ def event(of: News) -> dict[str, Any]:
     """Return an event as the object every JSON wire sends."""
     match of:
         case Delta():
-            return {
-                "type": "turn.delta",
-                "conversation_id": of.conversation_id,
-                "turn_id": of.turn_id,
-                "cursor": of.cursor,
-                **delta(of),
-            }
+            return {"type": "turn.delta", **_whose(of), "cursor": of.cursor, **delta(of)}
         case Progress():
-            return {
-                "type": "turn.progress",
-                "conversation_id": of.conversation_id,
-                "turn_id": of.turn_id,
-                "read": of.read,
-                "total": of.total,
-            }
+            return {"type": "turn.progress", **_whose(of), "read": of.read, "total": of.total}
         case Started() | Ended():
             return {
                 "type": "turn.started" if isinstance(of, Started) else "turn.ended",
@@ -63,3 +51,7 @@ def event(of: News) -> dict[str, Any]:
             }
         case Resync():
             return {"type": "resync"}
+
+
+def _whose(of: Delta | Progress) -> dict[str, str]:
+    return {"conversation_id": of.conversation_id, "turn_id": of.turn_id}

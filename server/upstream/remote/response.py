@@ -176,6 +176,8 @@ class UpstreamResponse:
 
     def _echo(self, said: dict[str, Any], call: Call) -> bool:
         """Put the prompt before a whole text that was to echo it; say whether it was not there."""
+        if SPOKEN[call.path] != normalize.TEXT:
+            return False
         echo = Echo(expectations_of(call.path, _held(call)), self._bounds.answer_chars)
         return bool(echo) and echo.mend_all(said["choices"])
 

@@ -76,10 +76,10 @@ def begin_partitions(connection: sqlite3.Connection) -> None:
 def _partition_for(connection: sqlite3.Connection, of: str, key: int) -> int:
     newest, own = connection.execute(
         """
-        SELECT max(since), max(CASE WHEN since <= ? THEN since END)
-        FROM search_partitions WHERE of = ?
+        SELECT (SELECT max(since) FROM search_partitions WHERE of = ?1),
+            (SELECT max(since) FROM search_partitions WHERE of = ?1 AND since <= ?2)
         """,
-        (key, of),
+        (of, key),
     ).fetchone()
     if key < newest + KEYS:
         return int(own)

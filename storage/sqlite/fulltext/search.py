@@ -106,6 +106,8 @@ def _found_messages(
     found = _window(
         connection,
         match,
+        "message",
+        below,
         f"""
         SELECT {rows.MESSAGE_COLUMNS}, c.title, m.key
         FROM {{table}} f CROSS JOIN messages m ON m.key = f.rowid
@@ -114,7 +116,7 @@ def _found_messages(
         WHERE f.{{table}} MATCH ? AND f.rowid < ? AND c.owner = ? {conditions}
         ORDER BY f.rowid DESC LIMIT ?
         """,
-        ("message", below, owner, *values),
+        (owner, *values),
     )
     hits = []
     for row in found:
@@ -135,6 +137,8 @@ def _found_titles(connection: sqlite3.Connection, owner: str, query: Query) -> l
     found = _window(
         connection,
         match,
+        "title",
+        _BEYOND,
         f"""
         SELECT {rows.MESSAGE_COLUMNS}, c.title, c.id
         FROM {{table}} f CROSS JOIN conversations c ON c.key = f.rowid
@@ -145,7 +149,7 @@ def _found_titles(connection: sqlite3.Connection, owner: str, query: Query) -> l
         WHERE f.{{table}} MATCH ? AND f.rowid < ? AND c.owner = ? {conditions}
         ORDER BY f.rowid DESC LIMIT ?
         """,
-        ("title", _BEYOND, owner, *values),
+        (owner, *values),
     )
     hits = []
     for row in found:
@@ -159,10 +163,18 @@ def _found_titles(connection: sqlite3.Connection, owner: str, query: Query) -> l
 
 
 def _window(
-    connection: sqlite3.Connection, match: _Match, sql: str, given: tuple[Any, ...]
+    connection: sqlite3.Connection,
+    match: _Match,
+    of: str,
+    below: int,
+    sql: str,
+    values: Sequence[Any],
 ) -> list[tuple[Any, ...]]:
-    """Return what a query finds in the newest partitions, and no more than a window has."""
-    of, below, *values = given
+    """Return what a query finds in the newest partitions, and no more than a window has.
+
+    Its `{table}` is a partition's, and its values are what is asked, a key that is above all that
+    is found, those given, and how many.
+    """
     found: list[tuple[Any, ...]] = []
     for name in match.tables(connection, of, below):
         left = ranking.WINDOW - len(found)
