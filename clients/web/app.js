@@ -88,13 +88,14 @@ let config = {};
 
 // What is shown: the conversation, whether its messages were read (`loaded` is when they are), the
 // request that brings its events (the next waits for `events`), whether that has brought any, the
-// last turn and cursor seen, and the turn that runs.
+// last turn and cursor seen, and the turn that runs. `sought` is the message that was to be caught
+// up with.
 // Where another branch than the one that goes on is looked at, `leaf` is a message of it, and
 // turns of other branches are `away`.
 // Each view is an object of its own: what was read for one is not shown in the next.
 function view(id, leaf = null) {
   const reading = { isRead: false, loaded: null, watch: null, events: Promise.resolve() };
-  const heard = { isHeard: false, seen: null, running: null, news: false };
+  const heard = { isHeard: false, seen: null, running: null, news: false, sought: null };
   return { id, leaf, ...reading, ...heard, away: new Set() };
 }
 
@@ -106,6 +107,7 @@ function entitle(title, conversation) {
   $("pin").hidden = !conversation;
   $("title").textContent = title;
   document.title = `${title} – Trialogue`;
+  catchUp();
 }
 
 // The conversation shown
@@ -144,6 +146,17 @@ async function load(mine) {
   laid(Boolean(page?.has_more));
   queued();
   watcher.watch();
+  catchUp();
+}
+
+// Reads once more where the list knows of messages that were neither read nor heard of: they came
+// between the reading and the watch.
+function catchUp() {
+  const head = known?.head_id;
+  if (!head || head === shown.sought || !shown.isRead || shown.isHeard || shown.seen) return;
+  if (!thread.isEmpty) return;
+  Object.assign(shown, { sought: head, isRead: false, watch: null });
+  shown.loaded = attempt(load(shown));
 }
 
 async function branch(id, message) {

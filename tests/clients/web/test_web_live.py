@@ -161,6 +161,34 @@ async def test_a_turn_that_came_while_its_conversation_was_looked_for_is_shown(
     await expect(tab.answers).to_have_text("Hello")
 
 
+async def test_a_turn_that_was_over_before_the_page_could_watch_is_shown(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    held: asyncio.Queue[partial[None]] = asyncio.Queue()
+
+    def relay(browser: WebSocketRoute) -> None:
+        def back(message: str | bytes) -> None:
+            send = partial(browser.send, message)
+            held.put_nowait(send) if json.loads(message)["type"] == "welcome" else send()
+
+        browser.connect_to_server().on_message(back)
+
+    tab = await tabs.open(f"{served.http}/")
+    await tab.page.route_web_socket("**/ws", relay)
+    async with tab.page.expect_response("**/conversations/demo/messages**"):
+        await tab.page.goto(f"{served.http}/#demo")
+        await tab.page.reload()
+    welcome = await held.get()
+    upstream.answer("Hello")
+    async with httpx2.AsyncClient(base_url=served.http) as client:
+        await client.post("/ask/demo", json={"prompt": "From a shell"})
+    welcome()
+    await expect(tab.answers).to_have_text("Hello")
+    upstream.answer("Hello again")
+    await tab.ask("From here")
+    await expect(tab.answers).to_have_text(["Hello", "Hello again"])
+
+
 async def test_the_line_is_seen_by_all_and_outlives_a_reload(
     tabs: Tabs, served: Served, upstream: Puppet
 ) -> None:
