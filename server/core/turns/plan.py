@@ -60,7 +60,7 @@ class Plan:
     claim: Claim | None = None
     #: of the conversation before
     head_id: str | None = None
-    #: it is kept though it fails without a word
+    #: it is kept though it fails without a word; a caller of OpenAI's API takes that for nothing
     lasting: bool = True
     #: its conversation is in the list
     listed: bool = True
@@ -117,7 +117,7 @@ class Planner:
             title=title_of(_first_words(question)),
             claim=claim,
             head_id=there.head_id if there else None,
-            lasting=wanted is None or wanted.background,
+            lasting=wanted.background if wanted else not question.said,
             listed=not any(one.unlisted for one in (there, made) if one is not None),
         )
 
