@@ -14,6 +14,7 @@ from server.config.limits import (
     HttpLimits,
     ReplyLimits,
     RpcLimits,
+    ToolLimits,
     TurnLimits,
     UpstreamLimits,
     WebsocketLimits,
@@ -106,6 +107,7 @@ LIMITS = {
     "Websocket, port 9001": WebsocketLimits,
     "Upstreams": UpstreamLimits,
     "What an upstream says": ReplyLimits,
+    "Tools that the server runs": ToolLimits,
 }
 #: Settings that bound what a caller may take.
 BOUNDS = (

@@ -21,6 +21,7 @@ from server.app.nodes import address_of, node_of, show_nodes
 from server.app.signals import Stopping
 from server.app.stores import open_store
 from server.app.telemetry import traces_of
+from server.app.toolbox import toolbox_of
 from server.app.upstreams import (
     model_of,
     show_upstreams,
@@ -121,6 +122,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
             shared=lambda: auth.shared,
             models=upstreams,
             live=node.live if node else None,
+            toolbox=await toolbox_of(settings, stack),
         )
     )
     expiry = Expiry(conversations, settings.responses_days, microseconds)

@@ -17,10 +17,13 @@ from server.openai_protocol.fields import Fields
 from storage.model import Content, Role
 
 REFERENCE: Final = "item_reference"
+#: A decision; who finds things puts a call's result in its place, which only it knows.
+APPROVAL: Final = "mcp_approval_response"
 _ROLES: Final = ("user", "assistant", "system", "developer")
 _ITEMS: Final = (
     *("message", "function_call", "function_call_output", "custom_tool_call"),
     *("custom_tool_call_output", "reasoning", "compaction", REFERENCE),
+    *("mcp_call", "mcp_list_tools", "mcp_approval_request", APPROVAL),
 )
 _PARTS: Final = (
     *("input_text", "input_image", "input_file", "input_audio", "output_text", "text"),
@@ -86,6 +89,12 @@ class _Reader:
                 self._add(Utterance(Role.SYSTEM, *_compaction(item)))
             case "function_call_output" | "custom_tool_call_output" as kind:
                 self._add(_result(item, kind))
+            case "mcp_approval_request":
+                tool = f"{_text(item, 'server_label')}__{_text(item, 'name')}"
+                named = {"name": tool, "arguments": _text(item, "arguments")}
+                self._call({"type": "function", "id": _text(item, "id"), "function": named})
+            case "mcp_call" | "mcp_list_tools":
+                pass  # what ran in an answer is not sent again
 
     def _message(self, item: Fields) -> None:
         item.required("role")

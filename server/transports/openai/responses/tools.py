@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from server.core.turns.tools import MCP
 from server.openai_protocol import errors
 from server.openai_protocol.fields import Fields
 
@@ -21,8 +22,14 @@ def hosted(asked: Fields) -> bool:
     """Say whether a request wants a tool that only its maker runs."""
     tools = asked.raw("tools")
     return isinstance(tools, list) and any(
-        isinstance(tool, dict) and tool.get("type") not in _KINDS for tool in tools
+        isinstance(tool, dict) and tool.get("type") not in _KINDS and not _is_ours(tool)
+        for tool in tools
     )
+
+
+def _is_ours(tool: Mapping[str, Any]) -> bool:
+    """Say whether a tool is an MCP server by a name of ours, and not one somewhere."""
+    return tool.get("type") == MCP and not {"server_url", "connector_id"} & tool.keys()
 
 
 def options_of(asked: Fields) -> dict[str, Any]:
@@ -68,6 +75,8 @@ def shown(tool: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tool(tool: Fields) -> dict[str, Any]:
     tool.required("type")
+    if _is_ours(tool.values):
+        return {name: value for name, value in tool.values.items() if value is not None}
     kind = tool.one_of("type", _KINDS) or ""
     tool.required("name")
     about = {

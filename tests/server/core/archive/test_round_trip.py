@@ -43,8 +43,8 @@ PART = (
     | st.builds(lambda url: {"type": "image_url", "image_url": {"url": url}}, TEXTS)
     | st.dictionaries(TEXTS, JSON, max_size=3).map(lambda part: {**part, "type": "of_tomorrow"})
 )
-TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
-OFFERED = [{}, {"reasoning_effort": "low"}, {"tools": TOOLS, "tool_choice": "required"}]
+LOOK = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+OFFERED = [{}, {"reasoning_effort": "low"}, {"tools": LOOK, "tool_choice": "required"}]
 ENDED = [status for status in Status if status is not Status.RUNNING]
 
 
