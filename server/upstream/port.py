@@ -105,6 +105,8 @@ class Call:
     beside: bool = False
     #: a server that still loads its model is waited for
     waits: bool = False
+    #: the texts of prompts that are tokens and to be echoed, for an upstream that does not
+    echoed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
