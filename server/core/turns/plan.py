@@ -284,6 +284,7 @@ class Planner:
             text=composed.text,
             options=request.options,
             extra=how.extra,
+            as_it_came=composed.as_it_came,
         )
 
     async def _question(self, owner: str, there: Conversation, message_id: str | None) -> Message:
