@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,15 @@ async def test_reload_in_a_request_loads_anew_before_it_is_answered(local: Make)
     async with model.call(Call("POST", "/chat/completions", body=body, model="one")) as reply:
         assert reply.status == 200
         assert pid(model) != old
+
+
+async def test_reload_in_an_ask_loads_anew_before_it_is_answered(local: Make) -> None:
+    model = local()
+    await answer(model)
+    old = pid(model)
+    asked = replace(prompt(), extra={"reload": True, "top_k": 5})
+    assert isinstance([piece async for piece in model.complete(asked)][-1], Finish)
+    assert pid(model) != old
 
 
 async def test_a_reload_that_fails_leaves_what_was_there(local: Make, library: Library) -> None:
