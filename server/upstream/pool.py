@@ -42,6 +42,8 @@ from storage.model import PromptMessage
 T = TypeVar("T")
 #: every model
 ALL = "*"
+#: of a model that is taken because it is listed first
+_LONGEST_NAME = 500
 _REFUSAL_BYTES = ReplyLimits().refusal_bytes
 _ELSEWHERE = (UpstreamFailedError, UpstreamTimeoutError, UpstreamRateLimitedError)
 
@@ -184,7 +186,8 @@ class UpstreamPool:
         place = self._place_of(self.named(model))
         if place is None or place.member.local or place.member.limit_name != "max_tokens":
             return None  # OpenAI's own
-        names = [str(one["id"]) for one in await place.model_list.at_once()]
+        listed = (str(one["id"]) for one in await place.model_list.at_once())
+        names = [name for name in listed if name.isprintable() and 0 < len(name) <= _LONGEST_NAME]
         return names[0] if names and model not in names else None
 
     def _place_of(self, named: Named) -> _Rank | None:

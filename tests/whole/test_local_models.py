@@ -82,6 +82,28 @@ async def pulled(folder: Path, hub: FakeHub) -> None:
     assert await process.wait() == 0
 
 
+async def test_two_processes_that_pull_one_model_do_not_meet_in_it(tmp_path: Path) -> None:
+    data = tiny_gguf(tmp_path / "its.gguf").read_bytes()
+    async with fake_hub(data) as hub:
+        env = {**environment(tmp_path, HF_ENDPOINT=hub.address), "PATH": os.environ["PATH"]}
+        words = ("models", "pull", REPO, "--as", "tiny")
+        pulling = [
+            await asyncio.create_subprocess_exec(
+                *Installed.program, *words, cwd=tmp_path, env=env, stderr=asyncio.subprocess.PIPE
+            )
+            for _ in range(3)
+        ]
+        told = [(await one.communicate())[1].decode() for one in pulling]
+    codes = [one.returncode for one in pulling]
+    assert 0 in codes
+    assert all("another process is at it" in told[at] for at, code in enumerate(codes) if code)
+    assert hub.ranges_asked == [None]
+    assert (tmp_path / "models/tiny.gguf").read_bytes() == data
+    assert (
+        sorted(one.name for one in (tmp_path / "models").iterdir() if one.suffix == ".part") == []
+    )
+
+
 @pytest.fixture
 async def folder(tmp_path: Path) -> Path:
     """A folder with a model that was pulled."""

@@ -166,7 +166,8 @@ class Composer:
         bare = replace(bare, as_it_came=not strict)
         write: Write = summed if template is None else written
         if info.counter is not None and template is None:
-            write = asked(self._models, self.learning, info)
+            was_refused = request.refused is not None
+            write = asked(self._models, self.learning, info, refused=was_refused)
         return await self._fitted(request, bare, write)
 
     async def _fitted(self, request: PromptRequest, bare: Composed, write: Write) -> Composed:
