@@ -1,7 +1,8 @@
 """Puts the prompt before a text that was to `echo` it, where an upstream passes over that.
 
-llama.cpp does, as many do. An upstream that echoes is known by its text, which begins with the
-prompt; no more of a stream is held back than may still be the beginning of one.
+llama.cpp does, as many do; it tells the texts of tokens where it is asked. An upstream that echoes
+is known by its text, which begins with the prompt; no more of a stream is held back than may still
+be the beginning of one.
 """
 
 from __future__ import annotations

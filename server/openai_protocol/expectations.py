@@ -60,8 +60,18 @@ def _prompts(prompt: Any) -> int:
     return len(prompt) if isinstance(prompt, list) and prompt and type(prompt[0]) is not int else 1
 
 
+def echoed_tokens(body: bytes) -> list[list[int]]:
+    """Return the prompts that a text is to echo where they are tokens; none where they are not."""
+    asked = asked_of(body)
+    prompt = asked.get("prompt")
+    if asked.get("echo") is not True or not isinstance(prompt, list) or not prompt:
+        return []
+    prompts = [prompt] if type(prompt[0]) is int else prompt
+    return prompts if all(isinstance(one, list) for one in prompts) else []
+
+
 def _echoed(asked: Mapping[str, Any], prompt: Any) -> tuple[str, ...]:
-    """Return the prompts to be echoed; none where some are tokens, which the upstream knows."""
+    """Return the prompts to be echoed; none where they are tokens: see `echoed_tokens`."""
     if asked.get("echo") is not True:
         return ()
     prompts = prompt if isinstance(prompt, list) else [prompt]

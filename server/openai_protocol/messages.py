@@ -20,6 +20,8 @@ CALLS = ("function", "custom")
 RUN_HERE, TO_APPROVE = "mcp_", "mcpr_"
 #: What is kept, and sent, as the result of a call that somebody has approved.
 APPROVED = "The call was approved."
+#: what stands between texts that were joined
+BETWEEN = "\n\n"
 #: what stands in a field of its own, or is not sent at all
 _NOT_SAID = (*CALLS, "refusal", "reasoning", "tool_result", "erased")
 _ROLES = {"developer": Role.SYSTEM, "function": Role.TOOL}
@@ -75,6 +77,26 @@ def without_thoughts(message: PromptMessage) -> PromptMessage:
         return message
     left = [part for part in message.content if not _is_thought(part)]
     return message if len(left) == len(message.content) else replace(message, content=left)
+
+
+def without_system(messages: Sequence[PromptMessage]) -> Sequence[PromptMessage]:
+    """Return messages with what a system message said in the user's first; the same without one."""
+    match messages:
+        case [PromptMessage(role=Role.SYSTEM) as system, PromptMessage(role=Role.USER) as user, *_]:
+            return (replace(user, content=both(system.content, user.content)), *messages[2:])
+        case _:
+            return messages
+
+
+def both(one: Content, other: Content) -> Content:
+    """Return two contents as one."""
+    if isinstance(one, str) and isinstance(other, str):
+        return f"{one}{BETWEEN}{other}" if one and other else one or other
+    return [*_parts(one), *_parts(other)]
+
+
+def _parts(content: Content) -> list[Mapping[str, Any]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
 
 
 def _is_thought(part: Mapping[str, Any]) -> bool:

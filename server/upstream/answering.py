@@ -13,7 +13,7 @@ import orjson
 
 from server.openai_protocol.codec import parse
 from server.openai_protocol.errors import Complaint
-from server.openai_protocol.messages import message_of, without_thoughts
+from server.openai_protocol.messages import message_of, without_system, without_thoughts
 from server.openai_protocol.progress import progress_of
 from server.openai_protocol.repeated import RepeatedChunk
 from server.openai_protocol.sse import data_of, events_of
@@ -23,7 +23,13 @@ from server.templates import template
 from server.tokens.models import model
 from server.upstream.bodies import EVENTS, JSON
 from server.upstream.deltas import Deltas
-from server.upstream.errors import is_about_thoughts, is_about_usage, refused, stream_error
+from server.upstream.errors import (
+    is_about_system,
+    is_about_thoughts,
+    is_about_usage,
+    refused,
+    stream_error,
+)
 from server.upstream.port import (
     Call,
     Finish,
@@ -105,7 +111,7 @@ class Answering:
 
     @asynccontextmanager
     async def _asked(self, prompt: Prompt, deadline: float) -> AsyncIterator[Reply]:
-        """Yield a good reply; ask without usage, or thoughts, where this server takes none."""
+        """Yield a good reply; ask without what this server takes none of."""
         usage = self._reports_usage
         while True:
             call = self._call(prompt, deadline, usage=usage)
@@ -113,13 +119,15 @@ class Answering:
                 if reply.status < 400:
                     yield reply
                     return
-            bare = thoughtless(prompt)
-            if usage and is_about_usage(reply.status, last_complaint(reply)):
+            bare, told = thoughtless(prompt), (reply.status, last_complaint(reply))
+            if usage and is_about_usage(*told):
                 usage = False
                 # Else the refusal may only repeat what the prompt says.
                 self._reports_usage = _says_more(call)
-            elif bare is not prompt and is_about_thoughts(reply.status, last_complaint(reply)):
+            elif bare is not prompt and is_about_thoughts(*told):
                 prompt = bare
+            elif is_about_system(*told) and (shorter := systemless(prompt)) is not prompt:
+                prompt = shorter
             else:
                 raise refused(reply.status, reply.headers, last_complaint(reply))
 
@@ -291,6 +299,12 @@ def thoughtless(prompt: Prompt) -> Prompt:
     """Return a prompt without what a model thought; one that has no thoughts is the same."""
     bare = tuple(map(without_thoughts, prompt.messages))
     return prompt if bare == tuple(prompt.messages) else replace(prompt, messages=bare)
+
+
+def systemless(prompt: Prompt) -> Prompt:
+    """Return a prompt with its system message in the user's first; else, or as it came, itself."""
+    told = prompt.messages if prompt.as_it_came else tuple(without_system(prompt.messages))
+    return prompt if told == prompt.messages else replace(prompt, messages=told)
 
 
 def last_complaint(reply: Reply) -> Complaint:

@@ -42,3 +42,18 @@ async def after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[byte
     yield first
     async for event in rest:
         yield event
+
+
+class SingleUseBody:
+    """A body that can be read once; says whether that has begun."""
+
+    def __init__(self, body: AsyncIterator[bytes]) -> None:
+        self._body = body
+        self.begun = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self.begun = True
+        return aiter(self._body)
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._body)

@@ -18,6 +18,8 @@ from storage.model import PromptMessage
 SECONDS = 10.0
 REST_SECONDS = 30.0
 _ANSWER_BYTES = 16 << 20
+#: no template adds more tokens
+_TEMPLATE = 1 << 16
 _PATHS = {Counter.LLAMA_CPP: "/chat/completions/input_tokens", Counter.VLLM: "/tokenize"}
 _ANSWERS = {Counter.LLAMA_CPP: "input_tokens", Counter.VLLM: "count"}
 
@@ -43,7 +45,7 @@ class TokenCounter:
         except (UpstreamError, MalformedError, TimeoutError):
             status, said = 0, {}
         found = said.get(_ANSWERS[how])
-        if status == 200 and type(found) is int and found > 0:
+        if status == 200 and type(found) is int and 0 < found <= _most(body):
             return found
         # 400: these messages it will not take; that says nothing of others
         if status != 400:
@@ -61,3 +63,8 @@ class TokenCounter:
         async with self._speaker.call(call) as reply:
             data = await whole(reply.body, _ANSWER_BYTES)
             return reply.status, codec.parse(data)[0] if reply.status == 200 else {}
+
+
+def _most(body: Mapping[str, Any]) -> int:
+    """Return how many tokens a chat may have: no more than bytes, and what a template adds."""
+    return len(codec.encode(body)) + _TEMPLATE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from server.openai_protocol.errors import Complaint, code_in
@@ -34,6 +35,12 @@ _STATUS_OF = {
     "model_not_found": 404,
     _QUOTA: 429,
 }
+#: in the words of chat templates, and of Google's own server
+_NO_SYSTEM = re.compile(
+    r"system (role|message|prompt)|roles? must alternate|only user and assistant"
+    r"|developer instruction",
+    re.IGNORECASE,
+)
 
 
 def refused(status: int, headers: Mapping[str, str], complaint: Complaint) -> UpstreamError:
@@ -118,6 +125,11 @@ def is_about_usage(status: int, complaint: Complaint) -> bool:
 def is_about_thoughts(status: int, complaint: Complaint) -> bool:
     """Say whether a refusal says that the server takes no thoughts back."""
     return status in (400, 422) and _names(complaint, "reasoning_content")
+
+
+def is_about_system(status: int, complaint: Complaint) -> bool:
+    """Say whether a refusal says that the model takes no system message: Gemma 2, Mistral 7B."""
+    return status in (400, 422) and _NO_SYSTEM.search(complaint.message) is not None
 
 
 def _names(complaint: Complaint, *names: str) -> bool:

@@ -14,8 +14,9 @@ from server.config.limits import ReplyLimits
 from server.openai_protocol import codec
 from server.templates import template
 from server.tokens.models import model as known_model
-from server.upstream.bodies import one, start_of
+from server.upstream.bodies import SingleUseBody, one, start_of
 from server.upstream.count import TokenCounter
+from server.upstream.echoed import echoes_tokens, with_texts
 from server.upstream.health import Health, State
 from server.upstream.model_info import Counter, ModelInfo, Named, counter_for, find, window_of
 from server.upstream.model_list import GOOD_SECONDS, ModelList
@@ -41,6 +42,8 @@ from storage.model import PromptMessage
 T = TypeVar("T")
 #: every model
 ALL = "*"
+#: of a model that is taken because it is listed first
+_LONGEST_NAME = 500
 _REFUSAL_BYTES = ReplyLimits().refusal_bytes
 _ELSEWHERE = (UpstreamFailedError, UpstreamTimeoutError, UpstreamRateLimitedError)
 
@@ -183,7 +186,8 @@ class UpstreamPool:
         place = self._place_of(self.named(model))
         if place is None or place.member.local or place.member.limit_name != "max_tokens":
             return None  # OpenAI's own
-        names = [str(one["id"]) for one in await place.model_list.at_once()]
+        listed = (str(one["id"]) for one in await place.model_list.at_once())
+        names = [name for name in listed if name.isprintable() and 0 < len(name) <= _LONGEST_NAME]
         return names[0] if names and model not in names else None
 
     def _place_of(self, named: Named) -> _Rank | None:
@@ -255,7 +259,7 @@ class UpstreamPool:
 
     async def _first_reply(self, call: Call, stack: AsyncExitStack) -> Reply:
         """Return the reply of the first member that has a good one, or else the last bad one."""
-        body = None if isinstance(call.body, bytes) else _SingleUseBody(call.body)
+        body = None if isinstance(call.body, bytes) else SingleUseBody(call.body)
         call = call if body is None else replace(call, body=body)
         refused: Reply | None = None
         error: UpstreamError | None = None
@@ -265,7 +269,7 @@ class UpstreamPool:
             place.health.tried()
             async with AsyncExitStack() as attempt:
                 try:
-                    asked = _renamed(call, own_name)
+                    asked = await place.echoing(_renamed(call, own_name))
                     reply = await attempt.enter_async_context(place.member.speaker.call(asked))
                 except _ELSEWHERE as failure:
                     place.health.failed()
@@ -355,29 +359,26 @@ class _Rank:
 
     def telling(self, prompt: Prompt) -> Prompt:
         """Return a prompt that has llama.cpp tell how far it has read it: a sign of life."""
-        listed = find(self.model_list.known, prompt.model) or {}
-        if counter_for(self.member.named(prompt.model), listed) is not Counter.LLAMA_CPP:
+        if not self._is_llama_cpp(prompt.model):
             return prompt
         return replace(prompt, extra={**prompt.extra, "return_progress": True})
+
+    async def echoing(self, call: Call) -> Call:
+        """Return a call with what llama.cpp is to echo and does not."""
+        if call.model is None or not echoes_tokens(call):
+            return call
+        await self.model_list.at_once()
+        if not self._is_llama_cpp(call.model):
+            return call
+        return await with_texts(call, self.member.speaker)
+
+    def _is_llama_cpp(self, model: str) -> bool:
+        listed = find(self.model_list.known, model) or {}
+        return counter_for(self.member.named(model), listed) is Counter.LLAMA_CPP
 
     def worked(self) -> bool:
         self.health.worked()
         return True
-
-
-class _SingleUseBody:
-    """A body that can be read once; says whether that has begun."""
-
-    def __init__(self, body: AsyncIterator[bytes]) -> None:
-        self._body = body
-        self.begun = False
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        self.begun = True
-        return aiter(self._body)
-
-    async def __anext__(self) -> bytes:
-        return await anext(self._body)
 
 
 def _asked(member: PoolMember, prompt: Prompt, own_name: str | None) -> Prompt:

@@ -32,6 +32,8 @@ class Prompt:
     options: Mapping[str, Any] = field(default_factory=dict)
     #: parameters beside OpenAI's own, passed on as they are
     extra: Mapping[str, Any] = field(default_factory=dict)
+    #: its messages are sent as they stand, or not at all
+    as_it_came: bool = False
     #: of the request that it is for, so that the upstream's log can be searched for it
     request_id: str | None = None
 
@@ -105,6 +107,8 @@ class Call:
     beside: bool = False
     #: a server that still loads its model is waited for
     waits: bool = False
+    #: the texts of prompts that are tokens and to be echoed, for an upstream that does not
+    echoed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

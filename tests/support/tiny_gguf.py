@@ -26,6 +26,34 @@ STRICT = (
     "{% set seen.turns = seen.turns + 1 %}{% endif %}"
     "<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>"
 )
+_ROLES_ALTERNATE = (
+    "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/...') }}{% endif %}"
+)
+_SYSTEM_APART = (
+    "{% if messages[0].role == 'system' %}{{ messages[0].content }}\n{% set said = messages[1:] %}"
+    "{% else %}{% set said = messages %}{% endif %}"
+)
+_WRITTEN = "<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>"
+#: The rules of each family, in words of our own.
+STRICT_OF = {
+    "Gemma 2": "{% if messages[0].role == 'system' %}"
+    "{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}" + _ROLES_ALTERNATE + _WRITTEN,
+    "Gemma 3": _SYSTEM_APART + "{% for m in said %}" + _ROLES_ALTERNATE + _WRITTEN,
+    "Mistral": _SYSTEM_APART + "{% set seen = namespace(turns=0) %}{% for m in said %}"
+    "{% if m.role == 'user' or (m.role == 'assistant' and not m.tool_calls) %}"
+    "{% if (m.role == 'user') != (seen.turns % 2 == 0) %}{{ raise_exception('After the optional "
+    "system message, conversation roles must alternate user/assistant/user/...') }}{% endif %}"
+    "{% set seen.turns = seen.turns + 1 %}{% endif %}" + _WRITTEN,
+    "Llama": _SYSTEM_APART
+    + "{% for m in said %}"
+    + _ROLES_ALTERNATE
+    + "{% if m.role not in ('user', 'assistant') %}"
+    "{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}" + _WRITTEN,
+    "Qwen": "{% for m in messages %}{% if m.role == 'system' and not loop.first %}"
+    "{{ raise_exception('System message must be at the beginning.') }}{% endif %}" + _WRITTEN,
+}
 _PLAIN, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
 
 

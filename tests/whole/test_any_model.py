@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from storage.port import NotFoundError
 from storage.sqlite.store import SQLiteStore
 from tests.support.live import Fork
 from tests.support.llama_server import LlamaServer
-from tests.support.tiny_gguf import STRICT, tiny_gguf
+from tests.support.tiny_gguf import STRICT, STRICT_OF, tiny_gguf
 from tests.support.wires import WIRES, RefusedError
 from tests.torture.long_conversations import SCRIPTS, TEXTS, TURNS, asked, conversing, talked
 
@@ -120,13 +121,12 @@ async def test_a_history_that_is_too_long_is_trimmed_anew(
     assert kept[0].ratio > 2
 
 
+@pytest.mark.parametrize("template", [STRICT, *STRICT_OF.values()], ids=["all", *STRICT_OF])
 async def test_strict_templates_take_a_greeting_a_cancelled_turn_and_a_summary(
-    store: SQLiteStore, strict_model: Path
+    store: SQLiteStore, tmp_path: Path, template: str
 ) -> None:
-    async with (
-        LlamaServer(strict_model, window=8192) as llama,
-        conversing(store, llama.base_url) as core,
-    ):
+    model = tiny_gguf(tmp_path / "strict.gguf", template=template)
+    async with LlamaServer(model, window=8192) as llama, conversing(store, llama.base_url) as core:
         ask = Ask("Ahoy", character="pirate", max_tokens=8)
         assert (await asked(core, ask)).status is Status.COMPLETED
         long = await core.ask("ada", "c", Ask("Go on", max_tokens=4000, temperature=0))
@@ -135,23 +135,29 @@ async def test_strict_templates_take_a_greeting_a_cancelled_turn_and_a_summary(
         head = (await core.get("ada", "c")).head_id
         assert head is not None
         message = await store.message("ada", "c", head)
-        summary = Role.SYSTEM
-        await store.summarise(
-            "ada",
-            type(message)(
-                **{
-                    **{name: getattr(message, name) for name in message.__slots__},
-                    "id": "msg_summary",
-                    "parent_id": message.parent_id,
-                    "role": summary,
-                    "content": "They said hello.",
-                    "turn_id": None,
-                    "stands_for": message.depth - 1,
-                }
-            ),
+        summary = replace(
+            message,
+            id="msg_summary",
+            role=Role.SYSTEM,
+            content="They said hello.",
+            turn_id=None,
+            stands_for=message.depth - 1,
         )
+        await store.summarise("ada", summary)
         await core.update("ada", "c", {"truncation": "summarize"})
         assert (await asked(core, "Hi")).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("family", STRICT_OF)
+async def test_each_of_them_refuses_what_it_is_not_sent(tmp_path: Path, family: str) -> None:
+    """Else the test above would prove nothing."""
+    model = tiny_gguf(tmp_path / "strict.gguf", template=STRICT_OF[family])
+    roles = ("user", "system", "user") if family == "Qwen" else ("user", "user")
+    messages = [{"role": role, "content": "x"} for role in roles]
+    async with LlamaServer(model, window=512) as llama, httpx2.AsyncClient() as client:
+        body = {"messages": messages, "max_tokens": 1}
+        told = await client.post(f"{llama.base_url}/chat/completions", json=body)
+    assert told.status_code == 400
 
 
 @pytest.mark.parametrize("wire", WIRES)

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import zipfile
+import sysconfig
+import venv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,9 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 class Installed(Process):
-    """The server as `pip` installs it: from our wheel, and not from these files."""
-
-    site: Path
+    """The command as `pip` installs it: from our wheel, and not from these files."""
 
     async def _begun(self, *words: str) -> asyncio.subprocess.Process:
-        self._env["PYTHONPATH"] = str(self.site)
         with (self._folder / "log").open("ab") as log:
             return await asyncio.create_subprocess_exec(
                 *self.program,
@@ -53,28 +51,57 @@ class Installed(Process):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _site(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Build our wheel, and unpack it as an installer does."""
+def _installed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Build our wheel and install it with the extra; what it needs is here, and nothing fetched."""
     made = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory"]
     subprocess.run([*build, str(made)], cwd=ROOT, check=True, capture_output=True)
     (wheel,) = made.glob("*.whl")
-    Installed.site = made / "site"
-    zipfile.ZipFile(wheel).extractall(Installed.site)
+    venv.create(made / "venv", with_pip=True)
+    (packages,) = (made / "venv").glob("lib/python*/site-packages")
+    ours = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    (packages / "ours.pth").write_text("\n".join(sorted(ours)))
+    pip = [str(made / "venv/bin/python"), "-m", "pip", "install", "--no-index", "--quiet"]
+    # That the same is there for these tests, from these files, does not count; then its needs are
+    # looked at, which must all be there.
+    for words in (["--no-deps", "--force-reinstall", str(wheel)], ["trialogue[local]"]):
+        subprocess.run([*pip, *words], cwd=made, check=True, env={"PATH": os.environ["PATH"]})
+    Installed.program = (str(made / "venv/bin/trialogue"),)
 
 
 async def pulled(folder: Path, hub: FakeHub) -> None:
     """Run `trialogue models pull` as a person does."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "server", "models", "pull", REPO, "--as", "tiny"),
+        *(*Installed.program, "models", "pull", REPO, "--as", "tiny"),
         cwd=folder,
         env={
             **environment(folder, HF_ENDPOINT=hub.address),
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(Installed.site),
         },
     )
     assert await process.wait() == 0
+
+
+async def test_two_processes_that_pull_one_model_do_not_meet_in_it(tmp_path: Path) -> None:
+    data = tiny_gguf(tmp_path / "its.gguf").read_bytes()
+    async with fake_hub(data) as hub:
+        env = {**environment(tmp_path, HF_ENDPOINT=hub.address), "PATH": os.environ["PATH"]}
+        words = ("models", "pull", REPO, "--as", "tiny")
+        pulling = [
+            await asyncio.create_subprocess_exec(
+                *Installed.program, *words, cwd=tmp_path, env=env, stderr=asyncio.subprocess.PIPE
+            )
+            for _ in range(3)
+        ]
+        told = [(await one.communicate())[1].decode() for one in pulling]
+    codes = [one.returncode for one in pulling]
+    assert 0 in codes
+    assert all("another process is at it" in told[at] for at, code in enumerate(codes) if code)
+    assert hub.ranges_asked == [None]
+    assert (tmp_path / "models/tiny.gguf").read_bytes() == data
+    assert (
+        sorted(one.name for one in (tmp_path / "models").iterdir() if one.suffix == ".part") == []
+    )
 
 
 @pytest.fixture

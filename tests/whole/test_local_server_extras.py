@@ -85,6 +85,33 @@ async def test_a_prompt_is_echoed(client: openai.AsyncOpenAI, tiny_model: Path) 
     assert echoed.usage.completion_tokens == 3
 
 
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_prompt_of_tokens_is_echoed(
+    client: openai.AsyncOpenAI, tiny_model: Path, many: bool
+) -> None:
+    hello, half = [259, 75, 104, 111, 111, 114], [75, 198]  # the second ends within a letter
+    asked: Any = {"model": str(tiny_model), "prompt": [hello, half] if many else hello}
+    asked |= {"max_tokens": 3, "temperature": 0, "seed": 1}
+    prompts = [" Hello", "H\N{REPLACEMENT CHARACTER}"] if many else [" Hello"]
+    plain = (await client.completions.create(**asked)).choices
+    texts = [prompt + one.text for prompt, one in zip(prompts, plain, strict=True)]
+    echoed = (await client.completions.create(**asked, echo=True)).choices
+    assert [one.text for one in echoed] == texts
+    streamed = dict.fromkeys(range(len(texts)), "")
+    async for chunk in await client.completions.create(**asked, echo=True, stream=True):
+        for one in chunk.choices:
+            streamed[one.index] += one.text
+    assert [*streamed.values()] == texts
+
+
+async def test_tokens_that_there_are_not_are_refused_as_without_an_echo(
+    client: openai.AsyncOpenAI, tiny_model: Path
+) -> None:
+    asked: Any = {"model": str(tiny_model), "prompt": [10**9], "echo": True}
+    with pytest.raises(openai.BadRequestError, match="invalid tokens"):
+        await client.completions.create(**asked)
+
+
 async def test_what_may_follow_a_text(server: Fork) -> None:
     async with httpx2.AsyncClient(base_url=server.http, timeout=60) as rest:
         told = await rest.post("/v1/internal/logits", json={"prompt": "Hello", "top_logits": 5})

@@ -11,11 +11,9 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from server.openai_protocol.messages import answered_call, called, calls_in
-from storage.model import Content, PromptMessage, Role, text_of
+from server.openai_protocol.messages import BETWEEN, answered_call, both, called, calls_in
+from storage.model import PromptMessage, Role, text_of
 
-#: What stands between texts that were joined.
-BETWEEN = "\n\n"
 GREETED = "You began this conversation by saying:\n"
 _SPEAKERS = (Role.USER, Role.ASSISTANT)
 
@@ -125,17 +123,7 @@ def _joined(messages: Sequence[PromptMessage]) -> list[PromptMessage]:
             and not _calls(before)
             and not _calls(one)
         ):
-            joined[-1] = replace(before, content=_both(before.content, one.content))
+            joined[-1] = replace(before, content=both(before.content, one.content))
         else:
             joined.append(one)
     return joined
-
-
-def _both(one: Content, other: Content) -> Content:
-    if isinstance(one, str) and isinstance(other, str):
-        return f"{one}{BETWEEN}{other}" if one and other else one or other
-    return [*_parts(one), *_parts(other)]
-
-
-def _parts(content: Content) -> list[Mapping[str, Any]]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)

@@ -132,10 +132,11 @@ class Composer:
         size = info.set_window or self._settings.window or info.told_window
         learnt = self.learning.window(info)
         known = bool(size or learnt) or is_known(info.named.model)
-        size = min(size or of.window, learnt or size or of.window)
+        told = size or of.window
+        size = min(told, learnt or told)
         reserved = max_tokens or self._settings.max_tokens or reserve(of, size)
-        room = max(0, budget(of, window=size, reserve=reserved))
-        return Window(size, reserved, room, known, self._counted(info, template))
+        room, most = (budget(of, window=one, reserve=reserved) for one in (size, told))
+        return Window(size, reserved, room, known, self._counted(info, template), most)
 
     def _counted(self, info: ModelInfo, template: Template | None) -> str:
         if info.counter is not None and template is None:
@@ -161,12 +162,15 @@ class Composer:
         window = self.window(info, request.max_tokens, template)
         if request.refused is not None:
             window = _less(window, scale, request.refused)
+        elif request.whole:
+            window = replace(window, budget=window.most)  # beyond what was learnt, who asks judges
         bare = await _bare(scale, window, request)
         strict = info.named.strict and template is None and not request.as_it_came
         bare = replace(bare, as_it_came=not strict)
         write: Write = summed if template is None else written
         if info.counter is not None and template is None:
-            write = asked(self._models, self.learning, info)
+            was_refused = request.refused is not None
+            write = asked(self._models, self.learning, info, refused=was_refused)
         return await self._fitted(request, bare, write)
 
     async def _fitted(self, request: PromptRequest, bare: Composed, write: Write) -> Composed:

@@ -39,8 +39,9 @@ async def fitted(
     ends = _ends(bare, history, whole=whole)
     found = await write(replace(bare, kept=history[: ends[0]]))
     if not fits(found):
-        if found.window.counted == "learnt" and found.ours <= found.window.budget:
-            return replace(found, history=history)  # by another text's ratio: the upstream judges
+        tokens = found.ours if found.window.counted == "learnt" else found.prompt_tokens
+        if tokens <= found.window.most:  # by what was learnt of others: the upstream judges
+            return replace(found, history=history)
         raise too_long(bare.window, found.prompt_tokens)
     budget = int(SLACK * bare.window.budget)
     room = budget - found.prompt_tokens

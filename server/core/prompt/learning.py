@@ -28,6 +28,8 @@ class Learning:
     def __init__(self, now: Callable[[], int], lessons: Iterable[Lesson] = ()) -> None:
         self._now = now
         self._lessons: dict[tuple[str, str], Lesson] = {}
+        #: the longest prompts that were read, in the model's tokens
+        self._longest: dict[tuple[str, str], int] = {}
         self.remember(lessons)
 
     def remember(self, lessons: Iterable[Lesson]) -> None:
@@ -52,7 +54,8 @@ class Learning:
         """Learn from a prompt that was counted by both; return the lesson where it is news."""
         if ours <= 0 or theirs <= 0:
             return None
-        before = self._lesson(named)
+        key, before = (named.upstream, named.model), self._lesson(named)
+        self._longest[key] = max(theirs, self._longest.get(key, 0))
         found = min(max(theirs / ours, LOWEST), HIGHEST)
         ratio = found if before.ratio is None else max(found, FADING * before.ratio)
         after = replace(before, ratio=ratio)
@@ -73,9 +76,10 @@ class Learning:
         return self._learnt(after, before)
 
     def cut(self, named: Named, theirs: int) -> Lesson | None:
-        """Learn the window of an upstream that read no more of a prompt than this."""
+        """Learn the window of an upstream that read no more of a prompt than this, and before."""
         before = self._lesson(named)
-        return self._learnt(replace(before, window=theirs, window_at=self._now()), before)
+        window = max(theirs, self._longest.get((named.upstream, named.model), 0))
+        return self._learnt(replace(before, window=window, window_at=self._now()), before)
 
     def was_cut(self, expected: int, read: int) -> bool:
         """Say whether an upstream read so much less than was sent that it must have cut it."""
@@ -90,7 +94,9 @@ class Learning:
         self._lessons.pop((after.upstream, after.model), None)
         self._lessons[after.upstream, after.model] = after
         if len(self._lessons) > MOST:
-            del self._lessons[next(iter(self._lessons))]
+            oldest = next(iter(self._lessons))
+            del self._lessons[oldest]
+            self._longest.pop(oldest, None)
         if after.window != before.window or after.window_at != before.window_at:
             return after
         if before.ratio is None or after.ratio is None:

@@ -31,8 +31,11 @@ async def written(composed: Composed) -> Composed:
     return replace(composed, messages=messages, text=text, prompt_tokens=tokens, estimate=tokens)
 
 
-def asked(models: Models, learning: Learning, info: ModelInfo) -> Write:
-    """Return a count by the upstream; where it does not count now, ours stands."""
+def asked(models: Models, learning: Learning, info: ModelInfo, *, refused: bool) -> Write:
+    """Return a count by the upstream; where it does not count now, ours stands.
+
+    One that `refused` a prompt that it had counted is believed no less than we count.
+    """
 
     async def count(composed: Composed) -> Composed:
         whole = await summed(composed)
@@ -42,7 +45,8 @@ def asked(models: Models, learning: Learning, info: ModelInfo) -> Write:
             window = replace(whole.window, counted="learnt" if known else "guessed")
             return replace(whole, window=window)
         learning.heard(info.named, whole.ours, found)
-        return replace(whole, prompt_tokens=found + composed.attached_tokens)
+        told = found + composed.attached_tokens
+        return replace(whole, prompt_tokens=max(told, whole.prompt_tokens) if refused else told)
 
     return count
 

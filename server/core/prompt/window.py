@@ -19,6 +19,8 @@ class Window:
     known: bool = True
     #: how a prompt for it is counted: exact, upstream, learnt or guessed
     counted: str = "exact"
+    #: what a prompt might use of what somebody told, where a smaller window was learnt
+    most: int = 0
 
 
 @dataclass(frozen=True, slots=True)

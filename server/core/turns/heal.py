@@ -42,6 +42,12 @@ class Sending:
     alone: bool
     shorter: Callable[[Refused], Awaitable[Sending]]
 
+    @property
+    def least(self) -> int:
+        """What it comes to, at the least: by a ratio of other texts it may be fewer tokens."""
+        told = self.sent.prompt_tokens
+        return told if self.sent.counted in ("exact", "upstream") else min(told, self.ours)
+
     def of(self, request_id: str) -> Sending:
         """Return it as it is sent for a request."""
         return replace(self, prompt=replace(self.prompt, request_id=request_id))
@@ -117,8 +123,8 @@ class Healing:
         now, named = self.sending, finish.by or self.sending.named
         if finish.usage is None:
             return
-        read = finish.usage.prompt_tokens
-        if self._learning.was_cut(now.sent.prompt_tokens, read):
+        read, cached = finish.usage.prompt_tokens, finish.usage.cached_tokens or 0
+        if self._learning.was_cut(now.least, read + cached):
             log.warning(
                 "the upstream cut the prompt: set its context_window, or give it a larger one",
                 upstream=named.upstream,

@@ -304,6 +304,7 @@ class Planner:
             text=composed.text,
             options=sent(request.options, request.tools),
             extra=how.extra,
+            as_it_came=composed.as_it_came,
         )
 
     async def _question(self, owner: str, there: Conversation, message_id: str | None) -> Message:

@@ -66,7 +66,11 @@ class LocalModel:
         self._timer: asyncio.TimerHandle | None = None
 
     async def complete(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
-        """Yield an answer's pieces, then its Finish; see Upstream."""
+        """Yield an answer's pieces, then its Finish; see Upstream. `reload` is as in a call."""
+        extra = {**prompt.extra}
+        if extra.pop("reload", None) is True:
+            await self.reload()
+        prompt = replace(prompt, extra=extra)
         for call in range(1, CALLS + 1):
             begun = False
             async with self._used() as loaded:

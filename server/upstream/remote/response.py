@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import aiohttp
@@ -22,7 +23,7 @@ from server.openai_protocol.errors import (
     refusal,
     shaped,
 )
-from server.openai_protocol.expectations import expectations_of
+from server.openai_protocol.expectations import Expectations, expectations_of
 from server.openai_protocol.response import Most
 from server.openai_protocol.sse import Cutter, OversizedEventError, data_of, joined
 from server.openai_protocol.stream import StreamNormalizer, chunks_of
@@ -145,7 +146,7 @@ class UpstreamResponse:
             call.model or "",
             self._clean,
             chat=chat,
-            expected=expectations_of(call.path, _held(call)),
+            expected=_expected(call),
             most=self._bounds.most,
             counted=call.counted,
         )
@@ -163,7 +164,7 @@ class UpstreamResponse:
         if said.get("usage") is None and call.counted:
             said["usage"] = await self._count(_said_in(said["choices"]), call)
         self._echo(said, call)
-        events = _each(chunks_of(said, expectations_of(call.path, _held(call))))
+        events = _each(chunks_of(said, _expected(call)))
         return Reply(status, {**headers, "content-type": EVENTS}, events)
 
     async def _whole(self, call: Call) -> tuple[dict[str, Any], bytes]:
@@ -178,7 +179,7 @@ class UpstreamResponse:
         """Put the prompt before a whole text that was to echo it; say whether it was not there."""
         if SPOKEN[call.path] != normalize.TEXT:
             return False
-        echo = Echo(expectations_of(call.path, _held(call)), self._bounds.answer_chars)
+        echo = Echo(_expected(call), self._bounds.answer_chars)
         return bool(echo) and echo.mend_all(said["choices"])
 
     def _told(self, error: object, headers: dict[str, str], data: bytes = b"") -> Reply:
@@ -337,6 +338,11 @@ def _is_whole(event: bytes) -> bool:
         codec.parse(data)
         return True
     return False
+
+
+def _expected(call: Call) -> Expectations:
+    found = expectations_of(call.path, _held(call))
+    return replace(found, echoed=call.echoed) if call.echoed else found
 
 
 def _held(call: Call) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 from server.app.upstreams import model_of, told, upstreams_of
 from server.config.settings import SettingsError, load
 from server.upstream.pool import UpstreamPool
+from server.upstream.remote.client import UpstreamClient
 
 TABLES = """
 [[upstreams]]
@@ -152,3 +153,36 @@ def test_they_may_come_as_json_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRIALOGUE_UPSTREAMS", "nonsense")
     with pytest.raises(SettingsError, match="as JSON"):
         load({})
+
+
+HOUR = (3600.0, 3600.0, True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "bounds"),
+    [
+        ({"openai_base_url": "http://localhost:1/v1"}, HOUR),
+        ({"openai_base_url": "http://192.168.1.5/v1"}, HOUR),
+        ({"openai_base_url": "https://llm.example/v1"}, (600.0, 60.0, False)),
+        ({"openai_base_url": "http://localhost:1/v1", "upstream_timeout": "9"}, (9, 3600, True)),
+    ],
+)
+async def test_one_that_is_near_has_an_hour_unless_times_are_set(
+    stack: AsyncExitStack, flags: dict[str, str], bounds: tuple[float, float, bool]
+) -> None:
+    member = (await members(stack, openai_api_key="k", **flags)).first("gpt-4o")
+    assert isinstance(member.speaker, UpstreamClient)
+    its = member.speaker._bounds
+    assert (its.total, its.first_byte, its.comments_count) == bounds
+    assert member.near is its.comments_count
+
+
+async def test_times_of_a_table_count_most(stack: AsyncExitStack, tmp_path: Path) -> None:
+    (tmp_path / "trialogue.toml").write_text(TABLES)
+    upstreams = await members(stack)
+    times = []
+    for model in ("fast", "qwen"):
+        speaker = upstreams.first(model).speaker
+        assert isinstance(speaker, UpstreamClient)
+        times.append((speaker._bounds.total, speaker._bounds.first_byte))
+    assert times == [(5, 2), (3600, 3600)]

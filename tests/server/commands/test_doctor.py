@@ -20,6 +20,7 @@ from storage.sqlite.store import SQLiteStore
 from tests.storage.nouns import exchange
 from tests.support.forked import fork
 from tests.support.live import ANY_PORTS, Fork
+from tests.support.upstream_script import document
 from tests.support.upstream_server import ScriptedUpstream
 
 KEY = "sk-very-secret"
@@ -186,6 +187,29 @@ key_variable = "LOST_KEY"
     theirs, lost = bad(lines)
     assert "upstream theirs: refused its key (403); put a good one in THEIR_KEY" in theirs
     assert "LOST_KEY is not set" in lost
+
+
+@pytest.mark.parametrize(
+    ("told", "more", "says"),
+    [
+        ({"max_model_len": 4096}, {}, "the window of llama is 4,096 tokens"),
+        ({}, {}, "nobody tells the context window of llama: set context_window"),
+        ({"max_model_len": -1}, {}, "nobody tells the context window of llama"),
+        ({"max_model_len": 1e308}, {}, "nobody tells the context window of llama"),
+        ({}, {"TRIALOGUE_CONTEXT_WINDOW": "4096"}, None),
+    ],
+)
+async def test_the_window_of_the_model_is_told(
+    tmp_path: Path, told: Mapping[str, object], more: Mapping[str, str], says: str | None
+) -> None:
+    async with ScriptedUpstream(models=("llama",)) as upstream:
+        upstream.listing = document({"object": "list", "data": [{"id": "llama", **told}]})
+        env = {"OPENAI_BASE_URL": upstream.base_url, "TRIALOGUE_MODEL": "llama", **more}
+        line = about(await doctor(tmp_path, env=env), "upstream")
+    if says is None:
+        assert "window" not in line
+    else:
+        assert says in line
 
 
 def certificate(folder: Path, name: str, days: int) -> tuple[Path, Path]:

@@ -13,7 +13,7 @@ import aiohttp
 from yarl import URL
 
 from server import VERSION
-from server.config.addresses import web_address
+from server.config.addresses import is_near, web_address
 from server.config.hosts import is_loopback
 from server.upstream.bodies import whole
 from server.upstream.llama.files.library import ModelFileError
@@ -129,6 +129,8 @@ def _next(address: str, location: str) -> str:
         raise ModelFileError(f"{_host(address)} redirects to nowhere") from None
     if url.scheme != "https" and (here.scheme == "https" or not _beside(here, url)):
         raise ModelFileError(f"{_host(address)} redirects to an address without TLS")
+    if is_near(there) and not is_near(address):  # what only we can reach is not a stranger's to ask
+        raise ModelFileError(f"{_host(address)} redirects into this network")
     return there
 
 

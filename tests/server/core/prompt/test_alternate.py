@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from server.core.prompt.alternate import GREETED, alternate
 from storage.model import PromptMessage, Role, text_of
+from tests.server.core.strictest import check_strictest
 
 CALL = {"type": "function", "id": "c1", "function": {"name": "weather", "arguments": "{}"}}
 SECOND = {**CALL, "id": "c2"}
@@ -50,35 +51,11 @@ messages = st.one_of(
 )
 
 
-def strictest(told: Sequence[PromptMessage]) -> None:
-    """Raise where any of Gemma's, Mistral's, Llama's and Qwen's templates would."""
-    rest = list(told[1:] if told and told[0].role is Role.SYSTEM else told)
-    assert all(one.role is not Role.SYSTEM for one in rest), "system must be at the beginning"
-    plain = [one for one in rest if one.role is not Role.TOOL and not called(one)]
-    roles = [one.role for one in plain]
-    assert roles == [Role.USER, Role.ASSISTANT] * (len(roles) // 2) + [Role.USER] * (len(roles) % 2)
-    assert not rest or rest[0].role is Role.USER
-    waiting: set[Any] = set()
-    for one in rest:
-        if one.role is Role.TOOL:
-            waiting.remove(one.content[0]["tool_call_id"])  # type: ignore[index]
-            continue
-        assert not waiting, "a call has no answer"
-        waiting = {call["id"] for call in called(one)}
-    assert not waiting
-
-
-def called(one: PromptMessage) -> list[Mapping[str, Any]]:
-    if one.role is not Role.ASSISTANT or isinstance(one.content, str):
-        return []
-    return [part for part in one.content if part["type"] == "function"]
-
-
 @settings(deadline=None, max_examples=300)
 @given(st.lists(messages, max_size=14))
 def test_every_template_takes_it(history: list[PromptMessage]) -> None:
     told = alternate([*history, user("And now?")])
-    strictest(told)
+    check_strictest(told)
     assert text_of(told[-1].content).endswith("And now?")
     whole = "\n".join(text_of(one.content) for one in told)
     for one in history:

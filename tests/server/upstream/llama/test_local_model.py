@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,15 @@ async def test_reload_in_a_request_loads_anew_before_it_is_answered(local: Make)
         assert pid(model) != old
 
 
+async def test_reload_in_an_ask_loads_anew_before_it_is_answered(local: Make) -> None:
+    model = local()
+    await answer(model)
+    old = pid(model)
+    asked = replace(prompt(), extra={"reload": True, "top_k": 5})
+    assert isinstance([piece async for piece in model.complete(asked)][-1], Finish)
+    assert pid(model) != old
+
+
 async def test_a_reload_that_fails_leaves_what_was_there(local: Make, library: Library) -> None:
     model = local()
     await answer(model)
@@ -309,7 +319,7 @@ async def test_it_goes_behind_the_server_where_there_is_too_little_of_anything(
     model = local()
     await answer(model)
     assert Path(f"/proc/{pid(model)}/oom_score_adj").read_text().strip() == "500"
-    assert os.getpriority(os.PRIO_PROCESS, pid(model)) == 5
+    assert os.getpriority(os.PRIO_PROCESS, pid(model)) == os.getpriority(os.PRIO_PROCESS, 0) + 5
 
 
 async def test_a_secret_of_ours_is_nothing_to_it(

@@ -15,7 +15,7 @@ import pytest
 from server.upstream.llama.files.hub import Hub, repo_of
 from server.upstream.llama.files.library import Library, ModelFileError
 from server.upstream.llama.files.pull import Asked, Puller, check
-from server.upstream.llama.files.web import Web
+from server.upstream.llama.files.web import Web, _next
 from tests.server.upstream.llama.files.pulling import left, pull
 from tests.support.fake_hub import COMMIT, FILE, REPO, FakeHub, fake_hub
 from tests.support.tiny_gguf import tiny_gguf
@@ -174,6 +174,14 @@ async def test_a_redirect_that_cannot_be_followed_is_told(
     hub.elsewhere = there
     with pytest.raises(ModelFileError, match=told):
         await pull(hub, library)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "[::1]", "10.0.0.1", "localhost", "nas.local"])
+def test_a_hub_of_the_internet_leads_nowhere_near(host: str) -> None:
+    with pytest.raises(ModelFileError, match=r"^hub\.example redirects into this network$"):
+        _next("https://hub.example/x", f"https://{host}/x")
+    assert _next("https://192.168.1.5/x", f"https://{host}/x") == f"https://{host}/x"
+    assert _next("https://hub.example/x", "https://cdn.example/y") == "https://cdn.example/y"
 
 
 @pytest.mark.parametrize("about", ["[" * 100_000, '{"size": "9"}', '{"etag": 5}'])
