@@ -37,8 +37,7 @@ def answered(part: Part, said: str | None, id_: str, status: str) -> dict[str, A
     content = [] if said is None else [content_part(part.kind, said)]
     match part.kind:
         case Kind.REASONING:
-            empty: dict[str, Any] = {"summary": [], "encrypted_content": None}
-            return {"type": "reasoning", **shown, **empty, "content": content}
+            return {"type": "reasoning", **shown, "summary": [], "content": content}
         case Kind.TOOL_CALL:
             called = {"call_id": part.id or part.name or "", "name": part.name or ""}
             return {"type": "function_call", **shown, **called, "arguments": said or ""}
