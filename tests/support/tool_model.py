@@ -69,7 +69,8 @@ async def call_or_answer(exchange: Exchange) -> None:
 
 def _calls(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     messages, choice = body["messages"], body.get("tool_choice") or "auto"
-    tools = {tool["function"]["name"]: tool["function"] for tool in body.get("tools") or ()}
+    functions = [tool["function"] for tool in body.get("tools") or () if "function" in tool]
+    tools = {function["name"]: function for function in functions}
     if not tools or choice == "none" or messages[-1]["role"] != "user":
         return []
     said = _text(messages[-1])

@@ -20,6 +20,7 @@ from server.transports.openai.responses.items import (
     IN_PROGRESS,
     answered,
     content_part,
+    spaces_in,
 )
 from server.transports.openai.responses.render import (
     answer_of_turn,
@@ -81,6 +82,7 @@ class AnswerEvents:
         self._after = after
         self._number = 0
         self._answer_id = answer_of_turn(of)
+        self._spaces = spaces_in(of)
         self._open: _Item | None = None
         self._items = 0
         #: the turn, once its end was told
@@ -137,7 +139,7 @@ class AnswerEvents:
         yield from self._pieces(self._open, self._open.words.push(event.text + event.delta))
 
     def _begun(self, item: _Item) -> Iterable[dict[str, Any]]:
-        shown = answered(item.part, None, item.id, IN_PROGRESS)
+        shown = answered(item.part, None, item.id, IN_PROGRESS, self._spaces)
         added = {"output_index": item.index, "item": shown}
         yield {"type": "response.output_item.added", **added}
         if item.part.kind in _IN_CONTENT:
@@ -158,14 +160,14 @@ class AnswerEvents:
         self._open = None
         yield from self._pieces(item, item.words.close())
         said = "".join(item.pieces)
+        shown = answered(item.part, said, item.id, status, self._spaces)
         if (named := _NAMES.get(item.part.kind)) is not None:
-            named_too = {"name": item.part.name} if item.part.kind is Kind.TOOL_CALL else {}
+            named_too = {"name": shown["name"]} if item.part.kind is Kind.TOOL_CALL else {}
             whole = {named[1]: said, **named_too, **_beside(item.part)}
             yield {"type": f"response.{named[0]}.done", **item.place, **whole}
         if item.part.kind in _IN_CONTENT:
             part = content_part(item.part.kind, said)
             yield {"type": "response.content_part.done", **item.place, "part": part}
-        shown = answered(item.part, said, item.id, status)
         yield {"type": "response.output_item.done", "output_index": item.index, "item": shown}
 
 

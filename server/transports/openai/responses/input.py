@@ -14,6 +14,7 @@ from server.core.turns.placement import Utterance
 from server.openai_protocol import errors
 from server.openai_protocol.errors import ApiError
 from server.openai_protocol.fields import Fields
+from server.transports.openai.responses.namespaces import joined
 from storage.model import Content, Role
 
 REFERENCE: Final = "item_reference"
@@ -74,10 +75,10 @@ class _Reader:
             case "message":
                 self._message(item)
             case "function_call":
-                named = {"name": _text(item, "name"), "arguments": _text(item, "arguments")}
+                named = {"name": _name(item), "arguments": _text(item, "arguments")}
                 self._call({"type": "function", "id": _text(item, "call_id"), "function": named})
             case "custom_tool_call":
-                named = {"name": _text(item, "name"), "input": _text(item, "input")}
+                named = {"name": _name(item), "input": _text(item, "input")}
                 self._call({"type": "custom", "id": _text(item, "call_id"), "custom": named})
             case "reasoning":
                 if thought := _thought(item):
@@ -117,6 +118,10 @@ class _Reader:
     def _add(self, said: Utterance) -> None:
         self._thought = []  # it led to nothing
         self.said.append(said)
+
+
+def _name(item: Fields) -> str:
+    return joined(item.text("namespace"), _text(item, "name"))
 
 
 def _content(item: Fields, name: str) -> Content:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from server.openai_protocol.messages import answered_call
 from server.transports.openai.responses.ids import item_id
+from server.transports.openai.responses.namespaces import Spaces, named, spaces_of
 from storage.model import Content, Message, Role, Turn, answer_of
 from storage.parts import Kind, Part, is_erased, parts_of
 
@@ -14,6 +15,7 @@ COMPLETED: Final = "completed"
 INCOMPLETE: Final = "incomplete"
 IN_PROGRESS: Final = "in_progress"
 _CUSTOM_RESULT: Final = "custom_tool_call_output"
+_NO_SPACES: Final[Spaces] = {}
 
 
 def text_part(said: str) -> dict[str, Any]:
@@ -31,7 +33,9 @@ def content_part(kind: Kind, said: str) -> dict[str, Any]:
             return text_part(said)
 
 
-def answered(part: Part, said: str | None, id_: str, status: str) -> dict[str, Any]:
+def answered(
+    part: Part, said: str | None, id_: str, status: str, spaces: Spaces = _NO_SPACES
+) -> dict[str, Any]:
     """Return the item that a part of an answer is; `said` is None before it has begun."""
     shown = {"id": id_, "status": status}
     content = [] if said is None else [content_part(part.kind, said)]
@@ -39,10 +43,10 @@ def answered(part: Part, said: str | None, id_: str, status: str) -> dict[str, A
         case Kind.REASONING:
             return {"type": "reasoning", **shown, "summary": [], "content": content}
         case Kind.TOOL_CALL:
-            called = {"call_id": part.id or part.name or "", "name": part.name or ""}
+            called = {"call_id": part.id or part.name or "", **named(part.name, spaces)}
             return {"type": "function_call", **shown, **called, "arguments": said or ""}
         case Kind.CUSTOM_TOOL_CALL:
-            called = {"call_id": part.id or part.name or "", "name": part.name or ""}
+            called = {"call_id": part.id or part.name or "", **named(part.name, spaces)}
             return {"type": "custom_tool_call", **shown, **called, "input": said or ""}
         case Kind.TOOL_RESULT:
             call = {"call_id": part.id or ""}
@@ -53,10 +57,17 @@ def answered(part: Part, said: str | None, id_: str, status: str) -> dict[str, A
 
 def output_of(turn: Turn, answer_id: str, last: str) -> list[dict[str, Any]]:
     """Return the items of an answer, of which the last has its own status."""
-    return _answer(answer_id, turn.content, last)
+    return _answer(answer_id, turn.content, spaces_in(turn), last)
 
 
-def _answer(message_id: str, content: Content, last: str = COMPLETED) -> list[dict[str, Any]]:
+def spaces_in(turn: Turn) -> Spaces:
+    """Return the namespaces of the tools that a turn was asked with."""
+    return spaces_of((turn.record or {}).get("tools") or ())
+
+
+def _answer(
+    message_id: str, content: Content, spaces: Spaces, last: str = COMPLETED
+) -> list[dict[str, Any]]:
     parts = parts_of(content)
     return [
         answered(
@@ -64,18 +75,19 @@ def _answer(message_id: str, content: Content, last: str = COMPLETED) -> list[di
             said,
             item_id(message_id, part.kind, place),
             last if place == len(parts) - 1 else COMPLETED,
+            spaces,
         )
         for place, (part, said) in enumerate(parts)
         if part.kind is not Kind.ERASED
     ]
 
 
-def items_of(message: Message) -> list[dict[str, Any]]:
+def items_of(message: Message, spaces: Spaces = _NO_SPACES) -> list[dict[str, Any]]:
     """Return the items that a message is: of an answer each part is one."""
     own = message.item or {}
     match message.role:
         case Role.ASSISTANT:
-            items = _answer(message.id, message.content)
+            items = _answer(message.id, message.content, spaces)
             phase = {"phase": own["phase"]} if "phase" in own else {}
             return [one | phase if one["type"] == "message" else one for one in items]
         case _ if is_erased(message.content):
