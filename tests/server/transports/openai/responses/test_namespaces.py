@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx2
@@ -113,14 +114,14 @@ async def test_a_search_that_is_chosen_is_refused(http: httpx2.AsyncClient) -> N
 
 
 async def test_no_tools_are_none(http: httpx2.AsyncClient, upstream: ScriptedUpstream) -> None:
-    for tools in ([], None):
-        answer = await http.post(RESPONSES, json=asked(tools=tools))
+    for nothing in ("[]", "null"):
+        answer = await http.post(RESPONSES, json=asked(tools=json.loads(nothing)))
         assert answer.json()["tools"] == []
         assert "tools" not in upstream.requests[-1].body
 
 
 def test_long_names_are_cut_to_what_a_chat_takes_and_told_apart() -> None:
-    tools = [{"type": "function", "name": f"{'x' * 60}{end}"} for end in "ab"]
+    tools: list[dict[str, str]] = [{"type": "function", "name": f"{'x' * 60}{end}"} for end in "ab"]
     spaces = spaces_of([{"type": "namespace", "name": "space", "tools": tools}])
     assert len(spaces) == 2
     for tool in tools:
