@@ -18,10 +18,13 @@ from server.transports.openai.responses.namespaces import joined
 from storage.model import Content, Role
 
 REFERENCE: Final = "item_reference"
+#: Says no words: what is offered besides `tools`, see there.
+ADDITIONAL: Final = "additional_tools"
 _ROLES: Final = ("user", "assistant", "system", "developer")
 _ITEMS: Final = (
     *("message", "function_call", "function_call_output", "custom_tool_call"),
     *("custom_tool_call_output", "reasoning", "compaction", REFERENCE),
+    ADDITIONAL,
 )
 _PARTS: Final = (
     *("input_text", "input_image", "input_file", "input_audio", "output_text", "text"),

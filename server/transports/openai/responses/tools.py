@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from server.openai_protocol import errors
 from server.openai_protocol.fields import Fields
+from server.transports.openai.responses.input import ADDITIONAL, input_of
 from server.transports.openai.responses.namespaces import NAMESPACE, checked, joined, unpacked
 
 _KINDS: Final = ("function", "custom")
@@ -29,12 +30,13 @@ def hosted(asked: Fields) -> bool:
 
 
 def offered(asked: Fields) -> list[Fields]:
-    """Return the tools that are offered to the model. Raises RefusedError.
+    """Return the tools that are offered to the model, in the input too. Raises RefusedError.
 
     Agents (Codex, say) offer a search of the web beside their own tools, whoever is asked: it is
     left out, as it is one that a model need not use. Alone it is what was wanted, and is refused.
     """
-    tools = (asked.parts("tools") if asked.raw("tools") else None) or []
+    places = [asked, *(item for item in input_of(asked) if item.raw("type") == ADDITIONAL)]
+    tools = [tool for one in places if one.raw("tools") for tool in one.parts("tools") or ()]
     own = [tool for tool in tools if tool.raw("type") not in _DISPENSABLE]
     return own or tools
 

@@ -108,9 +108,29 @@ async def test_what_cannot_be_offered_is_refused(
     assert not upstream.requests
 
 
+async def test_what_stands_wrong_in_the_input_is_refused(http: httpx2.AsyncClient) -> None:
+    for tools, param in ((7, "input[0].tools"), ([SEARCH], "input[0].tools[0].type")):
+        said = [{"type": "additional_tools", "tools": tools}, {"role": "user", "content": "Hi"}]
+        assert error_of(await http.post(RESPONSES, json=asked(said)))[2] == param
+    alone = await http.post(RESPONSES, json=asked([{"type": "additional_tools", "tools": TOOLS}]))
+    assert error_of(alone)[:2] == (400, "missing_required_parameter")
+
+
 async def test_a_search_that_is_chosen_is_refused(http: httpx2.AsyncClient) -> None:
     body = asked(tools=OFFERED, tool_choice={"type": "web_search"})
     assert error_of(await http.post(RESPONSES, json=body))[2] == "tool_choice.type"
+
+
+async def test_tools_may_stand_in_the_input(
+    client: openai.AsyncOpenAI, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(closing())
+    more = {"type": "additional_tools", "role": "developer", "tools": [SPACE, SEARCH]}
+    said = [more, {"role": "user", "content": "Close it"}]
+    response = await client.responses.create(**asked(said, tool_choice="auto"))
+    assert names(upstream) == ["agents__close"]
+    assert sent(upstream) == [{"role": "user", "content": "Close it"}]
+    assert response.output[0].namespace == "agents"
 
 
 async def test_no_tools_are_none(http: httpx2.AsyncClient, upstream: ScriptedUpstream) -> None:
