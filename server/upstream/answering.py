@@ -23,7 +23,14 @@ from server.templates import template
 from server.tokens.models import model
 from server.upstream.bodies import EVENTS, JSON
 from server.upstream.deltas import Deltas
-from server.upstream.errors import is_about_thoughts, is_about_usage, refused, stream_error
+from server.upstream.errors import (
+    HINTS,
+    is_about_hints,
+    is_about_thoughts,
+    is_about_usage,
+    refused,
+    stream_error,
+)
 from server.upstream.port import (
     Call,
     Finish,
@@ -105,7 +112,7 @@ class Answering:
 
     @asynccontextmanager
     async def _asked(self, prompt: Prompt, deadline: float) -> AsyncIterator[Reply]:
-        """Yield a good reply; ask without usage, or thoughts, where this server takes none."""
+        """Yield a good reply; ask without usage, hints or thoughts where this server takes none."""
         usage = self._reports_usage
         while True:
             call = self._call(prompt, deadline, usage=usage)
@@ -113,15 +120,18 @@ class Answering:
                 if reply.status < 400:
                     yield reply
                     return
-            bare = thoughtless(prompt)
-            if usage and is_about_usage(reply.status, last_complaint(reply)):
+            status, complaint = reply.status, last_complaint(reply)
+            bare, plain = thoughtless(prompt), hintless(prompt)
+            if usage and is_about_usage(status, complaint):
                 usage = False
                 # Else the refusal may only repeat what the prompt says.
                 self._reports_usage = _says_more(call)
-            elif bare is not prompt and is_about_thoughts(reply.status, last_complaint(reply)):
+            elif plain is not prompt and is_about_hints(status, complaint):
+                prompt = plain
+            elif bare is not prompt and is_about_thoughts(status, complaint):
                 prompt = bare
             else:
-                raise refused(reply.status, reply.headers, last_complaint(reply))
+                raise refused(status, reply.headers, complaint)
 
     def _call(self, prompt: Prompt, deadline: float, *, usage: bool) -> Call:
         chat = _is_chat(prompt)
@@ -285,6 +295,20 @@ def _json(body: Mapping[str, Any]) -> bytes:
 def _says_more(call: Call) -> bool:
     """Say whether a call speaks of usage in other words than ours."""
     return isinstance(call.body, bytes) and call.body.count(_ABOUT_USAGE) > 1
+
+
+def hintless(prompt: Prompt) -> Prompt:
+    """Return a prompt without hints; one that has none is the same.
+
+    That no two tools may be called at once is none.
+    """
+    extra = {name: value for name, value in prompt.extra.items() if name not in HINTS}
+    options = {
+        name: value for name, value in prompt.options.items() if name not in HINTS or value is False
+    }
+    if len(extra) + len(options) == len(prompt.extra) + len(prompt.options):
+        return prompt
+    return replace(prompt, extra=extra, options=options)
 
 
 def thoughtless(prompt: Prompt) -> Prompt:
