@@ -35,7 +35,8 @@ def offered(asked: Fields) -> list[Fields]:
     Agents (Codex, say) offer a search of the web beside their own tools, whoever is asked: it is
     left out, as it is one that a model need not use. Alone it is what was wanted, and is refused.
     """
-    places = [asked, *(item for item in input_of(asked) if item.raw("type") == ADDITIONAL)]
+    said = input_of(asked) if asked.raw("input") else []
+    places = [asked, *(item for item in said if item.raw("type") == ADDITIONAL)]
     tools = [tool for one in places if one.raw("tools") for tool in one.parts("tools") or ()]
     own = [tool for tool in tools if tool.raw("type") not in _DISPENSABLE]
     return own or tools
