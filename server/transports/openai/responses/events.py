@@ -21,6 +21,7 @@ from server.transports.openai.responses.items import (
     answered,
     content_part,
     failed,
+    spaces_in,
 )
 from server.transports.openai.responses.render import (
     answer_of_turn,
@@ -94,6 +95,7 @@ class AnswerEvents:
         self._after = after
         self._number = 0
         self._answer_id = answer_of_turn(of)
+        self._spaces = spaces_in(of)
         self._open: _Item | None = None
         #: calls of tools that the server runs, until their results were told, by their ids
         self._running: dict[str | None, _Item] = {}
@@ -132,7 +134,7 @@ class AnswerEvents:
                 last = last_status(turn)
                 yield from self._close(last)
                 for item in self._running.values():
-                    yield _done(item, last)
+                    yield self._over(item, last)
                 self._make_good(turn)
                 ending = _ENDS.get(status_of(turn), "failed")
                 yield {"type": f"response.{ending}", "response": response_of(turn)}
@@ -156,7 +158,7 @@ class AnswerEvents:
         yield from self._pieces(self._open, self._open.words.push(event.text + event.delta))
 
     def _begun(self, item: _Item) -> Iterable[dict[str, Any]]:
-        shown = answered(item.part, None, item.id, IN_PROGRESS)
+        shown = answered(item.part, None, item.id, IN_PROGRESS, self._spaces)
         added = {"output_index": item.index, "item": shown}
         yield {"type": "response.output_item.added", **added}
         if item.part.kind in _IN_CONTENT:
@@ -182,9 +184,10 @@ class AnswerEvents:
         if is_own_result(item.part):
             yield from self._ran(item, said, status)
             return
+        shown = answered(item.part, said, item.id, status, self._spaces)
         if (named := item.named) is not None:
             is_function = item.part.kind is Kind.TOOL_CALL and not item.runs
-            named_too = {"name": item.part.name} if is_function else {}
+            named_too = {"name": shown["name"]} if is_function else {}
             whole = {named[1]: said, **named_too, **_beside(item.part)}
             yield {"type": f"response.{named[0]}.done", **item.place, **whole}
         if item.part.kind in _IN_CONTENT:
@@ -193,7 +196,7 @@ class AnswerEvents:
         if item.runs:
             self._running[item.part.id] = item
         else:
-            yield _done(item, status)
+            yield _done(item, shown)
 
     def _ran(self, result: _Item, said: str, status: str) -> Iterable[dict[str, Any]]:
         """Yield the end of the call whose result was told."""
@@ -201,11 +204,14 @@ class AnswerEvents:
             return
         ending = "failed" if failed(said) else "completed"
         yield {"type": f"response.mcp_call.{ending}", **item.place}
-        yield _done(item, status, said)
+        yield self._over(item, status, said)
+
+    def _over(self, item: _Item, status: str, result: str | None = None) -> dict[str, Any]:
+        called = "".join(item.pieces)
+        return _done(item, answered(item.part, called, item.id, status, result=result))
 
 
-def _done(item: _Item, status: str, result: str | None = None) -> dict[str, Any]:
-    shown = answered(item.part, "".join(item.pieces), item.id, status, result)
+def _done(item: _Item, shown: dict[str, Any]) -> dict[str, Any]:
     return {"type": "response.output_item.done", "output_index": item.index, "item": shown}
 
 

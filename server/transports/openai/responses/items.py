@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from server.openai_protocol.messages import answered_call
 from server.transports.openai.responses.ids import is_own_result, item_id, part_id, served
+from server.transports.openai.responses.namespaces import Spaces, named, spaces_of
 from storage.model import Content, Message, Role, Turn, answer_of
 from storage.parts import Kind, Part, is_erased, parts_of
 
@@ -14,6 +15,7 @@ COMPLETED: Final = "completed"
 INCOMPLETE: Final = "incomplete"
 IN_PROGRESS: Final = "in_progress"
 _CUSTOM_RESULT: Final = "custom_tool_call_output"
+_NO_SPACES: Final[Spaces] = {}
 
 
 def text_part(said: str) -> dict[str, Any]:
@@ -32,7 +34,12 @@ def content_part(kind: Kind, said: str) -> dict[str, Any]:
 
 
 def answered(
-    part: Part, said: str | None, id_: str, status: str, result: str | None = None
+    part: Part,
+    said: str | None,
+    id_: str,
+    status: str,
+    spaces: Spaces = _NO_SPACES,
+    result: str | None = None,
 ) -> dict[str, Any]:
     """Return the item that a part of an answer is; `said` is None before it has begun.
 
@@ -44,13 +51,12 @@ def answered(
     content = [] if said is None else [content_part(part.kind, said)]
     match part.kind:
         case Kind.REASONING:
-            empty: dict[str, Any] = {"summary": [], "encrypted_content": None}
-            return {"type": "reasoning", **shown, **empty, "content": content}
+            return {"type": "reasoning", **shown, "summary": [], "content": content}
         case Kind.TOOL_CALL:
-            called = {"call_id": part.id or part.name or "", "name": part.name or ""}
+            called = {"call_id": part.id or part.name or "", **named(part.name, spaces)}
             return {"type": "function_call", **shown, **called, "arguments": said or ""}
         case Kind.CUSTOM_TOOL_CALL:
-            called = {"call_id": part.id or part.name or "", "name": part.name or ""}
+            called = {"call_id": part.id or part.name or "", **named(part.name, spaces)}
             return {"type": "custom_tool_call", **shown, **called, "input": said or ""}
         case Kind.TOOL_RESULT:
             call = {"call_id": part.id or ""}
@@ -79,10 +85,17 @@ def _served(
 
 def output_of(turn: Turn, answer_id: str, last: str) -> list[dict[str, Any]]:
     """Return the items of an answer, of which the last has its own status."""
-    return _answer(answer_id, turn.content, last)
+    return _answer(answer_id, turn.content, spaces_in(turn), last)
 
 
-def _answer(message_id: str, content: Content, last: str = COMPLETED) -> list[dict[str, Any]]:
+def spaces_in(turn: Turn) -> Spaces:
+    """Return the namespaces of the tools that a turn was asked with."""
+    return spaces_of((turn.record or {}).get("tools") or ())
+
+
+def _answer(
+    message_id: str, content: Content, spaces: Spaces, last: str = COMPLETED
+) -> list[dict[str, Any]]:
     parts = parts_of(content)
     results = {
         part.id: (place, said) for place, (part, said) in enumerate(parts) if is_own_result(part)
@@ -96,16 +109,17 @@ def _answer(message_id: str, content: Content, last: str = COMPLETED) -> list[di
             results.get(part.id, (len(parts) - 1, None)) if served(part) else (place, None)
         )
         status = last if end == len(parts) - 1 else COMPLETED
-        items.append(answered(part, said, part_id(message_id, part, place), status, result))
+        id_ = part_id(message_id, part, place)
+        items.append(answered(part, said, id_, status, spaces, result))
     return items
 
 
-def items_of(message: Message) -> list[dict[str, Any]]:
+def items_of(message: Message, spaces: Spaces = _NO_SPACES) -> list[dict[str, Any]]:
     """Return the items that a message is: of an answer each part is one."""
     own = message.item or {}
     match message.role:
         case Role.ASSISTANT:
-            items = _answer(message.id, message.content)
+            items = _answer(message.id, message.content, spaces)
             phase = {"phase": own["phase"]} if "phase" in own else {}
             return [one | phase if one["type"] == "message" else one for one in items]
         case _ if is_erased(message.content):
