@@ -43,6 +43,7 @@ class Node:
     async def __aenter__(self) -> Self:
         await self.membership.join()
         await self.membership.beat()
+        await self.live.lines.read_all()
         for work in (
             self._for_ever(self._beat),
             self._for_ever(self._look),
@@ -56,6 +57,7 @@ class Node:
             task.cancel()
         await asyncio.wait(self._tasks)
         await self._mirrors.close()
+        await self.live.lines.close()
         await self.membership.leave()
 
     @property
@@ -97,6 +99,7 @@ class Node:
         if not self._bell.hears:
             self.live.notify_all()
         await self._refresh()
+        await self.live.look_at_lines()
         for owner, turn_id in await self._members.stops():
             self.live.stop(owner, turn_id)
         await self._mirrors.look()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from storage.parts import marks_json
 from storage.port import Piece, UnavailableError
 from storage.postgres.database import Database
+from storage.postgres.nodes.line import LineTable
 
 _ELSEWHERE = """
 SELECT t.id FROM turns t JOIN conversations c ON c.key = t.conversation
@@ -34,6 +35,7 @@ class Members:
     def __init__(self, db: Database) -> None:
         """`db` is for this alone: a beat must not wait behind a slow statement."""
         self._db = db
+        self.line = LineTable(db)
         #: as whom we write turns; None: as nobody, whose turns anybody may end
         self.node: str | None = None
 
