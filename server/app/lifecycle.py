@@ -17,7 +17,7 @@ import structlog
 from server.app.access import auth_of
 from server.app.characters import shaping_of
 from server.app.core import core_of
-from server.app.nodes import address_of, node_of, show_nodes
+from server.app.nodes import address_of, node_of, share_crowds, show_nodes
 from server.app.signals import Stopping
 from server.app.stores import open_store
 from server.app.telemetry import traces_of
@@ -111,6 +111,8 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
     settings = await with_model(settings, upstreams)
     node, peers = await _node(settings, store, stack)
     auth, new_key = await _auth(settings, store)
+    if node is not None:
+        share_crowds(node, auth.owners)
     conversations = await stack.enter_async_context(
         core_of(
             store,

@@ -24,6 +24,9 @@ class Member(Protocol):
     @property
     def beat(self) -> int: ...
 
+    @property
+    def crowd(self) -> Mapping[str, int]: ...
+
 
 class LineRows(Protocol):
     """Who waits in each conversation, at whichever node. Any method may raise UnavailableError."""
@@ -63,8 +66,10 @@ class Members(Protocol):
 
     async def join(self, node: str, address: str) -> None: ...
 
-    async def beat(self, address: str) -> Mapping[str, Member] | None:
-        """Count our beat up and return all nodes; None where we are none any more."""
+    async def beat(self, address: str, crowd: Mapping[str, int]) -> Mapping[str, Member] | None:
+        """Count our beat up, tell how many connections each owner has here, and return all nodes;
+        None where we are none any more.
+        """
         ...
 
     async def bury(self, node: str, beat: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from server.nodes.live import NodeLiveTurns
@@ -21,6 +21,7 @@ from storage.port import Piece, Store, UnavailableError
 class Row:
     address: str
     beat: int = 0
+    crowd: Mapping[str, int] = field(default_factory=dict)
 
 
 class Table:
@@ -104,14 +105,14 @@ class Members:
         self._table.rows[node] = Row(address)
         self.node = node
 
-    async def beat(self, address: str) -> Mapping[str, Row] | None:
+    async def beat(self, address: str, crowd: Mapping[str, int]) -> Mapping[str, Row] | None:
         if self._table.away:
             raise UnavailableError("away")
         if self.node not in self._table.rows:
             return None
         row = self._table.rows[self.node]
-        row.beat, row.address = row.beat + 1, address
-        return {name: Row(one.address, one.beat) for name, one in self._table.rows.items()}
+        row.beat, row.address, row.crowd = row.beat + 1, address, dict(crowd)
+        return {name: replace(one) for name, one in self._table.rows.items()}
 
     async def bury(self, node: str, beat: int) -> bool:
         if self._table.rows[node].beat != beat:

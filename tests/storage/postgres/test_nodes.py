@@ -37,16 +37,16 @@ async def test_a_beat_tells_who_is_there_and_one_that_was_buried_that_it_is_not(
 ) -> None:
     one, other = (store.members for store in stores)
     assert await one.bury("node1", 7) is False
-    await other.beat("elsewhere:1")
-    found = await one.beat("host:0")
+    await other.beat("elsewhere:1", {ADA: 2})
+    found = await one.beat("host:0", {})
     assert found is not None
-    assert {name: (member.address, member.beat) for name, member in found.items()} == {
-        "node0": ("host:0", 0),
-        "node1": ("elsewhere:1", 1),
+    assert {name: (at.address, at.beat, at.crowd) for name, at in found.items()} == {
+        "node0": ("host:0", 0, {}),
+        "node1": ("elsewhere:1", 1, {ADA: 2}),
     }
     assert await one.bury("node1", 0) is False
     assert await one.bury("node1", 1) is True
-    assert await other.beat("elsewhere:1") is None
+    assert await other.beat("elsewhere:1", {ADA: 2}) is None
 
 
 async def test_turns_are_orphans_where_their_node_is_none(stores: list[PostgresStore]) -> None:
