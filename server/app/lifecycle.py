@@ -148,7 +148,7 @@ def _facade(settings: Settings, store: Store, conversations: Conversations) -> F
     return Facade(
         conversations,
         StoredCompletions(store),
-        UpstreamObjects(store, microseconds),
+        UpstreamObjects(store, microseconds, others_write=settings.on_postgres),
         default_model=model_of(settings),
         whole_bytes=settings.max_body_bytes,
     )
