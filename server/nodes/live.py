@@ -21,6 +21,8 @@ from storage.model import Status, Turn
 #: What is rung: that a place has news, that its line has changed, that one who waits there is to be
 #: sent away, that a turn is to be stopped.
 PLACE, LINE, WITHDRAW, STOP = "place", "line", "withdraw", "stop"
+#: And that keys were made or revoked, by whoever does that.
+KEYS = "keys"
 
 
 class NodeLiveTurns(MemoryLiveTurns):
@@ -49,6 +51,7 @@ class NodeLiveTurns(MemoryLiveTurns):
         self._watched: Callable[[str], bool] = lambda _: False
         self._missed: Callable[[], None] = lambda: None
         mirrors.stopped = partial(bell.ring, STOP)
+        self.keys_changed: Callable[[], object] = lambda: None
 
     def admit(self, owner: str, turn: Turn) -> LiveTurn:
         """Make a turn live, which is told for as long as it is known to be ours.
@@ -153,6 +156,8 @@ class NodeLiveTurns(MemoryLiveTurns):
     def hear_others(self, told: Sequence[Any]) -> None:
         """Hear what another node has rung."""
         match told:
+            case [word] if word == KEYS:
+                self.keys_changed()
             case [word, str(owner), str(name)] if word == PLACE:
                 super().notify((owner, name))
             case [word, str(owner), str(name)] if word == LINE:

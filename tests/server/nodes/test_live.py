@@ -29,6 +29,15 @@ async def test_who_listens_here_hears_what_begins_elsewhere() -> None:
     assert (heard.done(), other.done()) == (True, False)
 
 
+async def test_keys_are_read_when_one_was_made_or_revoked() -> None:
+    node, read = node_of(1), asyncio.Event()
+    node.keys_changed = read.set
+    node.hear_others(["key"])
+    assert not read.is_set()
+    node.hear_others(["keys"])
+    assert read.is_set()
+
+
 async def test_words_of_a_later_release_are_passed_over() -> None:
     node = node_of(1)
     for told in ([], ["new"], ["new", 1], ["new", ADA, "c"], ["new", ADA, "c", "d"]):

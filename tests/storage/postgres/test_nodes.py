@@ -162,6 +162,21 @@ async def test_keys_are_read_as_they_were_added_and_the_list_is_the_same_while_n
         await other.revoke("key_2", 7)
 
 
+async def test_all_nodes_hear_that_a_key_was_revoked(stores: list[PostgresStore]) -> None:
+    heard: asyncio.Queue[Sequence[Any]] = asyncio.Queue()
+    hearing = asyncio.create_task(stores[0].bell.hear(heard.put_nowait, lambda: None))
+    try:
+        while not stores[0].bell.hears:
+            await stores[0].bell.test()
+            await asyncio.sleep(GATHERED)
+        await stores[1].keys.add(key(0))
+        assert await heard.get() == ["keys"]
+        await stores[0].keys.revoke("key_0", 7)  # as by a command: whoever does it is no node
+        assert await heard.get() == ["keys"]
+    finally:
+        hearing.cancel()
+
+
 async def test_an_allowance_is_used_once_however_many_count(stores: list[PostgresStore]) -> None:
     counted = await asyncio.gather(
         *(stores[n % 2].rates.count(ADA, 60.0, 600.0) for n in range(30))
