@@ -15,10 +15,11 @@ from asyncio.subprocess import PIPE, STDOUT, create_subprocess_exec
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.go_modules import go_environment
 from tests.support.live import ROOT, Process
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_FILE = re.compile(r"`([\w.-]+\.(?:mjs|py))`[^\n`]*:\n+\Z")
+_FILE = re.compile(r"`([\w.-]+\.(?:mjs|py|go))`[^\n`]*:\n+\Z")
 #: ids, and what is another one each time: a time, a number of seconds, a version
 _ID = r"\b(?:turn|msg|conv|chatcmpl|req)[_-][0-9a-z]{16,}\b"
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z"
@@ -144,6 +145,8 @@ class Desk:
     def keep(self, file: Block) -> None:
         assert file.file is not None
         (self._folder / file.file).write_text(self.ports.told(file.text))
+        if file.kind == "go":
+            self._env |= go_environment(self._folder.parent / "go")
 
     async def run(self, command: str, shown: Block | None) -> None:
         """Run a command, which must succeed and print what is shown."""
