@@ -121,7 +121,7 @@ class Desk:
     """A folder in which a page's commands are run, as in a checkout that was served from."""
 
     def __init__(self, folder: Path, server: Process) -> None:
-        self._folder = folder
+        self.folder = folder
         self.ports = Ports(server)
         self._ids = Ids()
         programs = folder / ".venv" / "bin"
@@ -132,7 +132,7 @@ class Desk:
         for name in ("clients", "proto"):
             (folder / name).symlink_to(ROOT / name)
         real = self.ports.real
-        self._env = {
+        self.env = {
             "PATH": os.pathsep.join((str(programs), os.environ["PATH"])),
             "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "proto"))),
             # Node 22 has a websocket without being asked.
@@ -144,16 +144,16 @@ class Desk:
 
     def keep(self, file: Block) -> None:
         assert file.file is not None
-        (self._folder / file.file).write_text(self.ports.told(file.text))
+        (self.folder / file.file).write_text(self.ports.told(file.text))
         if file.kind == "go":
-            self._env |= go_environment(self._folder.parent / "go")
+            self.env |= go_environment(self.folder.parent / "go")
 
     async def run(self, command: str, shown: Block | None) -> None:
         """Run a command, which must succeed and print what is shown."""
         shell = await create_subprocess_exec(
             *("sh", "-e", "-c", self._ids.real(self.ports.told(command))),
-            cwd=self._folder,
-            env=self._env,
+            cwd=self.folder,
+            env=self.env,
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE if "curl" in command else STDOUT,
