@@ -25,7 +25,7 @@ from server.core.archive import json_splitter
 from server.core.errors import Code
 from server.core.observability.metrics import ROWS
 from server.transports.status import WIRE
-from tools import asyncapi
+from tools import asyncapi, grpc_page
 
 WRITTEN = "Written by `python -m tools.reference docs`; a test keeps it fresh."
 NOTE = f"<!-- {WRITTEN} -->\n"
@@ -221,6 +221,7 @@ def pages() -> dict[str, str]:
         "errors.md": errors_page(),
         "limits.md": limits_page(),
         "metrics.md": metrics_page(),
+        "grpc.md": grpc_page.page(NOTE),
         "websocket.asyncapi.yaml": asyncapi.page(WRITTEN),
     }
 
