@@ -47,7 +47,7 @@ def answer_id(turn_id: str) -> str:
 
 
 def _base32(number: int) -> str:
-    return "".join(_DIGITS[number >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_DIGITS[number >> shift & 31] for shift in range(125, -1, -5)])
 
 
 def check_id(value: str, param: str) -> str:
