@@ -13,8 +13,7 @@ mkdirSync(work);
 const program = createRequire(import.meta.url).resolve("@openai/codex/bin/codex.js");
 writeFileSync(
   join(home, "config.toml"),
-  `model = "${model}"
-model_provider = "here"
+  `model_provider = "here"
 [model_providers.here]
 name = "Here"
 base_url = "${baseURL}"
@@ -28,6 +27,7 @@ const run = promisify(execFile);
 // What `codex exec` tells of its work, and its last message.
 async function exec(...words) {
   const flags = ["--json", "--skip-git-repo-check", "-c", 'sandbox_mode="read-only"'];
+  if (!words.includes("-m")) flags.push("-m", model);
   const asked = run(process.execPath, [program, "exec", ...flags, ...words], { cwd: work, env });
   asked.child.stdin.end();
   const { stdout } = await asked;
@@ -38,7 +38,9 @@ async function exec(...words) {
   return { items, text: items.findLast(({ type }) => type === "agent_message").text };
 }
 
+// With models that it knows it offers other tools, in other places.
 async function chat() {
+  for (const name of ["gpt-5.5", "gpt-6-sol"]) expect((await exec("-m", name, question)).text, name);
   return (await exec(question)).text;
 }
 
