@@ -58,6 +58,10 @@ class ClaimedError(BusyError):
     """Another turn was begun with an idempotency key: that is the one to join."""
 
 
+class NotNextError(BusyError):
+    """Others wait in that conversation who come first, or the question was taken back."""
+
+
 class MovedError(StoreError):
     """The head of a conversation is not the one that a turn was planned for: plan again."""
 
@@ -222,6 +226,7 @@ class Store(ResponseStore, Protocol):
         claim: Claim | None = None,
         before: Sequence[Message] = (),
         head: str | EllipsisType | None = ...,
+        waiting: str | None = None,
     ) -> Turn:
         """Keep a running turn, its question (None: it is kept already) and its claim.
 
@@ -231,8 +236,8 @@ class Store(ResponseStore, Protocol):
         the head. A claim that stands for an interrupted turn stands for this one from now on.
         `head`, where it is given, is the head that the turn was planned for (None: none).
         A free turn runs beside others, and moves the head of an unlisted conversation alone.
-        Raises BusyError while another turn runs there, ClaimedError where the claim is another
-        turn's; MovedError where the head is another; NotFoundError for conversation or parent.
+        `waiting` is the id of one that waited. Raises BusyError while a turn runs, NotNextError,
+        ClaimedError (the claim is another turn's), MovedError (the head is another), NotFoundError.
         """
         ...
 

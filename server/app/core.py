@@ -27,6 +27,7 @@ from server.core.turns.record import PATIENCE, Keeping
 from server.core.turns.run import Running
 from server.live.memory import MemoryLiveTurns
 from server.live.port import LiveTurns
+from server.mcp.port import Toolbox
 from server.upstream.pool import UpstreamPool
 from server.upstream.port import Models, ModelTable, Upstream
 from storage.port import Store
@@ -55,16 +56,18 @@ def core_of(
     shared: Callable[[], bool] = lambda: True,
     models: Models | None = None,
     live: LiveTurns | None = None,
+    toolbox: Toolbox | None = None,
 ) -> Conversations:
     """Return conversations over a store, written by an upstream; a pool answers calls as well.
 
     `patience` is in seconds, for ends that cannot be kept; for `shared` see Room. `models`
     know windows; where none are named, a pool does. `live` is who is live, where that is not
-    known to this process alone.
+    known to this process alone, and `toolbox` has the tools that we run ourselves.
     """
     ids = Ids(now)
     pool = upstream if isinstance(upstream, UpstreamPool) else None
-    planner = _planner(store, defaults, models or pool or ModelTable(), ids, now)
+    composer = Composer(store, defaults.counting, models or pool or ModelTable(), Learning(now))
+    planner = Planner(store, composer, defaults, ids, toolbox)
     live = live or MemoryLiveTurns(defaults.limits.waiting)
     parts = _Parts(store, upstream, planner, live, Observed(traces=traces or NoTraces()))
     capacity = _capacity(store, defaults, now, shared)
@@ -80,13 +83,6 @@ def core_of(
         passthrough,
         Requests(parts.observed),
     )
-
-
-def _planner(
-    store: Store, defaults: Defaults, models: Models, ids: Ids, now: Callable[[], int]
-) -> Planner:
-    composer = Composer(store, defaults.counting, models, Learning(now))
-    return Planner(store, composer, defaults, ids)
 
 
 def _capacity(

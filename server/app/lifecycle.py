@@ -17,10 +17,11 @@ import structlog
 from server.app.access import auth_of
 from server.app.characters import shaping_of
 from server.app.core import core_of
-from server.app.nodes import address_of, node_of, show_nodes
+from server.app.nodes import address_of, node_of, share_crowds, show_nodes
 from server.app.signals import Stopping
 from server.app.stores import open_store
 from server.app.telemetry import traces_of
+from server.app.toolbox import toolbox_of
 from server.app.upstreams import (
     model_of,
     show_upstreams,
@@ -111,6 +112,8 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
     settings = await with_model(settings, upstreams)
     node, peers = await _node(settings, store, stack)
     auth, new_key = await _auth(settings, store)
+    if node is not None:
+        share_crowds(node, auth.owners)
     conversations = await stack.enter_async_context(
         core_of(
             store,
@@ -121,6 +124,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
             shared=lambda: auth.shared,
             models=upstreams,
             live=node.live if node else None,
+            toolbox=await toolbox_of(settings, stack),
         )
     )
     expiry = Expiry(conversations, settings.responses_days, microseconds)
@@ -146,7 +150,7 @@ def _facade(settings: Settings, store: Store, conversations: Conversations) -> F
     return Facade(
         conversations,
         StoredCompletions(store),
-        UpstreamObjects(store, microseconds),
+        UpstreamObjects(store, microseconds, others_write=settings.on_postgres),
         default_model=model_of(settings),
         whole_bytes=settings.max_body_bytes,
     )

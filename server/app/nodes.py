@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from server.config.settings import Settings
+from server.core.access.concurrency import ConcurrencyLimit
 from server.core.observability.metrics import Metrics
 from server.nodes.live import NodeLiveTurns
 from server.nodes.membership import Membership
@@ -38,6 +39,12 @@ async def node_of(
         Node(members, membership, bell, mirrors, live, store.keys.refresh)
     )
     return node, PeerService(live, secret)
+
+
+def share_crowds(node: Node, owners: ConcurrencyLimit) -> None:
+    """Let a key have so many connections at all nodes together as it may have at one."""
+    node.membership.crowd = owners.there
+    owners.elsewhere = node.membership.elsewhere
 
 
 def show_nodes(metrics: Metrics, node: Node) -> None:

@@ -18,6 +18,7 @@ from server.app.upstreams import configured, model_of
 from server.commands import postgres_doctor
 from server.commands.certificate import good_until
 from server.commands.doctor_local import local_models
+from server.commands.doctor_tools import mcp_servers
 from server.config.keyring import key_file
 from server.config.settings import Settings, SettingsError, variables
 from server.config.unknown_variables import unknown_variables
@@ -64,6 +65,8 @@ async def examine(settings: Settings) -> int:
         async for finding in postgres_doctor.examine(settings):
             good &= _print(finding)
     async for finding in _upstreams(settings):
+        good &= _print(finding)
+    async for finding in mcp_servers(settings):
         good &= _print(finding)
     return 0 if good else 1
 

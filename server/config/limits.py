@@ -90,6 +90,17 @@ class ReplyLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolLimits:
+    """Tools that the server runs itself, in one turn."""
+
+    rounds: int = _most(
+        10, "times that the model is asked again with results, then it has to answer"
+    )
+    seconds: float = _most(300.0, "from the first call on; what is called later is not run")
+    result_chars: int = _most(64 << 10, "of one result, and no more than the window has room for")
+
+
+@dataclass(frozen=True, slots=True)
 class HttpLimits:
     """REST, SSE, `/v1` and the page."""
 

@@ -42,6 +42,7 @@ from server.config.settings_files import text_of
 from server.config.tables import (
     CharacterTable,
     LocalTable,
+    McpTable,
     TemplateTable,
     UpstreamTable,
 )
@@ -89,6 +90,11 @@ class Settings(BaseSettings):
         {},
         "TRIALOGUE_TEMPLATES",
         help="for models that only complete text: [templates.NAME] in trialogue.toml, or JSON",
+    )
+    mcp: Annotated[tuple[McpTable, ...], NoDecode] = setting(
+        (),
+        "TRIALOGUE_MCP",
+        help="servers whose tools are run for models: [[mcp]] in trialogue.toml, or here as JSON",
     )
     local: Names = setting(
         (),
@@ -274,14 +280,15 @@ class Settings(BaseSettings):
     def _word(cls, value: Any) -> Any:
         return value.strip().lower() if isinstance(value, str) else value
 
-    @field_validator("upstreams", "characters", "templates", "local_options", mode="before")
+    @field_validator("upstreams", "characters", "templates", "mcp", "local_options", mode="before")
     @classmethod
     def _tables(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, str):
             try:
                 return json.loads(value)
             except ValueError:
-                what = {"upstreams": "a list of tables", "local_options": "a table"}
+                lists = dict.fromkeys(("upstreams", "mcp"), "a list of tables")
+                what = {**lists, "local_options": "a table"}
                 told = what.get(info.field_name or "", "tables by name")
                 raise ValueError(f"must be {told}, as JSON") from None
         return value
@@ -296,9 +303,9 @@ class Settings(BaseSettings):
             raise ValueError("must have names that are unique regardless of case")
         return value
 
-    @field_validator("upstreams")
+    @field_validator("upstreams", "mcp")
     @classmethod
-    def _named_apart(cls, value: tuple[UpstreamTable, ...]) -> tuple[UpstreamTable, ...]:
+    def _named_apart(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         if len({one.name for one in value}) < len(value):
             raise ValueError("must have names of their own")
         return value

@@ -1,4 +1,4 @@
-"""The tables of trialogue.toml: upstreams, characters, templates, local models."""
+"""The tables of trialogue.toml: upstreams, characters, templates, MCP servers, local models."""
 
 from __future__ import annotations
 
@@ -97,6 +97,38 @@ class TemplateTable(BaseModel):
     template: Annotated[str, AfterValidator(_template)]
     #: where an answer ends
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), max_length=4)
+
+
+class McpTable(BaseModel):
+    """One `[[mcp]]` of trialogue.toml: a server of tools, begun by us or asked at its address."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9-]{1,32}$")]
+    #: the program and its words; it is spoken to over its standard input and output
+    command: tuple[str, ...] | None = Field(None, min_length=1)
+    #: the variables of ours that the program has, besides PATH, HOME and their like
+    variables: tuple[str, ...] = ()
+    #: in place of a command: where it listens (streamable HTTP)
+    url: Address | None = None
+    #: the variable that has the key for the address, sent as a bearer's
+    key_variable: str | None = None
+    #: the names of the keys whose turns may use it
+    keys: tuple[str, ...] = ("*",)
+    #: the models that are offered its tools: names, or patterns
+    models: tuple[str, ...] = ("*",)
+    #: those of its tools that are offered: names, or patterns
+    tools: tuple[str, ...] = ("*",)
+    #: those of them that somebody has to approve before each call: names, or patterns
+    approve: tuple[str, ...] = ()
+    #: seconds that one call may take
+    timeout: PositiveFloat = 60.0
+
+    @model_validator(mode="after")
+    def _reached(self) -> McpTable:
+        if (self.command is None) == (self.url is None):
+            raise ValueError("must have either a command or a url")
+        return self
 
 
 class LocalTable(BaseModel):

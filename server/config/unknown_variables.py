@@ -25,6 +25,8 @@ def unknown_variables(
     """Yield each unknown variable of the environment and of .env, and the nearest known one."""
     known = {name for field in Settings.model_fields for name in variables(field)}
     known |= {*_OTHERS, *(table.key_variable or "" for table in settings.upstreams)}
+    for table in settings.mcp:
+        known |= {table.key_variable or "", *table.variables}
     given = {**dotenv_values(ENV_FILE, encoding="utf-8-sig"), **environment}
     # Case does not count in settings.
     for name in sorted(name for name in given if name.upper().startswith(OURS)):

@@ -74,17 +74,19 @@ class UpstreamObjects:
     upstream, before there was this record, or its making was cut off by a crash.
     """
 
-    def __init__(self, store: Store, now: Callable[[], int]) -> None:
+    def __init__(self, store: Store, now: Callable[[], int], *, others_write: bool = False) -> None:
+        """`others_write`: other servers may keep something there that is not seen here."""
         self._store = store
         self._now = now
+        self._others_write = others_write
         self._owners: set[str] = set()
         self._knows_all = False
 
     async def alone(self, owner: str) -> bool:
         """Say whether nobody else has, or ever had, anything here."""
-        if not self._knows_all:
+        if not self._knows_all and self._owners <= {owner}:
             self._owners |= set(await self._store.object_owners())
-            self._knows_all = True
+            self._knows_all = not self._others_write
         return self._owners <= {owner}
 
     async def own(self, owner: str, ids: Collection[str]) -> Mapping[str, UpstreamObject]:

@@ -178,7 +178,7 @@ class Conversations:
         """Take a question back that waits in line: who asked it hears conversation_busy."""
         check_id(conversation_id, "conversation_id")
         validation.known(waiting_id, "waiting_id")
-        if not self._asking.withdraw(owner, conversation_id, waiting_id):
+        if not await self._asking.withdraw(owner, conversation_id, waiting_id):
             raise NotFoundError("No question of that id waits here; it may have begun.")
 
     async def cancel(self, owner: str, turn_id: str) -> Turn:

@@ -69,11 +69,13 @@ class MemoryLiveTurns:
     def give_back(self, place: Place) -> None:
         self._queue.give_back(place)
 
-    def ask_way(self, place: Place) -> None:
-        pass  # nobody else has any
+    async def take_again(
+        self, place: Place, *, first: bool = False, asks: Waiting | None = None
+    ) -> None:
+        await self._queue.take_again(place, first=first, asks=asks)
 
-    async def give_way(self, place: Place) -> None:
-        pass  # there is nobody else
+    def waited_as(self, place: Place) -> str | None:
+        return None
 
     def taken(self, place: Place) -> bool:
         return self._queue.taken(place)
@@ -88,7 +90,7 @@ class MemoryLiveTurns:
     def line(self, place: Place) -> Line:
         return self._queue.line(place)
 
-    def withdraw(self, place: Place, waiting_id: str) -> bool:
+    async def withdraw(self, place: Place, waiting_id: str) -> bool:
         return self._queue.withdraw(place, waiting_id)
 
     def refuse_all(self, error: Exception) -> None:

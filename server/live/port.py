@@ -90,12 +90,19 @@ class LiveTurns(Protocol):
         """Call the next in the queue; where nobody waits, the place is free."""
         ...
 
-    def ask_way(self, place: Place) -> None:
-        """Say to other processes that somebody here waits for a place that one of them has."""
+    async def take_again(
+        self, place: Place, *, first: bool = False, asks: Waiting | None = None
+    ) -> None:
+        """Leave a place to somebody else, who gives it back, and `take` it anew.
+
+        Who had it is the next of his kind, since he was called already.
+        """
         ...
 
-    async def give_way(self, place: Place) -> None:
-        """Let one of another process go before us, once, who has asked for that."""
+    def waited_as(self, place: Place) -> str | None:
+        """Return as what question others know whoever has a place; None where he waited for
+        nobody, or there are no others.
+        """
         ...
 
     def taken(self, place: Place) -> bool:
@@ -119,7 +126,7 @@ class LiveTurns(Protocol):
         """
         ...
 
-    def withdraw(self, place: Place, waiting_id: str) -> bool:
+    async def withdraw(self, place: Place, waiting_id: str) -> bool:
         """Send away a question that waits; False where none does of that id, or it was called."""
         ...
 

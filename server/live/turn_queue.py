@@ -50,10 +50,13 @@ class Waiters:
         before = self._line
         return self.line is not before
 
-    def join(self, asks: Waiting | None, *, first: bool) -> Waiter:
-        """Stand in line; `called` is done when one is called, or sent away with an error."""
+    def join(self, asks: Waiting | None, *, first: bool, again: bool = False) -> Waiter:
+        """Stand in line, at its head where one was called before; `called` is done when one is
+        called, or sent away with an error.
+        """
         waiter = Waiter(asks)
-        (self._urgent if first else self._others).append(waiter)
+        line = self._urgent if first else self._others
+        line.insert(0 if again else len(line), waiter)
         self._stale = True
         return waiter
 
@@ -124,9 +127,17 @@ class TurnQueue:
             self._lines[of] = Waiters()
             self._owners[of[0]] += 1
             return
-        if len(line) >= self._most_waiting:
-            raise BusyError(f"{len(line)} questions are waiting in this conversation already.")
-        waiter = line.join(asks, first=first)
+        self.refuse_more_than(len(line))
+        await self._called(of, line, line.join(asks, first=first))
+
+    async def take_again(
+        self, of: Place, *, first: bool = False, asks: Waiting | None = None
+    ) -> None:
+        """Leave a place to whoever gives it back, and wait for it, before others of one kind."""
+        line = self._lines[of]
+        await self._called(of, line, line.join(asks, first=first, again=True))
+
+    async def _called(self, of: Place, line: Waiters, waiter: Waiter) -> None:
         self._tell(of, line)
         called = waiter.called
         try:
@@ -137,6 +148,11 @@ class TurnQueue:
             if called.done() and not called.cancelled() and called.exception() is None:
                 self.give_back(of)  # it was called and cancelled in the same moment
             raise
+
+    def refuse_more_than(self, waiting: int) -> None:
+        """Raise BusyError where so many wait for one place that nobody else may."""
+        if waiting >= self._most_waiting:
+            raise BusyError(f"{waiting} questions are waiting in this conversation already.")
 
     def give_back(self, of: Place) -> None:
         """Call the next in line, if there is one."""

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -41,6 +41,8 @@ class _Seen:
     address: str
     beat: int
     since: float
+    #: its connections by owner, at its last beat
+    crowd: Mapping[str, int]
 
 
 class Membership:
@@ -60,6 +62,8 @@ class Membership:
         self._beaten_at = self._read_at = float("-inf")
         #: where others reach us; empty until we listen
         self.address = ""
+        #: how many connections each owner has here, where that is bounded
+        self.crowd: Mapping[str, int] = {}
 
     @property
     def node(self) -> str | None:
@@ -83,6 +87,12 @@ class Membership:
         seen = self._seen.get(node)
         return seen.address or None if seen else None
 
+    def elsewhere(self, owner: str) -> int:
+        """Return how many connections an owner has at other nodes, as of their last beats."""
+        return sum(
+            seen.crowd.get(owner, 0) for node, seen in self._seen.items() if node != self.node
+        )
+
     def silent(self, node: str) -> bool:
         """Say whether a node has not beaten for so long that it may be dead."""
         seen = self._seen.get(node)
@@ -99,7 +109,7 @@ class Membership:
         """Beat, and see how the others do. Raises BuriedError, UnavailableError, TimeoutError."""
         began = self._now()
         async with asyncio.timeout(PATIENCE):
-            found = await self._members.beat(self.address)
+            found = await self._members.beat(self.address, self.crowd)
         if found is None:
             raise BuriedError
         self._beaten_at = began
@@ -108,7 +118,7 @@ class Membership:
         for node, member in found.items():
             seen = self._seen.get(node)
             if seen is None or gap or seen.beat != member.beat:
-                self._seen[node] = _Seen(member.address, member.beat, answered)
+                self._seen[node] = _Seen(member.address, member.beat, answered, member.crowd)
         for node in set(self._seen) - set(found):
             del self._seen[node]
 

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from server.live.port import Place
 from server.live.turn import LiveTurn, Progress
 from server.nodes.membership import Membership
 from server.nodes.port import Members, PeerError, Peers
@@ -96,6 +97,12 @@ class Mirrors:
     def followed(self) -> int:
         """How many turns of other nodes are followed here."""
         return sum(1 for mirror in self._mirrors.values() if mirror.followers)
+
+    def nudge(self, place: Place) -> None:
+        """Wake those who follow a turn of this place: there is news beside it."""
+        for mirror in list(self._mirrors.values()):
+            if (mirror.owner, mirror.turn.conversation_id) == place:
+                mirror.nudge()
 
     async def look(self) -> None:
         """Leave writers that are dead, and keep what was heard of those that may be."""

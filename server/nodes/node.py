@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import structlog
 
+from server.live.background import Background
 from server.nodes.live import NodeLiveTurns
 from server.nodes.membership import BEAT, BuriedError, Membership
 from server.nodes.mirror import Mirrors
@@ -28,7 +29,7 @@ class Node:
         bell: Bell,
         mirrors: Mirrors,
         live: NodeLiveTurns,
-        refresh: Callable[[], Awaitable[None]],
+        refresh: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self._members = members
         self.membership = membership
@@ -39,10 +40,13 @@ class Node:
         self._refresh = refresh
         self._recover: Callable[[], Awaitable[None]] | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
+        live.keys_changed = lambda: self._background.begin(refresh())
 
     async def __aenter__(self) -> Self:
         await self.membership.join()
         await self.membership.beat()
+        await self.live.lines.read_all()
         for work in (
             self._for_ever(self._beat),
             self._for_ever(self._look),
@@ -55,7 +59,9 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
+        await self._background.stop()
         await self._mirrors.close()
+        await self.live.lines.close()
         await self.membership.leave()
 
     @property
@@ -97,6 +103,7 @@ class Node:
         if not self._bell.hears:
             self.live.notify_all()
         await self._refresh()
+        await self.live.look_at_lines()
         for owner, turn_id in await self._members.stops():
             self.live.stop(owner, turn_id)
         await self._mirrors.look()

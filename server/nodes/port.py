@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from server.live.turn import Progress
+from storage.line import Standing, Standings, Where
 from storage.model import Failure
 from storage.port import Piece
 
@@ -23,16 +24,52 @@ class Member(Protocol):
     @property
     def beat(self) -> int: ...
 
+    @property
+    def crowd(self) -> Mapping[str, int]: ...
+
+
+class LineRows(Protocol):
+    """Who waits in each conversation, at whichever node. Any method may raise UnavailableError."""
+
+    async def write(
+        self, node: str | None, joined: Sequence[Standing], left: Collection[str]
+    ) -> None:
+        """Keep who has joined, each behind the one before, and let go of who has left."""
+        ...
+
+    async def read(
+        self, node: str | None, most: int, places: Collection[Where] | None = None
+    ) -> Mapping[Where, Standings]:
+        """Return the lines of these places, or of all, as far as anybody waits there."""
+        ...
+
+    async def withdraw(self, owner: str, conversation: str, waiting_id: str) -> bool:
+        """Take a question back that waits; False where none does of that id, or it has begun."""
+        ...
+
+    async def of(self, node: str | None) -> Mapping[str, bool]:
+        """Return which questions of a node are kept as waiting, and whether they are withdrawn."""
+        ...
+
+    async def sweep(self) -> Collection[Where]:
+        """Let go of those whose node is none any more; return where they waited."""
+        ...
+
 
 class Members(Protocol):
     """The table of nodes. Any method may raise UnavailableError."""
 
     node: str | None
 
+    @property
+    def line(self) -> LineRows: ...
+
     async def join(self, node: str, address: str) -> None: ...
 
-    async def beat(self, address: str) -> Mapping[str, Member] | None:
-        """Count our beat up and return all nodes; None where we are none any more."""
+    async def beat(self, address: str, crowd: Mapping[str, int]) -> Mapping[str, Member] | None:
+        """Count our beat up, tell how many connections each owner has here, and return all nodes;
+        None where we are none any more.
+        """
         ...
 
     async def bury(self, node: str, beat: int) -> bool:

@@ -15,6 +15,11 @@ from typing import Any
 from storage.model import Content, PromptMessage, Role
 
 CALLS = ("function", "custom")
+#: How the ids begin of calls that the server runs itself, and of those that are to be approved
+#: first. Upstreams are sent back the id that they gave, which is behind it.
+RUN_HERE, TO_APPROVE = "mcp_", "mcpr_"
+#: What is kept, and sent, as the result of a call that somebody has approved.
+APPROVED = "The call was approved."
 #: what stands between texts that were joined
 BETWEEN = "\n\n"
 #: what stands in a field of its own, or is not sent at all
@@ -58,7 +63,7 @@ def message_of(message: PromptMessage) -> dict[str, Any]:
         return _answer_of_a_tool(told, message.content)
     if message.role is not Role.ASSISTANT:
         return told
-    calls = [dict(part) for part in calls_in(message.content)]
+    calls = [_sent_back(part) for part in calls_in(message.content)]
     refused = [dict(part) for part in message.content if part.get("type") == "refusal"]
     said = [dict(part) for part in message.content if part.get("type") not in _NOT_SAID]
     thought = [str(part.get("text") or "") for part in message.content if _is_thought(part)]
@@ -105,6 +110,14 @@ def calls_in(content: Content) -> list[Mapping[str, Any]]:
     return [part for part in content if part.get("type") in CALLS]
 
 
+def results_in(content: Content) -> set[str]:
+    """Return the ids of the calls whose results an assistant's answer has, which ran meanwhile."""
+    if isinstance(content, str):
+        return set()
+    ran = (part for part in content if part.get("type") == "tool_result")
+    return {str(part.get("tool_call_id") or "") for part in ran}
+
+
 def called(call: Mapping[str, Any]) -> str:
     """Return what names a call: its id, or the function of one without."""
     function = call.get("function")
@@ -123,6 +136,15 @@ def answered_call(content: Content) -> str:
 def is_answer_to_a_call(content: Content) -> bool:
     """Say whether a tool's message names the call that it answers, so that it can be sent."""
     return bool(answered_call(content))
+
+
+def _sent_back(call: Mapping[str, Any]) -> dict[str, Any]:
+    return {**call, "id": theirs(id_)} if isinstance(id_ := call.get("id"), str) else dict(call)
+
+
+def theirs(call_id: str) -> str:
+    """Return the id that an upstream gave a call."""
+    return call_id.removeprefix(RUN_HERE).removeprefix(TO_APPROVE)
 
 
 def _refusal(
@@ -174,8 +196,8 @@ def _answer_of_a_tool(told: dict[str, Any], parts: Sequence[Mapping[str, Any]]) 
             told["content"] = text
         case _:
             told["content"] = bare
-    ids = (part["tool_call_id"] for part in parts if part.get("tool_call_id"))
+    ids = (str(part["tool_call_id"]) for part in parts if part.get("tool_call_id"))
     names = (part["name"] for part in parts if part.get("name"))
     if (call := next(ids, None)) is None and (function := next(names, None)) is not None:
         return told | {"role": "function", "name": function}
-    return told | {"tool_call_id": call or ""}
+    return told | {"tool_call_id": theirs(call or "")}

@@ -24,6 +24,8 @@ from server.tokens.models import model
 from server.upstream.bodies import EVENTS, JSON
 from server.upstream.deltas import Deltas
 from server.upstream.errors import (
+    HINTS,
+    is_about_hints,
     is_about_system,
     is_about_thoughts,
     is_about_usage,
@@ -119,17 +121,20 @@ class Answering:
                 if reply.status < 400:
                     yield reply
                     return
-            bare, told = thoughtless(prompt), (reply.status, last_complaint(reply))
+            told = reply.status, last_complaint(reply)
+            bare, plain = thoughtless(prompt), hintless(prompt)
             if usage and is_about_usage(*told):
                 usage = False
                 # Else the refusal may only repeat what the prompt says.
                 self._reports_usage = _says_more(call)
+            elif plain is not prompt and is_about_hints(*told):
+                prompt = plain
             elif bare is not prompt and is_about_thoughts(*told):
                 prompt = bare
             elif is_about_system(*told) and (shorter := systemless(prompt)) is not prompt:
                 prompt = shorter
             else:
-                raise refused(reply.status, reply.headers, last_complaint(reply))
+                raise refused(reply.status, reply.headers, told[1])
 
     def _call(self, prompt: Prompt, deadline: float, *, usage: bool) -> Call:
         chat = _is_chat(prompt)
@@ -293,6 +298,20 @@ def _json(body: Mapping[str, Any]) -> bytes:
 def _says_more(call: Call) -> bool:
     """Say whether a call speaks of usage in other words than ours."""
     return isinstance(call.body, bytes) and call.body.count(_ABOUT_USAGE) > 1
+
+
+def hintless(prompt: Prompt) -> Prompt:
+    """Return a prompt without hints; one that has none is the same.
+
+    That no two tools may be called at once is none.
+    """
+    extra = {name: value for name, value in prompt.extra.items() if name not in HINTS}
+    options = {
+        name: value for name, value in prompt.options.items() if name not in HINTS or value is False
+    }
+    if len(extra) + len(options) == len(prompt.extra) + len(prompt.options):
+        return prompt
+    return replace(prompt, extra=extra, options=options)
 
 
 def thoughtless(prompt: Prompt) -> Prompt:

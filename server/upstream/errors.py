@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Final
 
 from server.openai_protocol.errors import Complaint, code_in
 from server.upstream.port import (
@@ -18,6 +19,11 @@ from server.upstream.port import (
 )
 from server.upstream.retry import retry_after
 
+#: Parameters of OpenAI's that no answer depends on; agents send them to whomever they ask.
+HINTS: Final = (
+    *("parallel_tool_calls", "prompt_cache_key", "safety_identifier", "service_tier"),
+    "verbosity",
+)
 _QUOTA = "insufficient_quota"
 _RATE_LIMITS = frozenset({"rate_limit_exceeded", "rate_limit_error", "requests", "tokens"})
 #: the status that an error inside a stream would have had, by its type or code
@@ -120,6 +126,11 @@ def status_of(error: UpstreamError) -> int:
 def is_about_usage(status: int, complaint: Complaint) -> bool:
     """Say whether a refusal says that the server cannot be asked for usage."""
     return status in (400, 422) and _names(complaint, "stream_options", "include_usage")
+
+
+def is_about_hints(status: int, complaint: Complaint) -> bool:
+    """Say whether a refusal says that the server does not know a hint."""
+    return status in (400, 422) and _names(complaint, *HINTS)
 
 
 def is_about_thoughts(status: int, complaint: Complaint) -> bool:

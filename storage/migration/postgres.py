@@ -23,7 +23,7 @@ from storage.ranking import text_of
 from storage.spending import MOST
 
 #: Tables that hold nothing of history: who serves it now, and what they share.
-LEFT_OUT = ("migrations", "moving", "pings", "nodes", "cluster", "rates", "rescues")
+LEFT_OUT = ("migrations", "moving", "pings", "nodes", "cluster", "rates", "rescues", "waiting")
 #: Columns that hold nothing of their own: they are written with others, or say who writes now.
 LEFT_OUT_COLUMNS = {
     "conversations": ("words", "running", "beside", "importing"),

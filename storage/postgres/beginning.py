@@ -21,12 +21,14 @@ from storage.port import (
     ClaimedError,
     MovedError,
     NotFoundError,
+    NotNextError,
     Outcome,
     StoreError,
     UnavailableError,
 )
 from storage.postgres import conversations, messages, terms, turns
 from storage.postgres.database import Database, LostError
+from storage.postgres.nodes.line import NEXT
 
 _HELD = """
 held AS MATERIALIZED (
@@ -53,10 +55,21 @@ _PLANNED = """(
     NOT :compares::boolean OR CASE WHEN :planned_on::text IS NULL THEN c.head IS NULL
     ELSE c.head = (SELECT m.key FROM messages m WHERE m.owner = :owner AND m.id = :planned_on) END
 )"""
+#: Whether it may begin now: others may stand before it in line.
+_AT_ONCE = f"line AS MATERIALIZED (SELECT :free::boolean OR {NEXT} AS next)"
+#: One that waited is held meanwhile, so that it is either begun or withdrawn.
+_CALLED = f"""
+called AS MATERIALIZED (
+    SELECT withdrawn FROM waiting WHERE id = :waiting FOR UPDATE
+), line AS MATERIALIZED (
+    SELECT NOT EXISTS (SELECT FROM called WHERE withdrawn) AND {NEXT} AS next
+)"""
+_NEXT = "(SELECT next FROM line)"
 _THERE = f"""
 there AS (
     UPDATE conversations c SET {_SETS} FROM held
-    WHERE c.key = held.key AND c.owner = :owner AND {_PLANNED} AND {_ALIVE} RETURNING c.key
+    WHERE c.key = held.key AND c.owner = :owner AND {_PLANNED} AND {_ALIVE} AND {_NEXT}
+    RETURNING c.key
 )"""
 _MADE = f"""
 there AS (
@@ -70,7 +83,7 @@ there AS (
         :unlisted::boolean, {_ASKED}, (SELECT count(*) FROM numbered), NOT :free::boolean,
         CASE WHEN :free::boolean THEN 1 ELSE 0 END
     WHERE (NOT :compares::boolean OR :planned_on::text IS NULL OR EXISTS (SELECT FROM held))
-        AND {_ALIVE}
+        AND {_ALIVE} AND {_NEXT}
     ON CONFLICT (owner, id) DO UPDATE SET {_SETS},
         system_prompt = CASE c.message_count WHEN 0 THEN excluded.system_prompt
             ELSE c.system_prompt END,
@@ -120,8 +133,10 @@ outlived AS (
     SELECT :owner, :claim, :fingerprint, begun.key, :claimed_at::bigint FROM begun
     WHERE NOT EXISTS (SELECT FROM reclaimed)
 )"""
+_WAITS_NO_MORE = "over AS (DELETE FROM waiting USING begun WHERE waiting.id = :waiting)"
 _TOLD = f"""
-SELECT (SELECT key FROM begun), (SELECT count(*) FROM held), {_ALIVE}, (
+SELECT (SELECT key FROM begun), (SELECT count(*) FROM held), {_ALIVE},
+    {_NEXT}, (
     SELECT p.id FROM messages m JOIN messages p ON p.key = m.parent
     WHERE m.owner = :owner AND m.id = :again
 )"""
@@ -137,6 +152,7 @@ async def begin(
     claim: Claim | None,
     before: Sequence[Message],
     head: str | EllipsisType | None,
+    waiting: str | None,
     node: str | None,
 ) -> Turn:
     """Keep a running turn and all that comes with it; a constraint refuses what does not fit.
@@ -147,7 +163,11 @@ async def begin(
     said = [*before, question] if question else [*before]
     one = len(said) == 1
     sql = _statement(
-        one=one, makes=make is not None, recorded=new.record is not None, claims=claim is not None
+        one=one,
+        makes=make is not None,
+        recorded=new.record is not None,
+        claims=claim is not None,
+        waited=waiting is not None,
     )
     values = {
         **_of_turn(owner, new, head, node),
@@ -155,6 +175,7 @@ async def begin(
         **_of_conversation(question, make, title),
         "again": None if question else new.question_id,
         **(_of_claim(claim) if claim else {}),
+        **({} if waiting is None else {"waiting": waiting}),
     }
     found: Sequence[Any] | None
     try:
@@ -167,12 +188,14 @@ async def begin(
     return replace(new, parent_id=parent, answer_id=None, answer="")
 
 
-def _statement(*, one: bool, makes: bool, recorded: bool, claims: bool) -> str:
+def _statement(*, one: bool, makes: bool, recorded: bool, claims: bool, waited: bool) -> str:
     """Return the one statement of a beginning, with no more in it than it needs."""
     numbered, keeps = (
         (messages.NUMBERED_ONE, messages.KEPT_ONE) if one else (messages.NUMBERED, messages.KEPT)
     )
-    parts = [_HELD, numbered, _MADE if makes else _THERE, keeps, _BEGUN]
+    line = _CALLED if waited else _AT_ONCE
+    parts = [_HELD, line, numbered, _MADE if makes else _THERE, keeps, _BEGUN]
+    parts += [_WAITS_NO_MORE] if waited else []
     parts += [_RECORDED] if recorded else []
     parts += [_CLAIMED] if claims else []
     return f"WITH {', '.join(parts)} {_TOLD}"
@@ -185,11 +208,13 @@ async def _begun(
         found = await db.row(sql, **values)
     except asyncpg.IntegrityConstraintViolationError as error:
         raise _refused(error, new, said) from error
-    key, held, alive, *told = found or (None, 0, True)
+    key, held, alive, is_next, *told = found or (None, 0, True, True)
     if key is not None:
         return told
     if not alive:
         raise UnavailableError("This server was taken for dead; it is back in a moment.")
+    if not is_next:
+        raise NotNextError("Others wait in this conversation.")
     if held or "made_at" in values:  # what was to be made is there, and was not when we looked
         raise MovedError("The conversation has a new head: plan the turn again.")
     raise NotFoundError(f"There is no conversation {new.conversation_id!r}.", "conversation_id")

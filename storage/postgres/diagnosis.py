@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import asyncpg
@@ -13,17 +14,23 @@ from storage.postgres.address import Address
 from storage.postgres.database import connect, renamed
 from storage.postgres.migrations import LEAST_VERSION, SchemaTooNewError, steps, version_of
 
+#: Seconds that two clocks may be apart without any harm.
+CLOCKS_APART = 2.0
 #: Seconds in which a notification of our own must have come.
 LISTEN_SECONDS = 2.0
 
 Finding = tuple[bool, str]
 
 
-async def diagnose(where: Address) -> Sequence[Finding]:
-    """Return a line for each thing, and whether it is good. Raises UnavailableError."""
+async def diagnose(where: Address, now: Callable[[], float] = time.time) -> Sequence[Finding]:
+    """Return a line for each thing, and whether it is good; `now` is this machine's clock.
+
+    Raises UnavailableError.
+    """
     connection = await connect(where, command_timeout=where.patience.answer)
     try:
-        return [one async for one in _looked(where, connection)]
+        found = [one async for one in _looked(where, connection)]
+        return [*found, await _clock(connection, now)]
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         raise renamed(error) from error
     finally:
@@ -110,6 +117,18 @@ async def _letters(connection: Any) -> Finding:
     else:
         why = "there is no index of them yet"
     return True, f"ctype {ctype}; beginnings of words are found, not pieces of them: {why}"
+
+
+async def _clock(connection: Any, now: Callable[[], float]) -> Finding:
+    """Compare clocks: no node is taken for dead by one, but turns, budgets and keys have times."""
+    asked = now()
+    there = float(await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8"))
+    answered = now()
+    apart = (asked + answered) / 2 - there
+    if abs(apart) <= CLOCKS_APART + (answered - asked) / 2:
+        return True, "its clock is as ours"
+    said = f"{abs(apart):.0f} s {'behind' if apart > 0 else 'ahead of'}"
+    return False, f"its clock is {said} ours: let both keep time by NTP"
 
 
 async def _pooler(where: Address, connection: Any) -> Finding:

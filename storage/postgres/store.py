@@ -202,6 +202,7 @@ class PostgresStore:
         claim: Claim | None = None,
         before: Sequence[Message] = (),
         head: str | EllipsisType | None = ...,
+        waiting: str | None = None,
     ) -> Turn:
         work = beginning.begin(
             self._db,
@@ -213,6 +214,7 @@ class PostgresStore:
             claim,
             before,
             head,
+            waiting,
             self.members.node,
         )
         return await self._db.finish(work)

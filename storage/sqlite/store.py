@@ -233,6 +233,7 @@ class SQLiteStore:
         claim: Claim | None = None,
         before: Sequence[Message] = (),
         head: str | EllipsisType | None = ...,
+        waiting: str | None = None,
     ) -> Turn:
         return await self._writer.write(
             lambda c: turns.begin(

@@ -15,11 +15,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.support.live import ROOT, Fork, Process
+from tests.support.live import CI, ROOT, Fork, Process
 
 EXAMPLES = ROOT / "examples"
-#: In continuous integration nothing may be missing; elsewhere what is missing is skipped.
-CI = bool(os.environ.get("CI"))
 
 
 # One server serves all of them, so they share its event loop.

@@ -10,6 +10,8 @@ from storage.model import Content, ContextUse, Conversation, Message, Role, Stat
 from storage.port import Claim, Outcome, Store
 
 ADA, BOB = "ada", "bob"
+#: The place of her conversation of that id.
+HERE = ADA, "c"
 CONTEXT = ContextUse(
     window=100, budget=80, prompt_tokens=7, messages_included=1, messages_trimmed=0
 )

@@ -1,7 +1,4 @@
-"""Runs the store's contract on every adapter: all of it on SQLite and on PostgreSQL.
-
-What a pooler or a database's letters could break is run behind pgbouncer and in ctype C too.
-"""
+"""Runs the store's contract, all of it, on every adapter, and wherever that may stand."""
 
 from __future__ import annotations
 
@@ -20,11 +17,9 @@ from tests.storage.contract import (
     usage,
 )
 
-ADAPTERS = ("sqlite", "postgres_url")
+#: PostgreSQL directly and behind a pooler, and in a database that knows no letters but ASCII's.
+ADAPTERS = ("sqlite", "postgres_url", "postgres_pooled", "postgres_of_ctype_c")
 each_adapter = pytest.mark.parametrize("store", ADAPTERS, indirect=True)
-each_database = pytest.mark.parametrize(
-    "store", [*ADAPTERS, "postgres_pooled", "postgres_of_ctype_c"], indirect=True
-)
 
 
 @each_adapter
@@ -35,23 +30,23 @@ class TestIsolation(owners.Isolation): ...
 class TestConversations(conversations.Conversations): ...
 
 
-@each_database
+@each_adapter
 class TestActivity(activity.Activity): ...
 
 
-@each_database
+@each_adapter
 class TestBranches(conversations.Branches): ...
 
 
-@each_database
+@each_adapter
 class TestTurns(turns.Turns): ...
 
 
-@each_database
+@each_adapter
 class TestTransfer(transfer.Transfer): ...
 
 
-@each_database
+@each_adapter
 class TestSearch(transfer.Search): ...
 
 
@@ -63,7 +58,7 @@ class TestHealth(transfer.Health): ...
 class TestResponses(responses.Responses): ...
 
 
-@each_database
+@each_adapter
 class TestFreeTurns(responses.FreeTurns): ...
 
 
@@ -75,7 +70,7 @@ class TestImportedResponses(responses.ImportedResponses): ...
 class TestItems(responses.Items): ...
 
 
-@each_database
+@each_adapter
 class TestStoredCompletions(completions.StoredCompletions): ...
 
 
@@ -87,9 +82,9 @@ class TestSpending(usage.Spending): ...
 class TestUpstreamObjects(objects.UpstreamObjects): ...
 
 
-@each_database
+@each_adapter
 class TestLessons(lessons.Lessons): ...
 
 
-@each_database
+@each_adapter
 class TestWithdrawing(lessons.Withdrawing): ...

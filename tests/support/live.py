@@ -35,6 +35,8 @@ from tests.support.access import OPEN_ACCESS
 from tests.support.forked import Forked, fork
 
 ROOT = Path(__file__).parents[2]
+#: In continuous integration nothing may be missing; elsewhere what is missing is skipped.
+CI = bool(os.environ.get("CI"))
 FREE = {"http_port": 0, "grpc_port": 0, "websocket_port": 0}
 #: where a server keeps its history, in its folder
 NAME = "trialogue.db"

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,13 +59,21 @@ def _nginx(told: str, port: int, folder: Path) -> tuple[str, ...]:
     told = re.sub(r"/etc/ssl/chat.example/fullchain.pem", str(folder / "cert.pem"), told)
     told = re.sub(r"/etc/ssl/chat.example/privkey.pem", str(folder / "key.pem"), told)
     (folder / "chat.conf").write_text(told)
+    return _nginx_of(
+        f"worker_processes 1;\nevents {{}}\nhttp {{\ninclude {folder}/chat.conf; }}\n", folder
+    )
+
+
+def _nginx_of(told: str, folder: Path) -> tuple[str, ...]:
+    """Write a whole configuration, with all that it writes itself in our folder."""
     places = "".join(
         f"{kind}_temp_path {folder}/{kind};\n"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
+    assert "http {\n" in told
+    told = told.replace("http {\n", f"http {{\naccess_log off;\n{places}")
     (folder / "nginx.conf").write_text(
-        f"daemon off; pid {folder}/pid; error_log {folder}/errors; worker_processes 1;\n"
-        f"events {{}}\nhttp {{ access_log off;\n{places}include {folder}/chat.conf; }}\n"
+        f"daemon off; pid {folder}/pid; error_log {folder}/errors;\n{told}"
     )
     words = ("nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"))
     tested = subprocess.run((*words, "-t", "-q"), capture_output=True, text=True, check=False)
@@ -139,6 +147,28 @@ async def fronted(front: Front, folder: Path) -> AsyncIterator[Fronted]:
         _running(front.command(server, port, place), place, port),
     ):
         yield Fronted(server, port, cert, front.prefix)
+
+
+@asynccontextmanager
+async def before_nodes(nodes: Sequence[Process], folder: Path) -> AsyncIterator[tuple[str, str]]:
+    """Run nginx before three nodes as docs/deploy has it; yield where HTTP is, and gRPC.
+
+    An nginx before 1.25 has no port for both without TLS: there gRPC gets one of its own.
+    """
+    told = (DEPLOY / "cluster.nginx.conf").read_text()
+    for number, node in enumerate(nodes, start=1):
+        for port, at in ((8000, node.http), (9000, node.grpc)):
+            assert f"node{number}:{port} " in told
+            address = f"127.0.0.1:{at.rpartition(':')[2]}"
+            told = told.replace(f"node{number}:{port} ", f"{address} ")
+    http, grpc = free_port(), free_port()
+    both = re.compile(r"listen 8000;\n\s+http2 on;")
+    assert both.search(told)
+    told = both.sub(f"listen 127.0.0.1:{http}; listen 127.0.0.1:{grpc} http2;", told)
+    place = folder / "nginx"
+    place.mkdir()
+    async with _running(_nginx_of(told, place), place, http):
+        yield f"127.0.0.1:{http}", f"127.0.0.1:{grpc}"
 
 
 @asynccontextmanager

@@ -15,10 +15,11 @@ from asyncio.subprocess import PIPE, STDOUT, create_subprocess_exec
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.go_modules import go_environment
 from tests.support.live import ROOT, Process
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_FILE = re.compile(r"`([\w.-]+\.(?:mjs|py))`[^\n`]*:\n+\Z")
+_FILE = re.compile(r"`([\w.-]+\.(?:mjs|py|go))`[^\n`]*:\n+\Z")
 #: ids, and what is another one each time: a time, a number of seconds, a version
 _ID = r"\b(?:turn|msg|conv|chatcmpl|req)[_-][0-9a-z]{16,}\b"
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z"
@@ -120,7 +121,7 @@ class Desk:
     """A folder in which a page's commands are run, as in a checkout that was served from."""
 
     def __init__(self, folder: Path, server: Process) -> None:
-        self._folder = folder
+        self.folder = folder
         self.ports = Ports(server)
         self._ids = Ids()
         programs = folder / ".venv" / "bin"
@@ -131,7 +132,7 @@ class Desk:
         for name in ("clients", "proto"):
             (folder / name).symlink_to(ROOT / name)
         real = self.ports.real
-        self._env = {
+        self.env = {
             "PATH": os.pathsep.join((str(programs), os.environ["PATH"])),
             "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "proto"))),
             # Node 22 has a websocket without being asked.
@@ -143,14 +144,16 @@ class Desk:
 
     def keep(self, file: Block) -> None:
         assert file.file is not None
-        (self._folder / file.file).write_text(self.ports.told(file.text))
+        (self.folder / file.file).write_text(self.ports.told(file.text))
+        if file.kind == "go":
+            self.env |= go_environment(self.folder.parent / "go")
 
     async def run(self, command: str, shown: Block | None) -> None:
         """Run a command, which must succeed and print what is shown."""
         shell = await create_subprocess_exec(
             *("sh", "-e", "-c", self._ids.real(self.ports.told(command))),
-            cwd=self._folder,
-            env=self._env,
+            cwd=self.folder,
+            env=self.env,
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE if "curl" in command else STDOUT,

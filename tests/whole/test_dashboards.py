@@ -61,7 +61,9 @@ def test_the_dashboard_is_one_that_grafana_reads() -> None:
     ids = [panel["id"] for panel in board["panels"]]
     assert len(set(ids)) == len(ids)
     variables = {one["name"] for one in board["templating"]["list"]}
-    assert set(re.findall(r"\$\{?(datasource|job)\b", BOARD.read_text())) == variables
+    assert set(re.findall(r"\$\{?(datasource|job|instance)\b", BOARD.read_text())) == variables
+    queries = [one["expr"] for panel in board["panels"] for one in panel.get("targets", ())]
+    assert [one for one in queries if 'instance=~"$instance"' not in one] == []
     for panel in board["panels"]:
         place = panel["gridPos"]
         assert place["x"] + place["w"] <= 24

@@ -11,7 +11,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 import orjson
@@ -84,6 +84,57 @@ class TestKubernetes:
             if one["name"] == "TRIALOGUE_ALLOWED_HOSTS"
         ]
         assert {rule["host"], service["metadata"]["name"]} == set(allowed.split(","))
+
+
+class TestKubernetesOnPostgres:
+    parts: ClassVar[dict[str, Any]] = {
+        one["kind"]: one for one in documents("kubernetes.postgres.yaml")
+    }
+    spec = parts["Deployment"]["spec"]
+    pod = spec["template"]["spec"]
+    (container,) = pod["containers"]
+    env: ClassVar[dict[str, Any]] = {one["name"]: one for one in container["env"]}
+
+    def test_nodes_are_replaced_one_by_one_and_have_nothing_of_their_own(self) -> None:
+        assert self.spec["replicas"] == 3
+        assert self.spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+        assert self.parts["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
+        assert [one["emptyDir"] for one in self.pod["volumes"]] == [{}]
+        assert self.pod["terminationGracePeriodSeconds"] > DRAIN
+
+    def test_each_is_reached_by_the_others_at_its_own_address(self) -> None:
+        assert self.env["POD_IP"]["valueFrom"]["fieldRef"] == {"fieldPath": "status.podIP"}
+        names = list(self.env)
+        assert names.index("POD_IP") < names.index("TRIALOGUE_NODE_ADDRESS")
+        assert self.env["TRIALOGUE_NODE_ADDRESS"]["value"] == "$(POD_IP):9000"
+        secret = self.env["TRIALOGUE_DATABASE"]["valueFrom"]["secretKeyRef"]
+        assert f"--from-literal={secret['key']}=" in self.text
+
+    def test_all_else_is_as_with_one(self) -> None:
+        alone = TestKubernetes.container
+        for same in ("ports", "startupProbe", "livenessProbe", "readinessProbe", "securityContext"):
+            assert self.container[same] == alone[same]
+        labels = self.spec["template"]["metadata"]["labels"]
+        for part in (self.spec, self.parts["PodDisruptionBudget"]["spec"]):
+            assert part["selector"]["matchLabels"] == labels
+        for kind in ("Service", "Ingress"):
+            assert self.parts[kind] == of_kind(kind)
+
+    @property
+    def text(self) -> str:
+        return (DEPLOY / "kubernetes.postgres.yaml").read_text()
+
+
+def test_the_cluster_of_compose_is_three_nodes_behind_nginx() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.cluster.yml").read_text())["services"]
+    nodes = [name for name in services if name.startswith("node")]
+    assert nodes == services["nginx"]["depends_on"] == ["node1", "node2", "node3"]
+    mounted = services["nginx"]["volumes"][0].split(":")[0]
+    told = (ROOT / mounted).read_text()
+    assert set(re.findall(r"server (\w+):8000 ", told)) == set(nodes)
+    assert set(re.findall(r"server (\w+):9000 ", told)) == set(nodes)
+    lock = services["node1"]["build"]["args"]["LOCK"]
+    assert "asyncpg==" in (ROOT / lock).read_text()
 
 
 def variables(text: str) -> set[str]:

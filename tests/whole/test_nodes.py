@@ -17,6 +17,17 @@ from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES
 from tests.whole.listening import Listener, checked, heard, refused
 
+#: All messages of the only conversation, from its root to its head.
+BRANCH = """
+WITH RECURSIVE branch AS (
+    SELECT key, parent, role, content, 1 AS depth FROM messages
+    WHERE key = (SELECT head FROM conversations)
+    UNION ALL
+    SELECT m.key, m.parent, m.role, m.content, b.depth + 1
+    FROM branch b JOIN messages m ON m.key = b.parent
+) SELECT role, content FROM branch ORDER BY depth DESC
+"""
+
 
 async def test_who_asks_follows_and_cancels_each_at_another_node_and_wire(
     three: list[Node], scripted: ScriptedUpstream
@@ -53,18 +64,19 @@ async def test_who_asks_follows_and_cancels_each_at_another_node_and_wire(
 
 
 async def test_one_turn_at_a_time_in_one_line(
-    three: list[Node], scripted: ScriptedUpstream
+    three: list[Node], scripted: ScriptedUpstream, empty_postgres: str
 ) -> None:
     wires = [WIRES[name](at) for name, at in zip(WIRES, three, strict=True)]
-    asked = 50
+    asked = 200
     ends = await asyncio.gather(
         *(heard(wires[n % 3], "line", f"Question {n}") for n in range(asked))
     )
     assert [one.turn["status"] for one in ends if one.turn] == ["completed"] * asked
-    branch = await wires[0].branch("line")
-    assert len(branch) == 2 * asked
-    assert [one["role"] for one in branch] == ["user", "assistant"] * asked
-    assert {one["content"] for one in branch[::2]} == {f"Question {n}" for n in range(asked)}
+    branch = await fetched(empty_postgres, BRANCH)
+    assert [role for role, _ in branch] == ["user", "assistant"] * asked
+    assert {content for _, content in branch[::2]} == {f"Question {n}" for n in range(asked)}
+    [(count,)] = await fetched(empty_postgres, "SELECT count(*) FROM messages")
+    assert count == 2 * asked
     # Each prompt has all that stands before it: nobody answered without knowing the line.
     assert sorted(len(one.body["messages"]) for one in scripted.requests) == list(
         range(1, 2 * asked, 2)
@@ -99,7 +111,7 @@ async def test_one_key_is_one_turn_wherever_it_is_asked(
         for name, at in zip(("rest", "grpc", "rest"), three, strict=True)
     ]
     async with AsyncExitStack() as stack:
-        listeners = [Listener(wires[n % 3].ask("c", "Hello")) for n in range(20)]
+        listeners = [Listener(wires[n % 3].ask("c", "Hello")) for n in range(50)]
         for one in listeners:
             stack.push_async_callback(one.leave)
         await asyncio.gather(*(one.until("One") for one in listeners))

@@ -93,6 +93,32 @@ async def test_a_rate_is_of_all_nodes_together(
     assert sorted(found) == [200] * 20 + [429] * 40
 
 
+async def test_connections_of_a_key_are_bounded_at_all_nodes_together(
+    tmp_path: Path, empty_postgres: str, scripted: ScriptedUpstream
+) -> None:
+    bound = {"TRIALOGUE_MAX_CONNECTIONS_PER_KEY": "3"}
+    async with (
+        nodes(tmp_path, empty_postgres, scripted, **bound) as three,
+        aiohttp.ClientSession() as session,
+    ):
+
+        async def until(status: int) -> None:
+            async with asyncio.timeout(20):
+                while True:
+                    async with session.get(f"{three[2].http}/conversations") as answer:
+                        if answer.status == status:
+                            return
+                    await asyncio.sleep(0.05)
+
+        staying = [await session.get(f"{three[at].http}/events") for at in (0, 0, 1)]
+        assert [one.status for one in staying] == [200] * 3
+        await until(429)
+        staying.pop().close()
+        await until(200)
+        for one in staying:
+            one.close()
+
+
 async def test_a_budget_is_spent_at_all_nodes(
     tmp_path: Path, empty_postgres: str, scripted: ScriptedUpstream
 ) -> None:

@@ -222,6 +222,7 @@ def test_doctor_says_what_a_database_is_like(
     assert "PostgreSQL 1" in said
     assert "schema 0 of" in said
     assert "notifications are heard" in said
+    assert "its clock is as ours" in said
     assert "a pooler stands before it" in looked(postgres_pooled)[1]
     assert "beginnings of words are found" in looked(postgres_of_ctype_c)[1]
     code, said = looked("postgresql://127.0.0.1:1/x")

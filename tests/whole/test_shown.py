@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -15,11 +16,17 @@ import pytest
 
 from server.commands.parser import CLIENTS, _parser
 from tests.server.core.archive.chatgpt_sample import WHOLE
+from tests.support.go_modules import PACKAGED
 from tests.support.live import ROOT, Fork
 from tests.support.shown import Block, Desk, Ids, blocks, text_of, tidy
 
 #: Pages whose commands are run here, but for those of ELSEWHERE.
 RUN = ("README.md", "docs/quickstart.md", "docs/faq.md", "docs/coming_from.md")
+#: What has to be there for the programs that are shown.
+PROGRAMS = {
+    "js": ("node",),
+    "go": ("go", "protoc", "protoc-gen-go", "protoc-gen-go-grpc", f"{PACKAGED}/google.golang.org"),
+}
 #: What other commands begin with, and what tries them.
 ELSEWHERE = {
     "./bin/serve": "tests/whole/test_bin.py",
@@ -65,6 +72,14 @@ def elsewhere(command: str) -> bool:
     return command.startswith(tuple(ELSEWHERE))
 
 
+def needed(page: Sequence[Block]) -> None:
+    """Skip what cannot run for want of a program; where all must run, it fails."""
+    wanted = [one for kind in {block.kind for block in page} for one in PROGRAMS.get(kind, ())]
+    missing = [one for one in wanted if shutil.which(one) is None and not Path(one).is_dir()]
+    if missing:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {', '.join(missing)}")
+
+
 def configured(page: list[Block]) -> str:
     """Return the trialogue.toml that a page's exchanges need, by its own words."""
     return "".join(b.text for b in page if b.kind == "toml" and b.text.startswith("# trialogue"))
@@ -74,9 +89,8 @@ def configured(page: list[Block]) -> str:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", RUN)
 async def test_a_page_is_run(page: str, tmp_path: Path) -> None:
-    if shutil.which("node") is None:
-        pytest.skip("needs Node")
     shown, ran = blocks(text_of(page)), 0
+    needed(shown)
     folder = tmp_path / "server"
     folder.mkdir()
     if toml := configured(shown):

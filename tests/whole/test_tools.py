@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import httpx2
 import pytest
 
 from tests.support.live import Fork
+from tests.support.tool_model import doubled, unfit
 from tests.support.upstream_script import MODEL, Behaviour, Exchange, event, fail, say
 from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES, Event, Events, RefusedError, Wire
@@ -35,23 +35,6 @@ USAGE = {
 }
 
 
-def unfit(messages: list[Mapping[str, Any]]) -> str | None:
-    """Say what a strict upstream would refuse: half a pair, or two users in a row."""
-    waiting: set[str] = set()
-    for before, one in pairwise([{"role": "nobody"}, *messages]):
-        if one["role"] == "tool":
-            if one["tool_call_id"] not in waiting:
-                return "a result without a call"
-            waiting.discard(one["tool_call_id"])
-            continue
-        if waiting:
-            return "a call without a result"
-        if before["role"] == one["role"] == "user":
-            return "two users in a row"
-        waiting = {call["id"] for call in one.get("tool_calls") or ()}
-    return "a call without a result" if waiting else None
-
-
 def calling() -> Any:
     deltas: list[Mapping[str, Any]] = [
         *({"reasoning_content": "Let me "}, {"reasoning_content": "see."}, {"content": "Look"}),
@@ -65,7 +48,7 @@ def calling() -> Any:
 async def strict(exchange: Exchange) -> None:
     """Call where tools are offered and nothing was called since the user spoke; else answer."""
     body = exchange.request.body
-    if (why := unfit(body["messages"])) is not None:
+    if (why := unfit(body["messages"]) or doubled(body["messages"])) is not None:
         await fail(400, why)(exchange)
     elif body.get("tools") and body["messages"][-1]["role"] == "user":
         await calling()(exchange)

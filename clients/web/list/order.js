@@ -14,10 +14,27 @@ export function compare(one, other) {
 }
 
 // The heading that a conversation stands under.
-export function groupOf(conversation, now = new Date()) {
+export function groupOf(conversation, now) {
   if (conversation.pinned) return "Pinned";
-  const time = new Date(active(conversation));
-  const days = Math.round((midnight(now) - midnight(time)) / DAY);
+  return headingOf(new Date(active(conversation)), midnight(now));
+}
+
+// Headings by their day, of the day that is today: to write a date costs more than to look it up.
+let today = null;
+const headings = new Map();
+
+function headingOf(time, begins) {
+  if (today !== begins.valueOf()) headings.clear();
+  today = begins.valueOf();
+  const day = midnight(time);
+  const known = headings.get(day.valueOf());
+  if (known) return known;
+  const made = written(time, Math.round((begins - day) / DAY));
+  headings.set(day.valueOf(), made);
+  return made;
+}
+
+function written(time, days) {
   if (days <= 0) return "Today";
   if (days === 1) return "Yesterday";
   return days < 7 ? WEEKDAY.format(time) : MONTH.format(time);

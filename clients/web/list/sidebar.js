@@ -17,8 +17,8 @@ export class Sidebar {
   #groups = new Map();
   #hidden = new Set();
   #reading = 0;
-  // What was heard while the list was on its way, which may know nothing of it yet.
-  #heard = [];
+  // What was heard while the list is on its way, which may know nothing of it yet.
+  #heard = null;
 
   // `current()` returns the id of the conversation shown, and `marked(title, conversation)` is told
   // its title, and what is known of it.
@@ -39,7 +39,8 @@ export class Sidebar {
     const behind = page.has_more ? this.#sorted().filter((one) => compare(last, one) < 0) : [];
     if (!behind.length) this.#more.hidden = !page.has_more;
     this.#known = new Map([...page.data, ...behind].map((one) => [one.id, one]));
-    this.#heard.splice(0).forEach((event) => this.#note(event));
+    this.#heard.forEach((event) => this.#note(event));
+    this.#heard = null;
     this.#lay();
   }
 
@@ -54,7 +55,7 @@ export class Sidebar {
 
   // Hears what became of a conversation.
   hear(event) {
-    this.#heard.push(event);
+    this.#heard?.push(event);
     this.#note(event);
     this.#lay();
   }
@@ -122,12 +123,16 @@ export class Sidebar {
     return this.#more.hidden || !last || compare(conversation, last) <= 0;
   }
 
+  // What was sorted once is sorted again in no time.
   #sorted() {
-    return [...this.#known.values()].sort(compare);
+    const sorted = [...this.#known.values()].sort(compare);
+    this.#known = new Map(sorted.map((one) => [one.id, one]));
+    return sorted;
   }
 
   #lay() {
-    const groups = Map.groupBy(this.#sorted(), (one) => groupOf(one));
+    const now = new Date();
+    const groups = Map.groupBy(this.#sorted(), (one) => groupOf(one, now));
     for (const [name, members] of groups) {
       const items = members.map((one) => this.#item(one));
       const group = this.#group(name);
@@ -158,7 +163,12 @@ export class Sidebar {
   }
 }
 
+// What each item shows: what is shown already is left alone, since a list may be long.
+const shown = new WeakMap();
+
 function listed(conversation, item = element("li")) {
+  if (shown.get(item) === conversation) return item;
+  shown.set(item, conversation);
   const link = item.firstElementChild ?? item.appendChild(element("a"));
   item.dataset.id = conversation.id;
   link.href = `#${encodeURIComponent(conversation.id)}`;

@@ -60,9 +60,9 @@ export function codeBlock(language, text, isWhole) {
   const head = element("div", "code-head");
   const name = element("span");
   name.textContent = language;
-  head.append(name, button("Copy code", () => copy(text)));
   const pre = element("pre");
   const code = element("code");
+  head.append(name, button("Copy code", () => copy(code.textContent)));
   code.textContent = text;
   pre.dir = "ltr";
   pre.tabIndex = 0; // it may have to be scrolled

@@ -1,6 +1,7 @@
 // What somebody wrote, shown as it grows: Markdown, block by block, or plain text where there is none.
 
 import * as markdown from "./markdown.js";
+import { renew } from "./renew.js";
 import { dress } from "./text.js";
 
 // What shows each element's text, for when Markdown comes later than the text.
@@ -55,7 +56,7 @@ export class Prose {
     this.#into.classList.toggle("markdown", markdown.isLoaded());
   }
 
-  // A block that another has followed stays; the last is shown anew with every piece.
+  // A block that another has followed stays; of the last, what a piece has changed is shown anew.
   #grow() {
     this.#frame = 0;
     const text = this.#text.slice(this.#done);
@@ -66,12 +67,13 @@ export class Prose {
     }
     const blocks = this.#blocks(text);
     const last = blocks.pop();
-    for (const node of this.#open) node.remove();
-    this.#into.append(this.#drawn(blocks, true));
+    if (blocks.length) {
+      for (const node of this.#open.splice(0)) node.remove();
+      this.#into.append(this.#drawn(blocks, true));
+    }
     this.#done += last?.start ?? 0;
     const open = this.#drawn(last ? [last] : [], false);
-    this.#open = [...open.childNodes];
-    this.#into.append(open);
+    this.#open = renew(this.#into, this.#open, [...open.childNodes]);
   }
 
   #blocks(text) {

@@ -164,7 +164,8 @@ class ConversationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetTurn(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns a turn as it is now: one that runs has the answer so far.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -185,31 +186,36 @@ class ConversationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateConversation(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Begins a conversation that nobody has asked anything in. ALREADY_EXISTS where the id is taken.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetConversation(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns a conversation, without its messages.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListConversations(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns a page of the caller's conversations, newest first.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateConversation(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes what is set: the title, say, or at which message the conversation goes on.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteConversation(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Deletes a conversation with all that is in it. A turn that runs is stopped.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -222,7 +228,8 @@ class ConversationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SearchMessages(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Finds messages and titles that have every word of `q`.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

@@ -15,22 +15,25 @@ class ConcurrencyLimit:
     def __init__(self, most: int | None, whose: str) -> None:
         self._most = most
         self._whose = whose
-        self._there: Counter[str] = Counter()
+        #: how many there are of each name
+        self.there: Counter[str] = Counter()
+        #: how many more are known of a name, at other servers
+        self.elsewhere: Callable[[str], int] = lambda _: 0
 
     def enter(self, name: str) -> int:
         """Count one more, and return by how many there are too many now."""
         if self._most is None:
             return 0
-        self._there[name] += 1
-        return max(0, self._there[name] - self._most)
+        self.there[name] += 1
+        return max(0, self.there[name] + self.elsewhere(name) - self._most)
 
     def leave(self, name: str) -> None:
         """Take back what `enter` counted."""
         if self._most is None:
             return
-        self._there[name] -= 1
-        if not self._there[name]:
-            del self._there[name]
+        self.there[name] -= 1
+        if not self.there[name]:
+            del self.there[name]
 
     @contextmanager
     def within(self, name: str) -> Iterator[None]:

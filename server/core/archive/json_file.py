@@ -51,7 +51,11 @@ def _turn(of: Turn) -> dict[str, Any]:
     told = rendering.turn(of)
     if of.error is not None:
         told["error"]["status"] = of.error.status
-    return told if of.record is None else {**told, "record": dict(of.record)}
+    if of.record is not None:
+        told["record"] = dict(of.record)
+    if of.options:
+        told["options"] = dict(of.options)
+    return told
 
 
 def _json(value: dict[str, Any]) -> bytes:

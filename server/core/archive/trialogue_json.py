@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from server.core.archive.new_ids import derived
 from server.core.archive.records import At, Found
 from server.core.errors import InvalidRequestError
 from server.core.ids import NEW
+from server.core.turns.tools import checked_options
 from storage.model import ContextUse, Conversation, Failure, Message, Role, Status, Turn, Usage
 
 FORMAT = "trialogue"
@@ -118,7 +119,15 @@ def _turn(fields: RecordFields, conversation_id: str) -> Turn:
         drift=context.maybe(context.signed, "drift"),
         wire=fields.maybe(fields.short, "wire"),
         record=fields.maybe(fields.object, "record"),
+        options=_options(fields),
     ).saying(fields.maybe(fields.content, "parts") or fields.text("answer"))
+
+
+def _options(fields: RecordFields) -> Mapping[str, Any]:
+    try:
+        return checked_options(fields.maybe(fields.object, "options") or {})
+    except InvalidRequestError as error:
+        raise fields.refuse("options", "what an ask may offer") from error
 
 
 def _usage(fields: RecordFields | None) -> Usage | None:

@@ -13,6 +13,7 @@ from server.core.prompt.learning import Learning
 from server.core.prompt.measure import asked, written
 from server.core.prompt.weigh import Scale
 from server.core.prompt.window import Weighed, Window, turn_ends
+from server.mcp.port import ServerTool
 from server.templates.template import PLAIN, Template
 from server.tokens.encoding import Encoding, encoding
 from server.tokens.models import budget, is_known, model, reserve
@@ -62,6 +63,8 @@ class PromptRequest:
     attached: str = ""
     #: tools and the like, which are sent beside too
     options: Mapping[str, Any] = field(default_factory=dict)
+    #: tools that we run ourselves, which are offered beside those
+    tools: tuple[ServerTool, ...] = ()
     #: asked by a caller that keeps a history of its own: what it said goes as it came
     as_it_came: bool = False
     #: what does not fit is refused, and no turn of a history left out

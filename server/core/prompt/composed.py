@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from server.core.errors import ContextLengthError
 from server.core.prompt.alternate import alternate, as_words
-from server.core.prompt.pairs import paired, spoken
+from server.core.prompt.pairs import paired, spoken, unrolled
 from server.core.prompt.weigh import Scale
 from server.core.prompt.window import Weighed, Window, turn_ends
 from storage.model import Content, ContextUse, PromptMessage, Role
@@ -122,7 +122,8 @@ def _told(composed: Composed) -> list[tuple[PromptMessage, int | None]]:
             sent = said if place < opened else bare
             if sent or not said:  # an answer of thoughts alone has nothing to be sent
                 cost = weighed.cost if sent is bare else None
-                told.append((PromptMessage(weighed.message.role, sent), cost))
+                one = PromptMessage(weighed.message.role, sent)
+                told += [(each, cost) for each in unrolled(one)]
     question = PromptMessage(composed.role, composed.content)
     own = scale.cost(composed.role, composed.content, composed.question_tokens)
     return [*told, (question, own)]

@@ -8,11 +8,18 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import orjson
 
-from server.openai_protocol.messages import CALLS, answered_call, called, calls_in
+from server.openai_protocol.messages import (
+    CALLS,
+    answered_call,
+    called,
+    calls_in,
+    results_in,
+)
 from storage.model import Content, PromptMessage, Role
 
 #: The result of a call that nobody gave one.
@@ -49,14 +56,34 @@ def spoken(content: Content) -> Content:
     """Return what is sent of an answer: neither thoughts, nor tools that the server ran itself."""
     if isinstance(content, str):
         return content
-    ran = {_id(part, "tool_call_id") for part in content if part.get("type") == "tool_result"}
+    ran = results_in(content)
     sent = [
         part
         for part in content
         if part.get("type") not in ("reasoning", "tool_result", "erased")
-        and not (ran and part.get("type") in CALLS and _id(part, "id") in ran)
+        and not (ran and part.get("type") in CALLS and str(part.get("id") or "") in ran)
     ]
     return content if len(sent) == len(content) else _as_text(sent)
+
+
+def unrolled(message: PromptMessage) -> list[PromptMessage]:
+    """Return an answer in which tools ran as the messages that it was: each call before its result.
+
+    What needs no change is the same.
+    """
+    if isinstance(message.content, str) or not results_in(message.content):
+        return [message]
+    told: list[PromptMessage] = []
+    for is_result, run in groupby(message.content, key=lambda part: part["type"] == "tool_result"):
+        parts = [*run]
+        if not is_result:
+            told.append(replace(message, content=_as_text(parts)))
+            continue
+        for part in parts:
+            answers = {"tool_call_id": str(part.get("tool_call_id") or "")}
+            said = {"type": "text", "text": str(part.get("text") or ""), **answers}
+            told.append(PromptMessage(Role.TOOL, [said]))
+    return told
 
 
 def _as_text(parts: Sequence[Mapping[str, Any]]) -> Content:
@@ -75,10 +102,6 @@ def _with_calls(one: PromptMessage, calls: Sequence[Mapping[str, Any]]) -> list[
 
 def _next(results: deque[PromptMessage]) -> PromptMessage | None:
     return results.popleft() if results else None
-
-
-def _id(part: Mapping[str, Any], name: str) -> str:
-    return str(part.get(name) or "")
 
 
 def _is_named(call: Mapping[str, Any]) -> bool:

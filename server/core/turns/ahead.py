@@ -1,19 +1,22 @@
-"""What runs ahead of a turn at another node: waited for, interrupted, or a reason to refuse."""
+"""What another node has ahead of a turn: waited for, interrupted, or a reason to refuse."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 from server.core.errors import DrainingError
 from server.core.turns.questions import IfBusy
+from server.live.background import Background
 from server.live.port import LiveTurns, Place
 from server.live.turn import LiveTurn
 from storage.model import Status, Turn
 from storage.port import BusyError, Claim, ClaimedError, NotFoundError, Store
 
-#: Seconds until a conversation is looked at again that was busy, and is not when it is looked at.
+#: Seconds until a conversation is looked at again that was busy and is not when it is looked at, or
+#: where others come first.
 LOOK = 0.1
 #: How often a key is looked up again that another node claimed meanwhile.
 CLAIMED_TRIES = 5
@@ -28,11 +31,11 @@ async def joined(begin: Callable[[], Awaitable[Turn]]) -> Turn:
 
 
 class AheadError(BusyError):
-    """A turn runs in the conversation, at another node; the place in our own line is kept."""
+    """A turn of another node comes first in the conversation; the place in ours is kept."""
 
     def __init__(self, live: LiveTurn | None, claim: Claim | None = None) -> None:
         super().__init__("Another turn of this conversation is running.")
-        #: None where it is gone again
+        #: None where it is gone again, or is yet to begin
         self.live = live
         self.claim = claim
 
@@ -44,12 +47,13 @@ class Ahead:
         self._store = store
         self._live = live
         self._turns: dict[Place, LiveTurn] = {}
+        self._background = Background()
         self._leaving = asyncio.Event()
 
     async def found(
         self, place: Place, busy: BusyError, claim: Claim | None = None, *, free: bool = False
     ) -> AheadError:
-        """Return what a place is busy with, that is elsewhere; with `free`, what runs beside too.
+        """Return what is ahead in a place, that is elsewhere; with `free`, what runs beside too.
 
         Raises BusyError where it is not elsewhere.
         """
@@ -61,27 +65,26 @@ class Ahead:
             raise busy
         return AheadError(live, claim)
 
-    async def wait(self, place: Place, ahead: AheadError, if_busy: IfBusy) -> None:
-        """Return when a place may be free: what runs ahead of it has ended.
-
-        Raises ClaimedError where that is what was asked for, BusyError where nobody wants to wait,
-        DrainingError.
-        """
-        if ahead.claim is not None and await self._store.claimed(place[0], ahead.claim) is not None:
+    async def refuse(self, owner: str, ahead: AheadError, if_busy: IfBusy) -> None:
+        """Raise ClaimedError where that is what was asked for, or AheadError where nobody waits."""
+        if ahead.claim is not None and await self._store.claimed(owner, ahead.claim) is not None:
             raise ClaimedError("Another turn was begun with this idempotency key.")
         if if_busy is IfBusy.REJECT:
             raise ahead
-        if ahead.live is None:
-            await asyncio.sleep(LOOK)
-            return
-        self._turns[place] = ahead.live
-        self._live.ask_way(place)
-        try:
-            if if_busy is IfBusy.INTERRUPT:
-                ahead.live.stop(Status.CANCELLED)
-            await self._ended(ahead.live)
-        finally:
-            del self._turns[place]
+
+    def stand_in(
+        self, place: Place, ahead: AheadError, if_busy: IfBusy, over: Callable[[], None]
+    ) -> None:
+        """Have a place for what is ahead of it, and call `over` when it may be free."""
+
+        async def stand() -> None:
+            try:
+                with suppress(DrainingError):
+                    await self._wait(place, ahead, if_busy)
+            finally:
+                over()
+
+        self._background.begin(stand())
 
     def stop(self, place: Place) -> None:
         """Interrupt what is waited for in a place."""
@@ -108,11 +111,29 @@ class Ahead:
             except BusyError as busy:
                 if not beside:
                     ahead = await self.found(place, busy, free=True)
-                    await self.wait(place, ahead, IfBusy.INTERRUPT)
+                    await self._wait(place, ahead, IfBusy.INTERRUPT)
 
-    def leave(self) -> None:
+    async def leave(self) -> None:
         """Wait for nothing any more."""
         self._leaving.set()
+        await self._background.over()
+
+    async def _wait(self, place: Place, ahead: AheadError, if_busy: IfBusy) -> None:
+        """Return when what is ahead has ended, or may have begun. Raises DrainingError."""
+        if ahead.live is None:
+            heard = self._live.listen(place)
+            try:
+                await self._until(heard, LOOK)
+            finally:
+                self._live.leave(place, heard)
+            return
+        self._turns[place] = ahead.live
+        try:
+            if if_busy is IfBusy.INTERRUPT:
+                ahead.live.stop(Status.CANCELLED)
+            await self._until(asyncio.ensure_future(ahead.live.ended()))
+        finally:
+            del self._turns[place]
 
     async def _running(self, place: Place, *, free: bool) -> Turn | None:
         """Return the turn that has a place; it need not be the last: branches are begun beside."""
@@ -125,10 +146,10 @@ class Ahead:
                     return one
         return None
 
-    async def _ended(self, live: LiveTurn) -> None:
-        waits = asyncio.create_task(live.ended()), asyncio.create_task(self._leaving.wait())
+    async def _until(self, done: asyncio.Future[Any], seconds: float | None = None) -> None:
+        waits = done, asyncio.create_task(self._leaving.wait())
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for one in waits:
                 one.cancel()

@@ -11,7 +11,6 @@ from typing import Any
 from server.core.access.capacity import Capacity
 from server.core.errors import DrainingError
 from server.core.ids import NEW, check_id
-from server.core.observability.metrics import WIRE
 from server.core.prompt.compaction import Compaction
 from server.core.turns.ahead import Ahead, AheadError, joined
 from server.core.turns.beginnings import Beginnings
@@ -25,14 +24,15 @@ from server.core.turns.questions import (
     check_ask,
     check_regenerate,
     claim_of,
+    waiting_of,
 )
 from server.core.turns.run import Running
 from server.live.news import Began
 from server.live.port import LiveTurns, Place
 from server.live.turn import LiveTurn
-from server.live.waiting import LONGEST_PROMPT, Waiting
+from server.live.waiting import Waiting
 from server.upstream.port import Upstream
-from storage.model import Status, Turn, text_of
+from storage.model import Status, Turn
 from storage.port import (
     BusyError,
     Claim,
@@ -131,9 +131,9 @@ class Asking:
         deleting.add_done_callback(lambda _: self._cleared(place))
         await asyncio.shield(deleting)
 
-    def withdraw(self, owner: str, conversation_id: str, waiting_id: str) -> bool:
+    async def withdraw(self, owner: str, conversation_id: str, waiting_id: str) -> bool:
         """Take a question back that waits; False where there is none, or it was called."""
-        return self._live.withdraw((owner, conversation_id), waiting_id)
+        return await self._live.withdraw((owner, conversation_id), waiting_id)
 
     async def in_line(self, place: Place, work: Callable[[], Awaitable[None]]) -> None:
         """Do something with a conversation while no turn that takes its place runs."""
@@ -151,7 +151,7 @@ class Asking:
         """
         self.draining = True
         self._live.refuse_all(_draining())
-        self._ahead.leave()
+        await self._ahead.leave()
         await self._beginning.over()
         await self._running.drain(grace)
         await self._compaction.close()
@@ -241,37 +241,42 @@ class Asking:
         kept: bool = True,
     ) -> Turn:
         await self._capacity.token_budget.check(place[0])
-        await self._take(place, question)
+        asks = waiting_of(question, self._planner.ids)
+        await self._take(place, question, asks)
         while True:
             # Shielded: who vanishes now would else leave the conversation busy for ever.
             beginning = self._beginning.own(self._begin(place, plan, writer, kept=kept))
             try:
                 return await self._beginning.shielded(beginning, place[0], on_leave)
             except AheadError as ahead:
-                await self._wait(place, ahead, question.if_busy)
+                await self._take_again(place, ahead, question.if_busy, asks)
             except asyncio.CancelledError:
                 beginning.add_done_callback(partial(self._left, place))
                 raise
 
-    async def _wait(self, place: Place, ahead: AheadError, if_busy: IfBusy) -> None:
-        """Wait in a place for what runs at another node; who is refused or leaves gives it back."""
+    async def _take_again(
+        self, place: Place, ahead: AheadError, if_busy: IfBusy, asks: Waiting
+    ) -> None:
+        """Let another node go ahead, and wait at the head of our line."""
         try:
-            await self._ahead.wait(place, ahead, if_busy)
+            await self._ahead.refuse(place[0], ahead, if_busy)
         except BaseException:
             self._give_back(place)
             raise
+        self._ahead.stand_in(place, ahead, if_busy, lambda: self._give_back(place))
+        first = if_busy is IfBusy.INTERRUPT
+        await self._called(place, self._live.take_again(place, first=first, asks=asks))
 
     def _left(self, place: Place, beginning: asyncio.Task[Turn]) -> None:
         """Give back a place that was kept for who has left."""
         if not beginning.cancelled() and isinstance(beginning.exception(), AheadError):
             self._give_back(place)
 
-    async def _take(self, place: Place, question: Wishes) -> None:
+    async def _take(self, place: Place, question: Wishes, asks: Waiting) -> None:
         if question.if_busy is IfBusy.REJECT and self._live.taken(place):
             raise BusyError("Another turn of this conversation is running.")
         self.refuse_if_draining()  # nobody joins a line that has been sent away
         self._capacity.refuse_a_crowd(place, self._live)
-        asks = self._waiting(question)
         if question.if_busy is IfBusy.INTERRUPT:
             await self._interrupt(place, asks)
         else:
@@ -280,20 +285,16 @@ class Asking:
     async def _line_up(
         self, place: Place, asks: Waiting | None = None, *, first: bool = False
     ) -> None:
+        """Wait for a place, `first` before all others."""
+        await self._called(place, self._live.take(place, first=first, asks=asks))
+
+    async def _called(self, place: Place, taking: Awaitable[None]) -> None:
         """Wait for a place; the room that was left to one who leaves when called is left."""
         try:
-            await self._live.take(place, first=first, asks=asks)
+            await taking
         except BaseException:
             self._leave_room(place)
             raise
-
-    def _waiting(self, question: Wishes) -> Waiting:
-        """Return a question as it is told while it waits; of another answer there are no words."""
-        ids = self._planner.ids
-        prompt, wire = "", WIRE.get()
-        if isinstance(question, Ask):
-            prompt, wire = text_of(question.content), question.wire or wire
-        return Waiting(ids.new("wait"), prompt[:LONGEST_PROMPT], wire, ids.now())
 
     async def _interrupt(self, place: Place, asks: Waiting | None = None) -> None:
         self._interrupting[place] += 1
@@ -343,7 +344,6 @@ class Asking:
         self, place: Place, plan: Callable[[], Coroutine[Any, Any, Plan]], *, kept: bool
     ) -> tuple[LiveTurn, Plan]:
         """Plan a turn and keep it; plan again where the conversation went on at another node."""
-        await self._live.give_way(place)
         while True:
             planned = await plan()
             live = self._live.admit(place[0], planned.turn)
@@ -353,7 +353,7 @@ class Asking:
                 self._live.linger(live)  # it may have ended before anybody follows it
             try:
                 if kept:
-                    live.turn = await self._keep(place[0], planned)
+                    live.turn = await self._keep(place, planned)
             except BaseException as error:
                 self._live.forget(live)
                 if isinstance(error, MovedError):
@@ -363,9 +363,9 @@ class Asking:
                 raise
             return live, planned
 
-    async def _keep(self, owner: str, planned: Plan) -> Turn:
+    async def _keep(self, place: Place, planned: Plan) -> Turn:
         return await self._store.begin(
-            owner,
+            place[0],
             planned.turn,
             planned.question,
             conversation=planned.conversation,
@@ -373,6 +373,7 @@ class Asking:
             claim=planned.claim,
             before=planned.before,
             head=... if planned.turn.free else planned.head_id,
+            waiting=self._live.waited_as(place),
         )
 
     def _free(self, place: Place, live: LiveTurn) -> None:

@@ -21,7 +21,7 @@ from server.upstream.port import (
     Upstream,
     UpstreamOverflowError,
 )
-from storage.model import ContextUse, Lesson
+from storage.model import ContextUse, Lesson, Usage
 
 log = structlog.get_logger("trialogue.turns")
 
@@ -82,12 +82,17 @@ class Healing:
         self.sending = first
         self.lessons: list[Lesson] = []
 
+    @property
+    def asked(self) -> Prompt:
+        """What is sent."""
+        return self.sending.prompt
+
     async def pieces(self) -> AsyncIterator[Piece]:
         """Yield an answer's pieces; see Upstream. Raises ContextLengthError as a last resort."""
         for left in reversed(range(TRIES + 1)):
             begun = False
             try:
-                answer = self._upstream.complete(self.sending.prompt)
+                answer = self._upstream.complete(self.asked)
                 async with aclosing(answer) as pieces:  # type: ignore[type-var]
                     async for piece in pieces:
                         begun = begun or not isinstance(piece, PromptProgress)
@@ -108,6 +113,10 @@ class Healing:
         log.info("prompt was too long", left=left, tokens=refusal.tokens, window=refusal.window)
         shorter = await now.shorter(Refused(now.ours, refusal.tokens, alone=left == 1))
         self.sending = shorter.of(now.prompt.request_id) if now.prompt.request_id else shorter
+
+    def read(self, finish: Finish) -> Usage | None:
+        """Return what the upstream says of the prompt that was counted."""
+        return finish.usage
 
     def hear(self, finish: Finish) -> None:
         """Learn from the usage of an answer, a prompt that was cut in silence too."""

@@ -51,6 +51,7 @@ class Outcomes:
             error = failure_of(problem)
         counted = Usage(live.turn.context.prompt_tokens, tokens)
         told = finish.usage if finish else None
+        read = answer.read(finish) if finish else None
         return Outcome(
             status=status,
             text=said.answer,
@@ -62,7 +63,7 @@ class Outcomes:
             finish_reason=finish.reason if finish else None,
             usage=told or counted,
             error=error,
-            drift=told.prompt_tokens - counted.prompt_tokens if told else None,
+            drift=read.prompt_tokens - counted.prompt_tokens if read else None,
             context=None if answer.sending is plan.sending else answer.sending.sent,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from server.config.limits import TurnLimits, UpstreamLimits
@@ -18,9 +19,12 @@ from server.core.turns.nouns import as_response, asked, begun
 from server.core.turns.placement import Placement, Utterance, place
 from server.core.turns.preceding import MOST_STEPS, Preceding
 from server.core.turns.questions import ROOT, Ask, Regenerate, Wishes
+from server.core.turns.server_tools import approved, equipped, sent
+from server.core.turns.tooled import Tools
 from server.core.turns.tools import attached
 from server.core.validation import title_of
 from server.live.port import Place
+from server.mcp.port import NoTools, Toolbox
 from server.templates import template
 from server.upstream.port import Prompt
 from storage.model import Content, Conversation, Message, Role, Turn
@@ -60,10 +64,12 @@ class Plan:
     claim: Claim | None = None
     #: of the conversation before
     head_id: str | None = None
-    #: it is kept though it fails without a word
+    #: it is kept though it fails without a word; a caller of OpenAI's API takes that for nothing
     lasting: bool = True
     #: its conversation is in the list
     listed: bool = True
+    #: what is offered that we run ourselves; None where nothing is
+    tools: Tools | None = None
 
 
 class Planner:
@@ -75,8 +81,10 @@ class Planner:
         composer: Composer,
         defaults: Defaults,
         ids: Ids,
+        toolbox: Toolbox | None = None,
     ) -> None:
         self._store = store
+        self._toolbox = toolbox or NoTools()
         self.composer = composer
         self.defaults = defaults
         self.characters = defaults.characters
@@ -117,8 +125,9 @@ class Planner:
             title=title_of(_first_words(question)),
             claim=claim,
             head_id=there.head_id if there else None,
-            lasting=wanted is None or wanted.background,
+            lasting=wanted.background if wanted else not question.said,
             listed=not any(one.unlisted for one in (there, made) if one is not None),
+            tools=self._tools(request, approved(question)),
         )
 
     async def plan_beside(self, owner: str, conversation_id: str, question: Ask) -> Plan:
@@ -176,6 +185,7 @@ class Planner:
             options=offered,
             as_it_came=isinstance(again, Ask) and bool(again.said),
         )
+        request = equipped(request, self._toolbox)
         composed = await self.composer.compose(request)
         wire = again.wire if isinstance(again, Ask) else None
         turn = begun(self.ids.new("turn"), question, request, composed, self.ids.now(), wire)
@@ -186,7 +196,16 @@ class Planner:
             claim=claim,
             head_id=there.head_id,
             listed=not there.unlisted,
+            tools=self._tools(request),
         )
+
+    def _tools(
+        self, request: PromptRequest, approved: frozenset[str] = frozenset()
+    ) -> Tools | None:
+        if not (request.tools or approved):
+            return None
+        count = partial(self.composer.count, request.model)
+        return Tools(request.tools, approved, self._toolbox, count)
 
     async def request(self, owner: str, conversation_id: str, question: Ask) -> PromptRequest:
         """Return what a question's prompt would be composed for."""
@@ -211,7 +230,7 @@ class Planner:
             said = Utterance(Role.ASSISTANT, character.greeting)
             before = (await self._preceding.unkept(conversation_id, None, 1, said, model),)
             parent = before[0].id
-        return PromptRequest(
+        request = PromptRequest(
             owner,
             conversation_id,
             parent,
@@ -229,6 +248,7 @@ class Planner:
             whole=question.response is not None and question.response.whole,
             item=question.response.said[-1].item if question.response else None,
         )
+        return equipped(request, self._toolbox)
 
     async def _place(
         self, owner: str, there: Conversation | None, question: Ask
@@ -282,7 +302,7 @@ class Planner:
             seed=how.seed,
             stop=stop,
             text=composed.text,
-            options=request.options,
+            options=sent(request.options, request.tools),
             extra=how.extra,
             as_it_came=composed.as_it_came,
         )

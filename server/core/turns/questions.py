@@ -10,10 +10,13 @@ from enum import StrEnum
 from typing import Any
 
 from server.core import validation
+from server.core.ids import Ids
+from server.core.observability.metrics import WIRE
 from server.core.prompt.characters import Mode
 from server.core.turns.placement import Utterance
 from server.core.turns.tools import ToolResult, checked_results
-from storage.model import Content, Role
+from server.live.waiting import LONGEST_PROMPT, Waiting
+from storage.model import Content, Role, text_of
 from storage.port import Claim
 
 __all__ = ["ROOT", "Ask", "IfBusy", "Mode", "OnDisconnect", "Regenerate"]
@@ -168,6 +171,14 @@ def claim_of(conversation_id: str, question: Ask, now: int) -> Claim | None:
     told = {k: v for k, v in asdict(question).items() if v or k not in _LATER}
     asked = json.dumps([conversation_id, told], sort_keys=True, ensure_ascii=False)
     return Claim(question.idempotency_key, hashlib.sha256(asked.encode()).digest(), now)
+
+
+def waiting_of(question: Wishes, ids: Ids) -> Waiting:
+    """Return a question as it is told while it waits; of another answer there are no words."""
+    prompt, wire = "", WIRE.get()
+    if isinstance(question, Ask):
+        prompt, wire = text_of(question.content), question.wire or wire
+    return Waiting(ids.new("wait"), prompt[:LONGEST_PROMPT], wire, ids.now())
 
 
 def _check_sampling(of: Wishes) -> None:

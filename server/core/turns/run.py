@@ -15,10 +15,11 @@ from server.core.observability.observed import Observed
 from server.core.observability.request import REQUEST, RequestSpan
 from server.core.observability.traces import TurnSpan
 from server.core.turns.checkpoint import Checkpoints
-from server.core.turns.heal import Healing
+from server.core.turns.heal import Healing, Sending
 from server.core.turns.outcome import Outcomes
 from server.core.turns.plan import Plan
 from server.core.turns.record import Keeping, failure, told_failed
+from server.core.turns.tooled import Tooled
 from server.live.news import Changed, Over
 from server.live.port import LiveTurns
 from server.live.turn import LiveTurn
@@ -74,10 +75,16 @@ class Running:
         if (request := REQUEST.get()) is not None:
             request.began(live)
             sending = sending.of(request.id)
-        answer = Healing(writer or self._upstream, sending, self._outcomes.learning)
+        answer = self._answering(writer or self._upstream, sending, plan)
         reading = Reading(answer, plan, request.span if request else None)
         self._tasks[live] = asyncio.create_task(self._run(live, reading, done), name=live.turn.id)
         self._checkpoints.begin()
+
+    def _answering(self, upstream: Upstream, sending: Sending, plan: Plan) -> Healing:
+        learning = self._outcomes.learning
+        if plan.tools is not None:
+            return Tooled(upstream, sending, learning, plan.tools)
+        return Healing(upstream, sending, learning)
 
     async def drain(self, grace: float) -> None:
         """Let the answers end; interrupt what still runs after `grace` seconds; keep all ends."""

@@ -14,7 +14,13 @@ import orjson
 
 from server.core import validation
 from server.core.errors import InvalidRequestError
-from server.openai_protocol.messages import answered_call, calls_in
+from server.openai_protocol.messages import (
+    APPROVED,
+    TO_APPROVE,
+    answered_call,
+    calls_in,
+    results_in,
+)
 from storage.model import Content, Message, Role
 
 #: What an ask may offer, beside how its answer is written.
@@ -30,23 +36,41 @@ MOST_TOOLS = 128
 MOST_BYTES, MOST_DEPTH = 256 << 10, 40
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _KINDS = ("function", "custom")
+#: The type of an entry of `tools` that names a server of ours, in OpenAI's shape for it.
+MCP: Final = "mcp"
+_OF_A_SERVER = ("type", "server_label", "allowed_tools", "require_approval")
+_APPROVALS = ("never", "always")
 _CHOICES = ("none", "auto", "required")
 _FORMATS = ("text", "json_object", "json_schema")
 #: those that the model reads, and so take tokens
 _READ = ("tools", "response_format")
 
 
+#: What approves a call of a tool that the server runs, in the place of its result.
+APPROVE: Final = "approve"
+
+
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What became of a call."""
+    """What became of a call; of one that is to be approved, `approve`, or why it is not."""
 
     tool_call_id: str
     content: str
 
     @property
     def kept(self) -> Content:
-        """As a message of a tool is kept."""
-        return [{"type": "text", "text": self.content, "tool_call_id": self.tool_call_id}]
+        """As a message of a tool is kept; of a call that is to be approved, the decision."""
+        said = self.content
+        if self.tool_call_id.startswith(TO_APPROVE):
+            said = decision(said == APPROVE, said)
+        return [{"type": "text", "text": said, "tool_call_id": self.tool_call_id}]
+
+
+def decision(approve: bool, why: str | None = None) -> str:
+    """Return what a model is told of a decision about a call."""
+    if approve:
+        return APPROVED
+    return f"The call was not approved: {why}" if why else "The call was not approved."
 
 
 def checked_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +81,7 @@ def checked_options(given: Mapping[str, Any]) -> dict[str, Any]:
     if "tools" in told:
         _check_tools(told["tools"])
     for name in ("tool_choice", "parallel_tool_calls"):
-        if name in told and not told.get("tools"):
+        if name in told and not told.get("tools") and told[name] != "none":
             raise InvalidRequestError(f"{name} is allowed with tools only.", name)
     if "tool_choice" in told:
         _check_choice(told["tool_choice"])
@@ -105,6 +129,7 @@ def open_calls(branch: Sequence[Message]) -> list[str]:
         if message.role is Role.TOOL:
             answered.add(answered_call(message.content))
         elif message.role is Role.ASSISTANT:
+            answered |= results_in(message.content)
             named = (str(call.get("id") or "") for call in calls_in(message.content))
             return [name for name in named if name and name not in answered]
         else:
@@ -136,13 +161,36 @@ def _check_tools(tools: Any) -> None:
         raise InvalidRequestError(f"tools must be a list of at most {MOST_TOOLS}.", "tools")
     for place, tool in enumerate(tools):
         param = f"tools[{place}]"
-        kind = _kind(tool, param, _KINDS)
+        kind = _kind(tool, param, (*_KINDS, MCP))
+        if kind == MCP:
+            _check_server(tool, param)
+            continue
         about = tool.get(kind)
         name = about.get("name") if isinstance(about, dict) else None
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise InvalidRequestError(
                 f"{param}.{kind}.name must be 1 to 64 of a-z, A-Z, 0-9, _ and -.", param
             )
+
+
+def _check_server(tool: Mapping[str, Any], param: str) -> None:
+    """Refuse what names a server in another way than by its name: it is the operator's to say
+    where servers are, and what they are shown.
+    """
+    for name in tool:
+        if name not in _OF_A_SERVER:
+            raise InvalidRequestError(
+                f"{param}.{name} is not taken: MCP servers are those of the server's own settings, "
+                "named by server_label.",
+                param,
+            )
+    validation.name(_text(tool.get("server_label"), f"{param}.server_label"), param)
+    allowed = tool.get("allowed_tools", [])
+    if not isinstance(allowed, list) or not all(isinstance(one, str) for one in allowed):
+        raise InvalidRequestError(f"{param}.allowed_tools must be a list of names.", param)
+    if tool.get("require_approval", "never") not in _APPROVALS:
+        told = " or ".join(_APPROVALS)
+        raise InvalidRequestError(f"{param}.require_approval must be {told}.", param)
 
 
 def _check_choice(choice: Any) -> None:

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from server.openai_protocol.errors import ApiError
+from server.openai_protocol.errors import ApiError, complaint_in
 from server.openai_protocol.fields import Fields, read
 from server.tokens.request import encoding_name
 from server.upstream.local import chat as chats
@@ -90,6 +90,7 @@ class ElizaApi:
             reply = await self._reply(call)
         except ApiError as refused:
             reply = _json(refused.body(), refused.status, refused.headers)
+            reply.complaints.append(complaint_in(refused.body(), str))
         try:
             yield reply
         finally:

@@ -63,7 +63,7 @@ def read_tools(asked: Fields) -> Tools:
         raise errors.overlong("tools", _MOST_TOOLS, len(offered))
     asked.flag("parallel_tool_calls")
     if offered or asked.raw("functions") is None:
-        return Tools(offered, _forced(asked, offered))
+        return Tools(offered, _writable(_forced(asked, offered)))
     functions = tuple(_named(part, FUNCTION) for part in asked.parts("functions") or ())
     return Tools(functions, _forced_of_old(asked, functions), of_old=True)
 
@@ -100,11 +100,7 @@ def _tool(part: Fields) -> Tool:
     part.required(kind)
     inner = part.part(kind)
     assert inner is not None  # noqa: S101 - required just now
-    tool = _named(inner, kind)
-    form = tool.about.get("format")
-    if kind == CUSTOM and isinstance(form, Mapping) and form.get("type") == "grammar":
-        raise errors.unsupported(inner.path("format"))
-    return tool
+    return _named(inner, kind)
 
 
 def _named(part: Fields, kind: str) -> Tool:
@@ -115,6 +111,20 @@ def _named(part: Fields, kind: str) -> Tool:
     part.text("description")
     part.part("parameters")
     return Tool(kind, name, part.values, part.where)
+
+
+def by_grammar(about: Mapping[str, Any]) -> bool:
+    """Say whether a tool is called with what a grammar describes, which is not read here."""
+    form = about.get("format")
+    return isinstance(form, Mapping) and form.get("type") == "grammar"
+
+
+def _writable(forced: Sequence[Tool]) -> tuple[Tool, ...]:
+    """Leave out what cannot be called; it is refused where nothing else may be."""
+    free = tuple(tool for tool in forced if tool.kind != CUSTOM or not by_grammar(tool.about))
+    if forced and not free:
+        raise errors.unsupported(f"{forced[0].param}.format")
+    return free
 
 
 def _forced(asked: Fields, offered: Sequence[Tool]) -> tuple[Tool, ...]:

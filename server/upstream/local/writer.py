@@ -10,7 +10,7 @@ from typing import Any
 from server.upstream.answering import Answering
 from server.upstream.local.eliza.eliza import Eliza
 from server.upstream.local.service import ElizaApi
-from server.upstream.local.tools import means
+from server.upstream.local.tools import by_grammar, means
 from server.upstream.port import Piece, Prompt
 from storage.model import Role, text_of
 
@@ -44,7 +44,9 @@ def _choosing(prompt: Prompt) -> Prompt:
     if not tools or choice != "auto" or said.role is not Role.USER:
         return prompt
     words = text_of(said.content)
-    meant = [tool for tool in tools if means(words, _name(tool))]
+    meant = [
+        tool for tool in tools if means(words, _name(tool)) and not by_grammar(tool[tool["type"]])
+    ]
     if not meant:
         return prompt
     chosen = {"type": meant[0]["type"], meant[0]["type"]: {"name": _name(meant[0])}}

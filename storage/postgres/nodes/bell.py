@@ -57,7 +57,7 @@ class Bell:
 
     async def test(self) -> None:
         """Ring for ourselves."""
-        await self._notify([[self._name]])
+        await notify(self._db, self._name, ())
 
     async def hear(self, heard: Callable[[Told], None], missed: Callable[[], None]) -> None:
         """Listen until cancelled, and call `heard` with what others ring; `missed` when all is
@@ -103,17 +103,17 @@ class Bell:
             told, self._told = self._told, []
             for part in _parts(told):
                 with suppress(UnavailableError):  # they look for it themselves
-                    await self._notify([[self._name], *part])
+                    await notify(self._db, self._name, part)
         self._flushing = None
 
-    async def _notify(self, told: Sequence[Told]) -> None:
-        payload = json.dumps(told)
-        try:
-            await self._db.rows(
-                "SELECT pg_notify(:channel, :payload)", channel=CHANNEL, payload=payload
-            )
-        except asyncpg.PostgresError as error:  # its queue is full, for one
-            raise UnavailableError("The database takes no notification.") from error
+
+async def notify(db: Database, sender: str, told: Sequence[Told]) -> None:
+    """Tell all nodes something but the one of this name. Raises UnavailableError."""
+    payload = json.dumps([[sender], *told])
+    try:
+        await db.rows("SELECT pg_notify(:channel, :payload)", channel=CHANNEL, payload=payload)
+    except asyncpg.PostgresError as error:  # its queue is full, for one
+        raise UnavailableError("The database takes no notification.") from error
 
 
 def _parts(told: Sequence[Told]) -> Sequence[Sequence[Told]]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from storage.model import ApiKey
-from storage.port import NotFoundError
+from storage.port import NotFoundError, UnavailableError
 from storage.postgres.database import Database
+from storage.postgres.nodes.bell import notify
 
 _COLUMNS = "id, owner, digest, created_at, expires_at, revoked_at"
+#: What is told where one was made or revoked.
+KEYS = "keys"
 #: The key that the first start makes: of many that begin at once, one.
 FIRST = "key_first"
 
@@ -41,7 +45,7 @@ class KeyTable:
             """,
             **_values(key),
         )
-        await self.refresh()
+        await self._changed()
         return bool(found)
 
     async def revoke(self, key_id: str, now: int) -> ApiKey:
@@ -56,8 +60,14 @@ class KeyTable:
         )
         if found is None:
             raise NotFoundError(f"There is no key {key_id!r}.")
-        await self.refresh()
+        await self._changed()
         return ApiKey(*found)
+
+    async def _changed(self) -> None:
+        """Read them anew, and let all nodes do so who hear it; the others do in a second."""
+        await self.refresh()
+        with suppress(UnavailableError):
+            await notify(self._db, "", [[KEYS]])
 
 
 def _values(key: ApiKey) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from storage.parts import marks_json
 from storage.port import Piece, UnavailableError
 from storage.postgres.database import Database
+from storage.postgres.nodes.line import LineTable
 
 _ELSEWHERE = """
 SELECT t.id FROM turns t JOIN conversations c ON c.key = t.conversation
@@ -18,10 +20,13 @@ AND t.node IS DISTINCT FROM :node
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A node as its row says: where it is reached, and how often it has beaten."""
+    """A node as its row says: where it is reached, how often it has beaten, and how many
+    connections it has of each owner.
+    """
 
     address: str
     beat: int
+    crowd: Mapping[str, int] = field(default_factory=dict)
 
 
 class Members:
@@ -34,6 +39,7 @@ class Members:
     def __init__(self, db: Database) -> None:
         """`db` is for this alone: a beat must not wait behind a slow statement."""
         self._db = db
+        self.line = LineTable(db)
         #: as whom we write turns; None: as nobody, whose turns anybody may end
         self.node: str | None = None
 
@@ -51,19 +57,23 @@ class Members:
             raise UnavailableError("History is being migrated to this database.")
         self.node = node
 
-    async def beat(self, address: str) -> Mapping[str, Member] | None:
+    async def beat(self, address: str, crowd: Mapping[str, int]) -> Mapping[str, Member] | None:
         """Count our beat up and return all nodes; None where we are none any more."""
         found = await self._db.rows(
             """
             WITH mine AS (
-                UPDATE nodes SET beat = beat + 1, address = :address WHERE id = :node RETURNING id
+                UPDATE nodes SET beat = beat + 1, address = :address, crowd = :crowd
+                WHERE id = :node RETURNING id
             )
-            SELECT id, address, beat FROM nodes WHERE EXISTS (SELECT FROM mine)
+            SELECT id, address, beat, crowd FROM nodes WHERE EXISTS (SELECT FROM mine)
             """,
             node=self.node,
             address=address,
+            crowd=json.dumps(crowd),
         )
-        return {node: Member(where, beat) for node, where, beat in found} or None
+        return {
+            node: Member(where, beat, json.loads(told)) for node, where, beat, told in found
+        } or None
 
     async def bury(self, node: str, beat: int) -> bool:
         """Declare a node dead unless it has beaten meanwhile; return whether we did."""

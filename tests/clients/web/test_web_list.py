@@ -22,6 +22,15 @@ from tests.support.live import Served, serve
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 
+#: Notes which conversations' items are changed from now on; what only stands elsewhere is none.
+TOUCHED = """window.touched = new Set();
+    new MutationObserver((all) => {
+        for (const { target } of all) {
+            const item = target.parentElement.closest?.("li") ?? target.closest?.("li");
+            if (item) touched.add(item.dataset.id);
+        }
+    }).observe(document.getElementById("conversations"),
+        { attributes: true, childList: true, characterData: true, subtree: true })"""
 #: Drops a file on the page, as a mouse would.
 DROP = """(text) => {
     const dataTransfer = new DataTransfer();
@@ -40,6 +49,25 @@ async def test_a_long_title_stays_in_its_place(tabs: Tabs, served: Served) -> No
     phone = await tabs.open(f"{served.http}/#long", viewport={"width": 390, "height": 800})
     await expect(phone.page.locator("#title")).to_contain_text("supercali")
     assert await phone.page.locator("html").evaluate(inside)
+
+
+async def test_what_becomes_of_one_conversation_touches_no_other(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    for number in range(50):
+        await served.conversations.create(EVERYONE, id=f"c{number}", title=f"Number {number}")
+    tab = await tabs.open(f"{served.http}/#c7")
+    links = tab.page.get_by_role("navigation", name="Conversations").get_by_role("link")
+    await expect(links.filter(has_text="Number")).to_have_count(50)
+    await caught_up(tab.page)
+    await tab.page.evaluate(TOUCHED)
+    upstream.answer("Hello")
+    await tab.ask("Who?")
+    await expect(tab.answers).to_have_text("Hello")
+    await expect(links.first).to_have_text("Number 7")
+    await served.conversations.update(EVERYONE, "c3", {"title": "Three"})
+    await expect(links.filter(has_text="Three")).to_be_visible()
+    assert set(await tab.page.evaluate("[...touched]")) <= {"c7", "c3"}
 
 
 async def test_a_conversation_far_down_has_its_title_and_more_stays_more(

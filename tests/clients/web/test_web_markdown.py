@@ -23,6 +23,10 @@ pytestmark = [
 ]
 
 KEPT = "document.querySelector('li.answer .text > :first-child').kept = true"
+#: Counts the elements that are put in from now on.
+COUNT = """window.added = 0; new MutationObserver((all) => {{
+    for (const one of all) added += [...one.addedNodes].filter((node) => node.tagName).length;
+}}).observe(document.querySelector("{within}"), {{ childList: true, subtree: true }})"""
 IS_KEPT = "document.querySelector('li.answer .text > :first-child').kept === true"
 
 
@@ -48,6 +52,41 @@ async def test_markdown_is_drawn_block_by_block_while_it_grows(tab: Tab, upstrea
     await expect(tab.answers.locator("pre")).to_have_text("xs.sort()")
     await tab.is_busy(False)
     await expect(tab.answers.locator("h1, p, ul, .code")).to_have_count(5)
+
+
+async def test_what_stays_of_a_growing_block_stays_selected(tab: Tab, upstream: Puppet) -> None:
+    await tab.ask("How?")
+    upstream.say("1. one *fine*\n2. tw")
+    await expect(tab.answers.locator("li")).to_have_count(2)
+    await tab.page.evaluate("getSelection().selectAllChildren(document.querySelector('.text li'))")
+    await tab.page.evaluate(COUNT.format(within=".text"))
+    for number in range(3, 23):
+        upstream.say(f"o\n{number}. anoth")
+        await expect(tab.answers.locator("li")).to_have_count(number)
+    assert await tab.page.evaluate("added") < 3 * 20
+    assert await tab.page.evaluate("String(getSelection())") == "one fine"
+    upstream.say("er\n\n```py\nx = ")
+    await expect(tab.answers.locator("pre")).to_have_text("x =")
+    upstream.say("1\n```\n").finish()
+    await expect(tab.answers.locator("pre")).to_have_text("x = 1")
+    await expect(tab.answers.locator("li").last).to_have_text("another")
+
+
+async def test_the_code_that_is_copied_is_what_is_there(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    allowed = ["clipboard-read", "clipboard-write"]
+    tab = await tabs.open(f"{served.http}/#demo", permissions=allowed)
+    await tab.ask("How?")
+    upstream.say("```\nfirst\n")
+    await expect(tab.answers.locator("pre")).to_have_text("first")
+    upstream.say("second\n")
+    await expect(tab.answers.locator("pre")).to_contain_text("second")
+    await tab.page.get_by_role("button", name="Copy code").click()
+    await expect(tab.page.get_by_text("Copied")).to_be_attached()
+    assert await tab.page.evaluate("navigator.clipboard.readText()") == "first\nsecond"
+    upstream.finish()
+    await tab.is_busy(False)
 
 
 async def test_code_has_a_name_and_colours_and_is_copied(

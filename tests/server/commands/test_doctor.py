@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import ssl
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -147,6 +149,16 @@ async def test_upstreams_that_cannot_be_asked(tmp_path: Path) -> None:
         assert "lists no models (404)" in about(await doctor(tmp_path, env=env), "upstream")
     env["OPENAI_BASE_URL"] = silent  # which is not there any more
     assert "could not be reached" in only_bad(await doctor(tmp_path, code=1, env=env))
+
+
+async def test_servers_of_tools_are_begun(tmp_path: Path) -> None:
+    program = str(Path(__file__).parents[2] / "support" / "mcp_server.py")
+    tables = [{"name": "weather", "command": [sys.executable, program]}]
+    lines = await doctor(tmp_path, env={"TRIALOGUE_MCP": json.dumps(tables)})
+    assert "weather: has 3 tools" in about(lines, "MCP server")
+    tables[0]["command"] = ["/does/not/exist"]
+    lines = await doctor(tmp_path, code=1, env={"TRIALOGUE_MCP": json.dumps(tables)})
+    assert "weather: is not there; look at /does/not/exist" in only_bad(lines)
 
 
 async def test_each_upstream_of_the_settings_has_its_line(tmp_path: Path) -> None:

@@ -26,6 +26,14 @@ class SlowOwners(SQLiteStore):
         return owners
 
 
+async def test_who_stored_something_at_another_server_is_there_too(tmp_path: Path) -> None:
+    async with SQLiteStore(tmp_path / "one.db") as store:
+        here, there = (UpstreamObjects(store, lambda: 1, others_write=True) for _ in range(2))
+        assert await here.alone(ADA)
+        await there.remember(BOB, [UpstreamObject("file-1", "files", "main")])
+        assert not await here.alone(ADA)
+
+
 async def test_nobody_is_alone_who_was_joined_while_that_was_asked(tmp_path: Path) -> None:
     store = SlowOwners(tmp_path / "slow.db")
     async with store:

@@ -235,6 +235,45 @@ class Queue:
         line.turns.give_back(THERE)
         assert line.turns.taken_by(ADA) == 0
 
+    async def test_who_leaves_a_place_to_somebody_else_is_the_next_of_his_kind(
+        self, make: Make
+    ) -> None:
+        line = Line(make(1))
+        first = await line.ask("a")
+        await first
+        again = asyncio.ensure_future(line.turns.take_again(HERE, asks=asks("a")))
+        await asyncio.sleep(0)
+        assert line.turns.line(HERE).waiting == (asks("a"),)
+        with pytest.raises(BusyError):
+            await line.turns.take(HERE)
+        assert await line.turns.withdraw(HERE, "a")
+        with pytest.raises(WithdrawnError):
+            await again
+        await line.ask("b")
+        await line.next()
+        assert line.served == ["a", "b"]
+
+    async def test_who_is_first_goes_before_one_who_left_his_place(self, make: Make) -> None:
+        line, order = Line(make(100)), list[str]()
+
+        async def again(name: str, *, first: bool) -> None:
+            await line.turns.take_again(HERE, first=first)
+            order.append(name)
+
+        async def take(name: str, *, first: bool) -> None:
+            await line.turns.take(HERE, first=first)
+            order.append(name)
+
+        await line.turns.take(HERE)
+        waiting = [asyncio.create_task(take("c", first=False))]
+        await asyncio.sleep(0)
+        waiting.append(asyncio.create_task(again("b", first=False)))
+        waiting.append(asyncio.create_task(take("a", first=True)))
+        await asyncio.sleep(0)
+        for _ in range(3):
+            await line.next()
+        assert order == ["a", "b", "c"]
+
 
 class Lines:
     """What is told of who waits, and how a question is taken back."""
@@ -265,10 +304,10 @@ class Lines:
     async def test_one_that_is_taken_back_is_sent_away_and_no_other(self, make: Make) -> None:
         line = Line(make(100))
         tasks = {name: await line.ask(name, asks=asks(name)) for name in "abc"}
-        assert not line.turns.withdraw(HERE, "nothing")
-        assert not line.turns.withdraw(THERE, "b")
-        assert line.turns.withdraw(HERE, "b")
-        assert not line.turns.withdraw(HERE, "b")
+        assert not await line.turns.withdraw(HERE, "nothing")
+        assert not await line.turns.withdraw(THERE, "b")
+        assert await line.turns.withdraw(HERE, "b")
+        assert not await line.turns.withdraw(HERE, "b")
         with pytest.raises(WithdrawnError):
             await tasks["b"]
         assert line.turns.line(HERE).waiting == (asks("c"),)
@@ -281,10 +320,10 @@ class Lines:
         line = Line(make(100))
         tasks = {name: await line.ask(name, asks=asks(name)) for name in "abc"}
         line.turns.give_back(HERE)
-        assert not line.turns.withdraw(HERE, "b")
+        assert not await line.turns.withdraw(HERE, "b")
         tasks["c"].cancel()
         await asyncio.sleep(0)
-        assert not line.turns.withdraw(HERE, "c")
+        assert not await line.turns.withdraw(HERE, "c")
         await settled()
         assert line.served == ["a", "b"]
 

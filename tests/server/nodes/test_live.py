@@ -9,10 +9,8 @@ from server.live.turn import Delta, Ended, LiveTurn, Started
 from storage.model import Status
 from storage.parts import Kind, Mark, Part
 from storage.port import Piece
-from tests.storage.nouns import ADA, BOB, turn
+from tests.storage.nouns import ADA, BOB, HERE, turn
 from tests.support.fake_nodes import node_of
-
-HERE = (ADA, "c")
 
 
 async def test_a_turn_is_stopped_that_another_node_was_asked_to_cancel() -> None:
@@ -31,31 +29,19 @@ async def test_who_listens_here_hears_what_begins_elsewhere() -> None:
     assert (heard.done(), other.done()) == (True, False)
 
 
+async def test_keys_are_read_when_one_was_made_or_revoked() -> None:
+    node, read = node_of(1), asyncio.Event()
+    node.keys_changed = read.set
+    node.hear_others(["key"])
+    assert not read.is_set()
+    node.hear_others(["keys"])
+    assert read.is_set()
+
+
 async def test_words_of_a_later_release_are_passed_over() -> None:
     node = node_of(1)
     for told in ([], ["new"], ["new", 1], ["new", ADA, "c"], ["new", ADA, "c", "d"]):
         node.hear_others(told)
-
-
-async def test_way_is_given_once_to_whoever_asked_for_it_and_by_who_has_the_place_alone() -> None:
-    node = node_of(1)
-
-    async def waited() -> bool:
-        giving = asyncio.create_task(node.give_way(HERE))
-        await asyncio.sleep(0)
-        at_once = giving.done()
-        await giving
-        return not at_once
-
-    node.hear_others(["way", ADA, "c"])
-    assert not await waited()
-    await node.take(HERE)
-    node.hear_others(["way", ADA, "c"])
-    assert await waited()
-    assert not await waited()
-    node.hear_others(["way", ADA, "c"])
-    node.give_back(HERE)
-    assert not await waited()
 
 
 async def test_what_is_new_is_told_while_it_may_be_and_an_end_always() -> None:

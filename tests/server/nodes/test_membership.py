@@ -56,6 +56,15 @@ async def town() -> Town:
     return made
 
 
+async def test_what_others_have_of_an_owner_is_as_of_their_last_beats(town: Town) -> None:
+    town.one.crowd, town.other.crowd = {"ada": 1}, {"ada": 2, "bob": 3}
+    await town.pass_by(2, "one", "other")
+    assert (town.one.elsewhere("ada"), town.one.elsewhere("bob")) == (2, 3)
+    assert (town.other.elsewhere("ada"), town.other.elsewhere("bob")) == (1, 0)
+    await town.pass_by(int(DEATH) + 1, "one")
+    assert town.one.elsewhere("ada") == 0
+
+
 async def test_who_beats_is_alive_and_holds_its_turns(town: Town) -> None:
     await town.pass_by(20, "one", "other")
     assert town.one.nodes == town.other.nodes == 2

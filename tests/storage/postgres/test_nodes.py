@@ -37,16 +37,16 @@ async def test_a_beat_tells_who_is_there_and_one_that_was_buried_that_it_is_not(
 ) -> None:
     one, other = (store.members for store in stores)
     assert await one.bury("node1", 7) is False
-    await other.beat("elsewhere:1")
-    found = await one.beat("host:0")
+    await other.beat("elsewhere:1", {ADA: 2})
+    found = await one.beat("host:0", {})
     assert found is not None
-    assert {name: (member.address, member.beat) for name, member in found.items()} == {
-        "node0": ("host:0", 0),
-        "node1": ("elsewhere:1", 1),
+    assert {name: (at.address, at.beat, at.crowd) for name, at in found.items()} == {
+        "node0": ("host:0", 0, {}),
+        "node1": ("elsewhere:1", 1, {ADA: 2}),
     }
     assert await one.bury("node1", 0) is False
     assert await one.bury("node1", 1) is True
-    assert await other.beat("elsewhere:1") is None
+    assert await other.beat("elsewhere:1", {ADA: 2}) is None
 
 
 async def test_turns_are_orphans_where_their_node_is_none(stores: list[PostgresStore]) -> None:
@@ -160,6 +160,21 @@ async def test_keys_are_read_as_they_were_added_and_the_list_is_the_same_while_n
     assert list(other.keys()) == [key(0), replace(key(1), revoked_at=7)]
     with pytest.raises(NotFoundError):
         await other.revoke("key_2", 7)
+
+
+async def test_all_nodes_hear_that_a_key_was_revoked(stores: list[PostgresStore]) -> None:
+    heard: asyncio.Queue[Sequence[Any]] = asyncio.Queue()
+    hearing = asyncio.create_task(stores[0].bell.hear(heard.put_nowait, lambda: None))
+    try:
+        while not stores[0].bell.hears:
+            await stores[0].bell.test()
+            await asyncio.sleep(GATHERED)
+        await stores[1].keys.add(key(0))
+        assert await heard.get() == ["keys"]
+        await stores[0].keys.revoke("key_0", 7)  # as by a command: whoever does it is no node
+        assert await heard.get() == ["keys"]
+    finally:
+        hearing.cancel()
 
 
 async def test_an_allowance_is_used_once_however_many_count(stores: list[PostgresStore]) -> None:

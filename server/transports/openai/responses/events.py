@@ -14,12 +14,14 @@ from typing import Any, Final
 
 from server.live.turn import Delta, Ended, Started, TurnEvent
 from server.openai_protocol.codec import encode
-from server.transports.openai.responses.ids import item_id
+from server.transports.openai.responses.ids import is_own_result, part_id, served
 from server.transports.openai.responses.items import (
     COMPLETED,
     IN_PROGRESS,
     answered,
     content_part,
+    failed,
+    spaces_in,
 )
 from server.transports.openai.responses.render import (
     answer_of_turn,
@@ -66,6 +68,18 @@ class _Item:
     pieces: list[str]
 
     @property
+    def runs(self) -> bool:
+        """Whether it is a call of a tool that the server runs."""
+        return served(self.part) == "mcp"
+
+    @property
+    def named(self) -> tuple[str, str] | None:
+        """What its events are called; None where there are none."""
+        if (prefix := served(self.part)) is None:
+            return _NAMES.get(self.part.kind)
+        return ("mcp_call_arguments", "arguments") if prefix == "mcp" else None
+
+    @property
     def place(self) -> dict[str, Any]:
         within = {"content_index": 0} if self.part.kind in _IN_CONTENT else {}
         return {"item_id": self.id, "output_index": self.index, **within}
@@ -81,7 +95,10 @@ class AnswerEvents:
         self._after = after
         self._number = 0
         self._answer_id = answer_of_turn(of)
+        self._spaces = spaces_in(of)
         self._open: _Item | None = None
+        #: calls of tools that the server runs, until their results were told, by their ids
+        self._running: dict[str | None, _Item] = {}
         self._items = 0
         #: the turn, once its end was told
         self.ended: Turn | None = None
@@ -114,7 +131,10 @@ class AnswerEvents:
             case Delta():
                 yield from self._said(event)
             case Ended(turn=turn):
-                yield from self._close(last_status(turn))
+                last = last_status(turn)
+                yield from self._close(last)
+                for item in self._running.values():
+                    yield self._over(item, last)
                 self._make_good(turn)
                 ending = _ENDS.get(status_of(turn), "failed")
                 yield {"type": f"response.{ending}", "response": response_of(turn)}
@@ -130,23 +150,26 @@ class AnswerEvents:
             yield from self._close(COMPLETED)
             if part.kind is Kind.ERASED:
                 return
-            id_ = item_id(self._answer_id, part.kind, event.index)
+            id_ = part_id(self._answer_id, part, event.index)
             self._open = _Item(part, event.index, self._items, id_, Words(), [])
-            self._items += 1
-            yield from self._begun(self._open)
+            if not is_own_result(part):
+                self._items += 1
+                yield from self._begun(self._open)
         yield from self._pieces(self._open, self._open.words.push(event.text + event.delta))
 
     def _begun(self, item: _Item) -> Iterable[dict[str, Any]]:
-        shown = answered(item.part, None, item.id, IN_PROGRESS)
+        shown = answered(item.part, None, item.id, IN_PROGRESS, self._spaces)
         added = {"output_index": item.index, "item": shown}
         yield {"type": "response.output_item.added", **added}
         if item.part.kind in _IN_CONTENT:
             part = content_part(item.part.kind, "")
             yield {"type": "response.content_part.added", **item.place, "part": part}
+        if item.runs:
+            yield {"type": "response.mcp_call.in_progress", **item.place}
 
     def _pieces(self, item: _Item, pieces: list[str]) -> Iterable[dict[str, Any]]:
         item.pieces += pieces
-        if (named := _NAMES.get(item.part.kind)) is None:
+        if (named := item.named) is None:
             return
         more = _beside(item.part)
         for piece in pieces:
@@ -158,15 +181,38 @@ class AnswerEvents:
         self._open = None
         yield from self._pieces(item, item.words.close())
         said = "".join(item.pieces)
-        if (named := _NAMES.get(item.part.kind)) is not None:
-            named_too = {"name": item.part.name} if item.part.kind is Kind.TOOL_CALL else {}
+        if is_own_result(item.part):
+            yield from self._ran(item, said, status)
+            return
+        shown = answered(item.part, said, item.id, status, self._spaces)
+        if (named := item.named) is not None:
+            is_function = item.part.kind is Kind.TOOL_CALL and not item.runs
+            named_too = {"name": shown["name"]} if is_function else {}
             whole = {named[1]: said, **named_too, **_beside(item.part)}
             yield {"type": f"response.{named[0]}.done", **item.place, **whole}
         if item.part.kind in _IN_CONTENT:
             part = content_part(item.part.kind, said)
             yield {"type": "response.content_part.done", **item.place, "part": part}
-        shown = answered(item.part, said, item.id, status)
-        yield {"type": "response.output_item.done", "output_index": item.index, "item": shown}
+        if item.runs:
+            self._running[item.part.id] = item
+        else:
+            yield _done(item, shown)
+
+    def _ran(self, result: _Item, said: str, status: str) -> Iterable[dict[str, Any]]:
+        """Yield the end of the call whose result was told."""
+        if (item := self._running.pop(result.part.id, None)) is None:
+            return
+        ending = "failed" if failed(said) else "completed"
+        yield {"type": f"response.mcp_call.{ending}", **item.place}
+        yield self._over(item, status, said)
+
+    def _over(self, item: _Item, status: str, result: str | None = None) -> dict[str, Any]:
+        called = "".join(item.pieces)
+        return _done(item, answered(item.part, called, item.id, status, result=result))
+
+
+def _done(item: _Item, shown: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "response.output_item.done", "output_index": item.index, "item": shown}
 
 
 def _beside(part: Part) -> dict[str, Any]:

@@ -7,15 +7,17 @@ from typing import Any
 
 from server.core.conversations import Conversations
 from server.core.errors import InvalidRequestError, RequestTooLargeError
+from server.core.turns.tools import decision
 from server.openai_protocol.codec import encode
 from server.openai_protocol.errors import ApiError, quote
 from server.openai_protocol.fields import Fields
 from server.transports.openai.request import Caller
-from server.transports.openai.responses.ids import places, turn_id
-from server.transports.openai.responses.input import REFERENCE, kind_of
+from server.transports.openai.responses.ids import part_id, places, turn_id
+from server.transports.openai.responses.input import APPROVAL, REFERENCE, kind_of
 from server.transports.openai.responses.items import items_of
 from server.transports.openai.stored_objects.ownership import Ownership
 from storage.model import Conversation, Message, Turn
+from storage.parts import parts_of
 from storage.port import NotFoundError
 
 
@@ -64,6 +66,21 @@ class Finding:
                     return message, item
         raise no_item(id_)
 
+    async def _decided(self, caller: Caller, item: Fields, items: Sequence[Fields]) -> Fields:
+        """Return a decision about a call as the call's result. Raises ApiError."""
+        request = str(item.required("approval_request_id"))
+        item.required("approve")
+        said = decision(bool(item.flag("approve")), item.text("reason"))
+        # Of a response that was not stored, the request is sent along, and its id is the call's.
+        call: str | None = request
+        if all(one.raw("id") != request for one in items):
+            message, _ = await self.item(caller, request)
+            parts = enumerate(parts_of(message.content))
+            named = {part_id(message.id, part, place): part.id for place, (part, _) in parts}
+            call = named.get(request)
+        result = {"type": "function_call_output", "call_id": call, "output": said}
+        return Fields(result, item.where)
+
     async def resolved(self, caller: Caller, items: Sequence[Fields]) -> list[Fields]:
         """Return items with a copy in the place of each that is only named.
 
@@ -71,7 +88,9 @@ class Finding:
         """
         found, copies = [], 0
         for item in items:
-            if kind_of(item) == REFERENCE:
+            if kind_of(item) == APPROVAL:
+                item = await self._decided(caller, item, items)
+            elif kind_of(item) == REFERENCE:
                 _, copy = await self.item(caller, str(item.required("id")))
                 copies += len(encode(copy))
                 if copies > self._whole_bytes:

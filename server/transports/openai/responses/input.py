@@ -14,13 +14,19 @@ from server.core.turns.placement import Utterance
 from server.openai_protocol import errors
 from server.openai_protocol.errors import ApiError
 from server.openai_protocol.fields import Fields
+from server.transports.openai.responses.namespaces import joined
 from storage.model import Content, Role
 
 REFERENCE: Final = "item_reference"
+#: A decision; who finds things puts a call's result in its place, which only it knows.
+APPROVAL: Final = "mcp_approval_response"
+#: Says no words: what is offered besides `tools`, see there.
+ADDITIONAL: Final = "additional_tools"
 _ROLES: Final = ("user", "assistant", "system", "developer")
 _ITEMS: Final = (
     *("message", "function_call", "function_call_output", "custom_tool_call"),
     *("custom_tool_call_output", "reasoning", "compaction", REFERENCE),
+    *("mcp_call", "mcp_list_tools", "mcp_approval_request", APPROVAL, ADDITIONAL),
 )
 _PARTS: Final = (
     *("input_text", "input_image", "input_file", "input_audio", "output_text", "text"),
@@ -74,10 +80,10 @@ class _Reader:
             case "message":
                 self._message(item)
             case "function_call":
-                named = {"name": _text(item, "name"), "arguments": _text(item, "arguments")}
+                named = {"name": _name(item), "arguments": _text(item, "arguments")}
                 self._call({"type": "function", "id": _text(item, "call_id"), "function": named})
             case "custom_tool_call":
-                named = {"name": _text(item, "name"), "input": _text(item, "input")}
+                named = {"name": _name(item), "input": _text(item, "input")}
                 self._call({"type": "custom", "id": _text(item, "call_id"), "custom": named})
             case "reasoning":
                 if thought := _thought(item):
@@ -86,6 +92,12 @@ class _Reader:
                 self._add(Utterance(Role.SYSTEM, *_compaction(item)))
             case "function_call_output" | "custom_tool_call_output" as kind:
                 self._add(_result(item, kind))
+            case "mcp_approval_request":
+                tool = f"{_text(item, 'server_label')}__{_text(item, 'name')}"
+                named = {"name": tool, "arguments": _text(item, "arguments")}
+                self._call({"type": "function", "id": _text(item, "id"), "function": named})
+            case "mcp_call" | "mcp_list_tools":
+                pass  # what ran in an answer is not sent again
 
     def _message(self, item: Fields) -> None:
         item.required("role")
@@ -117,6 +129,10 @@ class _Reader:
     def _add(self, said: Utterance) -> None:
         self._thought = []  # it led to nothing
         self.said.append(said)
+
+
+def _name(item: Fields) -> str:
+    return joined(item.text("namespace"), _text(item, "name"))
 
 
 def _content(item: Fields, name: str) -> Content:

@@ -18,7 +18,7 @@ from server.openai_protocol import errors
 from server.openai_protocol.errors import ApiError
 from server.openai_protocol.fields import Fields
 from server.transports.openai import validation
-from server.transports.openai.responses.tools import options_of, shown, verbosity_of
+from server.transports.openai.responses.tools import offered, options_of, shown, verbosity_of
 
 #: How an answer is told is no part of what it says.
 _MANNERS: Final = ("stream", "stream_options")
@@ -161,7 +161,7 @@ def _record(wanted: Wanted) -> Mapping[str, Any]:
             told[name] = float(told[name])
     metadata = asked.part("metadata")
     told["metadata"] = dict(labels(metadata.values)) if metadata else {}
-    told["tools"] = [shown(tool) for tool in asked.raw("tools") or ()]
+    told["tools"] = [shown(tool.values) for tool in offered(asked)]
     if wanted.conversation is not None:
         told["conversation"] = {"id": wanted.conversation}
     if (text := asked.raw("text")) is not None:

@@ -19,7 +19,7 @@ from server.transports.openai.responses.events import AnswerEvents
 from server.transports.openai.responses.finding import Finding
 from server.transports.openai.responses.handing_on import HandingOn
 from server.transports.openai.responses.ids import response_id
-from server.transports.openai.responses.items import items_of
+from server.transports.openai.responses.items import items_of, spaces_in
 from server.transports.openai.responses.render import response_of
 from server.transports.openai.responses.request import wanted_of
 from server.upstream.bodies import EVENTS
@@ -96,7 +96,8 @@ class ResponseRoutes:
         turn = await self._finding.turn(exchange.request, exchange.request.names["id"])
         asked = paging_of(exchange.request.query, "desc")
         said = await self._responses.input(exchange.request.owner, turn)
-        items = [item for message in reversed(said) for item in items_of(message)]
+        spaces = spaces_in(turn)
+        items = [item for message in reversed(said) for item in items_of(message, spaces)]
         await exchange.answer(page_of(items, asked))
 
     async def input_tokens(self, exchange: Exchange) -> None:

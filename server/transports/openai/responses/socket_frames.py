@@ -57,9 +57,10 @@ def in_lane(event: bytes, lane: str | None) -> bytes:
 
 
 def error(why: BaseException, lane: str | None = None) -> tuple[int, bytes]:
-    """Return the status of an error, and the frame that tells it."""
+    """Return the status of an error, and the frame that tells it; here the code is always said."""
     answer = refusal(why)
     told = {**orjson.loads(answer.body)["error"], "headers": _told_beside(answer.headers)}
+    told["code"] = told["code"] or told["type"]
     frame = {"type": "error", "status": answer.status_code, "error": told}
     return answer.status_code, in_lane(encode(frame), lane)
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from server.core.turns.tools import MCP
 from server.openai_protocol import errors
 from server.openai_protocol.fields import Fields
+from server.transports.openai.responses.input import ADDITIONAL, input_of
+from server.transports.openai.responses.namespaces import NAMESPACE, checked, joined, unpacked
 
 _KINDS: Final = ("function", "custom")
+#: Hosted tools that hold nothing of the caller's: beside its own tools a model can do without.
+_DISPENSABLE: Final = ("web_search", "web_search_preview", "tool_search")
 _CHOICES: Final = ("none", "auto", "required")
 _FORMATS: Final = ("text", "json_object", "json_schema")
 _VERBOSITIES: Final = ("low", "medium", "high")
@@ -21,15 +26,36 @@ def hosted(asked: Fields) -> bool:
     """Say whether a request wants a tool that only its maker runs."""
     tools = asked.raw("tools")
     return isinstance(tools, list) and any(
-        isinstance(tool, dict) and tool.get("type") not in _KINDS for tool in tools
+        isinstance(tool, dict)
+        and tool.get("type") not in (*_KINDS, NAMESPACE)
+        and not _is_ours(tool)
+        for tool in tools
     )
+
+
+def _is_ours(tool: Mapping[str, Any]) -> bool:
+    """Say whether a tool is an MCP server by a name of ours, and not one somewhere."""
+    return tool.get("type") == MCP and not {"server_url", "connector_id"} & tool.keys()
+
+
+def offered(asked: Fields) -> list[Fields]:
+    """Return the tools that are offered to the model, in the input too. Raises RefusedError.
+
+    Agents (Codex, say) offer a search of the web beside their own tools, whoever is asked: it is
+    left out, as it is one that a model need not use. Alone it is what was wanted, and is refused.
+    """
+    said = input_of(asked) if asked.raw("input") else []
+    places = [asked, *(item for item in said if item.raw("type") == ADDITIONAL)]
+    tools = [tool for one in places if one.raw("tools") for tool in one.parts("tools") or ()]
+    own = [tool for tool in tools if tool.raw("type") not in _DISPENSABLE]
+    return own or tools
 
 
 def options_of(asked: Fields) -> dict[str, Any]:
     """Return what is offered, in chat's shape. Raises RefusedError."""
     told: dict[str, Any] = {}
-    if asked.raw("tools"):
-        told["tools"] = [_tool(part) for part in asked.parts("tools") or ()]
+    if tools := _tools(asked):
+        told["tools"] = tools
         told["parallel_tool_calls"] = asked.raw("parallel_tool_calls")
         told["tool_choice"] = _choice(asked)
         asked.flag("parallel_tool_calls")
@@ -61,18 +87,31 @@ def tool_of_chat(tool: Mapping[str, Any]) -> dict[str, Any]:
 
 def shown(tool: Mapping[str, Any]) -> dict[str, Any]:
     """Return a tool as a response shows it."""
+    if tool.get("type") == NAMESPACE:
+        return {"description": "", **tool, "tools": [shown(one) for one in tool.get("tools") or ()]}
     if tool.get("type") != "function":
         return dict(tool)
     return {"description": None, "parameters": None, "strict": None, **tool}
 
 
-def _tool(tool: Fields) -> dict[str, Any]:
+def _tools(asked: Fields) -> list[dict[str, Any]]:
+    found = [(space, _tool(tool, space)) for space, tool in unpacked(offered(asked))]
+    if any(space for space, _ in found):
+        checked(tool[tool["type"]]["name"] for _, tool in found if tool["type"] != MCP)
+    return [tool for _, tool in found]
+
+
+def _tool(tool: Fields, space: str | None) -> dict[str, Any]:
     tool.required("type")
-    kind = tool.one_of("type", _KINDS) or ""
+    if _is_ours(tool.values):
+        return {name: value for name, value in tool.values.items() if value is not None}
+    kind = tool.one_of("type", _KINDS if space else (*_KINDS, NAMESPACE)) or ""
     tool.required("name")
     about = {
         name: value for name, value in tool.values.items() if name != "type" and value is not None
     }
+    if space:
+        about["name"] = joined(space, tool.text("name") or "")
     if kind == "custom" and (form := tool.part("format")) is not None:
         about["format"] = _custom_format(form)
     return {"type": kind, kind: about}

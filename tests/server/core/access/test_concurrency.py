@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
-from server.core.access.concurrency import Room
-from server.core.errors import CrowdedError
+from server.core.access.concurrency import ConcurrencyLimit, Room
+from server.core.errors import CrowdedError, RateLimitedError
 
 
 def room(most: int, *, shared: bool = True) -> Room:
@@ -21,6 +23,16 @@ def fill(places: Room, name: str) -> int:
         except CrowdedError:
             return taken
         taken += 1
+
+
+def test_those_at_other_servers_count_too() -> None:
+    limit = ConcurrencyLimit(3, "key")
+    limit.elsewhere = Counter({"ada": 2}).__getitem__
+    with limit.within("ada"), limit.within("bob"), limit.within("bob"):
+        with pytest.raises(RateLimitedError), limit.within("ada"):
+            pass
+        with limit.within("bob"):
+            pass
 
 
 @pytest.mark.parametrize(("most", "half"), [(1, 1), (2, 1), (3, 2), (10, 5), (180, 90)])

@@ -43,6 +43,8 @@ PART = (
     | st.builds(lambda url: {"type": "image_url", "image_url": {"url": url}}, TEXTS)
     | st.dictionaries(TEXTS, JSON, max_size=3).map(lambda part: {**part, "type": "of_tomorrow"})
 )
+LOOK = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+OFFERED = [{}, {"reasoning_effort": "low"}, {"tools": LOOK, "tool_choice": "required"}]
 ENDED = [status for status in Status if status is not Status.RUNNING]
 
 
@@ -93,6 +95,7 @@ def turns(draw: st.DrawFn, id_: str, of: list[Message]) -> list[Turn]:
             error=draw(st.none() | st.builds(Failure, TEXTS, TEXTS, st.none() | NUMBERS)),
             ended_at=draw(st.none() | TIMES),
             drift=draw(st.none() | st.integers(1 - (1 << 63), (1 << 63) - 1)),
+            options=draw(st.sampled_from(OFFERED)),
         )
         for one in draw(st.lists(IDS, unique=True, max_size=3 if of else 0))
     ]

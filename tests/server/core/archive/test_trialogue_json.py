@@ -134,6 +134,7 @@ async def test_a_running_turn_without_a_word_is_interrupted() -> None:
         (with_turn(context={}), "turns[0].context.window must be a whole number."),
         (with_turn(usage={}), "turns[0].usage.prompt_tokens must be a whole number."),
         (with_turn(error={"code": 7}), "turns[0].error.code must be a string."),
+        (with_turn(options={"tools": 7}), "turns[0].options must be what an ask may offer."),
     ],
 )
 async def test_a_wrong_field_is_named(value: Any, reason: str) -> None:

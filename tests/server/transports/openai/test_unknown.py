@@ -83,16 +83,6 @@ async def test_an_unknown_model_on_every_route(tmp_path: Path, words: Any) -> No
                 error_of(answer, 404, "model_not_found")
 
 
-async def test_it_is_told_again_for_the_same_key(pair: Pair) -> None:
-    served, upstream = pair
-    headers = {"x-conversation-id": "again", "idempotency-key": "k"}
-    upstream.script(document(WORDS[0], status=404))
-    body = {"model": "nope", "messages": MESSAGES}
-    for _ in range(2):
-        answer = await served.client.post("/v1/chat/completions", json=body, headers=headers)
-        error_of(answer, 404, "model_not_found")
-
-
 async def test_another_404_keeps_its_own_code(pair: Pair) -> None:
     served, upstream = pair
     upstream.script(fail(404, "No tool of the model has a file.", code="tool_not_found"))

@@ -56,6 +56,12 @@ class TestForced:
         assert orjson.loads(call["function"]["arguments"]) == {"city": "Paris", "unit": "celsius"}
         assert told["usage"]["completion_tokens"] > 5
 
+    async def test_what_a_grammar_describes_is_not_called(self, api: ElizaApi) -> None:
+        custom = {"name": "get_weather_too", "format": {"type": "grammar"}}
+        tools = [{"type": "custom", "custom": custom}, *TOOLS]
+        said = await message(api, tools=tools, tool_choice="required")
+        assert [call["type"] for call in said["tool_calls"]] == ["function"]
+
     async def test_what_was_called_already_is_called_last(self, api: ElizaApi) -> None:
         messages = ask()["messages"]
         for name in ("get_weather", "get_time", "get_weather"):
@@ -186,7 +192,8 @@ REFUSALS = [
         {
             "tools": [
                 {"type": "custom", "custom": {"name": "c", "format": {"type": "grammar"}}},
-            ]
+            ],
+            "tool_choice": "required",
         },
         "tools[0].custom.format",
         "unsupported_parameter",

@@ -216,6 +216,44 @@ class TestUsageRefused:
             assert "stream_options" in server.requests[1].body
 
 
+class TestHintsRefused:
+    HINTED = replace(
+        PROMPT,
+        options={"tools": [{"type": "function"}], "parallel_tool_calls": True},
+        extra={"prompt_cache_key": "k", "verbosity": "low", "top_k": 3},
+    )
+
+    @pytest.mark.parametrize(
+        "refusal",
+        [
+            fail(400, "property 'prompt_cache_key' is unsupported"),
+            fail(400, "unknown parameter", param="parallel_tool_calls"),
+            fail(422, body={"detail": [{"loc": ["body", "verbosity"], "msg": "extra"}]}),
+        ],
+    )
+    async def test_asked_again_without_all_of_them(self, refusal: Behaviour) -> None:
+        async with scripted(refusal, say("a"), retries=0) as (server, client):
+            assert (await told(client, self.HINTED))[0] == "a"
+        first, second = (request.body for request in server.requests)
+        gone = ("parallel_tool_calls", "prompt_cache_key", "verbosity")
+        assert second == {name: value for name, value in first.items() if name not in gone}
+        assert second["top_k"] == 3
+
+    async def test_once(self) -> None:
+        refusal = fail(400, "property 'verbosity' is unsupported")
+        async with scripted(refusal, refusal, retries=0) as (server, client):
+            with pytest.raises(UpstreamRejectedError, match="verbosity"):
+                await told(client, self.HINTED)
+            assert len(server.requests) == 2
+
+    async def test_one_call_at_a_time_is_no_hint(self) -> None:
+        alone = replace(self.HINTED, options={"parallel_tool_calls": False}, extra={})
+        refusal = fail(400, "property 'parallel_tool_calls' is unsupported")
+        async with scripted(refusal, retries=0) as (_, client):
+            with pytest.raises(UpstreamRejectedError, match="unsupported"):
+                await told(client, alone)
+
+
 class TestTriesAgain:
     @pytest.mark.parametrize(
         "trouble",

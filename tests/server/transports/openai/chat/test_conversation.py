@@ -296,16 +296,19 @@ async def test_a_new_one_is_made_for_new(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_refusal_of_the_upstream_is_passed_on(pair: Pair, stream: bool) -> None:
+async def test_a_refusal_of_the_upstream_is_passed_on_and_leaves_the_head(
+    pair: Pair, stream: bool
+) -> None:
     served, upstream = pair
+    await asked(pair, "Hi", user("Hello"))
+    before = await kept(served)
     upstream.script(fail(401, "Incorrect API key", code="invalid_api_key"))
     with pytest.raises(openai.AuthenticationError) as refused:
         await served.openai.chat.completions.create(  # type: ignore[call-overload]
             model=MODEL, messages=MESSAGES, extra_headers=IN, stream=stream
         )
     assert refused.value.code == "invalid_api_key"
-    turns = await served.conversations.messages(EVERYONE, "demo")
-    assert [message.content for message in turns.items] == ["Hello"]
+    assert await kept(served) == before == [("user", "Hello"), ("assistant", "Hi")]
 
 
 async def test_a_stream_that_breaks_keeps_what_was_said(pair: Pair) -> None:

@@ -74,14 +74,19 @@ async def test_calls_of_tools_are_told_again(pair: Pair) -> None:
     assert again.json()["choices"][0]["message"]["tool_calls"] == [call]
 
 
-async def test_a_failure_is_told_again(pair: Pair) -> None:
-    _, upstream = pair
-    upstream.script(fail(401, "Incorrect API key", code="invalid_api_key"))
+async def test_one_that_failed_before_its_first_word_is_asked_again(pair: Pair) -> None:
+    served, upstream = pair
     for _ in range(2):
+        upstream.script(fail(401, "Incorrect API key", code="invalid_api_key"))
         response = await post(pair)
         assert response.status_code == 401
         assert response.json()["error"]["message"] == "Incorrect API key"
-    assert len(upstream.requests) == 1
+    assert len(upstream.requests) == 2
+    upstream.script(say("Hi"))
+    for _ in range(2):
+        assert (await post(pair)).json()["choices"][0]["message"]["content"] == "Hi"
+    assert len(upstream.requests) == 3
+    assert await kept(served) == [("user", "Hello"), ("assistant", "Hi")]
 
 
 @pytest.mark.parametrize(

@@ -155,13 +155,15 @@ async def test_a_response_is_resumed_after_a_crash(
     env = scripted_env(upstream)
     async with Fork(tmp_path, env=env) as server, client_of(server) as client:
         seen: list[dict[str, Any]] = []
-        async for event in await client.responses.create(**asked(background=True, stream=True)):
-            seen.append(event.to_dict())
-            if seen[-1].get("delta") == " was":
-                break
-        id_ = seen[0]["response"]["id"]
-        server.kill()
-        await server.ended()
+        begun = await client.responses.create(**asked(background=True, stream=True))
+        async with begun as events:
+            async for event in events:
+                seen.append(event.to_dict())
+                if seen[-1].get("delta") == " was":
+                    break
+            id_ = seen[0]["response"]["id"]
+            server.kill()
+            await server.ended()
     async with (
         Fork(tmp_path, env=env) as server,
         httpx2.AsyncClient(base_url=server.http, timeout=60) as http,

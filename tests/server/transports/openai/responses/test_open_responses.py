@@ -73,7 +73,7 @@ def check(body: dict[str, Any]) -> None:
     assert all(body[name] is not None for name in NOT_NULL)
     Response.model_validate(body, strict=True)
     for tool in body["tools"]:
-        assert {"name", "description", "parameters", "strict"} <= tool.keys()
+        assert tool["type"] == "custom" or {"description", "parameters", "strict"} < tool.keys()
     if (usage := body["usage"]) is not None:
         assert usage["input_tokens_details"].keys() == {"cached_tokens", "cache_write_tokens"}
 
@@ -160,6 +160,17 @@ async def test_compact_response(eliza: httpx2.AsyncClient) -> None:
     await made(eliza, [*users, summary, {"type": "message", "role": "user", "content": "So?"}])
     without = await eliza.post(f"{RESPONSES}/compact", json={"input": said})
     assert error_of(without) == (400, "missing_required_parameter", "model")
+
+
+async def test_eliza_leaves_alone_what_is_called_by_a_grammar(eliza: httpx2.AsyncClient) -> None:
+    form = {"type": "grammar", "syntax": "lark", "definition": 'start: "x"'}
+    patch = {"type": "custom", "name": "apply_patch", "format": form}
+    body = await made(eliza, "Please apply the patch.", tools=[patch])
+    assert [item["type"] for item in body["output"]] == ["message"]
+    # What she refuses is told in her words.
+    forced = asked(tools=[patch], tool_choice="required")
+    told = (400, "unsupported_parameter", "tools[0].custom.format")
+    assert error_of(await eliza.post(RESPONSES, json=forced)) == told
 
 
 async def test_an_unknown_call_fails(eliza: httpx2.AsyncClient) -> None:

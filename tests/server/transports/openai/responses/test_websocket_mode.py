@@ -56,10 +56,11 @@ class Client(Peer):
         return response
 
     async def error(self) -> tuple[int, str | None]:
-        """Return status and code of an error, which has OpenAI's shape."""
+        """Return status and code of an error, which has OpenAI's shape, and Open Responses'."""
         told = await self.end()
         assert told["type"] == "error", told
         assert told["error"].keys() == {"type", "code", "message", "param", "headers"}
+        assert isinstance(told["error"]["code"], str)
         return told["status"], told["error"]["code"]
 
     async def close_code(self) -> int | None:
