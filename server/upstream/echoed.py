@@ -17,17 +17,16 @@ _MOST_PROMPTS = 128
 _ANSWER_BYTES = 16 << 20
 
 
-def echoes_tokens(call: Call) -> bool:
-    """Say whether a call may want prompts echoed that are tokens."""
-    return call.path == TEXTS and isinstance(call.body, bytes) and b'"echo"' in call.body
-
-
-async def with_texts(call: Call, speaker: OpenAISpeaker) -> Call:
-    """Return a call with the texts of its tokens; as it is where llama.cpp does not tell them."""
-    assert isinstance(call.body, bytes)  # noqa: S101 - see echoes_tokens
+def tokens_of(call: Call) -> Sequence[Sequence[int]]:
+    """Return the prompts of a call that are tokens and to be echoed; none where they are many."""
+    if call.path != TEXTS or not isinstance(call.body, bytes) or b'"echo"' not in call.body:
+        return ()
     prompts = echoed_tokens(call.body)
-    if not 0 < len(prompts) <= _MOST_PROMPTS:
-        return call
+    return prompts if len(prompts) <= _MOST_PROMPTS else ()
+
+
+async def with_texts(call: Call, prompts: Sequence[Sequence[int]], speaker: OpenAISpeaker) -> Call:
+    """Return a call with the texts of its tokens; as it is where llama.cpp does not tell them."""
     try:
         texts = [await _text(tokens, speaker) for tokens in prompts]
     except (UpstreamError, MalformedError):

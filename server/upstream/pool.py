@@ -16,7 +16,7 @@ from server.templates import template
 from server.tokens.models import model as known_model
 from server.upstream.bodies import SingleUseBody, one, start_of
 from server.upstream.count import TokenCounter
-from server.upstream.echoed import echoes_tokens, with_texts
+from server.upstream.echoed import tokens_of, with_texts
 from server.upstream.health import Health, State
 from server.upstream.model_info import Counter, ModelInfo, Named, counter_for, find, window_of
 from server.upstream.model_list import GOOD_SECONDS, ModelList
@@ -365,12 +365,13 @@ class _Rank:
 
     async def echoing(self, call: Call) -> Call:
         """Return a call with what llama.cpp is to echo and does not."""
-        if call.model is None or not echoes_tokens(call):
+        prompts = tokens_of(call)
+        if call.model is None or not prompts:
             return call
         await self.model_list.at_once()
         if not self._is_llama_cpp(call.model):
             return call
-        return await with_texts(call, self.member.speaker)
+        return await with_texts(call, prompts, self.member.speaker)
 
     def _is_llama_cpp(self, model: str) -> bool:
         listed = find(self.model_list.known, model) or {}

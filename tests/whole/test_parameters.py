@@ -80,6 +80,20 @@ async def test_an_older_spelling_is_taken(tmp_path: Path, route: str) -> None:
     assert not {"repeat_penality", "prompt_batch_size"} & set(sent)
 
 
+@pytest.mark.parametrize("wire", WIRES)
+async def test_it_is_taken_on_every_wire(tmp_path: Path, wire: str) -> None:
+    given: dict[str, Any] = {"repeat_penality": 1.3}
+    if wire == "grpc":
+        given = {"extra": extra(wire, given)}
+    async with ScriptedUpstream() as upstream:
+        env = {"OPENAI_BASE_URL": upstream.base_url, "TRIALOGUE_MODEL": "gpt-4o-mini"}
+        async with Fork(tmp_path, env=env) as server:
+            async for _ in WIRES[wire](server).ask("c", "Hello", **given):
+                pass
+    (sent,) = [one.body for one in upstream.requests if one.method == "POST"]
+    assert sent["repeat_penalty"] == 1.3
+
+
 async def test_openai_itself_is_not_sent_what_it_refuses() -> None:
     extra = {"top_k": 40, "logit_bias": {"1": 2}}
     prompt = Prompt("gpt-4o", (PromptMessage(Role.USER, "Hello"),), extra=extra)

@@ -39,7 +39,10 @@ def beside(given: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> 
     Raises InvalidRequestError.
     """
     told: dict[str, Any] = {}
-    for name, value in given.items():
+    # An older spelling may stand there: gRPC has no field for it.
+    extra = dict(extra or {})
+    older = {one: extra.pop(one) for one in SPELLINGS if given.get(one) is None and one in extra}
+    for name, value in {**given, **older}.items():
         own = SPELLINGS.get(name, name)
         if value is None:
             continue
@@ -50,7 +53,7 @@ def beside(given: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> 
         told[own] = value
     for name in OF_LOADING:
         told.pop(name, None)
-    return {**_others(extra or {}), **told}
+    return {**_others(extra), **told}
 
 
 def _others(extra: Mapping[str, Any]) -> Mapping[str, Any]:

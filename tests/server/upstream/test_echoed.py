@@ -33,7 +33,10 @@ class Teller:
             raise told
         yield Reply(500 if told == 500 else 200, {}, one(codec.encode(told)))
 
+    lists = 0
+
     async def models(self) -> Sequence[Mapping[str, Any]]:
+        self.lists += 1
         return [{"id": "m", "object": "model", "owned_by": self._owner}]
 
     async def close(self) -> None: ...
@@ -74,7 +77,7 @@ async def test_where_a_text_is_not_told_none_is_echoed(lie: object) -> None:
 async def test_nobody_is_asked_for_what_is_not_echoed(prompt: object, more: Any) -> None:
     teller = Teller()
     await completed(teller, prompt, **more)
-    assert len(teller.calls) == 1
+    assert (len(teller.calls), teller.lists) == (1, 0)
 
 
 async def test_nobody_is_asked_but_llama_cpp_and_not_for_hundreds() -> None:

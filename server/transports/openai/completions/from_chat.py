@@ -116,7 +116,7 @@ class FromChat:
 
         Raises PassedOnError for the upstream's refusal.
         """
-        made = _made(asked)
+        made = self._made(asked)
         places = asyncio.Semaphore(_AT_ONCE)
 
         async def answer(prompt: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -145,7 +145,7 @@ class FromChat:
 
     async def stream(self, exchange: Exchange, asked: Fields) -> None:
         """Answer with a whole completion, event by event, prompt after prompt."""
-        made = _made(asked)
+        made = self._made(asked)
         options = asked.part("stream_options")
         made.tells_usage = options is not None and options.flag("include_usage")
         async with aclosing(self._events(exchange, asked, made)) as events:
@@ -173,6 +173,14 @@ class FromChat:
             yield _event({**made.envelope([]), "usage": made.usage})
         yield DONE
 
+    def _made(self, asked: Fields) -> _Made:
+        named = str(asked.raw("model"))
+        own = self._passthrough.first(named).own_name(named) or named
+        prompts = _prompts(asked.raw("prompt"), own)
+        if len(prompts) > _MOST_PROMPTS:
+            raise errors.overlong("prompt", _MOST_PROMPTS, len(prompts))
+        return _Made(named, prompts, asked.flag("echo"))
+
     def _chat(self, asked: Fields, made: _Made, prompt: str) -> dict[str, Any]:
         """Return the chat completion that continues a prompt."""
         messages = [{"role": "user", "content": prompt}]
@@ -186,14 +194,6 @@ class FromChat:
         if (logprobs := asked.integer("logprobs")) is not None:
             body |= {"logprobs": True, "top_logprobs": logprobs}
         return body
-
-
-def _made(asked: Fields) -> _Made:
-    named = str(asked.raw("model"))
-    prompts = _prompts(asked.raw("prompt"), named)
-    if len(prompts) > _MOST_PROMPTS:
-        raise errors.overlong("prompt", _MOST_PROMPTS, len(prompts))
-    return _Made(named, prompts, asked.flag("echo"))
 
 
 def _prompts(prompt: Any, named: str) -> list[str]:

@@ -156,10 +156,19 @@ class Far(ModelTable):
         return Named("far", model)
 
 
-async def test_few_are_written_at_once_and_no_ask_waits_for_them(store: SQLiteStore) -> None:
+class Near(ModelTable):
+    """Knows that an upstream is near, where one answer stands in another's way."""
+
+    def named(self, model: str) -> Named:
+        return Named("near", model, near=True)
+
+
+@pytest.mark.parametrize(("models", "most"), [(Far(), 2), (Near(), 1)])
+async def test_few_are_written_at_once_and_no_ask_waits_for_them(
+    store: SQLiteStore, models: ModelTable, most: int
+) -> None:
     upstream = Held()
     defaults = Defaults("gpt-4o", None, WINDOW, upstreams=UpstreamLimits(answers=1, summaries=2))
-    models = Far()
     names = [f"c{number}" for number in range(5)]
     async with core_of(store, upstream, defaults, models=models) as core:
         for name in names:
@@ -169,11 +178,11 @@ async def test_few_are_written_at_once_and_no_ask_waits_for_them(store: SQLiteSt
                 turn = await core.ask(OWNER, name, Ask(f"{number} {LONG}"))
                 async for _ in core.follow(OWNER, turn.id):
                     pass
-        assert upstream.most_at_once == 2
+        assert upstream.most_at_once == most
         upstream.go_on.set()
         await _compaction(core).idle()
-        assert upstream.most_at_once == 2
-        for name in names:
+        assert upstream.most_at_once == most
+        for name in names if most > 1 else names[-1:]:  # the others gave way to who asked next
             assert await store.summaries(OWNER, name, limit=1)
 
 

@@ -172,6 +172,18 @@ class TestFromChat:
         prompts = [request.body["messages"][0]["content"] for request in upstream.requests[1:]]
         assert prompts == ["Once upon"] * 3
 
+    async def test_those_of_an_alias_in_that_of_what_it_stands_for(self, tmp_path: Path) -> None:
+        tokens = encoding("cl100k_base").encode("Once upon a time")
+        async with ScriptedUpstream() as upstream:
+            upstream.script(CHAT_ONLY, chat("hi"))
+            one = member(passage(upstream), aliases={"fast": "gpt-4"})
+            async with serving(tmp_path, [one]) as served:
+                told = await served.openai.completions.create(
+                    model="fast", prompt=tokens, echo=True
+                )
+        assert upstream.requests[-1].body["messages"][0]["content"] == "Once upon a time"
+        assert told.choices[0].text == "Once upon a timehi"
+
     async def test_what_follows_is_told_before(self, pair: Pair) -> None:
         await self.post(pair, chat("hi"), prompt="Once", suffix="the end")
         first, second = pair[1].requests[1].body["messages"]
