@@ -96,6 +96,7 @@ class ToolLimits:
     rounds: int = _most(
         10, "times that the model is asked again with results, then it has to answer"
     )
+    calls: int = _most(32, "of one round, all at once; those beyond are not run")
     seconds: float = _most(300.0, "from the first call on; what is called later is not run")
     result_chars: int = _most(64 << 10, "of one result, and no more than the window has room for")
 

@@ -220,6 +220,15 @@ async def test_a_model_that_calls_for_ever_has_to_answer(
     assert last["text"].startswith("Error: this was not run")
 
 
+async def test_so_many_calls_are_run_at_once(server: Fork, upstream: ScriptedUpstream) -> None:
+    upstream.script(calling(*(40 * [("weather__temperature", {"city": "Oslo"})])))
+    await ended(WIRES["rest"](server).ask("c", "Oslo?"))
+    results = [one["content"] for one in messages(upstream) if one["role"] == "tool"]
+    assert results[:32] == 32 * ["18 C in Oslo"]
+    assert all(one.startswith("Error: this was not run") for one in results[32:])
+    assert len(results) == 40
+
+
 async def test_a_result_is_cut_to_the_room_there_is(
     tmp_path: Path, upstream: ScriptedUpstream
 ) -> None:

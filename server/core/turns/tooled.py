@@ -140,7 +140,9 @@ class Tooled(Healing):
             return [(call, too_many) for call in calls]
         self._until = self._until or asyncio.get_running_loop().time() + self._tools.limits.seconds
         self._taken += await self._tools.count(said.content)
-        told = await asyncio.gather(*map(self._result, calls))
+        most = self._tools.limits.calls
+        told = await asyncio.gather(*map(self._result, calls[:most]))
+        told += ["Error: this was not run, for too many were called at once."] * len(calls[most:])
         return [(call, await self._fitting(text)) for call, text in zip(calls, told, strict=True)]
 
     async def _result(self, call: _Call) -> str:

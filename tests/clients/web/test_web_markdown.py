@@ -104,6 +104,26 @@ async def test_code_has_a_name_and_colours_and_is_copied(
     assert await tab.page.evaluate("navigator.clipboard.readText()") == code
 
 
+async def test_lines_of_code_are_wrapped_on_this_device(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    await answered(served, upstream, f"```\n{'word ' * 99}\n```\n\n```\n{'long' * 99}\n```")
+    tab = await tabs.open(f"{served.http}/#demo")
+    wide = "all => all.filter((one) => one.scrollWidth > one.clientWidth).length"
+    code, wrap = tab.answers.locator("pre"), tab.page.get_by_role("button", name="Wrap lines")
+    await expect(code).to_have_count(2)
+    assert await code.evaluate_all(wide) == 2
+    await wrap.first.click()
+    await expect(wrap.last).to_have_attribute("aria-pressed", "true")
+    assert await code.evaluate_all(wide) == 0
+    await tab.page.reload()
+    await expect(wrap.first).to_have_attribute("aria-pressed", "true")
+    assert await code.evaluate_all(wide) == 0
+    await wrap.last.click()
+    await expect(wrap.first).to_have_attribute("aria-pressed", "false")
+    assert await code.evaluate_all(wide) == 2
+
+
 async def test_a_table_is_one_and_a_link_opens_elsewhere(
     tabs: Tabs, served: Served, upstream: Puppet
 ) -> None:
