@@ -294,6 +294,9 @@ function listen() {
   $("stop").addEventListener("click", () => asking.stop());
   $("conversations").addEventListener("click", follow);
   $("more").addEventListener("click", () => attempt(sidebar.readMore()));
+  // Who comes to the end of the list sees more of it.
+  const seen = new IntersectionObserver((all) => all.at(-1).isIntersecting && $("more").click());
+  seen.observe($("more"));
   $("earlier").addEventListener("click", () => attempt(earlier()));
   addEventListener("keydown", escaped);
   addEventListener("hashchange", () => attempt(show(addressed())));
