@@ -101,7 +101,8 @@ export class Asking {
   // Who was chosen to answer in this conversation: said with its first question.
   get #character() {
     const { message_count, metadata } = this.#page.known ?? {};
-    return message_count === 0 && metadata.character ? { character: metadata.character } : {};
+    const { character } = metadata ?? {};
+    return message_count === 0 && typeof character === "string" ? { character } : {};
   }
 
   // The branch shown is the one that goes on, now that something is asked in it; a new conversation

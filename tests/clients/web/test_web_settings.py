@@ -120,6 +120,17 @@ class TestCharacters:
         await expect(again.get_by_role("textbox", name="Character")).to_have_count(0)
         await expect(again.get_by_role("checkbox", name="Summarise")).to_be_checked()
 
+    async def test_what_an_imported_file_calls_one_is_none(
+        self, tabs: Tabs, served: Served, upstream: Puppet
+    ) -> None:
+        odd = {"character": {"name": "pirate"}, "temperature": "hot"}
+        await served.conversations.create(EVERYONE, id="odd", metadata=odd)
+        tab = await tabs.open(f"{served.http}/#odd")
+        await expect(tab.page.get_by_role("heading", name="odd")).to_be_visible()
+        upstream.answer("Red")
+        await tab.ask("Apples?")
+        await expect(tab.answers).to_have_text("Red")
+
 
 async def test_the_settings_stay_open_until_they_are_kept(tabs: Tabs, served: Served) -> None:
     await served.conversations.create(EVERYONE, id="demo")
