@@ -6,6 +6,7 @@ import { endOf, forget, remember } from "./thread/branches.js";
 import { Asking } from "./ask/asking.js";
 import { Composer } from "./ask/composer.js";
 import { meter } from "./ask/context.js";
+import { chooseModel } from "./ask/models.js";
 import { control } from "./base/controls.js";
 import { copy } from "./base/copy.js";
 import * as drawer from "./base/drawer.js";
@@ -31,6 +32,8 @@ const does = {
   copy: (item) => attempt(copy(words(contentOf(item)))),
   edit: (item) => composer.edit(item),
   regenerate: (item) => asking.again(item),
+  another: (item) => chooseModel((model) => asking.again(item, model)),
+  continue: (item) => composer.continueFrom(item),
   retry: (item) => asking.again(item),
   withdraw: (item) => asking.withdraw(item),
 };
@@ -291,6 +294,9 @@ function listen() {
   $("stop").addEventListener("click", () => asking.stop());
   $("conversations").addEventListener("click", follow);
   $("more").addEventListener("click", () => attempt(sidebar.readMore()));
+  // Who comes to the end of the list sees more of it.
+  const seen = new IntersectionObserver((all) => all.at(-1).isIntersecting && $("more").click());
+  seen.observe($("more"));
   $("earlier").addEventListener("click", () => attempt(earlier()));
   addEventListener("keydown", escaped);
   addEventListener("hashchange", () => attempt(show(addressed())));

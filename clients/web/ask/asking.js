@@ -35,12 +35,13 @@ export class Asking {
     else this.#composer.giveBack(mine.id, content, parent);
   }
 
-  // Has a question answered once more.
-  again(item) {
+  // Has a question answered once more, by another model where one is named.
+  again(item, model) {
     remember(this.#thread.ids);
     const refused = this.#goOn();
     const frame = { type: "regenerate", conversation_id: this.#shown.id, ...this.#warmth };
-    this.#outbox.put({ ...frame, message_id: item.dataset.parent }, (told) => {
+    const how = { message_id: item.dataset.parent, ...(model && { model }) };
+    this.#outbox.put({ ...frame, ...how }, (told) => {
       if (told.type === "error") refused(told.error);
     });
   }
@@ -77,6 +78,7 @@ export class Asking {
       idempotency_key: random(), // sent again after a lost connection, it is the same turn
       ...(under && { parent_id: under }),
       ...this.#warmth,
+      ...this.#character,
     };
     this.#outbox.put(frame, (told) => {
       if (told.type === "error") {
@@ -94,6 +96,13 @@ export class Asking {
   get #warmth() {
     const temperature = this.#page.known?.metadata.temperature;
     return typeof temperature === "number" ? { temperature } : {};
+  }
+
+  // Who was chosen to answer in this conversation: said with its first question.
+  get #character() {
+    const { message_count, metadata } = this.#page.known ?? {};
+    const { character } = metadata ?? {};
+    return message_count === 0 && typeof character === "string" ? { character } : {};
   }
 
   // The branch shown is the one that goes on, now that something is asked in it; a new conversation

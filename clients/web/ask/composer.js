@@ -19,7 +19,7 @@ export class Composer {
   #drafts = new Map();
 
   // `ask(content, parent)` is called with what was written; `parent` is the message to ask
-  // under where an earlier question is edited, else null.
+  // under where that is not the last, else null.
   constructor({ form, field, banner, images }, ask) {
     this.#form = form;
     this.#field = field;
@@ -65,6 +65,12 @@ export class Composer {
   // Takes an earlier question up again; what is sent then begins a branch beside it.
   edit(item) {
     this.#fill(contentOf(item), item.dataset.parent || "root");
+    this.focus();
+  }
+
+  // Has what is asked next stand under this answer, whatever stands there now.
+  continueFrom(item) {
+    this.#fill(this.#written(), item.dataset.messageId);
     this.focus();
   }
 

@@ -2,9 +2,11 @@
 
 import { pathOf } from "../list/actions.js";
 import * as dialogs from "../base/dialogs.js";
-import { element } from "../base/elements.js";
+import { button, element } from "../base/elements.js";
+import { attempt } from "../base/notices.js";
 import { send } from "../line/server.js";
 
+const SUMMARY = "summary of";
 const HEAD = ["Message", "Tokens", "Sent"];
 
 // Shows on the meter how much of the window a turn took; nothing where none is known.
@@ -23,12 +25,20 @@ export async function showContext(id, prompt, textOf) {
   const response = await send("POST", `${pathOf(id)}/context`, { prompt: asked });
   if (!response) throw new Error("There is no such conversation.");
   const told = await response.json();
-  dialogs.open("Context", (body) => {
-    body.append(summary(told, prompt), table(told, prompt, textOf));
+  dialogs.open("Context", (body, close) => {
+    body.append(sum(told, prompt), table(told, prompt, textOf));
+    if (!told.messages.some(({ reason }) => reason.startsWith(SUMMARY))) return;
+    // The messages that it stands for are there still.
+    const undo = async () => {
+      await send("PATCH", pathOf(id), { truncation: "trim" });
+      close();
+      await showContext(id, prompt, textOf);
+    };
+    body.append(button("Undo summary", () => attempt(undo())));
   });
 }
 
-function summary(told, prompt) {
+function sum(told, prompt) {
   const made = element("p");
   const trimmed = told.messages_trimmed ? `, ${told.messages_trimmed} trimmed` : "";
   made.textContent =
@@ -46,11 +56,16 @@ function table(told, prompt, textOf) {
   for (const { id, role, tokens, kept, reason } of told.messages) {
     const text = id ? textOf(id) : role === "user" && prompt;
     const named = text ? `${role}: ${text}` : role;
-    const line = row(body, [named, String(tokens), kept ? "yes" : `no: ${reason}`], "td");
+    const line = row(body, [named, String(tokens), fate(kept, reason)], "td");
     line.classList.toggle("trimmed", !kept);
     line.firstElementChild.dir = "auto";
   }
   return made;
+}
+
+function fate(kept, reason) {
+  if (!kept) return `no: ${reason}`;
+  return reason.startsWith(SUMMARY) ? `yes: ${reason}` : "yes";
 }
 
 function row(into, cells, kind) {

@@ -2,9 +2,11 @@
 
 import * as dialogs from "../base/dialogs.js";
 import { button, element, labelled } from "../base/elements.js";
+import { modelField } from "../ask/models.js";
 import { askForKey, forgetKey, get, key, send } from "../line/server.js";
 import { pathOf } from "./actions.js";
 
+const SUMMARISE = "summarize";
 const THEMES = { system: "As the system", light: "Light", dark: "Dark" };
 
 // Shows the settings of a conversation, or of one that is made of them where there is none yet:
@@ -22,16 +24,19 @@ export async function openSettings(id, { made, changed }) {
   });
 }
 
-function conversationForm({ model, system_prompt, metadata = {} }, save) {
+function conversationForm(conversation, save) {
+  const { model, system_prompt, truncation, message_count = 0, metadata = {} } = conversation;
   const form = element("form");
-  const models = element("datalist");
+  const models = modelField(model ?? "", "The server’s choice");
   const fields = {
-    model: Object.assign(element("input"), { value: model ?? "", placeholder: "The server’s choice" }),
+    model: models.field,
+    character: Object.assign(element("input"), { value: metadata.character ?? "", dir: "auto" }),
     system: Object.assign(element("textarea"), { value: system_prompt ?? "", rows: 4, dir: "auto" }),
     temperature: Object.assign(element("input"), { type: "number", min: 0, max: 2, step: "any" }),
+    summarise: Object.assign(element("input"), { type: "checkbox", checked: truncation === SUMMARISE }),
   };
-  models.id = "models";
-  fields.model.setAttribute("list", models.id);
+  const summarise = element("label", "check");
+  summarise.append(fields.summarise, " Summarise what the model has no room for");
   fields.temperature.value = metadata.temperature ?? "";
   fields.temperature.placeholder = "The model’s own";
   const submit = button("Save");
@@ -40,10 +45,12 @@ function conversationForm({ model, system_prompt, metadata = {} }, save) {
   const refusal = element("p", "refused");
   refusal.role = "alert";
   form.append(
-    labelled("Model", fields.model),
-    models,
+    models.label,
+    // One who has begun to talk stays who it is.
+    ...(message_count ? [] : [labelled("Character", fields.character)]),
     labelled("System prompt", fields.system),
     labelled("Temperature", fields.temperature),
+    summarise,
     refusal,
     submit,
   );
@@ -58,34 +65,38 @@ function conversationForm({ model, system_prompt, metadata = {} }, save) {
     }
     submit.disabled = false;
   };
-  get("v1/models").then((listed) => suggest(models, listed), () => {});
   return form;
 }
 
-function entered({ model, system, temperature }) {
+// What was entered: what a conversation has, and what is kept beside it for all who show it.
+function entered({ model, character, system, temperature, summarise }) {
   return {
-    model: model.value.trim() || null,
-    system_prompt: system.value.trim() || null,
-    temperature: temperature.value === "" ? null : Number(temperature.value),
+    settings: { model: model.value.trim() || null, system_prompt: system.value.trim() || null },
+    truncation: summarise.checked ? SUMMARISE : "trim",
+    beside: {
+      character: character.value.trim() || null,
+      temperature: temperature.value === "" ? null : Number(temperature.value),
+    },
   };
 }
 
-function suggest(models, listed) {
-  for (const { id } of listed?.data ?? []) models.append(new Option(id, id));
+function keep({ id, metadata }, { settings, truncation, beside }) {
+  return send("PATCH", pathOf(id), {
+    ...settings,
+    truncation,
+    metadata: given({ ...metadata, ...beside }),
+  });
 }
 
-// The temperature is kept with the conversation, for all who show it.
-function keep({ id, metadata }, { temperature, ...settings }) {
-  const { temperature: _, ...rest } = metadata;
-  const kept = temperature === null ? rest : { ...rest, temperature };
-  return send("PATCH", pathOf(id), { ...settings, metadata: kept });
+async function make({ settings, truncation, beside }) {
+  const wanted = { ...given(settings), metadata: given(beside) };
+  const { id } = await (await send("POST", "conversations", wanted)).json();
+  if (truncation === SUMMARISE) await send("PATCH", pathOf(id), { truncation });
+  return id;
 }
 
-async function make({ temperature, ...settings }) {
-  const given = Object.entries(settings).filter(([, value]) => value !== null);
-  const metadata = temperature === null ? {} : { temperature };
-  const response = await send("POST", "conversations", { ...Object.fromEntries(given), metadata });
-  return (await response.json()).id;
+function given(fields) {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null));
 }
 
 function deviceSettings(close) {

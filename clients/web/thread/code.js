@@ -1,4 +1,4 @@
-// A block of code: its language's name, its text, `Copy code`, and colours where they are known.
+// A block of code: its language's name, its text, `Wrap lines`, `Copy code`, and colours where they are known.
 
 import { copy } from "../base/copy.js";
 import { button, element } from "../base/elements.js";
@@ -43,6 +43,7 @@ const LANGUAGES = {
   xml: "html svg xhtml vue",
   yaml: "yml",
 };
+const device = document.documentElement.dataset;
 const named = new Map();
 for (const [name, others] of Object.entries(LANGUAGES)) {
   for (const one of [name, ...others.split(" ")]) named.set(one, name);
@@ -62,7 +63,7 @@ export function codeBlock(language, text, isWhole) {
   name.textContent = language;
   const pre = element("pre");
   const code = element("code");
-  head.append(name, button("Copy code", () => copy(code.textContent)));
+  head.append(name, wrapper(), button("Copy code", () => copy(code.textContent)));
   code.textContent = text;
   pre.dir = "ltr";
   pre.tabIndex = 0; // it may have to be scrolled
@@ -70,6 +71,19 @@ export function codeBlock(language, text, isWhole) {
   block.append(head, pre);
   if (isWhole) colour(code, language, text);
   return block;
+}
+
+// Wraps the lines of all code, and wraps them no more.
+function wrapper() {
+  const made = button("Wrap lines", () => {
+    const wrapped = String(device.wrap !== "true");
+    device.wrap = wrapped;
+    localStorage.setItem("trialogue-wrap", wrapped);
+    for (const one of document.querySelectorAll(".wrap")) one.ariaPressed = wrapped;
+  });
+  made.classList.add("wrap");
+  made.ariaPressed = device.wrap;
+  return made;
 }
 
 // Colours code when its language is there; what cannot be had is read without.

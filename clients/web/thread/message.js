@@ -17,6 +17,8 @@ const DOES = [
   ["copy", "Copy"],
   ["edit", "Edit"],
   ["regenerate", "Regenerate"],
+  ["another", "Another model"],
+  ["continue", "Continue from here"],
   ["retry", "Retry"],
   ["withdraw", "Withdraw"],
 ];
@@ -167,6 +169,8 @@ function offer(item) {
     copy: Boolean(messageId),
     edit: role === "user" && Boolean(messageId),
     regenerate: role === "assistant" && !retry && Boolean(messageId),
+    another: role === "assistant" && Boolean(messageId),
+    continue: role === "assistant" && Boolean(messageId),
     retry,
     withdraw: Boolean(item.dataset.waiting),
   };

@@ -13,7 +13,7 @@ LIBRARIES = ROOT / "clients/web/node_modules"
 
 def needed() -> None:
     """Where the libraries are missing the tests are skipped, or fail where they must run."""
-    if all((LIBRARIES / name).exists() for name in ("markdown-it", "axe-core")):
+    if all((LIBRARIES / name).exists() for name in ("markdown-it", "axe-core", "commonmark-spec")):
         return
     reason = "bin/page-libraries --dev has not installed what the page's tests need"
     if os.environ.get("CI"):

@@ -58,6 +58,7 @@ DIALOGS = {
     "#export": "Export",
     "#rename": "Rename",
     "#context": "Context",
+    "li.answer:nth-child(2) [data-does=another]": "Another model",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from playwright.async_api import expect
 
 from server.core.access.auth import EVERYONE
 from server.core.turns.questions import Ask
+from storage.model import Role
 from storage.sqlite.store import SQLiteStore
 from tests.clients.web.proxy import caught_up
 from tests.clients.web.tabs import Tab, Tabs, settled
@@ -70,7 +72,7 @@ async def test_what_becomes_of_one_conversation_touches_no_other(
     assert set(await tab.page.evaluate("[...touched]")) <= {"c7", "c3"}
 
 
-async def test_a_conversation_far_down_has_its_title_and_more_stays_more(
+async def test_a_conversation_far_down_has_its_title_and_the_list_has_no_end(
     tabs: Tabs, served: Served, upstream: Puppet
 ) -> None:
     for number in range(101):
@@ -79,14 +81,14 @@ async def test_a_conversation_far_down_has_its_title_and_more_stays_more(
     await expect(tab.page.get_by_role("heading", name="Number 0")).to_be_visible()
     links = tab.page.get_by_role("navigation").get_by_role("listitem")
     await expect(links).to_have_count(50)
-    await tab.page.get_by_role("button", name="Show more").click()
+    await tab.page.get_by_role("button", name="Show more").scroll_into_view_if_needed()
     await expect(links).to_have_count(100)
     upstream.answer("Hello")
     await tab.page.get_by_role("button", name="New conversation").click()
     await tab.ask("One more")
     await expect(links.first).to_have_text("One more")
     await expect(links).to_have_count(101)
-    await tab.page.get_by_role("button", name="Show more").click()
+    await tab.page.get_by_role("button", name="Show more").scroll_into_view_if_needed()
     await expect(links).to_have_count(102)
     await expect(links.last).to_have_text("Number 0")
 
@@ -276,6 +278,40 @@ async def test_a_conversation_is_exported_and_a_file_is_imported_with_a_report(
     await tab.page.evaluate(DROP, file.read_text())
     await expect(report).to_have_text("Imported 0, unchanged 1, failed 0.")
     assert (await served.conversations.get(EVERYONE, "demo")).title == "Apples?"
+
+
+class TestASmallWindow:
+    @pytest_asyncio.fixture(loop_scope="module")
+    async def served(self, store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Served]:
+        async with serve(store, upstream, model="gpt-4") as server:
+            yield server
+
+    async def test_a_summary_is_shown_with_what_it_stands_for_and_undone(
+        self, tabs: Tabs, served: Served, store: SQLiteStore, upstream: Puppet
+    ) -> None:
+        for question in ("Apples?", "Pears?"):
+            upstream.answer("Red")
+            asked = Ask(question + " word" * 3_000)
+            turn = await served.conversations.ask(EVERYONE, "demo", asked)
+            await settled(served.conversations, turn.id)
+        await served.conversations.update(EVERYONE, "demo", {"truncation": "summarize"})
+        first = (await served.conversations.messages(EVERYONE, "demo")).items[1]
+        made = replace(first, id="msg_summary", parent_id=first.id, role=Role.SYSTEM, turn_id=None)
+        await store.summarise(EVERYONE, replace(made, content="They talked.", stands_for=2))
+        tab = await tabs.open(f"{served.http}/#demo")
+        await tab.page.get_by_role("textbox", name="Your question").fill("And" + " plum" * 2_000)
+        await tab.page.get_by_role("button", name="Context").click()
+        shown = tab.page.get_by_role("dialog", name="Context")
+        yes = "yes: summary of 2 messages"
+        await expect(shown.get_by_role("row")).to_contain_text(
+            ["Tokens", yes, "no: summarised", "no: summarised", "Pears?", "Red", "And"]
+        )
+        await shown.get_by_role("button", name="Undo summary").click()
+        await expect(shown.get_by_role("row")).to_contain_text(
+            ["Tokens", "no: over the budget", "no: over the budget", "Pears?", "Red", "And"]
+        )
+        await expect(shown.get_by_role("button", name="Undo summary")).to_have_count(0)
+        assert (await served.conversations.get(EVERYONE, "demo")).truncation == "trim"
 
 
 async def test_the_meter_shows_what_would_be_sent(tab: Tab, upstream: Puppet) -> None:

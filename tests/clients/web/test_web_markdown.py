@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import httpx2
 import pytest
 from playwright.async_api import Page, expect
 
 from server.core.access.auth import EVERYONE
 from server.core.turns.questions import Ask
 from storage.parts import Kind, Part
+from tests.clients.web.commonmark import SHAPES, examples
 from tests.clients.web.proxy import Held
 from tests.clients.web.tabs import Tab, Tabs, settled
 from tests.clients.web.vectors import ATTACKS, MARKDOWN
@@ -104,6 +107,26 @@ async def test_code_has_a_name_and_colours_and_is_copied(
     assert await tab.page.evaluate("navigator.clipboard.readText()") == code
 
 
+async def test_lines_of_code_are_wrapped_on_this_device(
+    tabs: Tabs, served: Served, upstream: Puppet
+) -> None:
+    await answered(served, upstream, f"```\n{'word ' * 99}\n```\n\n```\n{'long' * 99}\n```")
+    tab = await tabs.open(f"{served.http}/#demo")
+    wide = "all => all.filter((one) => one.scrollWidth > one.clientWidth).length"
+    code, wrap = tab.answers.locator("pre"), tab.page.get_by_role("button", name="Wrap lines")
+    await expect(code).to_have_count(2)
+    assert await code.evaluate_all(wide) == 2
+    await wrap.first.click()
+    await expect(wrap.last).to_have_attribute("aria-pressed", "true")
+    assert await code.evaluate_all(wide) == 0
+    await tab.page.reload()
+    await expect(wrap.first).to_have_attribute("aria-pressed", "true")
+    assert await code.evaluate_all(wide) == 0
+    await wrap.last.click()
+    await expect(wrap.first).to_have_attribute("aria-pressed", "false")
+    assert await code.evaluate_all(wide) == 2
+
+
 async def test_a_table_is_one_and_a_link_opens_elsewhere(
     tabs: Tabs, served: Served, upstream: Puppet
 ) -> None:
@@ -126,6 +149,26 @@ async def test_markdown_becomes_what_it_says(tabs: Tabs, served: Served, upstrea
     await drawn(tab.page)
     for place, (_, selector, text) in enumerate(MARKDOWN):
         await expect(tab.answers.nth(place).locator(selector).first).to_have_text(text)
+
+
+async def test_commonmark_s_examples_are_what_they_say_or_text(tabs: Tabs, served: Served) -> None:
+    all_examples = examples()
+    assert len(all_examples) > 600
+    await imported(served, [one.written for one in all_examples])
+    tab = await tabs.open(f"{served.http}/#imported")
+    await expect(tab.answers).to_have_count(100)
+    while await tab.answers.count() < len(all_examples):
+        before = await tab.answers.count()
+        await tab.page.get_by_role("button", name="Earlier messages").click()
+        await expect(tab.answers).not_to_have_count(before)
+    await drawn(tab.page)
+    suspects = await tab.page.evaluate(SUSPECTS)
+    assert [one for one in suspects if not one.startswith("<math")] == []
+    # HTML is shown as text, and not compared.
+    told = [None if "<" in one.written else one.html for one in all_examples]
+    compared = [shapes for shapes in await tab.page.evaluate(SHAPES, told) if shapes]
+    assert len(compared) > 500
+    assert [shown for shown, expected in compared if shown != expected] == []
 
 
 @pytest.mark.parametrize("attacks", [ATTACKS[::2], ATTACKS[1::2]], ids=["even", "odd"])
@@ -224,6 +267,22 @@ SIZES = """() => Object.fromEntries(
     ["navigation", "resource"].flatMap((kind) => performance.getEntriesByType(kind))
         .map((one) => [new URL(one.name).pathname, one.transferSize])
         .filter(([path]) => path === "/" || path.startsWith("/web/")))"""
+
+
+async def imported(served: Served, answers: Sequence[str]) -> None:
+    """Import a conversation that is nothing but answers."""
+    at = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
+    messages = [
+        {"id": f"m{number}", "parent_id": f"m{number - 1}" if number else None, "content": said}
+        | {"role": "assistant", "created_at": at["created_at"]}
+        for number, said in enumerate(answers)
+    ]
+    told = {"id": "imported", "title": "", "messages": messages, "head_id": messages[-1]["id"]}
+    async with httpx2.AsyncClient(base_url=served.http) as client:
+        shape = (await client.get("/export?format=json")).json()
+        file = {**shape, "conversations": [{**told, **at}]}
+        report = (await client.post("/conversations/import", json=file)).json()
+    assert report["imported"] == 1, report
 
 
 async def drawn(page: Page) -> None:

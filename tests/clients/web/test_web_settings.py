@@ -18,6 +18,7 @@ import pytest_asyncio
 from playwright.async_api import FilePayload, Locator, Route, expect
 
 from server.core.access.auth import EVERYONE
+from server.core.prompt.characters import Character, Characters
 from server.core.turns.questions import Ask
 from storage.sqlite.store import SQLiteStore
 from tests.clients.web.tabs import Tab, Tabs, settled
@@ -92,6 +93,43 @@ async def test_settings_of_a_conversation_are_kept_and_sent(
     asked = upstream.prompts[-1]
     assert asked.temperature is None
     assert asked.messages[0].role == "user"
+
+
+class TestCharacters:
+    @pytest_asyncio.fixture(loop_scope="module")
+    async def served(self, store: SQLiteStore, upstream: Puppet) -> AsyncIterator[Served]:
+        pirates = Characters({"pirate": Character("You are a pirate.", "Arr!")})
+        async with serve(store, upstream, characters=pirates) as server:
+            yield server
+
+    async def test_a_new_conversation_is_with_one_that_greets(
+        self, tab: Tab, upstream: Puppet
+    ) -> None:
+        dialog = await opened(tab, "Settings")
+        await dialog.get_by_role("textbox", name="Character").fill("pirate")
+        await dialog.get_by_role("checkbox", name="Summarise").check()
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(dialog).to_have_count(0)
+        upstream.answer("Aye").answer("Aye aye")
+        await tab.ask("Rum?")
+        await expect(tab.answers).to_have_text(["Arr!", "Aye"])
+        assert str(upstream.prompts[-1].messages[0].content).startswith("You are a pirate.")
+        await tab.ask("More?")
+        await expect(tab.answers.last).to_have_text("Aye aye")
+        again = await opened(tab, "Settings")
+        await expect(again.get_by_role("textbox", name="Character")).to_have_count(0)
+        await expect(again.get_by_role("checkbox", name="Summarise")).to_be_checked()
+
+    async def test_what_an_imported_file_calls_one_is_none(
+        self, tabs: Tabs, served: Served, upstream: Puppet
+    ) -> None:
+        odd = {"character": {"name": "pirate"}, "temperature": "hot"}
+        await served.conversations.create(EVERYONE, id="odd", metadata=odd)
+        tab = await tabs.open(f"{served.http}/#odd")
+        await expect(tab.page.get_by_role("heading", name="odd")).to_be_visible()
+        upstream.answer("Red")
+        await tab.ask("Apples?")
+        await expect(tab.answers).to_have_text("Red")
 
 
 async def test_the_settings_stay_open_until_they_are_kept(tabs: Tabs, served: Served) -> None:

@@ -72,6 +72,33 @@ async def test_any_answer_is_regenerated_and_turned_back_to(tab: Tab, upstream: 
     await expect(said(tab)).to_have_text(["Apples?", "Golden"])
 
 
+async def test_any_answer_is_given_by_another_model(tab: Tab, upstream: Puppet) -> None:
+    await begun(tab, upstream)
+    await message(tab, "Red").get_by_role("button", name="Another model").click()
+    dialog = tab.page.get_by_role("dialog", name="Another model")
+    await dialog.get_by_role("combobox", name="Model").fill("gpt-4o-mini")
+    upstream.answer("Golden")
+    await dialog.get_by_role("button", name="Answer again").click()
+    await expect(said(tab)).to_have_text(["Apples?", "Golden"])
+    await expect(message(tab, "Golden")).to_contain_text("2/2")
+    await expect(message(tab, "Golden")).to_contain_text("gpt-4o-mini")
+    assert upstream.prompts[-1].model == "gpt-4o-mini"
+
+
+async def test_a_conversation_goes_on_from_any_answer(tab: Tab, upstream: Puppet) -> None:
+    await begun(tab, upstream)
+    goes_on = message(tab, "Green").get_by_role("button", name="Continue from here")
+    await expect(goes_on).to_be_hidden()
+    await tab.page.get_by_role("textbox", name="Your question").fill("Are they ripe?")
+    await message(tab, "Red").get_by_role("button", name="Continue from here").click()
+    upstream.answer("Soon")
+    await tab.page.get_by_role("textbox", name="Your question").press("Enter")
+    await expect(said(tab)).to_have_text(["Apples?", "Red", "Are they ripe?", "Soon"])
+    await expect(message(tab, "Are they ripe?")).to_contain_text("2/2")
+    await message(tab, "Are they ripe?").get_by_role("button", name="Previous answer").click()
+    await expect(said(tab)).to_have_text(["Apples?", "Red", "Pears?", "Green"])
+
+
 async def test_what_is_asked_in_another_branch_does_not_turn_the_page(
     tabs: Tabs, served: Served, upstream: Puppet
 ) -> None:
