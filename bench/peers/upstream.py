@@ -2,8 +2,9 @@
 
     python -m bench.peers.upstream        prints its port, and serves until it is killed
 
-The model's name says how an answer comes: `fast` in one piece, `paced` a token each 20 ms. It
-speaks chat completions and Responses, streamed and not, and lists its models.
+The model's name says how an answer comes: `fast` in one piece, `paced` a token each 20 ms, and
+`long` so for 20 s, in chat completions. It speaks chat completions and Responses, streamed and not,
+and lists its models.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Final, cast
 TOKENS: Final = 50
 #: seconds from one token to the next of a paced answer
 PACE: Final = 0.02
-MODELS: Final = ("fast", "paced")
+MODELS: Final = ("fast", "paced", "long")
 #: the item of a response, whose id is another with each: who keeps them could not keep one twice
 _ITEM: Final = "msg_00000000"
 _COUNT: Final = itertools.count()
@@ -65,6 +66,8 @@ class Upstream(asyncio.Protocol):
         own = b"msg_%08d" % next(_COUNT)
         if b'"stream":true' not in body.replace(b": ", b":"):
             self._transport.write(_WHOLE[kind].replace(_ITEM.encode(), own))
+        elif b'"long"' in body:
+            self._tell(list(_LONG))
         elif b'"paced"' in body:
             self._tell([piece.replace(_ITEM.encode(), own) for piece in _PIECES[kind]])
         else:
@@ -97,7 +100,7 @@ def _plain(said: object) -> bytes:
     return head % len(body) + body
 
 
-def _chats() -> Sequence[bytes]:
+def _chats(times: int = 1) -> Sequence[bytes]:
     """Return a streamed chat completion, an event a piece."""
 
     def event(delta: dict[str, Any], finish: str | None = None) -> bytes:
@@ -108,7 +111,7 @@ def _chats() -> Sequence[bytes]:
     usage = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "fast"}
     return [
         event({"role": "assistant", "content": ""}),
-        *(event({"content": word}) for word in _WORDS),
+        *(event({"content": word}) for word in _WORDS * times),
         event({}, "stop"),
         b"data: " + _json({**usage, "choices": [], "usage": _USAGE}) + b"\n\ndata: [DONE]\n\n",
     ]
@@ -195,6 +198,7 @@ _WHOLE: Final = {
     b"responses": _plain(_response(ended=True)),
 }
 _PIECES: Final = {b"chat": _stream(_chats()), b"responses": _stream(_responses())}
+_LONG: Final = _stream(_chats(20))
 _STREAM: Final = {kind: b"".join(pieces) for kind, pieces in _PIECES.items()}
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 from tests.support.all_mine import MINE
-from tests.support.nodes import Node
-from tests.support.postgres import fetched
+from tests.support.nodes import Node, nodes
+from tests.support.postgres import PostgresServer, emptied, fetched
 from tests.support.upstream_script import say
 from tests.support.upstream_server import ScriptedUpstream
 from tests.support.wires import WIRES
@@ -155,3 +156,78 @@ async def test_those_behind_one_whose_node_dies_go_on(
     assert await fetched(empty_postgres, "SELECT count(*) FROM waiting") == [(0,)]
     branch = await WIRES["rest"](three[0]).branch("line")
     assert {one["content"] for one in branch if one["role"] == "user"} == {"Begin", "At 0", "At 2"}
+
+
+async def test_who_leaves_waits_no_more_and_neither_do_those_of_a_node_that_drains(
+    three: list[Node], scripted: ScriptedUpstream
+) -> None:
+    gate = asyncio.Event()
+    scripted.script(say("Begun ", gate))
+    watcher = await watching(MINE["rest"](three[0]), three[0].http)
+    asker = await running(three[0])
+    leaving = Listener(WIRES["grpc"](three[2]).ask("line", "Never mind"))
+    await lines([watcher], 1)
+    drained = asyncio.create_task(refusal(WIRES["rest"](three[1]).ask("line", "Drained")))
+    await lines([watcher], 2)
+    behind = Listener(WIRES["rest"](three[2]).ask("line", "Behind"))
+    await lines([watcher], 3)
+    three[1].terminate()
+    assert await three[1].ended() == 0
+    assert await drained == "draining"
+    await lines([watcher], 2)
+    await leaving.leave()
+    [told] = await lines([watcher], 1)
+    assert [one["prompt"] for one in told["waiting"]] == ["Behind"]
+    gate.set()
+    for one in (asker, behind):
+        await one.ends()
+    await watcher.leave()
+
+
+async def test_a_line_outlives_its_rows_where_the_database_is_killed(
+    tmp_path: Path, postgres: PostgresServer, scripted: ScriptedUpstream
+) -> None:
+    gate = asyncio.Event()
+    scripted.script(say("Begun ", gate))
+    url = postgres.fresh()
+    async with nodes(tmp_path, url, scripted) as three:
+        watcher = await watching(MINE["rest"](three[0]), three[0].http)
+        asker = await running(three[0])
+        behind = []
+        for number, at in enumerate((1, 2, 1, 0, 2)):
+            behind.append(Listener(WIRES["grpc"](three[at]).ask("line", f"Question {number}")))
+            await lines([watcher], number + 1)
+        postgres.kill()
+        await asyncio.to_thread(postgres.start)
+        gate.set()
+        for one in (asker, *behind):
+            end = checked(await one.ends()).turn
+            assert end is not None
+            assert end["status"] == "completed"
+        assert await fetched(url, "SELECT count(*) FROM waiting") == [(0,)]
+        await watcher.leave()
+
+
+async def test_behind_a_pooler_that_swallows_notifications_a_line_is_one_as_well(
+    tmp_path: Path, postgres_pooled: str, scripted: ScriptedUpstream
+) -> None:
+    url = await emptied(postgres_pooled)
+    gate = asyncio.Event()
+    scripted.script(say("Begun ", gate))
+    async with nodes(tmp_path, url, scripted) as three:
+        watcher = await watching(MINE["rest"](three[0]), three[0].http)
+        asker = await running(three[0])
+        behind = []
+        for number, at in enumerate((1, 2, 0, 2)):
+            asked = WIRES["rest"](three[at]).ask("line", f"Question {number}")
+            behind.append(asyncio.create_task(refusal(asked)))
+            [told] = await lines([watcher], number + 1)
+        await MINE["rest"](three[0]).withdraw("line", told["waiting"][1]["id"])
+        assert await behind[1] == "conversation_busy"
+        gate.set()
+        await asker.ends()
+        assert [await behind[at] for at in (0, 2, 3)] == ["not refused"] * 3
+        branch = await WIRES["rest"](three[1]).branch("line")
+        said = [one["content"] for one in branch if one["role"] == "user"]
+        assert said == ["Begin", "Question 0", "Question 2", "Question 3"]
+        await watcher.leave()

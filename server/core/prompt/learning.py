@@ -12,6 +12,8 @@ from storage.model import Lesson
 FADING = 0.98
 #: Outside of these no tokenizer is.
 LOWEST, HIGHEST = 0.25, 16.0
+#: A ratio is kept anew above so much of the one that is kept, and below so much of it.
+RISES, FALLS = 1.01, 0.9
 #: Microseconds that a learnt window holds: where the upstream tells one, and where it tells none.
 HOLDS_A_WHILE, HOLDS_LONG = 120 * 1_000_000, 24 * 3600 * 1_000_000
 #: A prompt of which the upstream read less than this share, and so many tokens less, was cut.
@@ -30,11 +32,15 @@ class Learning:
         self._lessons: dict[tuple[str, str], Lesson] = {}
         #: the longest prompts that were read, in the model's tokens
         self._longest: dict[tuple[str, str], int] = {}
+        #: the ratios that were worth keeping, as they were then
+        self._kept: dict[tuple[str, str], float | None] = {}
         self.remember(lessons)
 
     def remember(self, lessons: Iterable[Lesson]) -> None:
         """Take in what was kept."""
-        self._lessons |= {(one.upstream, one.model): one for one in lessons}
+        for one in lessons:
+            self._lessons[one.upstream, one.model] = one
+            self._kept[one.upstream, one.model] = one.ratio
 
     def ratio(self, named: Named) -> float | None:
         """Return how many of its tokens one of ours is; None where nothing was heard yet."""
@@ -91,14 +97,25 @@ class Learning:
 
     def _learnt(self, after: Lesson, before: Lesson) -> Lesson | None:
         """Take in a lesson; return it where it is worth keeping."""
-        self._lessons.pop((after.upstream, after.model), None)
-        self._lessons[after.upstream, after.model] = after
+        key = after.upstream, after.model
+        self._lessons.pop(key, None)
+        self._lessons[key] = after
         if len(self._lessons) > MOST:
             oldest = next(iter(self._lessons))
             del self._lessons[oldest]
             self._longest.pop(oldest, None)
-        if after.window != before.window or after.window_at != before.window_at:
-            return after
-        if before.ratio is None or after.ratio is None:
-            return after if after.ratio != before.ratio else None
-        return after if abs(after.ratio - before.ratio) > 0.01 * before.ratio else None
+            self._kept.pop(oldest, None)
+        windows = after.window != before.window or after.window_at != before.window_at
+        if not windows and not _is_news(after.ratio, self._kept.get(key)):
+            return None
+        self._kept[key] = after.ratio
+        return after
+
+
+def _is_news(ratio: float | None, kept: float | None) -> bool:
+    """Say whether a ratio is worth a write: one that is kept too low has a prompt refused after a
+    restart, and one too high does little harm.
+    """
+    if ratio is None or kept is None:
+        return ratio != kept
+    return not RISES * kept >= ratio >= FALLS * kept

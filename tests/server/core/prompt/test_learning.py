@@ -29,6 +29,15 @@ def test_a_ratio_rises_at_once_and_falls_slowly() -> None:
     assert learning.heard(TINY, 1000, 3130) is None, "not worth keeping"
 
 
+def test_answers_that_differ_as_they_do_are_not_each_worth_a_write() -> None:
+    learning = Learning(Clock(), [Lesson("llama", "tiny", 2.0)])
+    heard = [learning.heard(TINY, 100, (200, 170, 185)[number % 3]) for number in range(300)]
+    assert heard == [None] * 300
+    assert learning.heard(TINY, 100, 203) is not None
+    fallen = [learning.heard(TINY, 100, 100) for _ in range(6)]
+    assert [one is not None for one in fallen] == [False] * 5 + [True]
+
+
 def test_a_lie_stays_within_reason() -> None:
     learning = Learning(Clock())
     learning.heard(TINY, 1, 10**9)

@@ -55,6 +55,22 @@ def begun() -> tuple[MemoryLiveTurns, LiveTurn]:
     return turns, turns.admit(ADA, turn("1"))
 
 
+async def test_what_grows_is_gathered() -> None:
+    turns, live = begun()
+    async with door(turns) as at, GrpcPeers(SECRET) as peers:
+        pieces = peers.follow(at, ADA, "turn_1", 0)
+        live.append("0 ")
+        heard = [await anext(pieces)]
+        for number in range(1, 100):
+            live.append(f"{number} ")
+            await asyncio.sleep(0)
+        live.end(live.snapshot())
+        heard += [one async for one in pieces]
+    said = "".join(one.text for one in heard if isinstance(one, Piece))
+    assert said == "".join(f"{number} " for number in range(100))
+    assert len(heard) < 20
+
+
 async def test_how_far_the_prompt_is_read_is_told_before_the_answer() -> None:
     turns, live = begun()
     live.reads(410, 1172)
