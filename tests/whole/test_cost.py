@@ -18,10 +18,10 @@ import pytest
 from server.upstream.answering import Answering
 from server.upstream.pool import PoolMember
 from tests.server.transports.openai.openai_client import Pair, passage, serving
+from tests.support.live import ROOT
 from tests.support.upstream_script import MODEL, say
 from tests.support.upstream_server import ScriptedUpstream
 
-ROOT = Path(__file__).parents[2]
 OURS = tuple(f"{ROOT / name}/" for name in ("server", "storage"))
 WORDS = [f"word{n} " for n in range(50)]
 ROUNDS, EACH = 5, 8
