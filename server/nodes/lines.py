@@ -113,23 +113,24 @@ class CommonLines:
         self._hear(found, {*found, *self._lines})
 
     async def look(self) -> list[tuple[Place, str]]:
-        """Let go of who waited at nodes that are gone, write anew what the database has lost, and
-        return what was withdrawn of ours. Raises UnavailableError.
+        """Let go of who waited at nodes that are gone, or here and does so no more, write anew what
+        the database has lost, and return what was withdrawn of ours. Raises UnavailableError.
         """
         for place in await self._members.line.sweep():
             self._ring(place)
             self.read(place)
         kept = {name for name, ours in self._ours.items() if ours.written}
-        if not kept:
-            return []
         found = await self._members.line.of(self._members.node)
+        for name in set(found) - set(self._ours):  # it would be before all others for ever
+            self._leaving[name] = found[name][0]
+            self._work()
         withdrawn = []
         for name in kept & {name for name, ours in self._ours.items() if not ours.called}:
             ours = self._ours[name]
             if name not in found:
                 ours.written = False
                 self.join(ours.told.where, _asks(ours.told), urgent=ours.told.urgent)
-            elif found[name]:
+            elif found[name][1]:
                 withdrawn.append((ours.told.where, name))
         return withdrawn
 

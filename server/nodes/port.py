@@ -47,8 +47,8 @@ class LineRows(Protocol):
         """Take a question back that waits; False where none does of that id, or it has begun."""
         ...
 
-    async def of(self, node: str | None) -> Mapping[str, bool]:
-        """Return which questions of a node are kept as waiting, and whether they are withdrawn."""
+    async def of(self, node: str | None) -> Mapping[str, tuple[Where, bool]]:
+        """Return which questions of a node are kept as waiting, where, and whether withdrawn."""
         ...
 
     async def sweep(self) -> Collection[Where]:

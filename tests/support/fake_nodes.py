@@ -73,10 +73,10 @@ class FakeLine:
         self._table.withdrawn.add(waiting_id)
         return True
 
-    async def of(self, node: str | None) -> Mapping[str, bool]:
+    async def of(self, node: str | None) -> Mapping[str, tuple[Where, bool]]:
         return {
-            name: name in self._table.withdrawn
-            for name, (at, _) in self._table.waiting.items()
+            name: (one.where, name in self._table.withdrawn)
+            for name, (at, one) in self._table.waiting.items()
             if at == node
         }
 

@@ -99,12 +99,15 @@ class LineTable:
         )
         return bool(found)
 
-    async def of(self, node: str | None) -> Mapping[str, bool]:
-        """Return which questions of a node are kept as waiting, and whether they are withdrawn."""
+    async def of(self, node: str | None) -> Mapping[str, tuple[Where, bool]]:
+        """Return which questions of a node are kept as waiting, where, and whether withdrawn."""
         found = await self._db.rows(
-            "SELECT id, withdrawn FROM waiting WHERE node = :node", node=node
+            "SELECT id, owner, conversation, withdrawn FROM waiting WHERE node = :node", node=node
         )
-        return {row[0]: row[1] for row in found}
+        return {
+            name: ((owner, conversation), withdrawn)
+            for name, owner, conversation, withdrawn in found
+        }
 
     async def sweep(self) -> Collection[Where]:
         """Let go of those whose node is none any more; return where they waited."""

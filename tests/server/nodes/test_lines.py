@@ -8,6 +8,7 @@ import pytest
 
 from server.live.waiting import Waiting, WithdrawnError
 from server.nodes.live import NodeLiveTurns
+from storage.line import Standing
 from tests.server.core.following import settled
 from tests.storage.nouns import ADA, HERE
 from tests.support.fake_nodes import Bell, Row, Table, node_of
@@ -109,6 +110,14 @@ async def test_rows_that_are_lost_are_written_anew(two: Nodes) -> None:
         await node.look_at_lines()
     await settled()
     assert two.told() == [["a"]] * 2
+
+
+async def test_rows_of_ours_that_nobody_waits_behind_are_let_go(two: Nodes) -> None:
+    await two.ask(0, "a")
+    two.table.waiting["ghost"] = "node0", Standing(HERE, "ghost", True, "?", "rest", 1)
+    await two.all[0].look_at_lines()
+    await settled()
+    assert list(two.table.waiting) == ["a"]
 
 
 async def test_what_cannot_be_written_is_written_later(

@@ -112,7 +112,7 @@ async def test_what_was_withdrawn_does_not_begin_and_what_began_is_not_withdrawn
         assert await withdraw(owner, place, name) is False
     assert await withdraw(ADA, "c", "a") is True
     assert await withdraw(ADA, "c", "a") is False
-    assert await one.members.line.of("node0") == {"a": True, "b": False}
+    assert await one.members.line.of("node0") == {"a": (HERE, True), "b": (HERE, False)}
     assert await names(other) == ["b"]
     with pytest.raises(NotNextError):
         await begin(one, "a", "a")
@@ -143,4 +143,4 @@ async def test_a_row_that_is_written_again_is_the_new_name_s(stores: list[Postgr
     await one.members.join("node0-again", "")
     await join(one, "a")
     assert await names(other) == ["a", "b"]
-    assert await one.members.line.of("node0-again") == {"a": False}
+    assert await one.members.line.of("node0-again") == {"a": (HERE, False)}
