@@ -96,6 +96,7 @@ CODES: dict[type[BaseException], Code] = {
     storage.AlreadyExistsError: Code.ALREADY_EXISTS,
     storage.BusyError: Code.CONVERSATION_BUSY,
     storage.ClaimedError: Code.CONVERSATION_BUSY,
+    storage.NotNextError: Code.CONVERSATION_BUSY,
     storage.MovedError: Code.CONVERSATION_BUSY,
     storage.IdempotencyMismatchError: Code.IDEMPOTENCY_MISMATCH,
     storage.UnavailableError: Code.STORAGE_UNAVAILABLE,
