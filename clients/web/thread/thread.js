@@ -167,6 +167,7 @@ export class Thread {
     const item = this.#find("turn", turn.id);
     if (item === null) return;
     if (isNews) message.say(item, turn.parts ?? turn.answer);
+    this.#asked(turn); // who has heard of its end does not look it up
     message.end(item, turn);
   }
 

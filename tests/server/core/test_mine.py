@@ -302,8 +302,9 @@ class TestTheQueue:
         await conversations.ask(ADA, "c", Ask("First"))
         await in_line(conversations, "Second")
         async with aclosing(conversations.watch(ADA, "c", queue=False)) as events:
+            told = [named(await anext(events))]  # a watch begins with what runs by then
             upstream.finish()
-            told = [named(await anext(events)) for _ in range(3)]
+            told += [named(await anext(events)) for _ in range(2)]
             assert told == ["started c", "completed c", "started c"]
 
 
