@@ -134,6 +134,7 @@ class Screen:
             event.current_buffer.newline()
 
         @keys.add("c-c")
+        @keys.add("<sigint>")  # the same, while something is shown above the prompt
         def interrupt(event: KeyPressEvent) -> None:
             if self._interrupt():
                 event.app.exit(exception=EOFError)

@@ -66,6 +66,10 @@ class Terminal:
         termios.tcsetwinsize(self._screen, (lines, columns))
         self._process.send_signal(signal.SIGWINCH)
 
+    def interrupt(self) -> None:
+        """Send the signal that Ctrl-C is where it is no key."""
+        self._process.send_signal(signal.SIGINT)
+
     async def read(self, expected: str) -> str:
         """Wait until the screen shows this, and return what came up to it."""
         while expected not in self._unread:
@@ -91,13 +95,13 @@ async def terminal(
     termios.tcsetwinsize(screen, (30, 80))
     at = served if isinstance(served, str) else served.websocket
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "server", word, "--url", at, *arguments),
+        # Its own terminal: keys that are no keys just then are signals, as a person's are.
+        *("setsid", "--ctty", sys.executable, "-m", "server", word, "--url", at, *arguments),
         cwd=CHECKOUT,
         env=environment(**env),
         stdin=inside,
         stdout=inside,
         stderr=inside,
-        start_new_session=True,
     )
     os.close(inside)
     try:

@@ -114,6 +114,18 @@ async def test_control_c_stops_the_answer_and_a_second_leaves(
         assert await screen.code() == 0
 
 
+async def test_it_is_the_same_as_a_signal(served: Served, chat: Chat, upstream: Puppet) -> None:
+    async with chat("-C", "c") as screen:
+        await screen.press(f"Tell me{ENTER}")
+        await upstream.asked(1)
+        upstream.say("Half")
+        await screen.read("Half")
+        screen.interrupt()
+        await screen.read("[cancelled]")
+        screen.interrupt()
+        assert await screen.code() == 0
+
+
 async def test_control_c_withdraws_a_question_that_waits(
     served: Served, chat: Chat, upstream: Puppet
 ) -> None:
