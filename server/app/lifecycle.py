@@ -135,13 +135,9 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> tuple[Conversation
     if node is not None:
         show_nodes(conversations.metrics, node)
         node.serve(conversations.recover, address_of(settings, ports[1]))
+    asked = told(settings) + await window_note(settings, upstreams)
     started = Addresses(
-        settings,
-        *ports,
-        model=model_of(settings),
-        upstream=told(settings) + await window_note(settings, upstreams),
-        new_key=new_key,
-        needs_key=not auth.open,
+        settings, *ports, model_of(settings), asked, new_key=new_key, needs_key=not auth.open
     )
     return conversations, started
 

@@ -177,11 +177,7 @@ async def begin(
         **(_of_claim(claim) if claim else {}),
         **({} if waiting is None else {"waiting": waiting}),
     }
-    found: Sequence[Any] | None
-    try:
-        found = await _begun(db, sql, values, new, said)
-    except LostError:
-        found = await _begun_again(db, sql, values, new, said)
+    found = await _begun_surely(db, sql, values, new, said)
     if found is None:  # what was lost was kept
         return await turns.turn(db, owner, new.id)
     parent = question.parent_id if question else found[0]
@@ -199,6 +195,16 @@ def _statement(*, one: bool, makes: bool, recorded: bool, claims: bool, waited: 
     parts += [_RECORDED] if recorded else []
     parts += [_CLAIMED] if claims else []
     return f"WITH {', '.join(parts)} {_TOLD}"
+
+
+async def _begun_surely(
+    db: Database, sql: str, values: dict[str, Any], new: Turn, said: Sequence[Message]
+) -> Sequence[Any] | None:
+    """Begin a turn, again where no answer came; None where it was kept then."""
+    try:
+        return await _begun(db, sql, values, new, said)
+    except LostError:
+        return await _begun_again(db, sql, values, new, said)
 
 
 async def _begun(

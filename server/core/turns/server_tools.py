@@ -23,7 +23,7 @@ def equipped(request: PromptRequest, box: Toolbox) -> PromptRequest:
         return request
     tools = offered(box, request.owner, request.model, request.options)
     beside = sent(request.options, tools)
-    if beside is request.options:
+    if beside == request.options:
         return request
     own, all_ = attached(request.options), attached(beside)
     read = all_ if request.attached == own else request.attached + attached(sent({}, tools))
@@ -64,10 +64,7 @@ def approved(question: Ask) -> frozenset[str]:
 
 def sent(options: Mapping[str, Any], tools: Sequence[ServerTool]) -> Mapping[str, Any]:
     """Return a caller's options with these tools among its own, as an upstream takes them."""
-    given = options.get("tools", ())
-    if not tools and all(not is_server(tool) for tool in given) and (given or not options):
-        return options
-    own = [tool for tool in given if not is_server(tool)]
+    own = [tool for tool in options.get("tools", ()) if not is_server(tool)]
     if both := [*own, *(tool.function for tool in tools)]:
         return {**options, "tools": both}
     alone = ("tools", "tool_choice", "parallel_tool_calls")

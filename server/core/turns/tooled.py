@@ -106,7 +106,7 @@ class Tooled(Healing):
         told: list[Piece] = []
         for call in _calls_of(self.sending.prompt.messages, self._tools.approved):
             part = Part(Kind.TOOL_CALL, theirs(call["id"]), call["function"]["name"])
-            for piece in (part, call["function"]["arguments"]):
+            for piece in (part, str(call["function"].get("arguments") or "")):
                 told += said.told(piece) if piece else ()
         results = await self._results(said, self._tools.limits.rounds)
         if results:
