@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, TypeVar
-
-from dotenv import dotenv_values
 
 from server.config.addresses import is_near
 from server.config.kinds import sendable
 from server.config.limits import UpstreamLimits
-from server.config.settings import ENV_FILE, TOML_FILE, Settings
+from server.config.named_variables import named_variable
+from server.config.settings import TOML_FILE, Settings
 from server.config.settings_files import naming
 from server.config.tables import UpstreamTable
 from server.config.upstream_names import OPENAI
@@ -65,7 +63,7 @@ def _key(table: UpstreamTable) -> str | None:
     if table.key_variable is None:
         return None
     name = table.key_variable
-    key = os.environ.get(name) or dotenv_values(ENV_FILE, encoding="utf-8-sig").get(name)
+    key = named_variable(name)
     with naming(f"{TOML_FILE}: upstream {table.name!r}: {name}"):
         if not key:
             raise ValueError("is not set")

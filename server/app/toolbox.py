@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
-from server.config.settings import Settings, SettingsError
+from server.config.kinds import sendable
+from server.config.named_variables import named_variable
+from server.config.settings import TOML_FILE, Settings, SettingsError
+from server.config.settings_files import naming
+from server.config.tables import McpTable
 from server.mcp.port import NoTools, Toolbox
 
 
-async def toolbox_of(
-    settings: Settings, stack: AsyncExitStack, environ: Mapping[str, str] = os.environ
-) -> Toolbox:
+async def toolbox_of(settings: Settings, stack: AsyncExitStack) -> Toolbox:
     """Connect to the servers; the stack closes the connections. Raises SettingsError."""
     if not settings.mcp:
         return NoTools()
-    for table in settings.mcp:
-        for name in (table.key_variable, *table.variables):
-            if name is not None and not environ.get(name):
-                raise SettingsError(f"{name} is not set: [[mcp]] {table.name!r} names it")
+    variables = {name: value for table in settings.mcp for name, value in _named(table).items()}
     try:
         # Only now: it takes longer to load than all the rest of the server.
         from server.mcp.servers import McpServers
@@ -27,4 +25,15 @@ async def toolbox_of(
         raise SettingsError(
             "TRIALOGUE_MCP: the extra for tools is missing: pip install 'trialogue[mcp]'"
         ) from error
-    return await stack.enter_async_context(McpServers(settings.mcp, environ))
+    return await stack.enter_async_context(McpServers(settings.mcp, variables))
+
+
+def _named(table: McpTable) -> Mapping[str, str]:
+    """Return the variables that a table names. Raises SettingsError."""
+    found = {}
+    for name in filter(None, (table.key_variable, *table.variables)):
+        with naming(f"{TOML_FILE}: [[mcp]] {table.name!r}: {name}"):
+            if not (value := named_variable(name)):
+                raise ValueError("is not set")
+            found[name] = sendable(value) if name == table.key_variable else value
+    return found

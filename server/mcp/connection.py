@@ -47,12 +47,12 @@ _TOLD: Final = 1_000
 class McpServer:
     """Owns the connection to a server, which one task keeps up."""
 
-    def __init__(self, table: McpTable, environ: Mapping[str, str]) -> None:
+    def __init__(self, table: McpTable, variables: Mapping[str, str]) -> None:
         self.table = table
         self.tools: tuple[ServerTool, ...] = ()
         #: it has listed its tools, or could not be reached the first time
         self.tried = asyncio.Event()
-        self._environ = environ
+        self._variables = variables
         self._client: Client | None = None
         self._look = asyncio.Event()
 
@@ -103,13 +103,13 @@ class McpServer:
         return fit((text.replace(key, "[key]") if key else text)[:_TOLD]) or "The tool failed."
 
     def _key(self) -> str:
-        return self._environ.get(self.table.key_variable or "", "")
+        return self._variables.get(self.table.key_variable or "", "")
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Client]:
         if self.table.url is None:
             program, *words = self.table.command or ()
-            own = {name: self._environ[name] for name in self.table.variables}
+            own = {name: self._variables[name] for name in self.table.variables}
             process = StdioServerParameters(command=program, args=words, env=own)
             with _nowhere() as silent:
                 transport = stdio_client(process, silent)

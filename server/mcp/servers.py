@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -18,8 +17,9 @@ _PATIENCE = 5.0
 class McpServers:
     """Async context manager; connects to all of them, and is their tools. See Toolbox."""
 
-    def __init__(self, tables: Sequence[McpTable], environ: Mapping[str, str] = os.environ) -> None:
-        self._servers = {table.name: McpServer(table, environ) for table in tables}
+    def __init__(self, tables: Sequence[McpTable], variables: Mapping[str, str]) -> None:
+        """`variables`: those that the tables name."""
+        self._servers = {table.name: McpServer(table, variables) for table in tables}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:

@@ -399,8 +399,26 @@ async def test_nothing_is_run_twice_that_was_approved_once(
         assert turn["parts"] is None
 
 
+async def test_a_program_has_what_it_needs_of_env_too(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
+    (tmp_path / ".env").write_text("WEATHER_KEY=k\n")
+    needs = {**WEATHER, "variables": ["WEATHER_KEY"], "tools": ["temperature"]}
+    async with Fork(tmp_path, env=env_of(upstream, needs)) as server:
+        assert (await ended(WIRES["rest"](server).ask("c", "Oslo?")))["parts"] == PARTS
+
+
+async def test_a_key_that_no_header_can_carry_is_refused(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
+    there = {"name": "weather", "url": "http://127.0.0.1:9/mcp", "key_variable": "WEATHER_KEY"}
+    with pytest.raises(AssertionError, match="WEATHER_KEY has characters that no header"):
+        async with Fork(tmp_path, env=env_of(upstream, there, WEATHER_KEY="a b")):
+            pass
+
+
 async def test_a_start_says_what_is_missing(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     needs = {**WEATHER, "variables": ["WEATHER_KEY"]}
-    with pytest.raises(AssertionError, match=r"WEATHER_KEY is not set: \[\[mcp\]\] 'weather'"):
+    with pytest.raises(AssertionError, match=r"\[\[mcp\]\] 'weather': WEATHER_KEY is not set"):
         async with Fork(tmp_path, env=env_of(upstream, needs)):
             pass
